@@ -59,7 +59,7 @@ _KINECT_V2_JOINTS = (
 KINECT_V2 = Skeleton(
     name="kinect_v2",
     joints=tuple(_KINECT_V2_JOINTS),
-    parents=(0, 0, 20, 2, 20, 4, 5, 6, 20, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18, 1, 7, 6, 11, 10),
+    parents=(0, 0, 20, 2, 20, 4, 5, 6, 20, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18, 1, 7, 7, 11, 11),
     # The partition of the paper's Fig. 4.
     parts={
         "head": (0, 1, 2, 3),

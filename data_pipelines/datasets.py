@@ -1,0 +1,116 @@
+"""`load_corpus`: the one door through which every dataset comes in."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from data_pipelines import builders
+from data_pipelines.cleaning import clean
+from data_pipelines.corpus import Corpus
+from data_pipelines.demo.generate import generate_demo
+from data_pipelines.errors import unknown
+from dynapurls_jax.skeletons import KINECT_V1
+
+DATASETS = ("demo", *builders.BUILDERS, "ntu60")
+
+_NTU_INSTRUCTIONS = (
+    "NTU RGB+D 60 is not read by this version yet; its reader comes with the next release.\n"
+    "To be ready for it: register at https://rose1.ntu.edu.sg/dataset/actionRecognition/, download "
+    "the 3D skeletons nturgbd_skeletons_s001_to_s017.zip (5.8 GB unpacked, 56 880 files) and put "
+    "the zip into {manual_dir}.\nUntil then: python -m dynapurls_jax.train --config=configs/demo.py"
+)
+
+
+def data_home() -> Path:
+    """Where the prepared array_record files go: $DYNAPURLS_CACHE or ~/.cache/dynapurls_jax."""
+    return Path(os.environ.get("DYNAPURLS_CACHE", "~/.cache/dynapurls_jax")).expanduser()
+
+
+def find_manual_dir(name: str, manual_dir: str = "") -> Path:
+    """Where the owner's archive is looked for.
+
+    In this order: the configured folder, `$DYNAPURLS_DATA/<name>`, `../shared/data/<name>`, and
+    `<cache>/manual/<name>`.
+    """
+    if manual_dir:
+        return Path(manual_dir).expanduser()
+    roots = [os.environ.get("DYNAPURLS_DATA", ""), "../shared/data"]
+    for root in filter(None, roots):
+        if (Path(root) / name).is_dir():
+            return (Path(root) / name).resolve()
+    return data_home() / "manual" / name
+
+
+def load_corpus(name: str, manual_dir: str = "", seed: int = 0) -> Corpus:
+    """Reads a dataset, building its array_record files on first use, and cleans it.
+
+    Args:
+      name: one of `DATASETS`.
+      manual_dir: folder with the owner's archive; see `find_manual_dir`.
+      seed: of the demo corpus; real data has none.
+
+    Raises:
+      ValueError: no such dataset.
+      FileNotFoundError: the archive is not there; says what to download and where to put it.
+      DataError: a file in it cannot be used.
+    """
+    if name not in DATASETS:
+        raise unknown("dataset", name, DATASETS)
+    if name == "demo":
+        return clean(generate_demo(seed))
+    folder = find_manual_dir(name, manual_dir)
+    if name == "ntu60":
+        raise FileNotFoundError(_NTU_INSTRUCTIONS.format(manual_dir=folder))
+    return clean(_read_prepared(name, folder))
+
+
+def _read_prepared(name: str, manual_dir: Path) -> Corpus:
+    builder_class = builders.BUILDERS[name]
+    builder = builder_class(data_dir=str(data_home() / "tfds"), file_format="array_record")
+    if not builder.is_prepared():
+        if not manual_dir.is_dir():
+            if name != "utd_mhad":
+                raise FileNotFoundError(
+                    f"{name}: no folder {manual_dir}.\n"
+                    + builder.MANUAL_DOWNLOAD_INSTRUCTIONS.replace("<manual_dir>", str(manual_dir))
+                    + "\nOr name another folder with --config.data.manual_dir=..."
+                )
+            manual_dir.mkdir(parents=True)
+        import tensorflow_datasets as tfds
+
+        config = tfds.download.DownloadConfig(manual_dir=str(manual_dir))
+        builder.download_and_prepare(download_config=config)
+    examples = list(builder.as_data_source(split=builders.SPLIT))
+    label_names = tuple(builder.info.features["label"].names)
+    ids = [_text(example["clip_id"]) for example in examples]
+    order = np.argsort(ids)
+    columns = {
+        key: np.array([examples[i][key] for i in order], np.int32)
+        for key in ("label", "subject", "view")
+    }
+    return Corpus(
+        name=name,
+        skeleton=KINECT_V1,
+        class_names=label_names,
+        clips=tuple(np.asarray(examples[i]["clip"]) for i in order),
+        labels=columns["label"],
+        subjects=columns["subject"],
+        views=columns["view"],
+        clip_ids=tuple(ids[i] for i in order),
+        notes=_side_notes(label_names, columns["label"]),
+    )
+
+
+def _text(value) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _side_notes(names: tuple[str, ...], labels: np.ndarray) -> dict[str, int]:
+    """Counts clips whose class is relative to a side that each subject chose ("other hand")."""
+    relative = [i for i, name in enumerate(names) if "other" in name.split()]
+    return {
+        "clips of a class named 'other' side, which side differs between subjects": int(
+            np.isin(labels, relative).sum()
+        )
+    }

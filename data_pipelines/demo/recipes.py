@@ -1,0 +1,87 @@
+"""The demo's classes: combinations of part motions, so that unseen classes recombine seen parts."""
+
+import itertools
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from data_pipelines.demo.motions import ARM, HEAD, LEGS, TORSO, Motion
+
+PHASES = {"start": (0.0, 0.4), "middle": (0.3, 0.7), "end": (0.6, 1.0), "all": (0.0, 1.0)}
+NUM_CLASSES = 48
+PARTNER_EVERY = 8
+
+
+@dataclass(frozen=True)
+class Component:
+    """One part's motion and the phase in which it happens."""
+
+    part: str  # head, left_arm, right_arm, torso, legs
+    motion: Motion
+    phase: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A class: what each part does and when; with a partner, a second person does the same."""
+
+    components: tuple[Component, ...]
+    partner: bool
+
+    @property
+    def name(self) -> str:
+        """A short label, unique among the recipes."""
+        words = []
+        arms = [c for c in self.components if c.part.endswith("arm")]
+        if len(arms) == 2 and arms[0].motion is arms[1].motion:
+            words.append((arms[0].phase, f"{arms[0].motion.verb} with both arms"))
+        else:
+            words += [(c.phase, f"{c.motion.verb} with the {c.part.replace('_', ' ')}") for c in arms]
+        words += [(c.phase, c.motion.verb) for c in self.components if not c.part.endswith("arm")]
+        order = list(PHASES)
+        joined = ", then " if any(phase != "all" for phase, _ in words) else " and "
+        text = joined.join(word for _, word in sorted(words, key=lambda w: order.index(w[0])))
+        return f"{text} with a partner" if self.partner else text
+
+
+def _arm_sets():
+    """One arm or both with the same motion."""
+    for motion in ARM.values():
+        yield (("right_arm", motion),)
+        yield (("left_arm", motion),)
+        yield (("left_arm", motion), ("right_arm", motion))
+
+
+@cache
+def demo_recipes() -> tuple[Recipe, ...]:
+    """The 48 classes: each arm motion with other body motions, together or one after the other.
+
+    The choice is fixed (it does not depend on the corpus seed), and rare parts come first, so that
+    every part motion is shared by several classes.
+    """
+    others = [("torso", m) for m in TORSO.values()]
+    others += [("legs", m) for m in LEGS.values()] + [("head", m) for m in HEAD.values()]
+    pairs = list(itertools.product(_arm_sets(), others))
+    rng = np.random.default_rng(2024)
+    rng.shuffle(pairs)
+    used: dict[str, int] = {}
+    recipes: list[Recipe] = []
+    while len(recipes) < NUM_CLASSES:
+        arms, other = min(pairs, key=lambda pair: _times_used(pair, used))
+        pairs.remove((arms, other))
+        for key in _keys(arms, other):
+            used[key] = used.get(key, 0) + 1
+        first, second = [("all", "all"), ("start", "end"), ("end", "start")][len(recipes) % 3]
+        components = (*(Component(p, m, first) for p, m in arms), Component(*other, second))
+        recipes.append(Recipe(components, partner=len(recipes) % PARTNER_EVERY == PARTNER_EVERY - 1))
+    return tuple(recipes)
+
+
+def _keys(arms, other):
+    return [f"{part}:{motion.name}" for part, motion in (*arms, other)]
+
+
+def _times_used(pair, used):
+    keys = _keys(*pair)
+    return sum(used.get(key, 0) for key in keys) / len(keys)
