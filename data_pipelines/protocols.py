@@ -1,0 +1,127 @@
+"""Which clips train, validate and test, and which classes are seen: decided here and nowhere else."""
+
+import json
+import re
+from dataclasses import dataclass
+from importlib import resources
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+from data_pipelines.corpus import Corpus
+from data_pipelines.errors import unknown
+
+VALIDATION_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A zero-shot protocol on one corpus. Class ids are the corpus's own, never renumbered.
+
+    Attributes:
+      split: its name.
+      seen, unseen: class ids, sorted.
+      train, val: clips of seen classes by training subjects (views); they do not overlap.
+      seen_test: clips of seen classes by test subjects; for the report alone.
+      unseen_test: clips of unseen classes. In a pseudo split these are classes held out of the
+        seen ones, by training subjects: choices may be made on them.
+    """
+
+    split: str
+    seen: np.ndarray
+    unseen: np.ndarray
+    train: np.ndarray
+    val: np.ndarray
+    seen_test: np.ndarray
+    unseen_test: np.ndarray
+
+    @property
+    def is_pseudo(self) -> bool:
+        """True where `unseen_test` holds pseudo-unseen classes."""
+        return self.split.startswith("pseudo-")
+
+
+def published_splits(dataset: str) -> dict[str, list[int]]:
+    """Name to unseen classes, from the literature; empty for a dataset without published splits."""
+    text = resources.files("data_pipelines").joinpath("splits.json").read_text("utf-8")
+    return json.loads(text).get(dataset, {})
+
+
+def unseen_classes(dataset: str, num_classes: int, split: str) -> np.ndarray:
+    """Unseen class ids, sorted.
+
+    Args:
+      split: a published name such as "55_5"; "random-<seen>_<unseen>-<k>" for the k-th seeded
+        random split; "pseudo-<split>-<k>" for classes held out of the seen ones of that split
+        (as many as it has unseen, at most a third of the seen).
+
+    Raises:
+      ValueError: no such split; names the nearest.
+    """
+    published = published_splits(dataset)
+    if split in published:
+        return np.sort(np.array(published[split]))
+    if found := re.fullmatch(r"random-(\d+)_(\d+)-(\d+)", split):
+        seen, unseen, k = map(int, found.groups())
+        if seen + unseen != num_classes or not unseen:
+            raise ValueError(
+                f"split {split!r}: expected seen + unseen = {num_classes} classes of {dataset}, "
+                f"got {seen} + {unseen}"
+            )
+        return np.sort(np.random.default_rng((k, 11)).permutation(num_classes)[:unseen])
+    if found := re.fullmatch(r"pseudo-(.+)-(\d+)", split):
+        real = unseen_classes(dataset, num_classes, found[1])
+        seen = np.setdiff1d(np.arange(num_classes), real)
+        count = max(1, min(len(real), len(seen) // 3))
+        return np.sort(np.random.default_rng((int(found[2]), 13)).permutation(seen)[:count])
+    patterns = ["random-<seen>_<unseen>-<k>", "pseudo-<split>-<k>"]
+    raise unknown(f"split of {dataset}", split, [*published, *patterns])
+
+
+def training_side(corpus: Corpus) -> np.ndarray:
+    """True for the clips that may be trained on, `[N]`, by the dataset's usual protocol.
+
+    UTD-MHAD and demo: odd subjects. NW-UCLA: views 1 and 2. Kinder-Gator, which has no usual
+    protocol: every other adult and every other child, in order of their ids.
+    """
+    if corpus.name == "nw_ucla":
+        return corpus.views < 3
+    if corpus.name == "kinder_gator":
+        train: set[int] = set()
+        for group in np.unique(corpus.views):
+            train.update(np.unique(corpus.subjects[corpus.views == group])[::2].tolist())
+        return np.isin(corpus.subjects, list(train))
+    return corpus.subjects % 2 == 1
+
+
+def make_protocol(corpus: Corpus, split: str) -> Protocol:
+    """The protocol of a named split; the same for the same corpus and name.
+
+    Raises:
+      ValueError: unknown split (see `unseen_classes`), or one that leaves a side empty.
+    """
+    num_classes = len(corpus.class_names)
+    unseen = unseen_classes(corpus.name, num_classes, split)
+    hidden = unseen
+    if found := re.fullmatch(r"pseudo-(.+)-(\d+)", split):  # the real unseen stay out altogether
+        hidden = np.union1d(unseen, unseen_classes(corpus.name, num_classes, found[1]))
+    seen = np.setdiff1d(np.arange(num_classes), hidden)
+    side = training_side(corpus)
+    of_seen, of_unseen = np.isin(corpus.labels, seen), np.isin(corpus.labels, unseen)
+    pool = np.flatnonzero(side & of_seen)
+    test_side = side if split.startswith("pseudo-") else ~side
+    unseen_test = np.flatnonzero(test_side & of_unseen)
+    if not len(pool) or not len(unseen_test):
+        raise ValueError(f"split {split!r} leaves no training or no unseen test clips")
+    train, val = train_test_split(
+        pool, test_size=VALIDATION_SHARE, stratify=corpus.labels[pool], random_state=0
+    )
+    return Protocol(
+        split=split,
+        seen=seen,
+        unseen=unseen,
+        train=np.sort(train),
+        val=np.sort(val),
+        seen_test=np.flatnonzero(~side & of_seen),
+        unseen_test=unseen_test,
+    )
