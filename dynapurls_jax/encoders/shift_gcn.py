@@ -5,6 +5,7 @@ T * V * M and with the square of the width.
 """
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
@@ -34,19 +35,40 @@ def _uniform(scale):
 
 
 class Norm(nn.Module):
-    """Batch normalisation over all axes but the last `axes`, ignoring absent persons."""
+    """Batch normalisation over all axes but the last `axes`, ignoring absent persons.
+
+    Flax's own `BatchNorm` takes a mask too, but reduces with selects; here the statistics are two
+    matrix-vector products with the mask as the vector.
+    """
 
     axes: int = 1
+    momentum: float = 0.9
+    epsilon: float = 1e-5
 
     @nn.compact
     def __call__(self, x, mask, train: bool):
         """Normalises `x` `[N, T, V, channels]`; `mask` `[N]` marks the rows that count."""
         shape = x.shape
         features = int(np.prod(shape[-self.axes :]))
-        flat = x.reshape(shape[0], -1, features)
-        rows = jnp.broadcast_to(mask[:, None, None], flat.shape) if train else None
-        norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5)
-        return norm(flat, mask=rows).reshape(shape)
+        flat = x.reshape(-1, features)
+        scale = self.param("scale", nn.initializers.ones, (features,))
+        bias = self.param("bias", nn.initializers.zeros, (features,))
+        mean = self.variable("batch_stats", "mean", jnp.zeros, (features,))
+        var = self.variable("batch_stats", "var", jnp.ones, (features,))
+        if train:
+            repeats = flat.shape[0] // shape[0]
+            weight = mask / jnp.maximum(mask.sum() * repeats, 1).astype(x.dtype)
+            weight = jnp.repeat(weight.astype(x.dtype), repeats)
+            batch_mean = weight @ flat
+            batch_var = jnp.maximum(weight @ (flat * flat) - batch_mean**2, 0)
+            if not self.is_initializing():
+                keep = self.momentum
+                mean.value = keep * mean.value + (1 - keep) * batch_mean
+                var.value = keep * var.value + (1 - keep) * batch_var
+        else:
+            batch_mean, batch_var = mean.value, var.value
+        gain = scale * jax.lax.rsqrt(batch_var + self.epsilon)
+        return (flat * gain + (bias - batch_mean * gain)).reshape(shape)
 
 
 class SpatialShiftConv(nn.Module):
@@ -84,7 +106,8 @@ class TemporalShiftConv(nn.Module):
         shift_out = self.param("shift_out", _uniform(1.0), (self.features,))
         y = temporal_shift(Norm(name="norm_in")(x, mask, train), shift_in, 1)
         y = nn.relu(nn.Dense(self.features, name="linear")(y))
-        return Norm(name="norm_out")(temporal_shift(y, shift_out, self.stride), mask, train)
+        y = temporal_shift(y, shift_out, self.stride)
+        return Norm(name="norm_out")(y, mask, train)
 
 
 class ShiftBlock(nn.Module):
@@ -98,7 +121,9 @@ class ShiftBlock(nn.Module):
     def __call__(self, x, mask, train: bool):
         """`[N, T, V, c]` to `[N, T // stride, V, features]`."""
         y = SpatialShiftConv(self.features, name="spatial")(x, mask, train)
-        y = TemporalShiftConv(self.features, self.stride, name="temporal")(y, mask, train)
+        y = TemporalShiftConv(self.features, self.stride, name="temporal")(
+            y, mask, train
+        )
         if not self.residual:
             return nn.relu(y)
         if x.shape[-1] != self.features or self.stride != 1:

@@ -1,0 +1,42 @@
+"""The two heads `f_skel` that carry gathered visual rows into text space."""
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+
+class RowHead(nn.Module):
+    """Eq. 9: one 2-layer MLP, shared by all granularities, applied to each row on its own."""
+
+    text_width: int
+    hidden: int
+    dropout: float
+
+    @nn.compact
+    def __call__(self, rows: Float[Array, "B Q G n"], train: bool) -> Float[Array, "B Q G d"]:
+        """Projects each row `[n]` to `[d]`."""
+        hidden = nn.relu(nn.Dense(self.hidden)(rows))
+        hidden = nn.Dropout(self.dropout, deterministic=not train)(hidden)
+        return nn.Dense(self.text_width)(hidden)
+
+
+class JointHead(nn.Module):
+    """All granularities at once: the rows side by side through one MLP, as in the official code.
+
+    Differs from that code in LayerNorm for BatchNorm, so that a prediction never depends on the
+    other samples of a batch.
+    """
+
+    text_width: int
+    hidden: int
+    dropout: float
+
+    @nn.compact
+    def __call__(self, rows: Float[Array, "B Q G n"], train: bool) -> Float[Array, "B Q G d"]:
+        """Projects the `G` rows together."""
+        b, q, g, n = rows.shape
+        hidden = nn.silu(nn.LayerNorm()(nn.Dense(self.hidden)(rows.reshape(b, q, g * n))))
+        hidden = nn.Dropout(self.dropout, deterministic=not train)(hidden)
+        return nn.Dense(g * self.text_width)(hidden).reshape(b, q, g, self.text_width)
+
+
+HEADS = {"row": RowHead, "joint": JointHead}

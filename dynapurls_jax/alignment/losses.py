@@ -1,0 +1,26 @@
+"""Symmetric InfoNCE (eq. 10-11) with same-class positives."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+def symmetric_info_nce(
+    logits: Float[Array, "B C G"], labels: Int[Array, " B"], weights: Float[Array, " G"]
+) -> Float[Array, ""]:
+    """Mean over the batch of eq. 10, summed over granularities with `weights` (eq. 11).
+
+    Skeleton to text: the sample's class against all seen classes. Text to skeleton: the samples of
+    a class against the whole batch; where several samples share the class, each is a positive and
+    the target is uniform over them (eq. 10 would call the others negatives). Averaged over the
+    samples of the batch, that target reduces to the sample's own entry of a softmax over samples.
+
+    Args:
+      logits: similarity over tau of sample b, asked by class c, with class c's text.
+      labels: index into the class axis of `logits`.
+    """
+    batch = jnp.arange(logits.shape[0])
+    to_text = jax.nn.log_softmax(logits, axis=1)[batch, labels]
+    to_skeleton = jax.nn.log_softmax(logits, axis=0)[batch, labels]
+    per_granularity = -0.5 * (to_text + to_skeleton).mean(axis=0)
+    return jnp.sum(weights * per_granularity)

@@ -1,0 +1,133 @@
+"""The zero-shot model as three pure functions: `init`, `loss`, `score`."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from data_pipelines.errors import unknown
+from dynapurls_jax.alignment.heads import HEADS
+from dynapurls_jax.alignment.losses import symmetric_info_nce
+from dynapurls_jax.alignment.partition import PartitionAlignment, Text, Visual, unit
+
+QUERIES = ("label_free", "per_candidate", "oracle_label")
+SCORES = ("weighted", "global")
+
+Variables = dict[str, Any]
+
+
+class ZeroShotModel(NamedTuple):
+    """A zero-shot model over token batches.
+
+    Attributes:
+      init: `(key, tokens, text) -> variables`; keeps the tokens' mean and deviation with them.
+      loss: `(variables, tokens, labels, text, key) -> scalar`; the only one that takes labels.
+      encode: `(variables, tokens) -> Visual`; everything that does not depend on text.
+      score: `(variables, visual, text) -> logits [B, C]`.
+      ask: `(variables, visual, queries [#B, Q, G, d], text) -> logits [B, C]`: `score` with other
+        queries than the model's own, one set (`Q = 1`) or one for each class (`Q = C`).
+    """
+
+    init: Callable[[PRNGKeyArray, Array, Text], Variables]
+    loss: Callable[[Variables, Array, Array, Text, PRNGKeyArray], Array]
+    encode: Callable[[Variables, Array], Visual]
+    score: Callable[[Variables, Visual, Text], Array]
+    ask: Callable[[Variables, Visual, Array, Text], Array]
+
+
+def mean_text(classes: Float[Array, "C G d"]) -> Float[Array, "G d"]:
+    """The label-free queries: the mean of the seen classes' text, unit rows."""
+    return unit(classes.mean(axis=0))
+
+
+def make_model(
+    *,
+    query: str,
+    head: str,
+    score: str,
+    text_width: int,
+    attention: int = 150,
+    hidden: int = 512,
+    dropout: float = 0.0,
+) -> ZeroShotModel:
+    """The DynaPURLS alignment model.
+
+    Args:
+      query: who asks. "per_candidate": every class with its own text. "label_free": one set of
+        queries for all classes. "oracle_label": the true label's text while training, the
+        published protocol; such a model cannot `score`, see `evaluation.oracle`.
+      head: "row" or "joint".
+      score: "global" uses the global row alone (eq. 14), "weighted" all rows by alpha.
+      text_width, attention, hidden: `d`, `h` and the head's hidden width.
+      dropout: in the head, while training.
+
+    Raises:
+      ValueError: unknown query, head or score.
+    """
+    for kind, value, known in (
+        ("query", query, QUERIES),
+        ("head", head, HEADS),
+        ("score", score, SCORES),
+    ):
+        if value not in known:
+            raise unknown(kind, value, known)
+    module = PartitionAlignment(head, text_width, attention, hidden, dropout)
+
+    def encode(variables: Variables, tokens: Float[Array, "*B S n"]) -> Visual:
+        tokens = (tokens - variables["tokens"]["mean"]) / variables["tokens"]["std"]
+        return Visual(tokens, module.apply(variables, tokens, method=module.keys))
+
+    def similarity(variables, visual, queries, classes, **apply) -> Float[Array, "B C G"]:
+        rows = module.apply(variables, visual, queries, method="gather_and_project", **apply)
+        if rows.shape[1] == 1:  # one set of queries serves every class
+            return jnp.einsum("bgd,cgd->bcg", rows[:, 0], classes)
+        return jnp.einsum("bcgd,cgd->bcg", rows, classes)
+
+    def init(key, tokens: Float[Array, "N S n"], text: Text) -> Variables:
+        statistics = {
+            "mean": tokens.mean(axis=(0, 1)),
+            "std": tokens.std(axis=(0, 1)) + 1e-3,
+        }
+        params = module.init(key, tokens[:1], text.classes[None, :1])["params"]
+        return {"params": params, "tokens": statistics}
+
+    def loss(
+        variables: Variables,
+        tokens: Float[Array, "B S n"],
+        labels: Int[Array, " B"],
+        text: Text,
+        key: PRNGKeyArray,
+    ) -> Float[Array, ""]:
+        visual = encode(variables, tokens)
+        queries = {
+            "label_free": text.query[None, None],
+            "per_candidate": text.classes[None],
+            "oracle_label": text.classes[labels][:, None],
+        }[query]
+        cosines = similarity(
+            variables, visual, queries, text.classes, train=True, rngs={"dropout": key}
+        )
+        scale = module.apply(variables, method=module.scale)
+        return symmetric_info_nce(
+            scale * cosines, labels, module.apply(variables, method=module.weights)
+        )
+
+    def ask(variables: Variables, visual: Visual, queries, text: Text) -> Float[Array, "B C"]:
+        cosines = similarity(variables, visual, queries, text.classes)
+        scale = module.apply(variables, method=module.scale)
+        if score == "global":
+            return scale * cosines[..., 0]
+        return scale * (cosines @ module.apply(variables, method=module.weights))
+
+    def score_own(variables: Variables, visual: Visual, text: Text) -> Float[Array, "B C"]:
+        if query == "oracle_label":
+            raise ValueError(
+                "a model trained with query=oracle_label needs the true labels to predict; it has "
+                "no zero-shot score (see dynapurls_jax.evaluation.oracle)"
+            )
+        queries = text.query[None, None] if query == "label_free" else text.classes[None]
+        return ask(variables, visual, queries, text)
+
+    return ZeroShotModel(init, loss, encode, score_own, ask)

@@ -1,0 +1,83 @@
+"""The configuration of a run: every key there is, with its default (the paper's where it has one)."""
+
+import ml_collections
+from ml_collections import ConfigDict
+
+
+def default_config() -> ConfigDict:
+    """All keys with their defaults; an experiment changes a few and leaves it locked.
+
+    A key that is not here is an error that names the nearest one.
+    """
+    config = ConfigDict()
+    config.name = "run"  # names the default workdir, runs/<name>
+    config.splits = ("",)  # see data_pipelines.protocols.unseen_classes
+    config.seeds = (0,)  # one training run for each split and seed
+
+    config.data = ConfigDict()
+    config.data.name = ""  # see data_pipelines.datasets.DATASETS
+    config.data.manual_dir = ""  # folder with the owner's archive; empty: the usual places
+    config.data.frames = 64  # T
+    config.data.fit = "resample"  # or "pad": how a clip gets T frames
+    config.data.seed = 0  # of the demo corpus
+
+    config.augment = ConfigDict()  # see data_pipelines.preprocess.Augmentation
+    config.augment.turn = 0.3
+    config.augment.tilt = 0.1
+    config.augment.crop = 0.75
+    config.augment.scale = 0.1
+    config.augment.noise = 0.005
+
+    config.encoder = ConfigDict()
+    config.encoder.width = 64  # channels of the first stage; tokens have 4 times as many
+    config.encoder.segments = 3  # T'
+
+    config.pretrain = ConfigDict()
+    config.pretrain.epochs = 40
+    config.pretrain.batch_size = 32
+    config.pretrain.learning_rate = 2e-3  # AdamW, cosine with one epoch of warm-up
+    config.pretrain.weight_decay = 1e-2
+
+    config.text = ConfigDict()
+    config.text.encoder = "minilm"  # or "hashing", or "precomputed"
+    config.text.descriptions = ""  # a JSON file; empty: the project's own
+    config.text.precomputed = ""  # the npz of text.encoder="precomputed"
+    config.text.template = "a video of {}"  # section 3.2.2
+
+    config.alignment = ConfigDict()
+    config.alignment.query = "label_free"  # or "per_candidate", "oracle_label"
+    config.alignment.head = "row"  # or "joint"
+    config.alignment.score = "weighted"  # or "global" (eq. 14)
+    config.alignment.attention = 150  # h
+    config.alignment.hidden = 512
+    config.alignment.dropout = 0.0
+    config.alignment.learning_rate = 1e-4
+    config.alignment.weight_decay = 0.0
+    config.alignment.batch_size = 256
+    config.alignment.epochs = 300
+    config.alignment.patience = 20
+
+    config.refine = ConfigDict()  # section 3.4 and 4.1.4
+    config.refine.learning_rate = 0.01
+    config.refine.capacity = 16  # K
+    config.refine.threshold = 0.1  # tau_conf
+    config.refine.min_samples = 16  # B_min, which the paper does not give
+    config.refine.per_class = 4  # samples of each class in a balanced batch
+
+    config.eval = ConfigDict()
+    config.eval.adapter = "dynapurls"
+    config.eval.orders = 5  # stream orders
+
+    config.lock()
+    return config
+
+
+def plain(config: ConfigDict, *keys: str) -> dict:
+    """The named parts of a config as plain JSON-able values (tuples become lists)."""
+
+    def convert(value):
+        if isinstance(value, ml_collections.ConfigDict):
+            return {key: convert(value[key]) for key in sorted(value)}
+        return [convert(item) for item in value] if isinstance(value, tuple) else value
+
+    return {key: convert(config[key]) for key in keys}

@@ -1,0 +1,113 @@
+"""Text encoders behind one interface, and class descriptions through one of them to `F`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Float
+from sklearn.feature_extraction.text import HashingVectorizer
+
+from data_pipelines.errors import DataError, unknown
+from dynapurls_jax.text.descriptions import GRANULARITIES
+from dynapurls_jax.text.minilm import MiniLM
+
+
+class TextEncoder(Protocol):
+    """Sentences to vectors of width `dim`."""
+
+    dim: int
+
+    def encode(self, texts: list[str]) -> np.ndarray:
+        """`[N, d]` float32."""
+        ...
+
+
+class Hashing:
+    """Signed hashes of words and word pairs: no download, no training, and no notion of meaning.
+
+    Two texts are near if they share words, so synonyms are as far apart as opposites. Good enough
+    for texts with a small, shared vocabulary, such as the demo's; weak for anything else.
+    """
+
+    def __init__(self, dim: int = 512):
+        self.dim = dim
+        self._vectorizer = HashingVectorizer(
+            n_features=dim, ngram_range=(1, 2), norm="l2", stop_words="english"
+        )
+
+    def encode(self, texts: list[str]) -> np.ndarray:
+        """`[N, dim]` float32, unit rows (zero for a text of stop words only)."""
+        return self._vectorizer.transform(texts).toarray().astype(np.float32)
+
+
+ENCODERS: dict[str, type] = {"hashing": Hashing, "minilm": MiniLM}
+
+
+def make_encoder(name: str) -> TextEncoder:
+    """The encoder of this name.
+
+    Raises:
+      ValueError: unknown name.
+      ModuleNotFoundError: its weights are not installed; says how to get them.
+    """
+    if name not in ENCODERS:
+        raise unknown("text encoder", name, [*ENCODERS, "precomputed"])
+    return ENCODERS[name]()
+
+
+def encode_descriptions(
+    texts: Sequence[Sequence[str]], encoder: TextEncoder, template: str
+) -> Float[np.ndarray, "C G d"]:
+    """Class descriptions to `F` (eq. 2-3): each text in the template, encoded, unit length.
+
+    Args:
+      texts: `C` lists of `G` descriptions.
+      template: with one `{}` for the description, e.g. "a video of {}" (section 3.2.2).
+
+    Raises:
+      ValueError: the template has no `{}`.
+    """
+    if template.count("{}") != 1:
+        raise ValueError(f"expected text.template with one {{}}, got {template!r}")
+    flat = [template.format(text) for row in texts for text in row]
+    vectors = encoder.encode(flat).reshape(len(texts), len(GRANULARITIES), -1)
+    return unit_rows(vectors)
+
+
+def load_precomputed(path: str | Path, class_names: Sequence[str]) -> Float[np.ndarray, "C G d"]:
+    """`F` from an npz with `names` `[C]` and `text` `[C, 8, d]`; rows are put in class id order.
+
+    Raises:
+      FileNotFoundError: no such file.
+      DataError: keys, shapes, class names or values are not as expected.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"expected an npz with names and text at {path}, found none")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            names, text = archive["names"].tolist(), archive["text"]
+    except (KeyError, OSError, ValueError) as error:
+        raise DataError(f"expected an npz with arrays names and text ({error})", path) from error
+    if text.ndim != 3 or text.shape[:2] != (len(names), len(GRANULARITIES)):
+        raise DataError(
+            f"expected text [{len(names)}, {len(GRANULARITIES)}, d] for {len(names)} names, "
+            f"got {list(text.shape)}",
+            path,
+        )
+    missing = [name for name in class_names if name not in names]
+    if missing:
+        raise DataError(
+            f"expected text of all {len(class_names)} classes, got {len(names)}; "
+            f"without: {', '.join(map(repr, missing[:5]))}",
+            path,
+        )
+    if not np.isfinite(text).all():
+        raise DataError("expected finite text vectors, got NaN or infinity", path)
+    return unit_rows(text[[names.index(name) for name in class_names]].astype(np.float32))
+
+
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """Rows scaled to unit length; rows of zeros stay zeros."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)

@@ -1,0 +1,65 @@
+"""Everything that touches Orbax: numbered checkpoints of one stage, the last of them kept."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+PyTree = Any
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint is there but cannot be read."""
+
+
+class Checkpoints:
+    """Checkpoints of one stage in `folder`: written whole or not at all, the newest kept."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder.resolve()
+        options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
+        self._manager = ocp.CheckpointManager(self._folder, options=options)
+
+    def latest(self) -> int | None:
+        """Number of the newest checkpoint, None if there is none."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, tree: PyTree) -> None:
+        """Writes `tree` as checkpoint number `step` and drops older ones."""
+        self._manager.save(step, args=ocp.args.StandardSave(tree), force=True)
+        self._manager.wait_until_finished()
+
+    def restore(self, like: PyTree) -> PyTree:
+        """The newest checkpoint, with the structure, shapes and types of `like`.
+
+        Raises:
+          FileNotFoundError: there is none.
+          CheckpointError: it is damaged or of another shape; says what to delete.
+        """
+        step = self.latest()
+        if step is None:
+            raise FileNotFoundError(f"no checkpoint in {self._folder}")
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        try:
+            return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        except Exception as error:  # Orbax raises what its storage layers raise
+            raise CheckpointError(
+                f"checkpoint {self._folder / str(step)} cannot be read "
+                f"({type(error).__name__}: {str(error).splitlines()[0][:200]}). It is damaged or was "
+                f"made by another version; delete {self._folder.parent} to train that stage again."
+            ) from error
+
+    def close(self) -> None:
+        """Releases Orbax's threads."""
+        self._manager.close()
+
+
+def tree_digest(tree: PyTree) -> str:
+    """Hash of all values of a pytree: the identity of a set of weights."""
+    sha = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        sha.update(jax.tree_util.keystr(path).encode())
+        sha.update(jax.device_get(leaf).tobytes())
+    return sha.hexdigest()[:16]

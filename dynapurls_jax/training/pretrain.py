@@ -1,0 +1,137 @@
+"""Stage 1: Shift-GCN on the seen classes' training clips, with cross-entropy."""
+
+from functools import partial
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from data_pipelines.batches import epoch_batches, padded_batches
+from data_pipelines.preprocess import Augmentation, augment
+from dynapurls_jax.encoders.shift_gcn import ShiftGCN
+from dynapurls_jax.training.checkpoints import Checkpoints
+from dynapurls_jax.training.progress import progress
+
+CHECKPOINT_EVERY = 5  # epochs
+
+
+class PretrainState(flax.struct.PyTreeNode):
+    """Everything that pretraining carries from step to step."""
+
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    step: jax.Array
+
+
+def make_encoder(config: ConfigDict, num_classes: int) -> ShiftGCN:
+    """The encoder of a configuration."""
+    return ShiftGCN(num_classes, config.encoder.width, config.encoder.segments)
+
+
+def initial_variables(encoder: ShiftGCN, clip_shape: tuple[int, ...], seed: int) -> dict:
+    """Fresh encoder variables for clips `[M, T, V, 3]`."""
+    return jax.jit(encoder.init)(jax.random.key(seed), jnp.ones((1, *clip_shape)))
+
+
+def pretrain(
+    config: ConfigDict,
+    clips: np.ndarray,
+    labels: np.ndarray,
+    num_classes: int,
+    seed: int,
+    checkpoints: Checkpoints,
+) -> dict:
+    """Trains to the last epoch, going on from the newest checkpoint; no choice of epoch is made.
+
+    Args:
+      clips: training clips `[N, M, T, V, 3]`.
+      labels: `[N]` in `[0, num_classes)`: positions among the seen classes.
+
+    Returns:
+      Encoder variables.
+    """
+    settings = config.pretrain
+    encoder = make_encoder(config, num_classes)
+    steps_per_epoch = max(1, len(labels) // min(settings.batch_size, len(labels)))
+    optimizer = _optimizer(settings, steps_per_epoch)
+    variables = initial_variables(encoder, clips.shape[1:], seed)
+    state = PretrainState(
+        variables["params"],
+        variables["batch_stats"],
+        optimizer.init(variables["params"]),
+        jnp.zeros((), jnp.int32),
+    )
+    first = 0
+    if checkpoints.latest() is not None:
+        state, first = checkpoints.restore(state), checkpoints.latest()
+    step = make_step(encoder, optimizer, Augmentation(**config.augment))
+    root = jax.random.fold_in(jax.random.key(seed), 1)
+    with progress("pretraining the encoder", settings.epochs, first) as report:
+        for epoch in range(first, settings.epochs):
+            losses = []
+            for batch in epoch_batches(clips, labels, settings.batch_size, seed, epoch):
+                state, loss = step(state, batch["clips"], batch["labels"], root)
+                losses.append(loss)
+            report(epoch + 1, loss=float(np.mean(losses)))
+            if (epoch + 1) % CHECKPOINT_EVERY == 0 or epoch + 1 == settings.epochs:
+                checkpoints.save(epoch + 1, state)
+    return {"params": state.params, "batch_stats": state.batch_stats}
+
+
+def _optimizer(settings, steps_per_epoch: int) -> optax.GradientTransformation:
+    total = settings.epochs * steps_per_epoch
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, settings.learning_rate, min(steps_per_epoch, total // 2), total
+    )
+    return optax.chain(
+        optax.clip_by_global_norm(5.0),
+        optax.adamw(
+            schedule,
+            weight_decay=settings.weight_decay,
+            mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params),
+        ),
+    )
+
+
+def make_step(encoder: ShiftGCN, optimizer, strength: Augmentation):
+    """The jitted training step `(state, clips, labels, root key) -> (state, loss)`."""
+
+    @partial(jax.jit, donate_argnums=0)
+    def step(state: PretrainState, clips, labels, root):
+        clips = augment(clips, jax.random.fold_in(root, state.step), strength)
+
+        def loss_fn(params):
+            variables = {"params": params, "batch_stats": state.batch_stats}
+            logits, updated = encoder.apply(variables, clips, True, mutable=["batch_stats"])
+            loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+            return loss, updated["batch_stats"]
+
+        (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        return PretrainState(params, batch_stats, opt_state, state.step + 1), loss
+
+    return step
+
+
+def _in_batches(apply, array: np.ndarray, batch_size: int):
+    for batch, real in padded_batches(array, batch_size):
+        yield np.asarray(apply(batch))[:real]
+
+
+def accuracy(encoder: ShiftGCN, variables: dict, clips, labels, batch_size: int = 64) -> float:
+    """Share of clips whose class the classifier of stage 1 finds, in [0, 1]."""
+    apply = jax.jit(lambda batch: jnp.argmax(encoder.apply(variables, batch), axis=-1))
+    predicted = np.concatenate(list(_in_batches(apply, clips, batch_size)))
+    return float((predicted == labels).mean())
+
+
+def token_chunks(encoder: ShiftGCN, variables: dict, clips, batch_size: int = 64):
+    """Tokens `[b, T', V, n]` float32 of consecutive clips, in order."""
+    apply = jax.jit(lambda batch: encoder.apply(variables, batch, method="tokens"))
+    yield from _in_batches(apply, clips, batch_size)
