@@ -53,7 +53,7 @@ def unseen_classes(dataset: str, num_classes: int, split: str) -> np.ndarray:
     Args:
       split: a published name such as "55_5"; "random-<seen>_<unseen>-<k>" for the k-th seeded
         random split; "pseudo-<split>-<k>" for classes held out of the seen ones of that split
-        (as many as it has unseen, at most a third of the seen).
+        (as many as it has unseen, at most a third of the seen, at least 2).
 
     Raises:
       ValueError: no such split; names the nearest.
@@ -72,7 +72,7 @@ def unseen_classes(dataset: str, num_classes: int, split: str) -> np.ndarray:
     if found := re.fullmatch(r"pseudo-(.+)-(\d+)", split):
         real = unseen_classes(dataset, num_classes, found[1])
         seen = np.setdiff1d(np.arange(num_classes), real)
-        count = max(1, min(len(real), len(seen) // 3))
+        count = max(2, min(len(real), len(seen) // 3))
         return np.sort(np.random.default_rng((int(found[2]), 13)).permutation(seen)[:count])
     patterns = ["random-<seen>_<unseen>-<k>", "pseudo-<split>-<k>"]
     raise unknown(f"split of {dataset}", split, [*published, *patterns])

@@ -1,0 +1,173 @@
+"""The stages of one training run, in order, each skipped if done and resumed if begun.
+
+`<workdir>/<split>/seed<k>/`: `encoder/` (stage 1), `tokens/` (stage 2), `align-<query>/` (stage 3).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
+
+from data_pipelines.corpus import Corpus
+from data_pipelines.datasets import load_corpus
+from data_pipelines.feature_store import StaleStoreError, open_store, write_store
+from data_pipelines.preprocess import prepare
+from data_pipelines.protocols import Protocol, make_protocol
+from dynapurls_jax.config import plain
+from dynapurls_jax.text.features import text_features
+from dynapurls_jax.training import align, pretrain
+from dynapurls_jax.training.checkpoints import Checkpoints, tree_digest
+from dynapurls_jax.training.stages import Stage
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What all runs of a configuration share."""
+
+    config: ConfigDict
+    corpus: Corpus
+    clips: Float[np.ndarray, "N M T V 3"]
+    text: Float[np.ndarray, "C G d"]
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """One split and seed, ready to be evaluated.
+
+    Attributes:
+      variables: of the alignment model.
+      tokens: of every clip of the corpus, `[N, S, n]`.
+      results: what the stages reported.
+    """
+
+    split: str
+    seed: int
+    protocol: Protocol
+    variables: dict
+    tokens: Float[Array, "N S n"]
+    results: dict
+
+
+def load_inputs(config: ConfigDict) -> Inputs:
+    """Reads the corpus, prints its summary, prepares clips and encodes the descriptions."""
+    corpus = load_corpus(config.data.name, config.data.manual_dir, config.data.seed)
+    print(corpus.summary(), flush=True)
+    clips = prepare(corpus, config.data.frames, config.data.fit)
+    return Inputs(config, corpus, clips, text_features(config.text, corpus))
+
+
+def run_folder(workdir: Path, split: str, seed: int) -> Path:
+    """Where one run keeps its stages."""
+    return workdir / split / f"seed{seed}"
+
+
+def train_all(config: ConfigDict, workdir: Path) -> Iterator[TrainedRun]:
+    """Trains every split and seed of a configuration; what is done already is only loaded.
+
+    Yields:
+      The runs, one by one.
+    """
+    inputs = load_inputs(config)
+    for split in config.splits:
+        for seed in config.seeds:
+            yield train_one(inputs, workdir, split, seed)
+
+
+def train_one(inputs: Inputs, workdir: Path, split: str, seed: int) -> TrainedRun:
+    """One split and seed through the three stages."""
+    protocol = make_protocol(inputs.corpus, split)
+    folder = run_folder(workdir, split, seed)
+    print(
+        f"{folder}: {len(protocol.seen)} seen and {len(protocol.unseen)} unseen classes; clips: "
+        f"{len(protocol.train)} train, {len(protocol.val)} validation, "
+        f"{len(protocol.seen_test)} seen test, {len(protocol.unseen_test)} unseen test",
+        flush=True,
+    )
+    encoder_variables, encoder_stage = _encoder_stage(inputs, protocol, folder, seed)
+    tokens, tokens_identity = _token_stage(
+        inputs, protocol, folder, encoder_variables, encoder_stage.identity
+    )
+    variables, align_stage = _align_stage(inputs, protocol, folder, seed, tokens, tokens_identity)
+    results = {"encoder": encoder_stage.results, "align": align_stage.results}
+    return TrainedRun(split, seed, protocol, variables, tokens, results)
+
+
+def _encoder_stage(inputs: Inputs, protocol: Protocol, folder: Path, seed: int):
+    config, corpus = inputs.config, inputs.corpus
+    identity = plain(config, "augment", "encoder", "pretrain") | {
+        "data": {k: v for k, v in plain(config, "data")["data"].items() if k != "manual_dir"},
+        "corpus": corpus.digest,
+        "split": protocol.split,
+        "seed": seed,
+    }
+    stage = Stage(folder / "encoder", identity)
+    checkpoints = Checkpoints(stage.folder / "checkpoints")
+    num_seen = len(protocol.seen)
+    encoder = pretrain.make_encoder(config, num_seen)
+    labels = np.searchsorted(protocol.seen, corpus.labels)  # meaningful for seen clips only
+    # For a finished stage this only restores the last epoch.
+    variables = pretrain.pretrain(
+        config, inputs.clips[protocol.train], labels[protocol.train], num_seen, seed, checkpoints
+    )
+    checkpoints.close()
+    if stage.results is None:
+        shares = {
+            name: pretrain.accuracy(encoder, variables, inputs.clips[index], labels[index])
+            for name, index in (("val", protocol.val), ("seen_test", protocol.seen_test))
+        }
+        stage.finish({f"{name}_accuracy": share for name, share in shares.items()})
+    print(f"  encoder: seen validation accuracy {stage.results['val_accuracy']:.3f}", flush=True)
+    return variables, stage
+
+
+def _token_stage(inputs, protocol, folder, variables, encoder_identity):
+    config = inputs.config
+    made_from = encoder_identity | {"checkpoint": tree_digest(variables)}
+    store = folder / "tokens"
+    try:
+        tokens = open_store(store, made_from)
+    except (FileNotFoundError, StaleStoreError) as reason:
+        if isinstance(reason, StaleStoreError):
+            print(f"  {reason}; making it again", flush=True)
+        encoder = pretrain.make_encoder(config, len(protocol.seen))
+        n, _, _, v, _ = inputs.clips.shape
+        shape = (n, config.encoder.segments, v, 4 * config.encoder.width)
+        chunks = pretrain.token_chunks(encoder, variables, inputs.clips)
+        write_store(store, (chunk.astype(np.float16) for chunk in chunks), shape, made_from)
+        tokens = open_store(store, made_from)
+    flat = jnp.asarray(tokens, jnp.float32).reshape(len(tokens), -1, tokens.shape[-1])
+    return flat, made_from
+
+
+def _align_stage(inputs, protocol, folder, seed, tokens, tokens_identity):
+    config = inputs.config
+    text = jnp.asarray(inputs.text[protocol.seen])
+    identity = plain(config, "alignment", "text") | {
+        "tokens": tokens_identity["checkpoint"],
+        "text_vectors": tree_digest(text),
+        "seed": seed,
+    }
+    stage = Stage(folder / f"align-{config.alignment.query}", identity)
+    labels = jnp.asarray(np.searchsorted(protocol.seen, inputs.corpus.labels))
+    checkpoints = Checkpoints(stage.folder / "checkpoints")
+    variables, results = align.align(
+        config,
+        (tokens[protocol.train], labels[protocol.train]),
+        (tokens[protocol.val], labels[protocol.val]),
+        text,
+        seed,
+        checkpoints,
+    )
+    checkpoints.close()
+    if stage.results is None:
+        stage.finish(results)
+    print(
+        f"  alignment ({config.alignment.query}): seen validation "
+        f"{results['val_accuracy']:.3f} at epoch {results['best_epoch']}",
+        flush=True,
+    )
+    return variables, stage
