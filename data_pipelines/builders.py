@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 
 from data_pipelines import classes
 from data_pipelines.errors import DataError
-from data_pipelines.formats import Reader, read_kinder_gator, read_nw_ucla, read_utd_mhad
+from data_pipelines.formats import read_kinder_gator, read_nw_ucla, read_utd_mhad
 
 SPLIT = "clips"
 
@@ -33,7 +33,7 @@ def iterate_archive(path: Path, suffix: str) -> Iterator[tuple[str, bytes]]:
         raise DataError(f"not a readable zip archive ({error})", path) from error
 
 
-class SkeletonBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class SkeletonBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """One file, one clip: subclasses name the archive, the reader and the classes."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -84,16 +84,19 @@ class SkeletonBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _generate_examples(self, source: Path):
         index = -1
-        for index, (file, content) in enumerate(iterate_archive(source, self.SUFFIX)):  # noqa: B007
+        for index, (file, content) in enumerate(iterate_archive(source, self.SUFFIX)):
             raw = self._read(file, content)
-            yield index, {
-                "clip": raw.joints,
-                "num_frames": raw.joints.shape[1],
-                "label": raw.label,
-                "subject": raw.subject,
-                "view": raw.view,
-                "clip_id": raw.clip_id,
-            }
+            yield (
+                index,
+                {
+                    "clip": raw.joints,
+                    "num_frames": raw.joints.shape[1],
+                    "label": raw.label,
+                    "subject": raw.subject,
+                    "view": raw.view,
+                    "clip_id": raw.clip_id,
+                },
+            )
         if index < 0:
             raise DataError(f"expected {self.SUFFIX} files, found none", source)
 

@@ -1,4 +1,4 @@
-"""What every corpus goes through after reading: gaps filled, unusable clips dropped, all counted."""
+"""What every corpus goes through after reading: gaps filled, bad clips dropped, all counted."""
 
 from dataclasses import replace
 
@@ -58,4 +58,3 @@ def clean(corpus: Corpus) -> Corpus:
     }
     cleaned = replace(corpus, clips=tuple(clip for clip, _ in filled))
     return cleaned.select(keep, notes={k: v for k, v in notes.items() if v})
-

@@ -1,7 +1,6 @@
-"""Tokens of a whole corpus on disk: one array, and a manifest that says what they were made from."""
+"""Tokens of a whole corpus on disk: an array, and a manifest of what it was made from."""
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -44,7 +43,7 @@ def write_store(folder: Path, chunks: Iterable[np.ndarray], shape: tuple, made_f
     temporary = folder / f"{MANIFEST}.tmp"
     record = {"shape": list(shape), "dtype": str(tokens.dtype), "made_from": made_from}
     temporary.write_text(json.dumps(record, indent=1))
-    os.replace(temporary, folder / MANIFEST)
+    temporary.replace(folder / MANIFEST)
 
 
 def open_store(folder: Path, made_from: dict) -> np.ndarray:

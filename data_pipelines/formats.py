@@ -105,7 +105,9 @@ def read_nw_ucla(file: str, content: bytes) -> RawClip:
         joints = np.array(joints, np.float32)
     except (TypeError, ValueError) as error:
         raise DataError(f"expected skeletons [T, 20, 3] of numbers ({error})", file) from error
-    return RawClip(name.string.removesuffix(".json"), _checked(joints, file), label - 1, subject, view)
+    return RawClip(
+        name.string.removesuffix(".json"), _checked(joints, file), label - 1, subject, view
+    )
 
 
 def _column(joint: str) -> str:
@@ -126,7 +128,9 @@ def read_kinder_gator(file: str, content: bytes) -> RawClip:
       DataError: the name, the header or a row is not as published, with the line.
     """
     name = _match(
-        r"POSE-p(\d+)_(\d+)-(.+?)-*-(\d+)\.csv", file, "POSE-p565_01-Raise-your-hand-1469182402284.csv"
+        r"POSE-p(\d+)_(\d+)-(.+?)-*-(\d+)\.csv",
+        file,
+        "POSE-p565_01-Raise-your-hand-1469182402284.csv",
     )
     slug = name[3].replace("-", " ")
     slug = classes.KINDER_GATOR_MISSPELT.get(slug.lower(), slug)
@@ -140,7 +144,9 @@ def read_kinder_gator(file: str, content: bytes) -> RawClip:
     columns = ["Timestamp", *(_column(j) + axis for j in KINECT_V1.joints for axis in "XYZ")]
     header = lines[0].split(",") if lines else []
     if header[: len(columns)] != columns:
-        raise DataError(f"expected columns {columns[0]}, {columns[1]}, ..., got {header[:3]}", file, 1)
+        raise DataError(
+            f"expected columns {columns[0]}, {columns[1]}, ..., got {header[:3]}", file, 1
+        )
     rows = []
     for number, line in enumerate(lines[1:], start=2):
         fields = line.split(",")

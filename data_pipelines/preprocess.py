@@ -53,7 +53,7 @@ def normalise(clip: np.ndarray, skeleton: Skeleton) -> np.ndarray:
 
 
 def resample(clip: np.ndarray, frames: int) -> np.ndarray:
-    """Stretches or squeezes time linearly to `frames` frames: `[M, T, V, 3]` to `[M, frames, V, 3]`."""
+    """Stretches or squeezes time linearly: `[M, T, V, 3]` to `[M, frames, V, 3]`."""
     position = np.linspace(0, clip.shape[1] - 1, frames)
     low = np.floor(position).astype(int)
     high = np.minimum(low + 1, clip.shape[1] - 1)

@@ -1,4 +1,4 @@
-"""Which clips train, validate and test, and which classes are seen: decided here and nowhere else."""
+"""Which clips train, validate and test, and which classes are seen: decided here alone."""
 
 import json
 import re
@@ -62,13 +62,13 @@ def unseen_classes(dataset: str, num_classes: int, split: str) -> np.ndarray:
     if split in published:
         return np.sort(np.array(published[split]))
     if found := re.fullmatch(r"random-(\d+)_(\d+)-(\d+)", split):
-        seen, unseen, k = map(int, found.groups())
-        if seen + unseen != num_classes or not unseen:
+        num_seen, num_unseen, k = map(int, found.groups())
+        if num_seen + num_unseen != num_classes or not num_unseen:
             raise ValueError(
                 f"split {split!r}: expected seen + unseen = {num_classes} classes of {dataset}, "
-                f"got {seen} + {unseen}"
+                f"got {num_seen} + {num_unseen}"
             )
-        return np.sort(np.random.default_rng((k, 11)).permutation(num_classes)[:unseen])
+        return np.sort(np.random.default_rng((k, 11)).permutation(num_classes)[:num_unseen])
     if found := re.fullmatch(r"pseudo-(.+)-(\d+)", split):
         real = unseen_classes(dataset, num_classes, found[1])
         seen = np.setdiff1d(np.arange(num_classes), real)

@@ -1,4 +1,4 @@
-"""The configuration of a run: every key there is, with its default (the paper's where it has one)."""
+"""The configuration of a run: every key there is, with its default, the paper's if it has one."""
 
 import ml_collections
 from ml_collections import ConfigDict

@@ -47,18 +47,20 @@ def _parts(joints, head, torso, legs):
     }
 
 
+# fmt: off
 _KINECT_V2_JOINTS = (
-    "spine_base spine_mid neck head "
-    "left_shoulder left_elbow left_wrist left_hand "
-    "right_shoulder right_elbow right_wrist right_hand "
-    "left_hip left_knee left_ankle left_foot "
-    "right_hip right_knee right_ankle right_foot "
-    "spine_shoulder left_hand_tip left_thumb right_hand_tip right_thumb"
-).split()
+    "spine_base", "spine_mid", "neck", "head",
+    "left_shoulder", "left_elbow", "left_wrist", "left_hand",
+    "right_shoulder", "right_elbow", "right_wrist", "right_hand",
+    "left_hip", "left_knee", "left_ankle", "left_foot",
+    "right_hip", "right_knee", "right_ankle", "right_foot",
+    "spine_shoulder", "left_hand_tip", "left_thumb", "right_hand_tip", "right_thumb",
+)
+# fmt: on
 
 KINECT_V2 = Skeleton(
     name="kinect_v2",
-    joints=tuple(_KINECT_V2_JOINTS),
+    joints=_KINECT_V2_JOINTS,
     parents=(0, 0, 20, 2, 20, 4, 5, 6, 20, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18, 1, 7, 7, 11, 11),
     # The partition of the paper's Fig. 4.
     parts={
@@ -72,17 +74,19 @@ KINECT_V2 = Skeleton(
     shoulders=(8, 4),
 )
 
+# fmt: off
 _KINECT_V1_JOINTS = (
-    "hip_center spine shoulder_center head "
-    "left_shoulder left_elbow left_wrist left_hand "
-    "right_shoulder right_elbow right_wrist right_hand "
-    "left_hip left_knee left_ankle left_foot "
-    "right_hip right_knee right_ankle right_foot"
-).split()
+    "hip_center", "spine", "shoulder_center", "head",
+    "left_shoulder", "left_elbow", "left_wrist", "left_hand",
+    "right_shoulder", "right_elbow", "right_wrist", "right_hand",
+    "left_hip", "left_knee", "left_ankle", "left_foot",
+    "right_hip", "right_knee", "right_ankle", "right_foot",
+)
+# fmt: on
 
 KINECT_V1 = Skeleton(
     name="kinect_v1",
-    joints=tuple(_KINECT_V1_JOINTS),
+    joints=_KINECT_V1_JOINTS,
     parents=(0, 0, 1, 2, 2, 4, 5, 6, 2, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18),
     parts=_parts(
         _KINECT_V1_JOINTS,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from absl import flags
 
+from dynapurls_jax.config import plain
 from dynapurls_jax.flags import check_config, default_workdir, define_config, run
 
 _CONFIG = define_config(default=None)
@@ -25,10 +26,9 @@ def main(_: list[str]) -> None:
     config = _CONFIG.value
     check_config(config)
     workdir = Path(_WORKDIR.value) if _WORKDIR.value else default_workdir(config)
-    for trained in train_all(config, workdir):
-        del trained
     workdir.mkdir(parents=True, exist_ok=True)
-    (workdir / "config.json").write_text(config.to_json(indent=1))
+    (workdir / "config.json").write_text(json.dumps(plain(config, *config), indent=1))
+    train_all(config, workdir)
     print(f"trained: {workdir}\nnext: python -m dynapurls_jax.stream_eval --workdir={workdir}")
 
 

@@ -90,12 +90,12 @@ def _act(recipe: Recipe, body: dict, frames: int, rng) -> np.ndarray:
 def _film(recipe: Recipe, bodies: list[dict], subject: int, yaw: float, rng) -> np.ndarray:
     """What the camera records, `[2, T, 25, 3]`: turned, placed, noisy, with joints lost."""
     body = bodies[subject]
-    frames = int(round(60 * body["pace"] * rng.uniform(0.85, 1.15)))
+    frames = round(60 * body["pace"] * rng.uniform(0.85, 1.15))
     people = [_act(recipe, body, frames, rng)]
     if recipe.partner:
         other = bodies[(subject + 1 + rng.integers(len(bodies) - 1)) % len(bodies)]
         facing = _act(recipe, other, frames, rng) * (-1, 1, -1)  # turned by 180 degrees
-        people.append(facing + (0, 0, -rng.uniform(1.3, 1.7)))
+        people.append(facing + np.array([0, 0, -rng.uniform(1.3, 1.7)]))
     turn = Rotation.from_euler("y", yaw + rng.normal(0, 8), degrees=True).as_matrix()
     camera = np.array([rng.normal(0, 0.2), -1.0, rng.uniform(2.6, 3.4)])
     clip = np.zeros((2, frames, KINECT_V2.num_joints, 3))

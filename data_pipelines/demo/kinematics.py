@@ -25,7 +25,7 @@ _OFFSETS = {
 }
 
 # Degree of freedom: (joint, axis, sign on the right or only side, sign on the left side).
-_DOF = {
+_DOF: dict[str, tuple[str, int, int, int]] = {
     "head.bend": ("neck", 0, -1, -1),
     "head.lean": ("neck", 2, -1, -1),
     "torso.bend": ("spine_mid", 0, -1, -1),
@@ -88,10 +88,10 @@ def move(offsets: np.ndarray, dofs: dict[str, np.ndarray]) -> np.ndarray:
         elif name == "root.rise":
             root[:, 1] += values
         else:
-            side, _, dof = name.rpartition("_")
-            joint, axis, right, left = _DOF[dof if side in ("left", "right") else name]
-            index = _INDEX[f"{side}_{joint}" if side in ("left", "right") else joint]
-            euler[:, index, axis] += values * (left if side == "left" else right)
+            prefix, _, dof = name.rpartition("_")
+            moved, axis, right, left = _DOF[dof if prefix in ("left", "right") else name]
+            index = _INDEX[f"{prefix}_{moved}" if prefix in ("left", "right") else moved]
+            euler[:, index, axis] += values * (left if prefix == "left" else right)
     local = Rotation.from_euler("xyz", euler.reshape(-1, 3)).as_matrix()
     local = local.reshape(frames, KINECT_V2.num_joints, 3, 3)
     turned = local.copy()

@@ -37,7 +37,9 @@ class Recipe:
         if len(arms) == 2 and arms[0].motion is arms[1].motion:
             words.append((arms[0].phase, f"{arms[0].motion.verb} with both arms"))
         else:
-            words += [(c.phase, f"{c.motion.verb} with the {c.part.replace('_', ' ')}") for c in arms]
+            words += [
+                (c.phase, f"{c.motion.verb} with the {c.part.replace('_', ' ')}") for c in arms
+            ]
         words += [(c.phase, c.motion.verb) for c in self.components if not c.part.endswith("arm")]
         order = list(PHASES)
         joined = ", then " if any(phase != "all" for phase, _ in words) else " and "
@@ -74,7 +76,9 @@ def demo_recipes() -> tuple[Recipe, ...]:
             used[key] = used.get(key, 0) + 1
         first, second = [("all", "all"), ("start", "end"), ("end", "start")][len(recipes) % 3]
         components = (*(Component(p, m, first) for p, m in arms), Component(*other, second))
-        recipes.append(Recipe(components, partner=len(recipes) % PARTNER_EVERY == PARTNER_EVERY - 1))
+        recipes.append(
+            Recipe(components, partner=len(recipes) % PARTNER_EVERY == PARTNER_EVERY - 1)
+        )
     return tuple(recipes)
 
 

@@ -11,7 +11,11 @@ _STILL = {
     "legs": ("the legs stand still", "both feet stay on the floor", "stands on straight legs"),
     "phase": ("stands still", "stands upright and waits", "does not move yet or any more"),
 }
-_PARTNER = ("two people face each other", "with a partner opposite", "together with a second person")
+_PARTNER = (
+    "two people face each other",
+    "with a partner opposite",
+    "together with a second person",
+)
 
 
 def describe(recipe: Recipe, seed: int) -> dict[str, str]:

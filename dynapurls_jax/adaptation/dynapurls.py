@@ -1,4 +1,4 @@
-"""DynaPURLS: scale and bias on the text, learned online from confident predictions (Algorithm 1)."""
+"""DynaPURLS: scale and bias on the text, learned online from confident predictions."""
 
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -17,9 +17,7 @@ def static(model: ZeroShotModel, variables: Variables) -> Adapter:
     return Adapter(init=lambda text: text, step=step)
 
 
-def predict(
-    model: ZeroShotModel, variables: Variables, visual: Visual, text: Text
-) -> Prediction:
+def predict(model: ZeroShotModel, variables: Variables, visual: Visual, text: Text) -> Prediction:
     """The model's answer to one sample (eq. 14)."""
     logits = model.score(variables, jax.tree.map(lambda leaf: leaf[None], visual), text)[0]
     label = jnp.argmax(logits)

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
@@ -75,12 +74,15 @@ def make_model(
             raise unknown(kind, value, known)
     module = PartitionAlignment(head, text_width, attention, hidden, dropout)
 
+    def apply(variables: Variables, method: str, *args: Any, **kwargs: Any) -> Any:
+        return module.apply(variables, *args, method=method, **kwargs)
+
     def encode(variables: Variables, tokens: Float[Array, "*B S n"]) -> Visual:
         tokens = (tokens - variables["tokens"]["mean"]) / variables["tokens"]["std"]
-        return Visual(tokens, module.apply(variables, tokens, method=module.keys))
+        return Visual(tokens, apply(variables, "keys", tokens))
 
-    def similarity(variables, visual, queries, classes, **apply) -> Float[Array, "B C G"]:
-        rows = module.apply(variables, visual, queries, method="gather_and_project", **apply)
+    def similarity(variables, visual, queries, classes, **kwargs) -> Float[Array, "B C G"]:
+        rows = apply(variables, "gather_and_project", visual, queries, **kwargs)
         if rows.shape[1] == 1:  # one set of queries serves every class
             return jnp.einsum("bgd,cgd->bcg", rows[:, 0], classes)
         return jnp.einsum("bcgd,cgd->bcg", rows, classes)
@@ -109,17 +111,15 @@ def make_model(
         cosines = similarity(
             variables, visual, queries, text.classes, train=True, rngs={"dropout": key}
         )
-        scale = module.apply(variables, method=module.scale)
         return symmetric_info_nce(
-            scale * cosines, labels, module.apply(variables, method=module.weights)
+            apply(variables, "scale") * cosines, labels, apply(variables, "weights")
         )
 
     def ask(variables: Variables, visual: Visual, queries, text: Text) -> Float[Array, "B C"]:
         cosines = similarity(variables, visual, queries, text.classes)
-        scale = module.apply(variables, method=module.scale)
         if score == "global":
-            return scale * cosines[..., 0]
-        return scale * (cosines @ module.apply(variables, method=module.weights))
+            return apply(variables, "scale") * cosines[..., 0]
+        return apply(variables, "scale") * (cosines @ apply(variables, "weights"))
 
     def score_own(variables: Variables, visual: Visual, text: Text) -> Float[Array, "B C"]:
         if query == "oracle_label":

@@ -1,5 +1,6 @@
 """Adaptive partitioning (section 3.3): text queries gather the joints and frames they speak of."""
 
+import math
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -58,9 +59,7 @@ class PartitionAlignment(nn.Module):
         self.key_map = nn.Dense(self.attention, use_bias=False)
         self.project = HEADS[self.head](self.text_width, self.hidden, self.dropout)
         self.alpha = self.param("alpha", nn.initializers.zeros, (self.granularities,))
-        self.log_scale = self.param(
-            "log_scale", nn.initializers.constant(float(jnp.log(1 / 0.07))), ()
-        )
+        self.log_scale = self.param("log_scale", nn.initializers.constant(-math.log(0.07)), ())
 
     def keys(self, tokens: Float[Array, "*B S n"]) -> Float[Array, "*B S h"]:
         """Eq. 6."""
@@ -83,7 +82,7 @@ class PartitionAlignment(nn.Module):
 
     def scale(self) -> Float[Array, ""]:
         """`1 / tau`, learned, at most 100."""
-        return jnp.exp(jnp.minimum(self.log_scale, jnp.log(100.0)))
+        return jnp.exp(jnp.minimum(self.log_scale, math.log(100.0)))
 
     def weights(self) -> Float[Array, " G"]:
         """The granularities' weights alpha (eq. 11), positive and summing to 1.

@@ -4,6 +4,8 @@ Cost at full size (width 64, T = 300, V = 25, M = 2): about 3.6 GMAC a clip; it 
 T * V * M and with the square of the width.
 """
 
+import itertools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -121,9 +123,7 @@ class ShiftBlock(nn.Module):
     def __call__(self, x, mask, train: bool):
         """`[N, T, V, c]` to `[N, T // stride, V, features]`."""
         y = SpatialShiftConv(self.features, name="spatial")(x, mask, train)
-        y = TemporalShiftConv(self.features, self.stride, name="temporal")(
-            y, mask, train
-        )
+        y = TemporalShiftConv(self.features, self.stride, name="temporal")(y, mask, train)
         if not self.residual:
             return nn.relu(y)
         if x.shape[-1] != self.features or self.stride != 1:
@@ -180,7 +180,7 @@ class ShiftGCN(nn.Module):
         bounds = np.linspace(0, x.shape[2], self.segments + 1)
         parts = [
             x[:, :, int(np.floor(lo)) : int(np.ceil(hi))].mean(axis=2)
-            for lo, hi in zip(bounds[:-1], bounds[1:], strict=True)
+            for lo, hi in itertools.pairwise(bounds)
         ]
         return _person_mean(jnp.stack(parts, axis=2), present)
 

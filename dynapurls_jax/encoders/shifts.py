@@ -12,9 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 
-def spatial_shift(
-    x: Float[Array, "N T V channels"], sign: int
-) -> Float[Array, "N T V channels"]:
+def spatial_shift(x: Float[Array, "N T V channels"], sign: int) -> Float[Array, "N T V channels"]:
     """Rolls channel c over the joints by c places: non-local mixing without parameters.
 
     Args:

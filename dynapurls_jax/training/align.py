@@ -77,7 +77,7 @@ def align(
     state = AlignState(
         variables=variables,
         opt_state=optimizer.init(variables["params"]),
-        best=variables,
+        best=jax.tree.map(jnp.copy, variables),  # the state is donated: no buffer twice
         best_accuracy=jnp.array(-1.0),
         best_epoch=jnp.array(0),
         epoch=jnp.array(0),
@@ -147,7 +147,7 @@ def make_epoch(model: ZeroShotModel, optimizer, batch_size: int, oracle: bool):
         (variables, opt_state), losses = jax.lax.scan(
             step, (state.variables, state.opt_state), (batches, jnp.arange(len(batches)))
         )
-        accuracy = validate(variables, *val, text)
+        accuracy = validate(variables, val[0], val[1], text)
         better = accuracy > state.best_accuracy
         epoch = state.epoch + 1
         return AlignState(

@@ -47,8 +47,9 @@ class Checkpoints:
         except Exception as error:  # Orbax raises what its storage layers raise
             raise CheckpointError(
                 f"checkpoint {self._folder / str(step)} cannot be read "
-                f"({type(error).__name__}: {str(error).splitlines()[0][:200]}). It is damaged or was "
-                f"made by another version; delete {self._folder.parent} to train that stage again."
+                f"({type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}). It is "
+                "damaged or was made by another version; to train that stage again, delete "
+                f"{self._folder.parent}"
             ) from error
 
     def close(self) -> None:

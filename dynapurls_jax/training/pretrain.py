@@ -66,9 +66,9 @@ def pretrain(
         optimizer.init(variables["params"]),
         jnp.zeros((), jnp.int32),
     )
-    first = 0
-    if checkpoints.latest() is not None:
-        state, first = checkpoints.restore(state), checkpoints.latest()
+    first = checkpoints.latest() or 0
+    if first:
+        state = checkpoints.restore(state)
     step = make_step(encoder, optimizer, Augmentation(**config.augment))
     root = jax.random.fold_in(jax.random.key(seed), 1)
     with progress("pretraining the encoder", settings.epochs, first) as report:
@@ -126,9 +126,9 @@ def _in_batches(apply, array: np.ndarray, batch_size: int):
 
 def accuracy(encoder: ShiftGCN, variables: dict, clips, labels, batch_size: int = 64) -> float:
     """Share of clips whose class the classifier of stage 1 finds, in [0, 1]."""
-    apply = jax.jit(lambda batch: jnp.argmax(encoder.apply(variables, batch), axis=-1))
-    predicted = np.concatenate(list(_in_batches(apply, clips, batch_size)))
-    return float((predicted == labels).mean())
+    apply = jax.jit(lambda batch: encoder.apply(variables, batch))
+    logits = np.concatenate(list(_in_batches(apply, clips, batch_size)))
+    return float((logits.argmax(axis=-1) == labels).mean())
 
 
 def token_chunks(encoder: ShiftGCN, variables: dict, clips, batch_size: int = 64):

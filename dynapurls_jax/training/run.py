@@ -3,7 +3,6 @@
 `<workdir>/<split>/seed<k>/`: `encoder/` (stage 1), `tokens/` (stage 2), `align-<query>/` (stage 3).
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from dynapurls_jax.config import plain
 from dynapurls_jax.text.features import text_features
 from dynapurls_jax.training import align, pretrain
 from dynapurls_jax.training.checkpoints import Checkpoints, tree_digest
-from dynapurls_jax.training.stages import Stage
+from dynapurls_jax.training.stages import Stage, stage_is_done
 
 
 @dataclass(frozen=True)
@@ -65,16 +64,30 @@ def run_folder(workdir: Path, split: str, seed: int) -> Path:
     return workdir / split / f"seed{seed}"
 
 
-def train_all(config: ConfigDict, workdir: Path) -> Iterator[TrainedRun]:
-    """Trains every split and seed of a configuration; what is done already is only loaded.
-
-    Yields:
-      The runs, one by one.
-    """
+def train_all(config: ConfigDict, workdir: Path) -> None:
+    """Trains every split and seed of a configuration; what is done already is only checked."""
     inputs = load_inputs(config)
     for split in config.splits:
         for seed in config.seeds:
-            yield train_one(inputs, workdir, split, seed)
+            train_one(inputs, workdir, split, seed)
+
+
+def load_trained(inputs: Inputs, workdir: Path, split: str, seed: int) -> TrainedRun:
+    """A run that is done already.
+
+    Raises:
+      FileNotFoundError: it is not trained, or not with this query; says how to train it.
+    """
+    folder = run_folder(workdir, split, seed)
+    query = inputs.config.alignment.query
+    for stage in ("encoder", f"align-{query}"):
+        if not stage_is_done(folder / stage):
+            raise FileNotFoundError(
+                f"{folder} has no finished stage {stage}; train it with\n"
+                f"  python -m dynapurls_jax.train --config=configs/{inputs.config.name}.py "
+                f"--workdir={workdir} --config.alignment.query={query}"
+            )
+    return train_one(inputs, workdir, split, seed)
 
 
 def train_one(inputs: Inputs, workdir: Path, split: str, seed: int) -> TrainedRun:
@@ -120,7 +133,8 @@ def _encoder_stage(inputs: Inputs, protocol: Protocol, folder: Path, seed: int):
             for name, index in (("val", protocol.val), ("seen_test", protocol.seen_test))
         }
         stage.finish({f"{name}_accuracy": share for name, share in shares.items()})
-    print(f"  encoder: seen validation accuracy {stage.results['val_accuracy']:.3f}", flush=True)
+    results = stage.results or {}
+    print(f"  encoder: seen validation accuracy {results['val_accuracy']:.3f}", flush=True)
     return variables, stage
 
 

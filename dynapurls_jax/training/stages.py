@@ -1,7 +1,6 @@
 """A stage of training as a folder: what it is made from, whether it is done, what came out."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,7 @@ class Stage:
     def _write(self, results: dict | None) -> None:
         temporary = self._file.with_suffix(".tmp")
         temporary.write_text(json.dumps({"identity": self.identity, "results": results}, indent=1))
-        os.replace(temporary, self._file)
+        temporary.replace(self._file)
 
     @property
     def results(self) -> dict | None:
@@ -55,6 +54,12 @@ class Stage:
     def finish(self, results: dict) -> None:
         """Marks the stage as done."""
         self._write(results)
+
+
+def stage_is_done(folder: Path) -> bool:
+    """Whether a finished stage is in this folder, of whatever identity."""
+    file = folder / "stage.json"
+    return file.exists() and json.loads(file.read_text())["results"] is not None
 
 
 def _differences(prefix: str, old: Any, new: Any) -> list[str]:

@@ -1,0 +1,24 @@
+"""The embedded default: SYNTHETIC clips, nothing to download, minutes on two cores.
+
+Command: python -m dynapurls_jax.train --config=configs/demo.py
+"""
+
+from dynapurls_jax.config import default_config
+
+
+def get_config():
+    """The experiment; see dynapurls_jax/config.py for every key."""
+    config = default_config()
+    config.name = "demo"
+    config.splits = ("random-40_8-0",)
+    config.data.name = "demo"
+    config.data.frames = 32
+    config.encoder.width = 16
+    config.pretrain.epochs = 20
+    config.pretrain.batch_size = 16
+    config.text.encoder = "hashing"
+    config.alignment.attention = 64
+    config.alignment.hidden = 256
+    config.alignment.learning_rate = 1e-3
+    config.alignment.batch_size = 64
+    return config

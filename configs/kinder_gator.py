@@ -1,0 +1,26 @@
+"""Kinder-Gator (real, 58 classes): random 46/12 and 53/5 splits x 3, half of the subjects train.
+
+Command: python -m dynapurls_jax.train --config=configs/kinder_gator.py
+Data: Kinder-Gator.zip (50 MB); the first run says where to get it and where to put it.
+"""
+
+from dynapurls_jax.config import default_config
+
+
+def get_config():
+    """The experiment; see dynapurls_jax/config.py for every key."""
+    config = default_config()
+    config.name = "kinder_gator"
+    config.splits = (
+        *(f"random-53_5-{k}" for k in range(3)),
+        *(f"random-46_12-{k}" for k in range(3)),
+    )
+    config.seeds = (0,)
+    config.data.name = "kinder_gator"
+    config.data.frames = 32
+    config.encoder.width = 32
+    config.pretrain.epochs = 25
+    config.pretrain.batch_size = 16
+    config.alignment.learning_rate = 1e-3
+    config.alignment.batch_size = 64
+    return config

@@ -1,0 +1,90 @@
+"""Zero-shot evaluation on the unseen stream, static and refined, over several stream orders.
+
+  python -m dynapurls_jax.stream_eval                      the newest run under runs/
+  python -m dynapurls_jax.stream_eval --workdir=runs/utd_mhad --split=22_5 --seeds=0,1
+  python -m dynapurls_jax.stream_eval --query=oracle_label     the published protocol, marked ORACLE
+
+Prints a table and writes report.json, report.md and running_accuracy.png.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from dynapurls_jax.flags import run
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "A trained workdir; default: the newest in runs/.")
+_ADAPTER = flags.DEFINE_string("adapter", None, "Test-time method: dynapurls or static.")
+_QUERY = flags.DEFINE_string(
+    "query", None, "Who asks: label_free, per_candidate, or oracle_label (marked ORACLE)."
+)
+_SPLIT = flags.DEFINE_list("split", None, "Splits to evaluate; default: all of the workdir.")
+_SEEDS = flags.DEFINE_list("seeds", None, "Training seeds to evaluate; default: all.")
+_ORDERS = flags.DEFINE_integer("orders", None, "Number of stream orders.", lower_bound=1)
+
+
+def newest_workdir(root: Path) -> Path:
+    """The workdir under `root` that was trained last.
+
+    Raises:
+      FileNotFoundError: there is none; says how to make one.
+    """
+    found = sorted(root.glob("*/config.json"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise FileNotFoundError(
+            f"no trained workdir under {root.resolve()}; make one with\n"
+            "  python -m dynapurls_jax.train --config=configs/demo.py"
+        )
+    return found[-1].parent
+
+
+def load_config(workdir: Path) -> ConfigDict:
+    """The configuration that a workdir was trained with.
+
+    Raises:
+      FileNotFoundError: it is not a workdir.
+    """
+    path = workdir / "config.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{workdir} is no workdir: it has no config.json")
+    values = json.loads(path.read_text())
+    for key in ("splits", "seeds"):
+        values[key] = tuple(values[key])
+    return ConfigDict(values)
+
+
+def _subset(kind: str, chosen: list[str] | None, trained: tuple) -> tuple:
+    """The chosen ones of what was trained."""
+    if chosen is None:
+        return trained
+    names = {str(item): item for item in trained}
+    missing = [item for item in chosen if item not in names]
+    if missing:
+        raise ValueError(
+            f"--{kind}: {', '.join(missing)} not in this workdir, which has {', '.join(names)}"
+        )
+    return tuple(names[item] for item in chosen)
+
+
+def main(_: list[str]) -> None:
+    """Flags, then one call."""
+    from dynapurls_jax.evaluation.evaluate import evaluate
+
+    workdir = Path(_WORKDIR.value) if _WORKDIR.value else newest_workdir(Path("runs"))
+    config = load_config(workdir)
+    config.splits = _subset("split", _SPLIT.value, config.splits)
+    config.seeds = _subset("seeds", _SEEDS.value, config.seeds)
+    config.alignment.query = _QUERY.value or config.alignment.query
+    config.eval.adapter = _ADAPTER.value or config.eval.adapter
+    config.eval.orders = _ORDERS.value or config.eval.orders
+    command = " ".join(["python -m dynapurls_jax.stream_eval", *sys.argv[1:]])
+    folder = workdir / "report" / config.alignment.query
+    print(evaluate(config, workdir, folder, command))
+    print(f"report: {folder / 'report.md'}")
+
+
+if __name__ == "__main__":
+    run(main)
