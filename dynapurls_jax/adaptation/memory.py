@@ -45,8 +45,8 @@ def insert(
 ) -> Memory:
     """Algorithm 1: the sample joins its class; if that makes `K + 1`, the least confident leaves.
 
-    Of equally low ones the newcomer leaves, so that a full class only changes for the better. An
-    empty slot counts as the least confident of all, which makes both cases one replacement.
+    A newcomer as low as the lowest leaves itself, so that a full class only changes for the better;
+    among equally low ones held, the first slot's leaves. An empty slot counts as the least confident of all, which makes both cases one replacement.
     """
     slot = jnp.argmin(memory.confidence[label])
     replaced = memory.confidence[label, slot]

@@ -1,0 +1,69 @@
+"""Shared fixtures; the data of the repository's sibling folder is used where it exists."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_pipelines.corpus import Corpus
+from data_pipelines.demo.generate import generate_demo
+from dynapurls_jax.skeletons import KINECT_V1
+
+ROOT = Path(__file__).parents[1]
+SHARED_DATA = Path(os.environ.get("DYNAPURLS_DATA", ROOT.parent / "shared" / "data"))
+
+
+def pytest_collection_modifyitems(config, items):
+    """Skips tests of real data where there is none; with CI=true that is an error instead."""
+    if SHARED_DATA.is_dir():
+        return
+    reason = f"no real data: {SHARED_DATA} does not exist (set DYNAPURLS_DATA)"
+    for item in items:
+        if item.get_closest_marker("shared_data"):
+            if os.environ.get("CI"):
+                raise pytest.UsageError(f"CI must run {item.nodeid}, but there is {reason}")
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with the real data."""
+    return SHARED_DATA
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """Keeps prepared datasets of tests apart from the user's."""
+    monkeypatch.setenv("DYNAPURLS_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="session")
+def demo() -> Corpus:
+    """The demo corpus."""
+    return generate_demo(0)
+
+
+def tiny_corpus(name="utd_mhad", classes=8, subjects=4, takes=2, seed=0) -> Corpus:
+    """A small corpus of smooth random clips whose classes differ in frequency."""
+    rng = np.random.default_rng(seed)
+    clips, labels, who = [], [], []
+    for label in range(classes):
+        for subject in range(1, subjects + 1):
+            for _ in range(takes):
+                time = np.linspace(0, 1, int(rng.integers(12, 20)))[:, None, None]
+                body = rng.normal(size=(1, 20, 3))
+                wave = np.sin(2 * np.pi * (label + 1) * time) * rng.normal(1, 0.1, (1, 20, 3))
+                clips.append((body + 0.3 * wave)[None].astype(np.float32))
+                labels.append(label)
+                who.append(subject)
+    return Corpus(
+        name=name,
+        skeleton=KINECT_V1,
+        class_names=tuple(f"class {i}" for i in range(classes)),
+        clips=tuple(clips),
+        labels=np.array(labels, np.int32),
+        subjects=np.array(who, np.int32),
+        views=np.zeros(len(clips), np.int32),
+        clip_ids=tuple(f"clip{i:03d}" for i in range(len(clips))),
+    )

@@ -1,0 +1,144 @@
+"""Pre-normalisation, resampling and augmentation: properties that must hold for any clip."""
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from data_pipelines.cleaning import clean, fill_gaps
+from data_pipelines.preprocess import Augmentation, augment, normalise, pad, prepare, resample
+from dynapurls_jax.skeletons import KINECT_V1, KINECT_V2, to_kinect_v2
+from tests.conftest import tiny_corpus
+
+
+def _clip(seed, frames=9, persons=2, joints=25):
+    return np.random.default_rng(seed).normal(size=(persons, frames, joints, 3)).astype(np.float32)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 1000), st.tuples(*[st.floats(-3, 3)] * 3), st.tuples(*[st.floats(-5, 5)] * 3))
+def test_normalise_forgets_where_the_camera_stood(seed, angles, place):
+    clip = _clip(seed)
+    turn = Rotation.from_euler("xyz", angles).as_matrix()
+    moved = (clip @ turn.T + np.array(place)).astype(np.float32)
+    np.testing.assert_allclose(
+        normalise(moved, KINECT_V2), normalise(clip, KINECT_V2), atol=2e-4
+    )
+
+
+def test_normalise_puts_spine_up_and_shoulders_across():
+    clip = normalise(_clip(3), KINECT_V2)
+    first = clip[0, 0]
+    spine = first[KINECT_V2.spine_top] - first[KINECT_V2.hip_center]
+    across = first[KINECT_V2.shoulders[0]] - first[KINECT_V2.shoulders[1]]
+    np.testing.assert_allclose(first[KINECT_V2.hip_center], 0, atol=1e-6)
+    np.testing.assert_allclose(spine[:2], 0, atol=1e-5)
+    assert spine[2] > 0
+    assert abs(across[1]) < 1e-5
+    assert across[0] > 0
+
+
+def test_normalise_keeps_absent_persons_and_survives_degenerate_bodies():
+    clip = _clip(0)
+    clip[1] = 0
+    assert not normalise(clip, KINECT_V2)[1].any()
+    clip[0, 0] = clip[0, 0, :1]  # all joints in one point: no axes in this frame
+    assert np.isfinite(normalise(clip, KINECT_V2)).all()
+    assert np.isfinite(normalise(np.ones_like(clip), KINECT_V2)).all()
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(2, 40), st.integers(2, 40))
+def test_resample_keeps_ends_and_straight_lines(frames, wanted):
+    line = np.linspace(0, 1, frames, dtype=np.float32)[None, :, None, None] * np.ones((1, 1, 2, 3))
+    got = resample(line, wanted)
+    np.testing.assert_allclose(got[0, :, 0, 0], np.linspace(0, 1, wanted), atol=1e-5)
+
+
+def test_pad_fills_with_zeros_and_cuts():
+    clip = _clip(0, frames=5)
+    assert pad(clip, 8).shape[1] == 8
+    assert not pad(clip, 8)[:, 5:].any()
+    np.testing.assert_array_equal(pad(clip, 3), clip[:, :3])
+
+
+def test_unknown_fit_is_an_error():
+    with pytest.raises(ValueError, match="data.fit"):
+        prepare(tiny_corpus(), 16, "stretch")
+
+
+def test_augment_is_rigid_up_to_scale_and_keeps_zeros():
+    clips = _clip(1)[None].repeat(3, axis=0)
+    clips[:, 1] = 0
+    strength = Augmentation(turn=0.5, tilt=0.2, crop=1.0, scale=0.2, noise=0.0)
+    got = np.asarray(augment(clips, jax.random.key(0), strength))
+    assert not got[:, 1].any()
+    for before, after in zip(clips[:, 0], got[:, 0], strict=True):
+        old = np.linalg.norm(before[:, :1] - before, axis=-1)
+        new = np.linalg.norm(after[:, :1] - after, axis=-1)
+        ratio = new[old > 0.1] / old[old > 0.1]
+        assert ratio.std() < 1e-3  # one scale for the whole clip
+        assert 0.8 <= ratio.mean() <= 1.2
+        assert np.linalg.det(np.linalg.lstsq(before[0], after[0], rcond=None)[0]) > 0  # no mirror
+    assert not np.allclose(got[0], got[1])  # each clip on its own
+
+
+def test_augment_without_strength_is_the_identity():
+    clips = _clip(2)[None]
+    nothing = Augmentation(turn=0, tilt=0, crop=1.0, scale=0, noise=0)
+    np.testing.assert_allclose(augment(clips, jax.random.key(0), nothing), clips, atol=1e-5)
+
+
+def test_gaps_are_filled_by_interpolation_and_counted():
+    clip = np.linspace(1, 2, 5, dtype=np.float32)[None, :, None, None] * np.ones((1, 1, 3, 3))
+    clip = clip.astype(np.float32)
+    broken = clip.copy()
+    broken[0, 1:3, 0] = 0  # two frames of one joint
+    broken[0, 4, 1] = 0  # at the end: held
+    filled, count = fill_gaps(broken)
+    assert count == 3
+    np.testing.assert_allclose(filled[0, 1:3, 0], clip[0, 1:3, 0], atol=1e-6)
+    np.testing.assert_allclose(filled[0, 4, 1], clip[0, 3, 1], atol=1e-6)
+
+
+def test_clean_drops_and_counts():
+    corpus = tiny_corpus(classes=2, subjects=2, takes=2)
+    clips = list(corpus.clips)
+    clips[0] = np.zeros_like(clips[0])
+    clips[1] = clips[1][:, :1]
+    clips[2] = clips[5]
+    got = clean(type(corpus)(**{**corpus.__dict__, "clips": tuple(clips)}))
+    assert got.clip_ids == tuple(corpus.clip_ids[i] for i in (3, 4, 5, 6, 7))
+    assert got.notes["dropped, empty"] == 1
+    assert got.notes["dropped, a single frame"] == 1
+    assert got.notes["dropped, exact duplicate of another clip"] == 1
+    assert "dropped, empty: 1" in got.summary()
+
+
+def test_kinect_v1_maps_to_v2_by_name():
+    clip = np.arange(60, dtype=np.float32).reshape(1, 20, 3)
+    got = to_kinect_v2(clip)
+    assert got.shape == (1, 25, 3)
+    for name in ("head", "left_hand", "right_foot", "left_knee", "right_shoulder"):
+        np.testing.assert_array_equal(
+            got[0, KINECT_V2.joints.index(name)], clip[0, KINECT_V1.joints.index(name)]
+        )
+    with pytest.raises(ValueError, match="20, 3"):
+        to_kinect_v2(got)
+
+
+@pytest.mark.parametrize("layout", [KINECT_V1, KINECT_V2])
+def test_layouts_are_trees_and_parts_cover_every_joint_once(layout):
+    assert len(layout.parents) == layout.num_joints
+    assert len(layout.bones) == layout.num_joints - 1
+    for joint in range(layout.num_joints):
+        steps = 0
+        while joint != layout.parents[joint]:
+            joint, steps = layout.parents[joint], steps + 1
+            assert steps < layout.num_joints
+    assert sorted(j for part in layout.parts.values() for j in part) == list(
+        range(layout.num_joints)
+    )
+    assert list(layout.parts) == ["head", "hands", "torso", "legs"]
