@@ -13,18 +13,21 @@ from dynapurls_jax.encoders.shifts import spatial_shift, temporal_shift
 
 def test_spatial_shift_reads_the_published_permutation():
     v, c = 5, 7
-    x = np.random.default_rng(0).normal(size=(2, 3, v, c)).astype(np.float32)
-    flat = x.reshape(2, 3, v * c)
+    last = np.random.default_rng(0).normal(size=(2, 3, v, c)).astype(np.float32)
+    flat = last.reshape(2, 3, v * c)
     forth = np.empty_like(flat)
     back = np.empty_like(flat)
     for i in range(v):  # the index arithmetic of the paper's released code, as a formula
         for j in range(c):
             forth[..., i * c + j] = flat[..., (i * c + j + j * c) % (c * v)]
             back[..., i * c + j] = flat[..., (i * c + j - j * c) % (c * v)]
-    x = jnp.asarray(x)
-    np.testing.assert_array_equal(spatial_shift(x, 1), forth.reshape(x.shape))
-    np.testing.assert_array_equal(spatial_shift(x, -1), back.reshape(x.shape))
-    np.testing.assert_array_equal(spatial_shift(spatial_shift(x, 1), -1), x)
+
+    def shifted(values, sign):  # channels first, time next, as the encoder lays features out
+        return spatial_shift(jnp.asarray(values.transpose(3, 1, 0, 2)), sign).transpose(2, 1, 3, 0)
+
+    np.testing.assert_array_equal(shifted(last, 1), forth.reshape(last.shape))
+    np.testing.assert_array_equal(shifted(last, -1), back.reshape(last.shape))
+    np.testing.assert_array_equal(shifted(np.asarray(shifted(last, 1)), -1), last)
 
 
 @settings(deadline=None, max_examples=40)
@@ -35,24 +38,24 @@ def test_spatial_shift_reads_the_published_permutation():
 )
 def test_temporal_shift_interpolates_and_reads_zero_outside(displacement, stride, seed):
     frames, channels = 6, len(displacement)
-    x = np.random.default_rng(seed).normal(size=(1, frames, 2, channels)).astype(np.float32)
+    x = np.random.default_rng(seed).normal(size=(channels, frames, 1, 2)).astype(np.float32)
     got = temporal_shift(jnp.asarray(x), jnp.asarray(displacement, jnp.float32), stride)
-    assert got.shape == (1, frames // stride, 2, channels)
+    assert got.shape == (channels, frames // stride, 1, 2)
     padded = np.pad(x, ((0, 0), (12, 12), (0, 0), (0, 0)))
     for t in range(frames // stride):
         for c, d in enumerate(displacement):
             position = stride * t + 0.5 * (stride - 1) + d
             low = int(np.floor(position))
             share = position - low
-            expected = (1 - share) * padded[0, 12 + low, :, c] + share * padded[0, 13 + low, :, c]
-            np.testing.assert_allclose(got[0, t, :, c], expected, atol=1e-5)
+            expected = (1 - share) * padded[c, 12 + low] + share * padded[c, 13 + low]
+            np.testing.assert_allclose(got[c, t], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_temporal_shift_gradients_equal_finite_differences(stride):
     rng = np.random.default_rng(0)
-    x = jnp.asarray(rng.normal(size=(1, 8, 2, 3)), jnp.float32)
-    weight = jnp.asarray(rng.normal(size=(1, 8 // stride, 2, 3)), jnp.float32)
+    x = jnp.asarray(rng.normal(size=(3, 8, 1, 2)), jnp.float32)
+    weight = jnp.asarray(rng.normal(size=(3, 8 // stride, 1, 2)), jnp.float32)
     where = jnp.array([0.3, -1.4, 2.2])
 
     def value(x, where):
@@ -71,19 +74,20 @@ def test_temporal_shift_gradients_equal_finite_differences(stride):
 
 def test_norm_statistics_ignore_absent_rows():
     rng = np.random.default_rng(0)
-    x = rng.normal(2, 3, size=(4, 5, 2, 3)).astype(np.float32)
-    x[2] = 1e6
+    x = rng.normal(2, 3, size=(3, 5, 4, 2)).astype(np.float32)
+    x[:, :, 2] = 1e6
+    x = jnp.asarray(x)
     mask = jnp.array([True, True, False, True])
     norm = Norm()
     variables = norm.init(jax.random.key(0), x, mask, False)
     y, updated = norm.apply(variables, x, mask, True, mutable=["batch_stats"])
-    kept = x[[0, 1, 3]].reshape(-1, 3)
-    expected = (x[0] - kept.mean(0)) / np.sqrt(kept.var(0) + 1e-5)
-    np.testing.assert_allclose(y[0], expected, atol=1e-4)
-    np.testing.assert_allclose(updated["batch_stats"]["mean"], 0.1 * kept.mean(0), atol=1e-4)
-    np.testing.assert_allclose(
-        updated["batch_stats"]["var"], 0.9 + 0.1 * kept.var(0), atol=1e-3
-    )
+    kept = np.asarray(x)[:, :, [0, 1, 3]].reshape(3, -1)
+    expected = (x[:, :, 0] - kept.mean(1)[:, None, None]) / np.sqrt(kept.var(1) + 1e-5)[
+        :, None, None
+    ]
+    np.testing.assert_allclose(y[:, :, 0], expected, atol=1e-4)
+    np.testing.assert_allclose(updated["batch_stats"]["mean"], 0.1 * kept.mean(1), atol=1e-4)
+    np.testing.assert_allclose(updated["batch_stats"]["var"], 0.9 + 0.1 * kept.var(1), atol=1e-3)
 
 
 @pytest.mark.parametrize(("joints", "persons"), [(20, 1), (25, 2)])

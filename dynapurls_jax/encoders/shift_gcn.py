@@ -37,32 +37,35 @@ def _uniform(scale):
 
 
 class Norm(nn.Module):
-    """Batch normalisation over all axes but the last `axes`, ignoring absent persons.
+    """Batch normalisation of each channel, or of each joint's each channel, over present persons.
 
-    Flax's own `BatchNorm` takes a mask too, but reduces with selects; here the statistics are two
-    matrix-vector products with the mask as the vector.
+    Flax's own `BatchNorm` takes a mask too, but wants channels last.
     """
 
-    axes: int = 1
+    per_joint: bool = False
     momentum: float = 0.9
     epsilon: float = 1e-5
 
     @nn.compact
     def __call__(self, x, mask, train: bool):
-        """Normalises `x` `[N, T, V, channels]`; `mask` `[N]` marks the rows that count."""
-        shape = x.shape
-        features = int(np.prod(shape[-self.axes :]))
-        flat = x.reshape(-1, features)
+        """Normalises `x` `[channels, T, N, V]`; `mask` `[N]` marks the persons that count."""
+        channels, frames, _, joints = x.shape
+        groups = joints if self.per_joint else 1
+        features = groups * channels  # kept joint by joint, as the published checkpoints do
         scale = self.param("scale", nn.initializers.ones, (features,))
         bias = self.param("bias", nn.initializers.zeros, (features,))
         mean = self.variable("batch_stats", "mean", jnp.zeros, (features,))
         var = self.variable("batch_stats", "var", jnp.ones, (features,))
         if train:
-            repeats = flat.shape[0] // shape[0]
-            weight = mask / jnp.maximum(mask.sum() * repeats, 1).astype(x.dtype)
-            weight = jnp.repeat(weight.astype(x.dtype), repeats)
-            batch_mean = weight @ flat
-            batch_var = jnp.maximum(weight @ (flat * flat) - batch_mean**2, 0)
+            weight = mask.astype(x.dtype) / jnp.maximum(mask.sum() * frames, 1)
+
+            def average(values):
+                joint_wise = jnp.einsum("ctnv,n->vc", values, weight)
+                kept = joint_wise if self.per_joint else joint_wise.mean(axis=0)
+                return kept.reshape(features)
+
+            batch_mean = average(x)
+            batch_var = jnp.maximum(average(x * x) - batch_mean**2, 0)
             if not self.is_initializing():
                 keep = self.momentum
                 mean.value = keep * mean.value + (1 - keep) * batch_mean
@@ -70,7 +73,25 @@ class Norm(nn.Module):
         else:
             batch_mean, batch_var = mean.value, var.value
         gain = scale * jax.lax.rsqrt(batch_var + self.epsilon)
-        return (flat * gain + (bias - batch_mean * gain)).reshape(shape)
+
+        def spread(values):
+            return values.reshape(groups, channels).T[:, None, None, :]
+
+        return x * spread(gain) + spread(bias - batch_mean * gain)
+
+
+class Mix(nn.Module):
+    """A dense layer over the leading channel axis, the same for every frame and joint."""
+
+    features: int
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, x):
+        """`[c, T, N, V]` to `[features, T, N, V]`."""
+        kernel = self.param("kernel", self.kernel_init, (x.shape[0], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return jnp.einsum("cd,ctnv->dtnv", kernel, x) + bias[:, None, None, None]
 
 
 class SpatialShiftConv(nn.Module):
@@ -80,18 +101,15 @@ class SpatialShiftConv(nn.Module):
 
     @nn.compact
     def __call__(self, x, mask, train: bool):
-        """`[N, T, V, c]` to `[N, T, V, features]`."""
-        joints, channels = x.shape[-2:]
+        """`[c, T, N, V]` to `[features, T, N, V]`."""
+        channels, joints = x.shape[0], x.shape[-1]
         skip = x
         if channels != self.features:
-            skip = nn.Dense(self.features, name="down")(x)
-            skip = Norm(name="down_norm")(skip, mask, train)
+            skip = Norm(name="down_norm")(Mix(self.features, name="down")(x), mask, train)
         feature_mask = self.param("feature_mask", nn.initializers.zeros, (joints, channels))
-        y = spatial_shift(x, 1) * (jnp.tanh(feature_mask) + 1)
-        y = nn.Dense(
-            self.features, kernel_init=nn.initializers.normal(self.features**-0.5), name="linear"
-        )(y)
-        y = Norm(axes=2, name="norm")(spatial_shift(y, -1), mask, train)
+        y = spatial_shift(x, 1) * (jnp.tanh(feature_mask.T) + 1)[:, None, None, :]
+        y = Mix(self.features, nn.initializers.normal(self.features**-0.5), name="linear")(y)
+        y = Norm(per_joint=True, name="norm")(spatial_shift(y, -1), mask, train)
         return nn.relu(y + skip)
 
 
@@ -103,12 +121,11 @@ class TemporalShiftConv(nn.Module):
 
     @nn.compact
     def __call__(self, x, mask, train: bool):
-        """`[N, T, V, c]` to `[N, T // stride, V, features]`."""
-        shift_in = self.param("shift_in", _uniform(1.0), (x.shape[-1],))
+        """`[c, T, N, V]` to `[features, T // stride, N, V]`."""
+        shift_in = self.param("shift_in", _uniform(1.0), (x.shape[0],))
         shift_out = self.param("shift_out", _uniform(1.0), (self.features,))
         y = temporal_shift(Norm(name="norm_in")(x, mask, train), shift_in, 1)
-        y = nn.relu(nn.Dense(self.features, name="linear")(y))
-        y = temporal_shift(y, shift_out, self.stride)
+        y = temporal_shift(nn.relu(Mix(self.features, name="linear")(y)), shift_out, self.stride)
         return Norm(name="norm_out")(y, mask, train)
 
 
@@ -121,13 +138,13 @@ class ShiftBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x, mask, train: bool):
-        """`[N, T, V, c]` to `[N, T // stride, V, features]`."""
+        """`[c, T, N, V]` to `[features, T // stride, N, V]`."""
         y = SpatialShiftConv(self.features, name="spatial")(x, mask, train)
         y = TemporalShiftConv(self.features, self.stride, name="temporal")(y, mask, train)
         if not self.residual:
             return nn.relu(y)
-        if x.shape[-1] != self.features or self.stride != 1:
-            x = nn.Dense(self.features, name="residual")(x[:, :: self.stride])
+        if x.shape[0] != self.features or self.stride != 1:
+            x = Mix(self.features, name="residual")(x[:, :: self.stride])
             x = Norm(name="residual_norm")(x, mask, train)
         return nn.relu(y + x)
 
@@ -146,7 +163,7 @@ class ShiftGCN(nn.Module):
     segments: int = 3
 
     def setup(self):
-        self.data_norm = Norm(axes=3)
+        self.data_norm = Norm(per_joint=True)
         self.layers = [
             ShiftBlock(self.width * multiple, stride, residual=i > 0)
             for i, (multiple, stride) in enumerate(LAYERS)
@@ -159,13 +176,15 @@ class ShiftGCN(nn.Module):
         if t % TEMPORAL_STRIDE:
             raise ValueError(f"expected T divisible by {TEMPORAL_STRIDE}, got clips {clips.shape}")
         present = present_persons(clips)
-        x = jnp.moveaxis(clips, 1, 2)  # [B, T, M, V, 3]: statistics per person slot and joint
-        x = self.data_norm(x, jnp.any(present, axis=1), train)
-        x = jnp.moveaxis(x, 2, 1).reshape(b * m, t, v, c)
+        x = clips.transpose(4, 2, 0, 1, 3)  # [3, T, B, M, V]
+        # Input statistics are those of each person slot's each joint.
+        x = self.data_norm(x.reshape(c, t, b, m * v), jnp.any(present, axis=1), train)
+        x = x.reshape(c, t, b * m, v)
         mask = present.reshape(b * m)
         for layer in self.layers:
             x = layer(x, mask, train)
-        return x.reshape(b, m, *x.shape[1:]), present
+        n, t, *_ = x.shape
+        return x.reshape(n, t, b, m, v).transpose(2, 3, 1, 4, 0), present
 
     def __call__(
         self, clips: Float[Array, "B M T V 3"], train: bool = False

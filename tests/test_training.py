@@ -1,0 +1,211 @@
+"""The whole path on a small corpus: resume, skip, staleness, damage, and labels that cannot leak."""
+
+import dataclasses
+import json
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from data_pipelines.preprocess import prepare
+from dynapurls_jax.alignment.partition import unit
+from dynapurls_jax.config import default_config
+from dynapurls_jax.evaluation.evaluate import evaluate_run
+from dynapurls_jax.evaluation.report import write_report
+from dynapurls_jax.training import pretrain
+from dynapurls_jax.training.checkpoints import CheckpointError, Checkpoints, tree_digest
+from dynapurls_jax.training.run import Inputs, load_trained, train_one
+from dynapurls_jax.training.stages import Stage, WorkdirMismatchError
+from tests.conftest import tiny_corpus
+
+SPLIT = "random-6_2-0"
+
+
+def small_config():
+    config = default_config()
+    config.name = "small"
+    config.splits = (SPLIT,)
+    config.data.name = "utd_mhad"
+    config.data.frames = 8
+    config.encoder.width = 8
+    config.pretrain.epochs = 2
+    config.pretrain.batch_size = 8
+    config.alignment.attention = 8
+    config.alignment.hidden = 16
+    config.alignment.epochs = 4
+    config.alignment.batch_size = 8
+    config.refine.min_samples = 2
+    config.eval.orders = 2
+    return config
+
+
+def small_inputs(config=None, **corpus_changes) -> Inputs:
+    config = config or small_config()
+    corpus = dataclasses.replace(tiny_corpus(), **corpus_changes)
+    text = unit(jax.random.normal(jax.random.key(7), (8, 8, 12)))
+    return Inputs(config, corpus, prepare(corpus, config.data.frames, "resample"), np.asarray(text))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A trained small workdir."""
+    workdir = tmp_path_factory.mktemp("workdir")
+    return workdir, train_one(small_inputs(), workdir, SPLIT, 0)
+
+
+def test_finished_stages_are_skipped(trained, capsys):
+    workdir, first = trained
+    before = {p: p.stat().st_mtime_ns for p in workdir.rglob("*") if p.is_file()}
+    again = load_trained(small_inputs(), workdir, SPLIT, 0)
+    assert before == {p: p.stat().st_mtime_ns for p in workdir.rglob("*") if p.is_file()}
+    assert tree_digest(again.variables) == tree_digest(first.variables)
+    assert again.results == first.results
+    assert "resuming" not in capsys.readouterr().out
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(trained, tmp_path, monkeypatch):
+    _, expected = trained
+    monkeypatch.setattr(pretrain, "CHECKPOINT_EVERY", 1)
+    batches = pretrain.epoch_batches
+
+    def killed_in_the_second_epoch(*args):
+        if args[-1] == 1:
+            raise KeyboardInterrupt
+        return batches(*args)
+
+    monkeypatch.setattr(pretrain, "epoch_batches", killed_in_the_second_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        train_one(small_inputs(), tmp_path, SPLIT, 0)
+    monkeypatch.setattr(pretrain, "epoch_batches", batches)
+    with pytest.raises(FileNotFoundError, match="no finished stage encoder"):
+        load_trained(small_inputs(), tmp_path, SPLIT, 0)
+    resumed = train_one(small_inputs(), tmp_path, SPLIT, 0)
+    assert tree_digest(resumed.variables) == tree_digest(expected.variables)
+
+
+def test_permuting_unseen_labels_leaves_every_prediction_bit_identical(trained):
+    workdir, run = trained
+    inputs = small_inputs()
+    unseen = np.isin(inputs.corpus.labels, run.protocol.unseen)
+    labels = inputs.corpus.labels.copy()
+    labels[unseen] = np.random.default_rng(0).permutation(labels[unseen])
+    assert not np.array_equal(labels, inputs.corpus.labels)
+    shuffled = dataclasses.replace(
+        inputs, corpus=dataclasses.replace(inputs.corpus, labels=labels)
+    )
+    a, b = evaluate_run(inputs, run), evaluate_run(shuffled, run)
+    assert not np.array_equal(a.labels, b.labels)
+    for method in ("static", "dynapurls"):
+        jax.tree.map(np.testing.assert_array_equal, a.streams[method], b.streams[method])
+
+
+def test_training_never_reads_an_unseen_clip_or_its_label(trained, tmp_path):
+    """With every unseen and test clip replaced by noise, the trained weights are the same."""
+    _, expected = trained
+    inputs = small_inputs()
+    used = np.concatenate([expected.protocol.train, expected.protocol.val])
+    hidden = np.setdiff1d(np.arange(len(inputs.corpus)), used)
+    clips = inputs.clips.copy()
+    clips[hidden] = np.random.default_rng(0).normal(size=clips[hidden].shape)
+    other = dataclasses.replace(inputs, clips=clips)
+    got = train_one(other, tmp_path, SPLIT, 0)
+    assert tree_digest(got.variables) == tree_digest(expected.variables)
+
+
+@pytest.mark.parametrize("query", ["per_candidate", "oracle_label"])
+def test_other_queries_reuse_encoder_and_tokens(trained, query):
+    workdir, _ = trained
+    config = small_config()
+    config.alignment.query = query
+    inputs = small_inputs(config)
+    with pytest.raises(FileNotFoundError, match=rf"align-{query}.*\n.*query={query}"):
+        load_trained(inputs, workdir, SPLIT, 0)
+    encoder = workdir / SPLIT / "seed0" / "encoder" / "stage.json"
+    before = encoder.stat().st_mtime_ns
+    result = evaluate_run(inputs, train_one(inputs, workdir, SPLIT, 0))
+    assert encoder.stat().st_mtime_ns == before
+    if query == "oracle_label":
+        assert 0 <= result.oracle <= 1
+        assert not result.streams
+    else:
+        assert result.oracle is None
+
+
+def test_report_says_what_it_is(trained, tmp_path):
+    _, run = trained
+    inputs = small_inputs(synthetic=True)
+    result = evaluate_run(inputs, run)
+    text = write_report(
+        tmp_path, [result], inputs.corpus, "dynapurls", "label_free", "the command"
+    )
+    assert "SYNTHETIC" in text
+    assert "`the command`" in text
+    assert f"| {SPLIT} | 2 | 8 | 1 x 2 | 50.0 |" in text
+    assert (tmp_path / "running_accuracy.png").stat().st_size > 1000
+    record = json.loads((tmp_path / "report.json").read_text())
+    methods = record["runs"][0]["methods"]
+    assert methods["static"]["accuracy_of_each_order"] == [
+        pytest.approx(np.mean(result.streams["static"].predicted[0] == result.stream_labels("static")))
+    ]
+    assert len(methods["dynapurls"]["accuracy_of_each_order"]) == 2
+    oracle = dataclasses.replace(result, oracle=0.5, streams={})
+    text = write_report(tmp_path, [oracle], inputs.corpus, "dynapurls", "oracle_label", "c")
+    assert "(ORACLE)" in text
+    assert "not an accuracy" in text
+
+
+def test_a_workdir_of_another_config_is_refused_and_says_why(trained):
+    workdir, _ = trained
+    config = small_config()
+    config.encoder.width = 16
+    with pytest.raises(WorkdirMismatchError, match=r"encoder\.width: it has 8, asked for 16"):
+        train_one(small_inputs(config), workdir, SPLIT, 0)
+    config = small_config()
+    config.alignment.hidden = 32
+    with pytest.raises(WorkdirMismatchError, match=r"alignment\.hidden: it has 16, asked for 32"):
+        train_one(small_inputs(config), workdir, SPLIT, 0)
+
+
+def test_stale_tokens_are_made_again(trained, tmp_path, capsys):
+    inputs = small_inputs()
+    train_one(inputs, tmp_path, SPLIT, 0)
+    manifest = tmp_path / SPLIT / "seed0" / "tokens" / "manifest.json"
+    manifest.write_text(re.sub('"checkpoint": "[^"]*"', '"checkpoint": "old"', manifest.read_text()))
+    again = train_one(inputs, tmp_path, SPLIT, 0)
+    assert "is stale: checkpoint is" in capsys.readouterr().out
+    np.testing.assert_array_equal(again.tokens, trained[1].tokens)
+
+
+def test_a_truncated_checkpoint_is_named(tmp_path):
+    tree = {"a": jnp.arange(1000.0), "b": jnp.ones((3, 4))}
+    checkpoints = Checkpoints(tmp_path / "stage" / "checkpoints")
+    checkpoints.save(3, tree)
+    assert tree_digest(checkpoints.restore(tree)) == tree_digest(tree)
+    checkpoints.close()
+    largest = max((p for p in tmp_path.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:-100])
+    checkpoints = Checkpoints(tmp_path / "stage" / "checkpoints")
+    with pytest.raises(CheckpointError, match=r"checkpoints/3 cannot be read.*delete .*stage"):
+        checkpoints.restore(tree)
+    checkpoints.close()
+
+
+def test_checkpoint_of_another_shape_is_named(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    with pytest.raises(FileNotFoundError, match="no checkpoint"):
+        checkpoints.restore({"a": jnp.ones(3)})
+    checkpoints.save(1, {"a": jnp.ones(3)})
+    with pytest.raises(CheckpointError):
+        checkpoints.restore({"a": jnp.ones(3), "b": jnp.ones(2)})
+    checkpoints.close()
+
+
+def test_stage_remembers_identity_and_results(tmp_path):
+    stage = Stage(tmp_path / "s", {"x": 1, "deep": {"y": (1, 2)}})
+    assert stage.results is None
+    stage.finish({"accuracy": 0.5})
+    assert Stage(tmp_path / "s", {"x": 1, "deep": {"y": [1, 2]}}).results == {"accuracy": 0.5}
+    with pytest.raises(WorkdirMismatchError, match=r"deep\.y: it has \[1, 2\], asked for \[3\]"):
+        Stage(tmp_path / "s", {"x": 1, "deep": {"y": [3]}})
