@@ -20,4 +20,6 @@ def get_config():
     config.pretrain.batch_size = 16
     config.alignment.learning_rate = 1e-3
     config.alignment.batch_size = 64
+    config.alignment.epochs = 150
+    config.alignment.patience = 25
     return config

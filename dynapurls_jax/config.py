@@ -47,7 +47,7 @@ def default_config() -> ConfigDict:
     config.alignment = ConfigDict()
     config.alignment.query = "label_free"  # or "per_candidate", "oracle_label"
     config.alignment.head = "row"  # or "joint"
-    config.alignment.score = "weighted"  # or "global" (eq. 14)
+    config.alignment.score = "global"  # eq. 14; or "weighted", all rows by alpha
     config.alignment.attention = 150  # h
     config.alignment.hidden = 512
     config.alignment.dropout = 0.0

@@ -27,8 +27,12 @@ def main(_: list[str]) -> None:
     check_config(config)
     workdir = Path(_WORKDIR.value) if _WORKDIR.value else default_workdir(config)
     workdir.mkdir(parents=True, exist_ok=True)
-    (workdir / "config.json").write_text(json.dumps(plain(config, *config), indent=1))
+    record = workdir / "config.json"
+    text = json.dumps(plain(config, *config), indent=1)
+    if not record.exists():
+        record.write_text(text)
     train_all(config, workdir)
+    record.write_text(text)  # only now: a refused config must not replace that of the workdir
     print(f"trained: {workdir}\nnext: python -m dynapurls_jax.stream_eval --workdir={workdir}")
 
 

@@ -1,0 +1,112 @@
+"""The two commands as users type them."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+TINY = [
+    "--config.data.frames=8",
+    "--config.encoder.width=4",
+    "--config.pretrain.epochs=1",
+    "--config.pretrain.batch_size=64",
+    "--config.alignment.epochs=2",
+    "--config.alignment.hidden=16",
+    "--config.alignment.attention=8",
+]
+
+
+def run(*arguments, cwd=ROOT, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=cwd,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_train_then_stream_eval(tmp_path):
+    demo = f"--config={ROOT / 'configs' / 'demo.py'}"
+    trained = run("dynapurls_jax.train", demo, *TINY, cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    assert "960 SYNTHETIC clips" in trained.stdout
+    assert "next: python -m dynapurls_jax.stream_eval --workdir=runs/demo" in trained.stdout
+    evaluated = run("dynapurls_jax.stream_eval", "--orders=2", cwd=tmp_path)
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert "SYNTHETIC data" in evaluated.stdout
+    assert "| random-40_8-0 | 8 | 80 | 1 x 2 | 12.5 |" in evaluated.stdout
+    report = tmp_path / "runs" / "demo" / "report" / "label_free"
+    assert sorted(p.name for p in report.iterdir()) == [
+        "report.json",
+        "report.md",
+        "running_accuracy.png",
+    ]
+    other = run("dynapurls_jax.stream_eval", "--query=per_candidate", cwd=tmp_path)
+    assert other.returncode == 2
+    assert "--config.alignment.query=per_candidate" in other.stderr
+    refused = run("dynapurls_jax.train", demo, *TINY, "--config.data.frames=12", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "data.frames: it has 8, asked for 12" in refused.stderr
+    wrong = run("dynapurls_jax.stream_eval", "--split=random-40_8-1", cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert "this workdir, which has random-40_8-0" in wrong.stderr
+    wrong = run("dynapurls_jax.stream_eval", "--adapter=dynapurl", cwd=tmp_path)
+    assert "did you mean 'dynapurls'" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["dynapurls_jax.train"], "--config"),
+        (["dynapurls_jax.train", "--config=configs/demo.py", "demo"], "unexpected arguments: demo"),
+        (["dynapurls_jax.train", "--config=configs/none.py"], "none.py"),
+        (
+            ["dynapurls_jax.train", "--config=configs/demo.py", "--config.alignment.qurey=x"],
+            'Did you mean "query"',
+        ),
+        (
+            ["dynapurls_jax.train", "--config=configs/demo.py", "--config.data.name=utd"],
+            "did you mean 'utd_mhad'",
+        ),
+        (["dynapurls_jax.train", "--config=configs/ntu60.py"], "nturgbd_skeletons_s001_to_s017.zip"),
+        (["dynapurls_jax.stream_eval", "--workdir=/nowhere"], "/nowhere is no workdir"),
+    ],
+)
+def test_mistakes_are_told_without_a_traceback(arguments, message):
+    result = run(*arguments)
+    assert result.returncode != 0
+    output = result.stdout + result.stderr
+    assert message in output
+    if "none.py" not in message and "Did you mean" not in message:  # absl shows those itself
+        assert "Traceback" not in output
+
+
+def test_no_workdir_says_how_to_make_one(tmp_path):
+    result = run("dynapurls_jax.stream_eval", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "train --config=configs/demo.py" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["train", "stream_eval"])
+def test_help_teaches(command):
+    result = run(f"dynapurls_jax.{command}", "--help")
+    assert f"python -m dynapurls_jax.{command}" in result.stdout
+    assert "--workdir" in result.stdout
+
+
+def test_importing_the_package_starts_no_device():
+    check = (
+        "import dynapurls_jax, dynapurls_jax.adaptation, jax;"
+        "from jax._src import xla_bridge as bridge;"
+        "assert not bridge.backends_are_initialized()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", check], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
