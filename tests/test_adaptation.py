@@ -30,9 +30,7 @@ def _text(classes, seed=1):
 
 
 def _model(query="label_free", score="global", classes=4):
-    model = make_model(
-        query=query, head="row", score=score, text_width=D, attention=H, hidden=16
-    )
+    model = make_model(query=query, head="row", score=score, text_width=D, attention=H, hidden=16)
     tokens, text = _stream(30), _text(classes)
     return model, model.init(jax.random.key(0), tokens, text), text
 
@@ -177,9 +175,7 @@ def test_scan_equals_the_same_steps_in_a_loop_and_streams_can_be_continued():
     model, variables, text = _model()
     visual = model.encode(variables, _stream(30))
     sample = jax.tree.map(lambda leaf: leaf[0], visual)
-    adapter = dynapurls(
-        model, variables, sample, RefineSettings(min_samples=4), jax.random.key(0)
-    )
+    adapter = dynapurls(model, variables, sample, RefineSettings(min_samples=4), jax.random.key(0))
     whole, predicted = run_stream(adapter, adapter.init(text), visual)
     state, step = adapter.init(text), jax.jit(adapter.step)
     looped = []
@@ -192,7 +188,10 @@ def test_scan_equals_the_same_steps_in_a_loop_and_streams_can_be_continued():
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), state.refinement, whole.refinement
     )
-    half = jax.tree.map(lambda leaf: leaf[:15], visual), jax.tree.map(lambda leaf: leaf[15:], visual)
+    half = (
+        jax.tree.map(lambda leaf: leaf[:15], visual),
+        jax.tree.map(lambda leaf: leaf[15:], visual),
+    )
     middle, first = run_stream(adapter, adapter.init(text), half[0])
     end, second = run_stream(adapter, middle, half[1])
     np.testing.assert_array_equal(np.concatenate([first.label, second.label]), predicted.label)
@@ -229,9 +228,7 @@ def test_threshold_above_one_filters_everything_and_the_text_stays():
     model, variables, text = _model()
     visual = model.encode(variables, _stream(20))
     sample = jax.tree.map(lambda leaf: leaf[0], visual)
-    adapter = dynapurls(
-        model, variables, sample, RefineSettings(threshold=1.1), jax.random.key(0)
-    )
+    adapter = dynapurls(model, variables, sample, RefineSettings(threshold=1.1), jax.random.key(0))
     state, prediction = run_stream(adapter, adapter.init(text), visual)
     assert not prediction.admitted.any()
     assert not prediction.adapted.any()
@@ -244,9 +241,7 @@ def test_adapters_vmap_over_streams():
     streams = jnp.stack([_stream(12, seed) for seed in range(3)])
     visual = model.encode(variables, streams)
     sample = jax.tree.map(lambda leaf: leaf[0, 0], visual)
-    adapter = dynapurls(
-        model, variables, sample, RefineSettings(min_samples=2), jax.random.key(0)
-    )
+    adapter = dynapurls(model, variables, sample, RefineSettings(min_samples=2), jax.random.key(0))
     _, together = jax.vmap(lambda v: run_stream(adapter, adapter.init(text), v))(visual)
     for i in range(3):
         one = jax.tree.map(lambda leaf, i=i: leaf[i], visual)

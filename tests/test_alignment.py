@@ -86,9 +86,7 @@ def test_candidates_do_not_know_of_each_other():
     model, variables, tokens, text = _setup("per_candidate")
     visual = model.encode(variables, tokens)
     alone = model.score(variables, visual, Text(text.classes[1:2], text.query))
-    np.testing.assert_allclose(
-        model.score(variables, visual, text)[:, 1:2], alone, atol=1e-4
-    )
+    np.testing.assert_allclose(model.score(variables, visual, text)[:, 1:2], alone, atol=1e-4)
 
 
 def test_oracle_model_refuses_to_score_and_oracle_rate_follows_the_labels():

@@ -74,7 +74,10 @@ def test_train_then_stream_eval(tmp_path):
             ["dynapurls_jax.train", "--config=configs/demo.py", "--config.data.name=utd"],
             "did you mean 'utd_mhad'",
         ),
-        (["dynapurls_jax.train", "--config=configs/ntu60.py"], "nturgbd_skeletons_s001_to_s017.zip"),
+        (
+            ["dynapurls_jax.train", "--config=configs/ntu60.py"],
+            "nturgbd_skeletons_s001_to_s017.zip",
+        ),
         (["dynapurls_jax.stream_eval", "--workdir=/nowhere"], "/nowhere is no workdir"),
     ],
 )

@@ -131,7 +131,12 @@ def _gator(change) -> bytes:
             _gator(lambda lines: lines.__setitem__(4, lines[4].replace(lines[4][4:10], "nan", 1))),
             "line 5: expected",
         ),
-        (read_kinder_gator, GATOR_NAME, _gator(lambda lines: lines.__delitem__(slice(1, 9))), "T >= 1"),
+        (
+            read_kinder_gator,
+            GATOR_NAME,
+            _gator(lambda lines: lines.__delitem__(slice(1, 9))),
+            "T >= 1",
+        ),
     ],
 )
 def test_broken_files_are_errors_that_name_file_and_place(read, name, content, message):

@@ -68,7 +68,11 @@ def test_kinematics_move_the_right_part_the_right_way():
     assert bow[joint("head"), 2] < -0.4
     jump = move(rest_offsets(), {"root.rise": zero + 0.3})[0]
     assert jump[:, 1].min() > 0.29
-    squat = {f"{s}_{d}": zero + a for s in ("left", "right") for d, a in (("hip.flex", 1.4), ("knee.bend", 2.1))}
+    squat = {
+        f"{s}_{d}": zero + a
+        for s in ("left", "right")
+        for d, a in (("hip.flex", 1.4), ("knee.bend", 2.1))
+    }
     assert move(rest_offsets(), squat)[0][joint("head"), 1] < rest[joint("head"), 1] - 0.2
 
 

@@ -23,9 +23,7 @@ def test_normalise_forgets_where_the_camera_stood(seed, angles, place):
     clip = _clip(seed)
     turn = Rotation.from_euler("xyz", angles).as_matrix()
     moved = (clip @ turn.T + np.array(place)).astype(np.float32)
-    np.testing.assert_allclose(
-        normalise(moved, KINECT_V2), normalise(clip, KINECT_V2), atol=2e-4
-    )
+    np.testing.assert_allclose(normalise(moved, KINECT_V2), normalise(clip, KINECT_V2), atol=2e-4)
 
 
 def test_normalise_puts_spine_up_and_shoulders_across():

@@ -107,7 +107,9 @@ def _precomputed(path, names=NAMES, text=None):
 def test_precomputed_rows_follow_class_names(tmp_path):
     text = _precomputed(tmp_path / "t.npz", names=("kick a ball", "wave"))
     got = load_precomputed(tmp_path / "t.npz", NAMES)
-    np.testing.assert_allclose(got[0], text[1] / np.linalg.norm(text[1], axis=-1, keepdims=True), 1e-5)
+    np.testing.assert_allclose(
+        got[0], text[1] / np.linalg.norm(text[1], axis=-1, keepdims=True), 1e-5
+    )
 
 
 def test_broken_precomputed_files_are_errors(tmp_path):

@@ -92,9 +92,7 @@ def test_permuting_unseen_labels_leaves_every_prediction_bit_identical(trained):
     labels = inputs.corpus.labels.copy()
     labels[unseen] = np.random.default_rng(0).permutation(labels[unseen])
     assert not np.array_equal(labels, inputs.corpus.labels)
-    shuffled = dataclasses.replace(
-        inputs, corpus=dataclasses.replace(inputs.corpus, labels=labels)
-    )
+    shuffled = dataclasses.replace(inputs, corpus=dataclasses.replace(inputs.corpus, labels=labels))
     a, b = evaluate_run(inputs, run), evaluate_run(shuffled, run)
     assert not np.array_equal(a.labels, b.labels)
     for method in ("static", "dynapurls"):
@@ -137,9 +135,7 @@ def test_report_says_what_it_is(trained, tmp_path):
     _, run = trained
     inputs = small_inputs(synthetic=True)
     result = evaluate_run(inputs, run)
-    text = write_report(
-        tmp_path, [result], inputs.corpus, "dynapurls", "label_free", "the command"
-    )
+    text = write_report(tmp_path, [result], inputs.corpus, "dynapurls", "label_free", "the command")
     assert "SYNTHETIC" in text
     assert "`the command`" in text
     assert f"| {SPLIT} | 2 | 8 | 1 x 2 | 50.0 |" in text
@@ -147,7 +143,9 @@ def test_report_says_what_it_is(trained, tmp_path):
     record = json.loads((tmp_path / "report.json").read_text())
     methods = record["runs"][0]["methods"]
     assert methods["static"]["accuracy_of_each_order"] == [
-        pytest.approx(np.mean(result.streams["static"].predicted[0] == result.stream_labels("static")))
+        pytest.approx(
+            np.mean(result.streams["static"].predicted[0] == result.stream_labels("static"))
+        )
     ]
     assert len(methods["dynapurls"]["accuracy_of_each_order"]) == 2
     oracle = dataclasses.replace(result, oracle=0.5, streams={})
@@ -172,7 +170,9 @@ def test_stale_tokens_are_made_again(trained, tmp_path, capsys):
     inputs = small_inputs()
     train_one(inputs, tmp_path, SPLIT, 0)
     manifest = tmp_path / SPLIT / "seed0" / "tokens" / "manifest.json"
-    manifest.write_text(re.sub('"checkpoint": "[^"]*"', '"checkpoint": "old"', manifest.read_text()))
+    manifest.write_text(
+        re.sub('"checkpoint": "[^"]*"', '"checkpoint": "old"', manifest.read_text())
+    )
     again = train_one(inputs, tmp_path, SPLIT, 0)
     assert "is stale: checkpoint is" in capsys.readouterr().out
     np.testing.assert_array_equal(again.tokens, trained[1].tokens)

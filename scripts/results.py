@@ -1,0 +1,160 @@
+"""Makes the results table on the real datasets: trains what is missing, evaluates, writes docs.
+
+  python scripts/results.py                      everything, one process for each core
+  python scripts/results.py --datasets nw_ucla   a part of it
+
+Uses the two commands as a user would. What is trained already is not trained again; the times in
+docs/results.md are those of the runs that made the weights. Writes docs/results.md and puts the same
+table between the markers in README.md.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+
+import numpy as np
+
+from dynapurls_jax.evaluation.metrics import mean_std
+
+ROOT = Path(__file__).parents[1]
+DATASETS = ("utd_mhad", "nw_ucla", "kinder_gator")
+QUERIES = ("label_free", "oracle_label")
+START, END = "<!-- results -->", "<!-- /results -->"
+
+
+def main() -> None:
+    """Trains, evaluates, writes."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=DATASETS)
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="folder of the workdirs")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes side by side")
+    options = parser.parse_args()
+    start = time.monotonic()
+    train_everything(options)
+    rows = [row for name in options.datasets for row in evaluate(name, options.runs / name)]
+    minutes = (time.monotonic() - start) / 60
+    table = format_table(rows)
+    note = f"`python scripts/results.py`: {minutes:.0f} minutes, {options.jobs} processes on "
+    note += f"{os.cpu_count()} cores, without an accelerator."
+    write(table, note)
+    print(f"{table}\n\n{note}\nwritten: docs/results.md, README.md")
+
+
+def splits_of(name: str) -> tuple[str, ...]:
+    """The splits of a config file."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "configs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config().splits
+
+
+def command(name: str, workdir: Path, query: str, *extra: str) -> list[str]:
+    """The training command of a dataset."""
+    python = [sys.executable, "-m", "dynapurls_jax.train", f"--config=configs/{name}.py"]
+    return [*python, f"--workdir={workdir}", f"--config.alignment.query={query}", *extra]
+
+
+def train_everything(options) -> None:
+    """Every split of every dataset as a process of its own, each kept to one core."""
+    cores: SimpleQueue[int] = SimpleQueue()
+    for number in range(options.jobs):
+        cores.put(number % os.cpu_count())
+
+    def job(task):
+        name, split = task
+        core = cores.get()
+        pin = (lambda: os.sched_setaffinity(0, {core})) if options.jobs > 1 else None
+        log = options.runs / name / f"{split}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("w") as file:
+            for query in QUERIES:
+                call = command(name, log.parent, query, f"--config.splits=('{split}',)")
+                subprocess.run(call, cwd=ROOT, stdout=file, stderr=file, check=True, preexec_fn=pin)
+        cores.put(core)
+        print(f"trained {name} {split}", flush=True)
+
+    tasks = [(name, split) for name in options.datasets for split in splits_of(name)]
+    with ThreadPoolExecutor(options.jobs) as pool:
+        list(pool.map(job, tasks))
+
+
+def evaluate(name: str, workdir: Path) -> list[dict]:
+    """Evaluates both protocols; a row for each split, the random splits of a size together."""
+    records = {}
+    for query in QUERIES:
+        # Everything is trained: this only makes the workdir that of the whole config.
+        subprocess.run(
+            command(name, workdir, query), cwd=ROOT, check=True, stdout=subprocess.DEVNULL
+        )
+        subprocess.run(
+            [sys.executable, "-m", "dynapurls_jax.stream_eval", f"--workdir={workdir}"],
+            cwd=ROOT,
+            check=True,
+        )
+        report = workdir / "report" / query / "report.json"
+        records[query] = json.loads(report.read_text())["runs"]
+    groups: dict[str, dict] = {}
+    for zero_shot, oracle in zip(*(records[query] for query in QUERIES), strict=True):
+        split = zero_shot["split"]
+        key = f"{split.rsplit('-', 1)[0]} x 3" if split.startswith("random-") else split
+        row = groups.setdefault(
+            key,
+            {"dataset": name, "split": key, "unseen": zero_shot["candidates"]}
+            | {"clips": zero_shot["clips"], "static": [], "refined": [], "gain": [], "oracle": []}
+            | {"seen": []},
+        )
+        static = zero_shot["methods"]["static"]["accuracy_of_each_order"][0]
+        refined = zero_shot["methods"]["dynapurls"]["accuracy_of_each_order"]
+        row["static"].append(static)
+        row["refined"] += refined
+        row["gain"] += [value - static for value in refined]
+        row["oracle"].append(oracle["ORACLE_hit_rate_not_an_accuracy"])
+        row["seen"].append(zero_shot["training"]["encoder"]["val_accuracy"])
+    return list(groups.values())
+
+
+def format_table(rows: list[dict]) -> str:
+    """The table in Markdown; all figures in percent."""
+    lines = [
+        "| dataset | split (seen_unseen) | clips | chance | static | refined | gain | hurt > 1 "
+        "point | seen val. | ORACLE |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        cells = {k: percent(row[k]) for k in ("static", "refined", "gain", "seen", "oracle")}
+        hurt = 100 * np.mean(np.array(row["gain"]) < -0.01)
+        lines.append(
+            f"| {row['dataset']} | {row['split']} | {row['clips']} | {100 / row['unseen']:.1f} | "
+            f"{cells['static']} | {cells['refined']} | {cells['gain']} | {hurt:.0f} % | "
+            f"{cells['seen']} | {cells['oracle']} (ORACLE) |"
+        )
+    return "\n".join(lines)
+
+
+def percent(values: list[float]) -> str:
+    """mean ± std in percent."""
+    mean, std = mean_std(values)
+    return f"{100 * mean:.1f} ± {100 * std:.1f}"
+
+
+def write(table: str, note: str) -> None:
+    """docs/results.md, and the README between its markers."""
+    page = ROOT / "docs" / "results.md"
+    page.write_text(f"# Results on real data\n\n{table}\n\n{note}\n")
+    readme = ROOT / "README.md"
+    before, rest = readme.read_text().split(START)
+    _, after = rest.split(END)
+    readme.write_text(f"{before}{START}\n{table}\n\n{note}\n{END}{after}")
+
+
+if __name__ == "__main__":
+    main()
