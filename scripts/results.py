@@ -3,9 +3,9 @@
   python scripts/results.py                      everything, one process for each core
   python scripts/results.py --datasets nw_ucla   a part of it
 
-Uses the two commands as a user would. What is trained already is not trained again; the times in
-docs/results.md are those of the runs that made the weights. Writes docs/results.md and puts the same
-table between the markers in README.md.
+Uses the two commands as a user would. What is trained already is not trained again, and the time
+that is written down is that of this call. Writes docs/results.md, and the same table between the
+markers in README.md.
 """
 
 import argparse

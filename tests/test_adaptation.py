@@ -121,10 +121,9 @@ def _algorithm_1(model, variables, text, tokens, s: RefineSettings, key):
         if sum(entry is not None for bank in slots for entry in bank) < s.min_samples:
             continue
         # The same draws as the scan: only the source of randomness is shared with it.
-        filled = jnp.array([[entry is not None for entry in bank] for bank in slots])
-        logits = jnp.where(filled | ~filled.any(axis=1, keepdims=True), 0.0, -jnp.inf)
-        drawn = jax.random.categorical(
-            jax.random.fold_in(key, i), logits[:, None], axis=-1, shape=(classes, s.per_class)
+        counts = jnp.array([[sum(entry is not None for entry in bank)] for bank in slots])
+        drawn = jax.random.randint(
+            jax.random.fold_in(key, i), (classes, s.per_class), 0, jnp.maximum(counts, 1)
         )
         batch = [
             (slots[c][int(k)][1], c)
@@ -165,8 +164,11 @@ def test_scan_equals_algorithm_1_in_plain_python(query, score):
     state, prediction = run_stream(adapter, adapter.init(text), visual)
     expected, theta = _algorithm_1(model, variables, text, tokens, chosen, key)
     np.testing.assert_array_equal(prediction.label, expected)
-    np.testing.assert_allclose(state.refinement.scale, theta.scale, atol=2e-5)
-    np.testing.assert_allclose(state.refinement.bias, theta.bias, atol=2e-5)
+    rows = model.rows  # without a gradient, the rows that are not scored stay as they began
+    np.testing.assert_allclose(state.refinement.scale, theta.scale[:, :rows], atol=2e-5)
+    np.testing.assert_allclose(state.refinement.bias, theta.bias[:, :rows], atol=2e-5)
+    np.testing.assert_array_equal(theta.scale[:, rows:], 1)
+    np.testing.assert_array_equal(theta.bias[:, rows:], 0)
     assert 0 < prediction.adapted.sum() < 25  # both before and after B_min
     assert 0 < prediction.admitted.sum() < 25  # the threshold kept something out
 

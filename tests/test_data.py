@@ -40,7 +40,7 @@ def ucla_file(frames=5, label=7, **changes) -> bytes:
 
 def gator_file(rows=4) -> list[str]:
     rng = np.random.default_rng(0)
-    names = "HipCenter Spine ShoulderCenter Head".split()
+    names = ["HipCenter", "Spine", "ShoulderCenter", "Head"]
     names += [f"{j}{s}" for s in ("Left", "Right") for j in ("Shoulder", "Elbow", "Wrist", "Hand")]
     names += [f"{j}{s}" for s in ("Left", "Right") for j in ("Hip", "Knee", "Ankle", "Foot")]
     header = ["Timestamp", *(n + a for n in names for a in "XYZ"), "User-ID", "Action", ""]
@@ -276,7 +276,7 @@ def test_epochs_differ_and_repeat_by_seed():
     assert orders(0, 1) != orders(0, 2)
     assert orders(0, 1) != orders(1, 1)
     assert all(len(batch) == 4 for batch in orders(0, 0))
-    flat = sum(orders(3, 0), [])
+    flat = [label for batch in orders(3, 0) for label in batch]
     assert len(set(flat)) == 8
 
 

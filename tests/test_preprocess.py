@@ -63,7 +63,7 @@ def test_pad_fills_with_zeros_and_cuts():
 
 
 def test_unknown_fit_is_an_error():
-    with pytest.raises(ValueError, match="data.fit"):
+    with pytest.raises(ValueError, match=r"data\.fit"):
         prepare(tiny_corpus(), 16, "stretch")
 
 

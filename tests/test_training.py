@@ -1,4 +1,4 @@
-"""The whole path on a small corpus: resume, skip, staleness, damage, and labels that cannot leak."""
+"""The whole path on a small corpus: resume, skip, staleness, damage, labels that cannot leak."""
 
 import dataclasses
 import json
@@ -86,7 +86,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(trained, tmp_path, monkeypatch
 
 
 def test_permuting_unseen_labels_leaves_every_prediction_bit_identical(trained):
-    workdir, run = trained
+    _, run = trained
     inputs = small_inputs()
     unseen = np.isin(inputs.corpus.labels, run.protocol.unseen)
     labels = inputs.corpus.labels.copy()

@@ -16,10 +16,13 @@ from dynapurls_jax.alignment.partition import Text, Visual, unit
 
 
 class Refinement(NamedTuple):
-    """The parameters of eq. 12: `S` and `Delta F`."""
+    """The parameters of eq. 12, `S` and `Delta F`, for the `R` granularities that scoring reads.
 
-    scale: Float[Array, "C G d"]
-    bias: Float[Array, "C G d"]
+    The others would never get a gradient.
+    """
+
+    scale: Float[Array, "C R d"]
+    bias: Float[Array, "C R d"]
 
 
 class RefineState(NamedTuple):
@@ -92,6 +95,7 @@ def dynapurls(
     optimizer = optax.adam(optax.cosine_decay_schedule(settings.learning_rate, settings.horizon))
 
     def init(text: Text) -> RefineState:
+        text = Text(text.classes[:, : model.rows], text.query[: model.rows])
         refinement = Refinement(jnp.ones_like(text.classes), jnp.zeros_like(text.classes))
         return RefineState(
             text=text,

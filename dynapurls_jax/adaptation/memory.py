@@ -45,8 +45,9 @@ def insert(
 ) -> Memory:
     """Algorithm 1: the sample joins its class; if that makes `K + 1`, the least confident leaves.
 
-    A newcomer as low as the lowest leaves itself, so that a full class only changes for the better;
-    among equally low ones held, the first slot's leaves. An empty slot counts as the least confident of all, which makes both cases one replacement.
+    A newcomer as low as the lowest leaves itself, so that a full class only changes for the
+    better; among equally low ones held, that of the first slot leaves. An empty slot counts as the
+    least confident of all, which makes both cases one replacement.
     """
     slot = jnp.argmin(memory.confidence[label])
     replaced = memory.confidence[label, slot]
@@ -77,14 +78,12 @@ class Batch(NamedTuple):
 
 def balanced_batch(memory: Memory, key: PRNGKeyArray, per_class: int) -> Batch:
     """Draws the same number of samples, with replacement, from every class that has some."""
-    classes = memory.confidence.shape[0]
-    filled = memory.filled
-    # Uniform over the filled slots of each class; all -inf (an empty class) would give NaN.
-    logits = jnp.where(filled | ~filled.any(axis=1, keepdims=True), 0.0, -jnp.inf)
-    slots = jax.random.categorical(key, logits[:, None], axis=-1, shape=(classes, per_class))
-    labels = jnp.repeat(jnp.arange(classes), per_class)
+    counts = memory.filled.sum(axis=1)  # slots fill from the first on, so these are a prefix
+    shape = (memory.confidence.shape[0], per_class)
+    slots = jax.random.randint(key, shape, 0, jnp.maximum(counts, 1)[:, None])
+    labels = jnp.repeat(jnp.arange(shape[0]), per_class)
     return Batch(
         visual=jax.tree.map(lambda leaf: leaf[labels, slots.reshape(-1)], memory.visual),
         labels=labels,
-        weight=jnp.repeat(filled.any(axis=1), per_class).astype(jnp.float32),
+        weight=jnp.repeat(counts > 0, per_class).astype(jnp.float32),
     )

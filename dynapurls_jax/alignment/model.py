@@ -10,6 +10,7 @@ from data_pipelines.errors import unknown
 from dynapurls_jax.alignment.heads import HEADS
 from dynapurls_jax.alignment.losses import symmetric_info_nce
 from dynapurls_jax.alignment.partition import PartitionAlignment, Text, Visual, unit
+from dynapurls_jax.text.descriptions import GRANULARITIES
 
 QUERIES = ("label_free", "per_candidate", "oracle_label")
 SCORES = ("weighted", "global")
@@ -27,6 +28,7 @@ class ZeroShotModel(NamedTuple):
       score: `(variables, visual, text) -> logits [B, C]`.
       ask: `(variables, visual, queries [#B, Q, G, d], text) -> logits [B, C]`: `score` with other
         queries than the model's own, one set (`Q = 1`) or one for each class (`Q = C`).
+      rows: how many of the `G` granularities `score` and `ask` read: the first one, or all.
     """
 
     init: Callable[[PRNGKeyArray, Array, Text], Variables]
@@ -34,6 +36,7 @@ class ZeroShotModel(NamedTuple):
     encode: Callable[[Variables, Array], Visual]
     score: Callable[[Variables, Visual, Text], Array]
     ask: Callable[[Variables, Visual, Array, Text], Array]
+    rows: int
 
 
 def mean_text(classes: Float[Array, "C G d"]) -> Float[Array, "G d"]:
@@ -72,6 +75,8 @@ def make_model(
     ):
         if value not in known:
             raise unknown(kind, value, known)
+    # The row head takes each row on its own, so the global score needs no other.
+    rows = 1 if score == "global" and head == "row" else len(GRANULARITIES)
     module = PartitionAlignment(head, text_width, attention, hidden, dropout)
 
     def apply(variables: Variables, method: str, *args: Any, **kwargs: Any) -> Any:
@@ -116,7 +121,7 @@ def make_model(
         )
 
     def ask(variables: Variables, visual: Visual, queries, text: Text) -> Float[Array, "B C"]:
-        cosines = similarity(variables, visual, queries, text.classes)
+        cosines = similarity(variables, visual, queries[..., :rows, :], text.classes[:, :rows])
         if score == "global":
             return apply(variables, "scale") * cosines[..., 0]
         return apply(variables, "scale") * (cosines @ apply(variables, "weights"))
@@ -130,4 +135,4 @@ def make_model(
         queries = text.query[None, None] if query == "label_free" else text.classes[None]
         return ask(variables, visual, queries, text)
 
-    return ZeroShotModel(init, loss, encode, score_own, ask)
+    return ZeroShotModel(init, loss, encode, score_own, ask, rows)
