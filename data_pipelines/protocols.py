@@ -1,6 +1,7 @@
 """Which clips train, validate and test, and which classes are seen: decided here alone."""
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from importlib import resources
@@ -113,8 +114,16 @@ def make_protocol(corpus: Corpus, split: str) -> Protocol:
     unseen_test = np.flatnonzero(test_side & of_unseen)
     if not len(pool) or not len(unseen_test):
         raise ValueError(f"split {split!r} leaves no training or no unseen test clips")
+    counts = np.bincount(corpus.labels[pool], minlength=num_classes)[seen]
+    if counts.min() < 2:
+        name = corpus.class_names[seen[counts.argmin()]]
+        raise ValueError(
+            f"split {split!r}: expected 2 training clips or more of each seen class (one for "
+            f"validation), got {counts.min()} of {name!r}"
+        )
+    num_val = max(math.ceil(VALIDATION_SHARE * len(pool)), len(seen))
     train, val = train_test_split(
-        pool, test_size=VALIDATION_SHARE, stratify=corpus.labels[pool], random_state=0
+        pool, test_size=num_val, stratify=corpus.labels[pool], random_state=0
     )
     return Protocol(
         split=split,

@@ -1,6 +1,8 @@
 """Shared fixtures; the data of the repository's sibling folder is used where it exists."""
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,14 @@ from dynapurls_jax.skeletons import KINECT_V1
 
 ROOT = Path(__file__).parents[1]
 SHARED_DATA = Path(os.environ.get("DYNAPURLS_DATA", ROOT.parent / "shared" / "data"))
+
+
+def pytest_configure(config):
+    """Compiles every program once for all tests, workers and subprocesses of a session."""
+    folder = os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="xla-"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+    if not hasattr(config, "workerinput"):  # the controller outlives its workers
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 def pytest_collection_modifyitems(config, items):

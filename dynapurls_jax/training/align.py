@@ -25,9 +25,9 @@ class AlignState(flax.struct.PyTreeNode):
     variables: Variables
     opt_state: Any
     best: Variables
-    best_accuracy: jax.Array
-    best_epoch: jax.Array
-    epoch: jax.Array
+    best_accuracy: Any  # float32 []; Any, since JAX also fills pytrees with placeholders
+    best_epoch: Any  # int32 []
+    epoch: Any  # int32 []
 
 
 def model_of(config: ConfigDict, text_width: int) -> ZeroShotModel:
@@ -42,14 +42,6 @@ def model_of(config: ConfigDict, text_width: int) -> ZeroShotModel:
         hidden=settings.hidden,
         dropout=settings.dropout,
     )
-
-
-def initial_variables(
-    config: ConfigDict, tokens: Float[Array, "N S n"], text: Float[Array, "C G d"], seed: int
-) -> Variables:
-    """Fresh alignment variables; the tokens' statistics are taken from `tokens`."""
-    model = model_of(config, text.shape[-1])
-    return model.init(jax.random.key(seed), tokens, Text(text, mean_text(text)))
 
 
 def align(
@@ -73,25 +65,30 @@ def align(
     model = model_of(config, text.shape[-1])
     seen = Text(text, mean_text(text))
     optimizer = optax.adamw(settings.learning_rate, weight_decay=settings.weight_decay)
-    variables = initial_variables(config, train[0], text, seed)
-    state = AlignState(
-        variables=variables,
-        opt_state=optimizer.init(variables["params"]),
-        best=jax.tree.map(jnp.copy, variables),  # the state is donated: no buffer twice
-        best_accuracy=jnp.array(-1.0),
-        best_epoch=jnp.array(0),
-        epoch=jnp.array(0),
-    )
-    if checkpoints.latest() is not None:
-        state = checkpoints.restore(state)
+
+    def fresh() -> AlignState:
+        variables = model.init(jax.random.key(seed), train[0], seen)
+        return AlignState(
+            variables=variables,
+            opt_state=optimizer.init(variables["params"]),
+            best=jax.tree.map(jnp.copy, variables),  # the state is donated: no buffer twice
+            best_accuracy=jnp.array(-1.0),
+            best_epoch=jnp.array(0),
+            epoch=jnp.array(0),
+        )
+
+    begun = checkpoints.latest() is not None
+    state = checkpoints.restore(jax.eval_shape(fresh)) if begun else fresh()
     run_epoch = make_epoch(model, optimizer, settings.batch_size, settings.query == "oracle_label")
     root = jax.random.fold_in(jax.random.key(seed), 2)
-    with progress(f"aligning ({settings.query})", settings.epochs, int(state.epoch)) as report:
-        while not _finished(state, settings):
-            state, loss = run_epoch(state, root, train, val, seen)
-            report(int(state.epoch), loss=float(loss), best_val=float(state.best_accuracy))
-            if int(state.epoch) % CHECKPOINT_EVERY == 0 or _finished(state, settings):
-                checkpoints.save(int(state.epoch), state)
+    if not _finished(state, settings):
+        title = f"aligning, {settings.query}"
+        with progress(title, settings.epochs, int(state.epoch)) as report:
+            while not _finished(state, settings):
+                state, loss = run_epoch(state, root, train, val, seen)
+                report(int(state.epoch), loss=float(loss), best_val=float(state.best_accuracy))
+                if int(state.epoch) % CHECKPOINT_EVERY == 0 or _finished(state, settings):
+                    checkpoints.save(int(state.epoch), state)
     return state.best, {
         "val_accuracy": float(state.best_accuracy),
         "best_epoch": int(state.best_epoch),

@@ -34,6 +34,9 @@ class Checkpoints:
     def restore(self, like: PyTree) -> PyTree:
         """The newest checkpoint, with the structure, shapes and types of `like`.
 
+        Args:
+          like: arrays, or `jax.eval_shape` of what makes them.
+
         Raises:
           FileNotFoundError: there is none.
           CheckpointError: it is damaged or of another shape; says what to delete.
@@ -41,7 +44,10 @@ class Checkpoints:
         step = self.latest()
         if step is None:
             raise FileNotFoundError(f"no checkpoint in {self._folder}")
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        abstract = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), like
+        )
         try:
             return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
         except Exception as error:  # Orbax raises what its storage layers raise

@@ -25,17 +25,12 @@ class PretrainState(flax.struct.PyTreeNode):
     params: Any
     batch_stats: Any
     opt_state: Any
-    step: jax.Array
+    step: Any  # int32 []; Any, since JAX also fills pytrees with placeholders
 
 
 def make_encoder(config: ConfigDict, num_classes: int) -> ShiftGCN:
     """The encoder of a configuration."""
     return ShiftGCN(num_classes, config.encoder.width, config.encoder.segments)
-
-
-def initial_variables(encoder: ShiftGCN, clip_shape: tuple[int, ...], seed: int) -> dict:
-    """Fresh encoder variables for clips `[M, T, V, 3]`."""
-    return jax.jit(encoder.init)(jax.random.key(seed), jnp.ones((1, *clip_shape)))
 
 
 def pretrain(
@@ -59,16 +54,25 @@ def pretrain(
     encoder = make_encoder(config, num_classes)
     steps_per_epoch = max(1, len(labels) // min(settings.batch_size, len(labels)))
     optimizer = _optimizer(settings, steps_per_epoch)
-    variables = initial_variables(encoder, clips.shape[1:], seed)
-    state = PretrainState(
-        variables["params"],
-        variables["batch_stats"],
-        optimizer.init(variables["params"]),
-        jnp.zeros((), jnp.int32),
-    )
+
+    def fresh() -> PretrainState:
+        variables = encoder.init(jax.random.key(seed), jnp.ones((1, *clips.shape[1:])))
+        opt_state = optimizer.init(variables["params"])
+        step = jnp.zeros((), jnp.int32)
+        return PretrainState(variables["params"], variables["batch_stats"], opt_state, step)
+
     first = checkpoints.latest() or 0
-    if first:
-        state = checkpoints.restore(state)
+    # A finished stage is only loaded: nothing is compiled for it.
+    state = checkpoints.restore(jax.eval_shape(fresh)) if first else jax.jit(fresh)()
+    if first < settings.epochs:
+        state = _run_epochs(config, encoder, optimizer, state, (clips, labels), seed, checkpoints)
+    return {"params": state.params, "batch_stats": state.batch_stats}
+
+
+def _run_epochs(config, encoder, optimizer, state, data, seed, checkpoints) -> PretrainState:
+    """The epochs that are left after the newest checkpoint."""
+    settings, first = config.pretrain, checkpoints.latest() or 0
+    clips, labels = data
     step = make_step(encoder, optimizer, Augmentation(**config.augment))
     root = jax.random.fold_in(jax.random.key(seed), 1)
     with progress("pretraining the encoder", settings.epochs, first) as report:
@@ -80,7 +84,7 @@ def pretrain(
             report(epoch + 1, loss=float(np.mean(losses)))
             if (epoch + 1) % CHECKPOINT_EVERY == 0 or epoch + 1 == settings.epochs:
                 checkpoints.save(epoch + 1, state)
-    return {"params": state.params, "batch_stats": state.batch_stats}
+    return state
 
 
 def _optimizer(settings, steps_per_epoch: int) -> optax.GradientTransformation:

@@ -1,4 +1,4 @@
-"""A progress bar on a terminal, a few lines in a log."""
+"""A progress bar on a terminal, a line every half minute in a log."""
 
 import sys
 import time
@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+LOG_EVERY = 30.0  # seconds
 
 
 @contextmanager
@@ -20,20 +22,36 @@ def progress(title: str, total: int, first: int = 0) -> Iterator[Callable[..., N
       `report(done, **figures)`, to be called after each round.
     """
     if first:
-        print(f"{title}: resuming after {first} of {total}")
-    if not sys.stderr.isatty():
-        start = time.monotonic()
-        last: dict[str, float] = {}
+        print(f"  {title}: resuming after {first} of {total}", flush=True)
+    if sys.stderr.isatty():
+        yield from _bar(title, total, first)
+    else:
+        yield from _log(title, total)
 
-        def report(done: int, **figures: float) -> None:
-            last.update(figures)
 
-        yield report
-        text = ", ".join(f"{name} {value:.3f}" for name, value in last.items())
-        print(f"{title}: {time.monotonic() - start:.0f} s. {text}", flush=True)
-        return
+def _figures(figures: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+
+
+def _log(title: str, total: int) -> Iterator[Callable[..., None]]:
+    start = said = time.monotonic()
+    line = ""
+
+    def report(done: int, **figures: float) -> None:
+        nonlocal said, line
+        seconds = time.monotonic() - start
+        line = f"  {title}: {done}/{total}, {seconds:.0f} s, {_figures(figures)}"
+        if time.monotonic() - said > LOG_EVERY:
+            said = time.monotonic()
+            print(line, flush=True)
+
+    yield report
+    print(line, flush=True)
+
+
+def _bar(title: str, total: int, first: int) -> Iterator[Callable[..., None]]:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("  {task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
@@ -43,7 +61,6 @@ def progress(title: str, total: int, first: int = 0) -> Iterator[Callable[..., N
         task = bar.add_task(title, total=total, completed=first, figures="")
 
         def report(done: int, **figures: float) -> None:
-            text = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
-            bar.update(task, completed=done, figures=text)
+            bar.update(task, completed=done, figures=_figures(figures))
 
         yield report
