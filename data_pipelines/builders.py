@@ -43,6 +43,7 @@ class SkeletonBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
     CITATION: str
     HOMEPAGE: str
     DESCRIPTION: str
+    DOWNLOADS = False
 
     def _read(self, file: str, content: bytes):
         raise NotImplementedError
@@ -68,16 +69,27 @@ class SkeletonBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
             disable_shuffling=True,
         )
 
-    def _source(self, dl_manager) -> Path:
-        """The archive in `manual_dir`, or the folder it unpacks to."""
-        manual = Path(dl_manager.manual_dir)
-        for candidate in (manual / self.ARCHIVE, manual / Path(self.ARCHIVE).stem):
+    def find_source(self, manual_dir: Path) -> Path | None:
+        """The archive in `manual_dir`, or the folder it unpacks to; None if neither is there."""
+        for candidate in (manual_dir / self.ARCHIVE, manual_dir / Path(self.ARCHIVE).stem):
             if candidate.exists():
                 return candidate
-        raise FileNotFoundError(
-            f"{self.name}: expected {self.ARCHIVE} or its folder in {manual}, found neither.\n"
-            + self.MANUAL_DOWNLOAD_INSTRUCTIONS
+        return None
+
+    def missing(self, manual_dir: Path) -> str:
+        """What to say when there is no source."""
+        return (
+            f"{self.name}: expected {self.ARCHIVE} or its folder in {manual_dir}, found neither.\n"
+            + self.MANUAL_DOWNLOAD_INSTRUCTIONS.replace("<manual_dir>", str(manual_dir))
+            + "\nOr name another folder with --config.data.manual_dir=..."
         )
+
+    def _source(self, dl_manager) -> Path:
+        manual_dir = Path(dl_manager.manual_dir)
+        source = self.find_source(manual_dir)
+        if source is None:
+            raise FileNotFoundError(self.missing(manual_dir))
+        return source
 
     def _split_generators(self, dl_manager):
         return {SPLIT: self._generate_examples(self._source(dl_manager))}
@@ -107,6 +119,7 @@ class UtdMhad(SkeletonBuilder):
     ARCHIVE = "Skeleton.zip"
     SUFFIX = ".mat"
     CLASSES = classes.UTD_MHAD
+    DOWNLOADS = True
     URL = "http://www.utdallas.edu/~kehtar/UTD-MAD/Skeleton.zip"
     HOMEPAGE = "https://www.utdallas.edu/~kehtar/UTD-MHAD.html"
     DESCRIPTION = "Skeleton modality of UTD-MHAD: 27 actions, 8 subjects, 4 trials, Kinect v1."
@@ -123,10 +136,14 @@ class UtdMhad(SkeletonBuilder):
         return read_utd_mhad(file, content)
 
     def _source(self, dl_manager) -> Path:
+        source = self.find_source(Path(dl_manager.manual_dir))
+        if source is not None:
+            return source
         try:
-            return super()._source(dl_manager)
-        except (FileNotFoundError, AssertionError):  # TFDS asserts that a manual_dir exists
             return Path(dl_manager.download(self.URL))
+        except Exception as error:  # TFDS passes on what its HTTP libraries raise
+            reason = f"{self.name}: {self.URL} could not be downloaded ({error}).\n"
+            raise FileNotFoundError(reason + self.missing(Path(dl_manager.manual_dir))) from error
 
 
 class NwUcla(SkeletonBuilder):

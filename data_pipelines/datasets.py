@@ -1,18 +1,19 @@
 """`load_corpus`: the one door through which every dataset comes in."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
+import tensorflow_datasets as tfds
 
 from data_pipelines import builders
 from data_pipelines.cleaning import clean
 from data_pipelines.corpus import Corpus
 from data_pipelines.demo.generate import generate_demo
 from data_pipelines.errors import unknown
+from dynapurls_jax.config import DATASETS
 from dynapurls_jax.skeletons import KINECT_V1
-
-DATASETS = ("demo", *builders.BUILDERS, "ntu60")
 
 _NTU_INSTRUCTIONS = (
     "NTU RGB+D 60 is not read by this version yet; its reader comes with the next release.\n"
@@ -62,25 +63,43 @@ def load_corpus(name: str, manual_dir: str = "", seed: int = 0) -> Corpus:
     folder = find_manual_dir(name, manual_dir)
     if name == "ntu60":
         raise FileNotFoundError(_NTU_INSTRUCTIONS.format(manual_dir=folder))
-    return clean(_read_prepared(name, folder))
+    return clean(_read_prepared(name, folder, explicit=bool(manual_dir)))
 
 
-def _read_prepared(name: str, manual_dir: Path) -> Corpus:
-    builder_class = builders.BUILDERS[name]
-    builder = builder_class(data_dir=str(data_home() / "tfds"), file_format="array_record")
-    if not builder.is_prepared():
-        if not manual_dir.is_dir():
-            if name != "utd_mhad":
-                raise FileNotFoundError(
-                    f"{name}: no folder {manual_dir}.\n"
-                    + builder.MANUAL_DOWNLOAD_INSTRUCTIONS.replace("<manual_dir>", str(manual_dir))
-                    + "\nOr name another folder with --config.data.manual_dir=..."
-                )
-            manual_dir.mkdir(parents=True)
-        import tensorflow_datasets as tfds
+def _prepared_builder(name: str, manual_dir: Path, explicit: bool) -> builders.SkeletonBuilder:
+    """The builder, its array_record files made from the archive that is there now.
 
-        config = tfds.download.DownloadConfig(manual_dir=str(manual_dir))
-        builder.download_and_prepare(download_config=config)
+    Without an archive in the usual places, files that were prepared before serve; an archive that
+    was named explicitly must exist.
+    """
+
+    def make():
+        folder = str(data_home() / "tfds")
+        return builders.BUILDERS[name](data_dir=folder, file_format="array_record")
+
+    builder = make()
+    source = builder.find_source(manual_dir)
+    record = data_home() / "tfds" / f"{name}.source"
+    stat = source.stat() if source else None
+    origin = f"{source} {stat.st_size} {stat.st_mtime_ns}" if stat else ""
+    if builder.is_prepared() and not explicit and not origin:
+        return builder
+    if source is None and (explicit or not builder.DOWNLOADS):
+        raise FileNotFoundError(builder.missing(manual_dir))
+    if builder.is_prepared() and record.exists() and record.read_text() == origin:
+        return builder
+    if builder.is_prepared():
+        shutil.rmtree(builder.data_path)
+        builder = make()
+    manual_dir.mkdir(parents=True, exist_ok=True)
+    config = tfds.download.DownloadConfig(manual_dir=str(manual_dir))
+    builder.download_and_prepare(download_config=config)
+    record.write_text(origin)
+    return builder
+
+
+def _read_prepared(name: str, manual_dir: Path, explicit: bool) -> Corpus:
+    builder = _prepared_builder(name, manual_dir, explicit)
     examples = list(builder.as_data_source(split=builders.SPLIT))
     label_names = tuple(builder.info.features["label"].names)
     ids = [_text(example["clip_id"]) for example in examples]

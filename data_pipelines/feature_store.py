@@ -12,7 +12,7 @@ TOKENS = "tokens.npy"
 
 
 class StaleStoreError(RuntimeError):
-    """The store was made from other clips, another configuration or another checkpoint."""
+    """The store was made from other clips, config or checkpoint, or it is damaged."""
 
 
 def write_store(folder: Path, chunks: Iterable[np.ndarray], shape: tuple, made_from: dict) -> None:
@@ -65,7 +65,10 @@ def open_store(folder: Path, made_from: dict) -> np.ndarray:
                 f"{key} is {made_from.get(key)!r} now, was {stored.get(key)!r}" for key in differing
             )
         )
-    tokens = np.load(folder / TOKENS, mmap_mode="r")
+    try:
+        tokens = np.load(folder / TOKENS, mmap_mode="r")
+    except (OSError, ValueError) as error:
+        raise StaleStoreError(f"feature store {folder} is damaged ({error})") from error
     if list(tokens.shape) != record["shape"] or str(tokens.dtype) != record["dtype"]:
         raise StaleStoreError(
             f"feature store {folder}: expected {record['shape']} {record['dtype']}, "

@@ -42,7 +42,10 @@ def _checked(joints, file: str, first_line: int | None = None) -> np.ndarray:
     shape = np.shape(joints)
     if len(shape) != 3 or shape[1:] != (20, 3) or shape[0] == 0:
         raise DataError(f"expected joints [T, 20, 3] with T >= 1, got {list(shape)}", file)
-    clip = np.asarray(joints, np.float32)
+    joints = np.asarray(joints)
+    if joints.dtype.kind not in "fiu":
+        raise DataError(f"expected real numbers, got {joints.dtype}", file)
+    clip = joints.astype(np.float32)
     bad = np.argwhere(~np.isfinite(clip))
     if len(bad):
         frame, joint, axis = bad[0]

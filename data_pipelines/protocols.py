@@ -36,16 +36,19 @@ class Protocol:
     seen_test: np.ndarray
     unseen_test: np.ndarray
 
-    @property
-    def is_pseudo(self) -> bool:
-        """True where `unseen_test` holds pseudo-unseen classes."""
-        return self.split.startswith("pseudo-")
-
 
 def published_splits(dataset: str) -> dict[str, list[int]]:
     """Name to unseen classes, from the literature; empty for a dataset without published splits."""
     text = resources.files("data_pipelines").joinpath("splits.json").read_text("utf-8")
     return json.loads(text).get(dataset, {})
+
+
+def _base_split(split: str) -> str:
+    """The split whose seen classes a pseudo split divides; empty for any other split."""
+    found = re.fullmatch(r"pseudo-(.+)-\d+", split)
+    if found and found[1].startswith("pseudo-"):
+        raise ValueError(f"split {split!r}: a pseudo split divides a real one, not another pseudo")
+    return found[1] if found else ""
 
 
 def unseen_classes(dataset: str, num_classes: int, split: str) -> np.ndarray:
@@ -70,11 +73,12 @@ def unseen_classes(dataset: str, num_classes: int, split: str) -> np.ndarray:
                 f"got {num_seen} + {num_unseen}"
             )
         return np.sort(np.random.default_rng((k, 11)).permutation(num_classes)[:num_unseen])
-    if found := re.fullmatch(r"pseudo-(.+)-(\d+)", split):
-        real = unseen_classes(dataset, num_classes, found[1])
+    if base := _base_split(split):
+        real = unseen_classes(dataset, num_classes, base)
         seen = np.setdiff1d(np.arange(num_classes), real)
         count = max(2, min(len(real), len(seen) // 3))
-        return np.sort(np.random.default_rng((int(found[2]), 13)).permutation(seen)[:count])
+        rng = np.random.default_rng((int(split.rpartition("-")[2]), 13))
+        return np.sort(rng.permutation(seen)[:count])
     patterns = ["random-<seen>_<unseen>-<k>", "pseudo-<split>-<k>"]
     raise unknown(f"split of {dataset}", split, [*published, *patterns])
 
@@ -103,14 +107,14 @@ def make_protocol(corpus: Corpus, split: str) -> Protocol:
     """
     num_classes = len(corpus.class_names)
     unseen = unseen_classes(corpus.name, num_classes, split)
-    hidden = unseen
-    if found := re.fullmatch(r"pseudo-(.+)-(\d+)", split):  # the real unseen stay out altogether
-        hidden = np.union1d(unseen, unseen_classes(corpus.name, num_classes, found[1]))
+    hidden, base = unseen, _base_split(split)
+    if base:  # the real unseen classes stay out altogether
+        hidden = np.union1d(unseen, unseen_classes(corpus.name, num_classes, base))
     seen = np.setdiff1d(np.arange(num_classes), hidden)
     side = training_side(corpus)
     of_seen, of_unseen = np.isin(corpus.labels, seen), np.isin(corpus.labels, unseen)
     pool = np.flatnonzero(side & of_seen)
-    test_side = side if split.startswith("pseudo-") else ~side
+    test_side = side if base else ~side
     unseen_test = np.flatnonzero(test_side & of_unseen)
     if not len(pool) or not len(unseen_test):
         raise ValueError(f"split {split!r} leaves no training or no unseen test clips")

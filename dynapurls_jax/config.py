@@ -3,6 +3,15 @@
 import ml_collections
 from ml_collections import ConfigDict
 
+# The names that keys may have, here so that they can be checked before JAX is even imported.
+DATASETS = ("demo", "utd_mhad", "nw_ucla", "kinder_gator", "ntu60")
+FITS = ("resample", "pad")
+TEXT_ENCODERS = ("minilm", "hashing", "precomputed")
+QUERIES = ("label_free", "per_candidate", "oracle_label")
+HEADS = ("row", "joint")
+SCORES = ("global", "weighted")
+ADAPTERS = ("dynapurls", "static")
+
 
 def default_config() -> ConfigDict:
     """All keys with their defaults; an experiment changes a few and leaves it locked.

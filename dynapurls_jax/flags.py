@@ -7,8 +7,17 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from data_pipelines.errors import DataError
-from dynapurls_jax.config import default_config
+from data_pipelines.errors import DataError, unknown
+from dynapurls_jax.config import (
+    ADAPTERS,
+    DATASETS,
+    FITS,
+    HEADS,
+    QUERIES,
+    SCORES,
+    TEXT_ENCODERS,
+    default_config,
+)
 from dynapurls_jax.training.checkpoints import CheckpointError
 from dynapurls_jax.training.stages import WorkdirMismatchError
 
@@ -35,13 +44,41 @@ def define_config(default: str | None) -> flags.FlagHolder:
 
 
 def check_config(config: ConfigDict) -> None:
-    """Refuses a config that lacks keys, as one not made by `default_config` would."""
-    missing = [key for key in default_config() if key not in config]
+    """Refuses, before any work, a config that lacks keys or names something that does not exist.
+
+    Raises:
+      ValueError: says which key, what was expected and what came.
+    """
+    missing = sorted(_keys(default_config()) - _keys(config))
     if missing:
         raise ValueError(
             f"config lacks {', '.join(missing)}: get_config() should start from "
             "dynapurls_jax.config.default_config()"
         )
+    names = {
+        "data.name": (config.data.name, DATASETS),
+        "data.fit": (config.data.fit, FITS),
+        "text.encoder": (config.text.encoder, TEXT_ENCODERS),
+        "alignment.query": (config.alignment.query, QUERIES),
+        "alignment.head": (config.alignment.head, HEADS),
+        "alignment.score": (config.alignment.score, SCORES),
+        "eval.adapter": (config.eval.adapter, ADAPTERS),
+    }
+    for key, (value, known) in names.items():
+        if value not in known:
+            raise unknown(key, value, known)
+    if config.data.frames < 4 or config.data.frames % 4:
+        raise ValueError(f"data.frames: expected a multiple of 4, got {config.data.frames}")
+    if config.eval.orders < 1:
+        raise ValueError(f"eval.orders: expected 1 or more, got {config.eval.orders}")
+
+
+def _keys(config: ConfigDict, prefix: str = "") -> set[str]:
+    keys = set()
+    for key, value in config.items():
+        nested = isinstance(value, ConfigDict)
+        keys |= _keys(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}"}
+    return keys
 
 
 def default_workdir(config: ConfigDict) -> Path:
@@ -66,4 +103,12 @@ def run(main: Callable[[list[str]], None]) -> None:
             print("\nstopped; the same command goes on from the last checkpoint", file=sys.stderr)
             sys.exit(130)
 
-    app.run(guarded)
+    def parse(argv: list[str]) -> list[str]:
+        try:
+            return app.parse_flags_with_usage(argv)
+        except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+            message = error.args[0] if isinstance(error, KeyError) else error
+            print(f"error: {message}", file=sys.stderr)
+            sys.exit(2)
+
+    app.run(guarded, flags_parser=parse)

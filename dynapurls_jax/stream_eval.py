@@ -14,15 +14,16 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict
 
-from dynapurls_jax.flags import run
+from data_pipelines.errors import DataError
+from dynapurls_jax.flags import check_config, run
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A trained workdir; default: the newest in runs/.")
 _ADAPTER = flags.DEFINE_string("adapter", None, "Test-time method: dynapurls or static.")
 _QUERY = flags.DEFINE_string(
     "query", None, "Who asks: label_free, per_candidate, or oracle_label (marked ORACLE)."
 )
-_SPLIT = flags.DEFINE_list("split", None, "Splits to evaluate; default: all of the workdir.")
-_SEEDS = flags.DEFINE_list("seeds", None, "Training seeds to evaluate; default: all.")
+_SPLIT = flags.DEFINE_list("split", None, "Splits to evaluate; default: those trained last.")
+_SEEDS = flags.DEFINE_list("seeds", None, "Training seeds; default: those trained last.")
 _ORDERS = flags.DEFINE_integer("orders", None, "Number of stream orders.", lower_bound=1)
 
 
@@ -50,10 +51,15 @@ def load_config(workdir: Path) -> ConfigDict:
     path = workdir / "config.json"
     if not path.exists():
         raise FileNotFoundError(f"{workdir} is no workdir: it has no config.json")
-    values = json.loads(path.read_text())
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise DataError(f"not valid JSON ({error}); train again to renew it", path) from error
     for key in ("splits", "seeds"):
         values[key] = tuple(values[key])
-    return ConfigDict(values)
+    config = ConfigDict(values)
+    check_config(config)
+    return config
 
 
 def _subset(kind: str, chosen: list[str] | None, trained: tuple) -> tuple:
@@ -71,7 +77,7 @@ def _subset(kind: str, chosen: list[str] | None, trained: tuple) -> tuple:
 
 def main(_: list[str]) -> None:
     """Flags, then one call."""
-    from dynapurls_jax.evaluation.evaluate import evaluate
+    from dynapurls_jax.training.evaluate import evaluate
 
     workdir = Path(_WORKDIR.value) if _WORKDIR.value else newest_workdir(Path("runs"))
     config = load_config(workdir)
@@ -80,8 +86,12 @@ def main(_: list[str]) -> None:
     config.alignment.query = _QUERY.value or config.alignment.query
     config.eval.adapter = _ADAPTER.value or config.eval.adapter
     config.eval.orders = _ORDERS.value or config.eval.orders
+    check_config(config)
     command = " ".join(["python -m dynapurls_jax.stream_eval", *sys.argv[1:]])
-    folder = workdir / "report" / config.alignment.query
+    # A part of the workdir gets a folder of its own: it must not replace the whole.
+    name = [config.alignment.query, config.eval.adapter, *(_SPLIT.value or [])]
+    name += [f"seed{seed}" for seed in _SEEDS.value or []]
+    folder = workdir / "report" / "_".join(name)
     print(evaluate(config, workdir, folder, command))
     print(f"report: {folder / 'report.md'}")
 

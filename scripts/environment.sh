@@ -11,7 +11,7 @@ if sys.version_info < (3, 11):
     sys.exit(f"dynapurls_jax needs Python 3.11 or newer, this is {sys.version.split()[0]}; "
              "name another one with PYTHON=python3.12")
 PY
-  [ -x .venv/bin/python ] || "$python" -m venv .venv
+  [ -x .venv/bin/pip ] || "$python" -m venv .venv
   # shellcheck disable=SC1091
   source .venv/bin/activate
 fi

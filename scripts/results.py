@@ -3,15 +3,16 @@
   python scripts/results.py                      everything, one process for each core
   python scripts/results.py --datasets nw_ucla   a part of it
 
-Uses the two commands as a user would. What is trained already is not trained again, and the time
-that is written down is that of this call. Writes docs/results.md, and the same table between the
-markers in README.md.
+Uses the two commands as a user would. What is trained already is not trained again; the time that
+is written down is that of this call. Writes the table between the markers of README.md and
+docs/results.md, if all datasets were asked for.
 """
 
 import argparse
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -19,9 +20,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 
+import jax
 import numpy as np
 
-from dynapurls_jax.evaluation.metrics import mean_std
+from data_pipelines.datasets import load_corpus
+from dynapurls_jax.evaluation.report import percent
 
 ROOT = Path(__file__).parents[1]
 DATASETS = ("utd_mhad", "nw_ucla", "kinder_gator")
@@ -39,14 +42,27 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes side by side")
     options = parser.parse_args()
     start = time.monotonic()
+    before = runs_done(options.runs)
     train_everything(options)
     rows = [row for name in options.datasets for row in evaluate(name, options.runs / name)]
     minutes = (time.monotonic() - start) / 60
     table = format_table(rows)
-    note = f"`python scripts/results.py`: {minutes:.0f} minutes, {options.jobs} processes on "
-    note += f"{os.cpu_count()} cores, without an accelerator."
-    write(table, note)
-    print(f"{table}\n\n{note}\nwritten: docs/results.md, README.md")
+    note = (
+        f"`python scripts/results.py`: {minutes:.0f} minutes, in which "
+        f"{runs_done(options.runs) - before} alignments were trained, {options.jobs} processes on {os.cpu_count()} cores "
+        f"({jax.devices()[0].platform})."
+    )
+    print(f"{table}\n\n{note}")
+    if set(options.datasets) == set(DATASETS):
+        write(table, note)
+        print("written: docs/results.md, README.md")
+    else:
+        print("not written to the README: only a part of the datasets was asked for")
+
+
+def runs_done(runs: Path) -> int:
+    """How many alignment stages there are."""
+    return len(list(runs.glob("*/*/seed*/align-*/stage.json")))
 
 
 def splits_of(name: str) -> tuple[str, ...]:
@@ -66,22 +82,33 @@ def command(name: str, workdir: Path, query: str, *extra: str) -> list[str]:
 def train_everything(options) -> None:
     """Every split of every dataset as a process of its own, each kept to one core."""
     cores: SimpleQueue[int] = SimpleQueue()
+    available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
     for number in range(options.jobs):
-        cores.put(number % os.cpu_count())
+        cores.put(available[number % len(available)])
+
+    def pin(core: int) -> list[str]:
+        return ["taskset", "-c", str(core)] if options.jobs > 1 and shutil.which("taskset") else []
 
     def job(task):
         name, split = task
         core = cores.get()
-        pin = (lambda: os.sched_setaffinity(0, {core})) if options.jobs > 1 else None
         log = options.runs / name / f"{split}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("w") as file:
-            for query in QUERIES:
-                call = command(name, log.parent, query, f"--config.splits=('{split}',)")
-                subprocess.run(call, cwd=ROOT, stdout=file, stderr=file, check=True, preexec_fn=pin)
-        cores.put(core)
+        try:
+            with log.open("w") as file:
+                for query in QUERIES:
+                    call = command(name, log.parent, query, f"--config.splits=('{split}',)")
+                    subprocess.run(
+                        [*pin(core), *call], cwd=ROOT, stdout=file, stderr=file, check=True
+                    )
+        except subprocess.CalledProcessError as error:
+            raise SystemExit(f"training {name} {split} failed, see {log}") from error
+        finally:
+            cores.put(core)
         print(f"trained {name} {split}", flush=True)
 
+    for name in options.datasets:  # prepared once, before the processes need it
+        print(load_corpus(name).summary(), flush=True)
     tasks = [(name, split) for name in options.datasets for split in splits_of(name)]
     with ThreadPoolExecutor(options.jobs) as pool:
         list(pool.map(job, tasks))
@@ -100,7 +127,7 @@ def evaluate(name: str, workdir: Path) -> list[dict]:
             cwd=ROOT,
             check=True,
         )
-        report = workdir / "report" / query / "report.json"
+        report = workdir / "report" / f"{query}_dynapurls" / "report.json"
         records[query] = json.loads(report.read_text())["runs"]
     groups: dict[str, dict] = {}
     for zero_shot, oracle in zip(*(records[query] for query in QUERIES), strict=True):
@@ -140,20 +167,12 @@ def format_table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def percent(values: list[float]) -> str:
-    """mean ± std in percent."""
-    mean, std = mean_std(values)
-    return f"{100 * mean:.1f} ± {100 * std:.1f}"
-
-
 def write(table: str, note: str) -> None:
-    """docs/results.md, and the README between its markers."""
-    page = ROOT / "docs" / "results.md"
-    page.write_text(f"# Results on real data\n\n{table}\n\n{note}\n")
-    readme = ROOT / "README.md"
-    before, rest = readme.read_text().split(START)
-    _, after = rest.split(END)
-    readme.write_text(f"{before}{START}\n{table}\n\n{note}\n{END}{after}")
+    """Puts table and note between the markers of the README and of docs/results.md."""
+    for page in (ROOT / "README.md", ROOT / "docs" / "results.md"):
+        before, rest = page.read_text().split(START)
+        _, after = rest.split(END)
+        page.write_text(f"{before}{START}\n{table}\n\n{note}\n{END}{after}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import hypothesis
+import jax
 import numpy as np
 import pytest
 
@@ -12,14 +14,19 @@ from data_pipelines.corpus import Corpus
 from data_pipelines.demo.generate import generate_demo
 from dynapurls_jax.skeletons import KINECT_V1
 
+hypothesis.settings.register_profile("suite", deadline=None)  # machines differ in speed
+hypothesis.settings.load_profile("suite")
+
 ROOT = Path(__file__).parents[1]
-SHARED_DATA = Path(os.environ.get("DYNAPURLS_DATA", ROOT.parent / "shared" / "data"))
+SHARED_DATA = Path(os.environ.get("DYNAPURLS_DATA") or ROOT.parent / "shared" / "data")
 
 
 def pytest_configure(config):
     """Compiles every program once for all tests, workers and subprocesses of a session."""
     folder = os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="xla-"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     if not hasattr(config, "workerinput"):  # the controller outlives its workers
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 

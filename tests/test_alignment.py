@@ -9,8 +9,8 @@ import pytest
 
 from dynapurls_jax.alignment.losses import symmetric_info_nce
 from dynapurls_jax.alignment.model import ZeroShotModel, make_model, mean_text
+from dynapurls_jax.alignment.oracle import oracle_hit_rate
 from dynapurls_jax.alignment.partition import Text, unit
-from dynapurls_jax.evaluation.oracle import oracle_hit_rate
 
 B, S, N, C, D, G = 6, 4, 5, 3, 7, 8
 
@@ -131,7 +131,7 @@ def test_loss_decreases_on_one_batch(query):
     [
         ({"query": "label-free"}, "did you mean 'label_free'"),
         ({"head": "rows"}, "did you mean 'row'"),
-        ({"score": "x"}, "Known: weighted, global"),
+        ({"score": "x"}, "Known: global, weighted"),
     ],
 )
 def test_unknown_names_are_errors(argument, message):

@@ -187,12 +187,28 @@ def test_a_folder_of_files_becomes_a_corpus_through_tfds(tmp_path):
         },
     )
     corpus = load_corpus("nw_ucla", str(tmp_path))
-    again = load_corpus("nw_ucla", "/nowhere")  # prepared once, the archive is not needed again
-    assert corpus.digest == again.digest
+    assert corpus.digest == load_corpus("nw_ucla", str(tmp_path)).digest
     assert set(corpus.views) == {1, 3}
     # All takes of one length hold the same numbers, whatever their class: one of each is kept.
     assert len(corpus) == 2
     assert corpus.notes["dropped, exact duplicate of another clip"] == 4
+
+
+def test_prepared_files_follow_the_archive_that_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("DYNAPURLS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("DYNAPURLS_DATA", str(tmp_path / "none"))
+    monkeypatch.chdir(tmp_path)
+    for number, frames in enumerate((5, 6)):
+        _ucla_folder(tmp_path / f"d{number}" / "all_sqe", a01_s01_e00_v01=ucla_file(frames, 1))
+        corpus = load_corpus("nw_ucla", str(tmp_path / f"d{number}"))
+        assert corpus.clips[0].shape[1] == frames
+    # No archive in the usual places: what is prepared serves. One that is named must exist.
+    assert load_corpus("nw_ucla").digest == corpus.digest
+    (tmp_path / "empty").mkdir()
+    for wrong in ("empty", "nowhere"):
+        with pytest.raises(FileNotFoundError, match=r"expected all_sqe\.zip or its folder in"):
+            load_corpus("nw_ucla", str(tmp_path / wrong))
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_a_bad_file_in_a_folder_stops_the_build_and_leaves_nothing(tmp_path, monkeypatch):
@@ -230,7 +246,6 @@ def test_protocol_sides_do_not_overlap_and_pseudo_never_touches_the_real_unseen(
             assert np.isin(corpus.labels[side], protocol.seen).all()
         assert (corpus.subjects[np.concatenate(sides[:2])] % 2 == 1).all()
     pseudo = make_protocol(corpus, "pseudo-22_5-0")
-    assert pseudo.is_pseudo
     assert len(pseudo.unseen) == 5
     everything = np.concatenate([pseudo.seen, pseudo.unseen])
     assert not np.intersect1d(everything, real.unseen).size
@@ -259,6 +274,7 @@ def test_random_splits_are_seeded():
         ("random-20_5-0", "seen \\+ unseen = 27"),
         ("pseudo-x-0", "unknown split"),
         ("", "Known: 22_5"),
+        ("pseudo-pseudo-22_5-0-0", "not another pseudo"),
     ],
 )
 def test_unknown_splits_are_errors(split, message):

@@ -18,7 +18,7 @@ from dynapurls_jax.text.encoders import (
     Hashing,
     encode_descriptions,
     load_precomputed,
-    make_encoder,
+    make_text_encoder,
 )
 from dynapurls_jax.text.features import text_features
 from dynapurls_jax.text.minilm import MiniLM
@@ -95,7 +95,7 @@ def test_features_are_unit_rows_in_class_id_order():
 
 def test_unknown_encoder_names_the_nearest():
     with pytest.raises(ValueError, match="did you mean 'minilm'"):
-        make_encoder("minilmm")
+        make_text_encoder("minilmm")
 
 
 def _precomputed(path, names=NAMES, text=None):
@@ -136,7 +136,9 @@ def test_broken_precomputed_files_are_errors(tmp_path):
 def test_text_settings_choose_the_source(tmp_path, demo):
     settings = default_config().text
     settings.encoder = "hashing"
-    assert text_features(settings, demo).shape == (48, 8, 512)
+    vectors, digest = text_features(settings, demo)
+    assert vectors.shape == (48, 8, 512)
+    assert digest == text_features(settings, demo)[1]
     corpus = tiny_corpus(classes=2)
     settings.descriptions = str(tmp_path / "mine.json")
     (tmp_path / "mine.json").write_text(json.dumps({"classes": GOOD}))

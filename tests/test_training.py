@@ -12,10 +12,10 @@ import pytest
 from data_pipelines.preprocess import prepare
 from dynapurls_jax.alignment.partition import unit
 from dynapurls_jax.config import default_config
-from dynapurls_jax.evaluation.evaluate import evaluate_run
 from dynapurls_jax.evaluation.report import write_report
 from dynapurls_jax.training import pretrain
 from dynapurls_jax.training.checkpoints import CheckpointError, Checkpoints, tree_digest
+from dynapurls_jax.training.evaluate import evaluate_run
 from dynapurls_jax.training.run import Inputs, load_trained, train_one
 from dynapurls_jax.training.stages import Stage, WorkdirMismatchError
 from tests.conftest import tiny_corpus
@@ -45,7 +45,8 @@ def small_inputs(config=None, **corpus_changes) -> Inputs:
     config = config or small_config()
     corpus = dataclasses.replace(tiny_corpus(), **corpus_changes)
     text = unit(jax.random.normal(jax.random.key(7), (8, 8, 12)))
-    return Inputs(config, corpus, prepare(corpus, config.data.frames, "resample"), np.asarray(text))
+    clips = prepare(corpus, config.data.frames, "resample")
+    return Inputs(config, corpus, clips, np.asarray(text), "texts")
 
 
 @pytest.fixture(scope="module")

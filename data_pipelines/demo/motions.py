@@ -127,11 +127,11 @@ ARM = _library(
     ),
     Motion(
         "salute",
-        "touch the head",
+        "hand to the head",
         (
-            "the {side} hand touches the head with a bent elbow",
-            "brings the {side} hand up to the head and keeps it there",
-            "the {side} elbow bends until the hand rests on the head",
+            "the {side} hand goes up beside the head with a bent elbow",
+            "brings the {side} hand up next to the head and keeps it there",
+            "the {side} elbow bends until the hand is beside the head",
         ),
         {"shoulder.abduct": Curve(hold=1.5), "elbow.sway": Curve(hold=2.2)},
     ),
@@ -255,7 +255,7 @@ LEGS = _library(
             "walks sideways with small steps, there and back",
         ),
         {
-            "root.side": Curve(swing=0.5, cycles=1),
+            "root.side": Curve(swing=-0.5, cycles=1),
             "left_hip.abduct": Curve(swing=0.4, cycles=3, positive=True),
             "right_hip.abduct": Curve(swing=0.4, cycles=3, phase=0.5, positive=True),
         },

@@ -10,10 +10,8 @@ from data_pipelines.errors import unknown
 from dynapurls_jax.alignment.heads import HEADS
 from dynapurls_jax.alignment.losses import symmetric_info_nce
 from dynapurls_jax.alignment.partition import PartitionAlignment, Text, Visual, unit
+from dynapurls_jax.config import QUERIES, SCORES
 from dynapurls_jax.text.descriptions import GRANULARITIES
-
-QUERIES = ("label_free", "per_candidate", "oracle_label")
-SCORES = ("weighted", "global")
 
 Variables = dict[str, Any]
 
@@ -59,7 +57,7 @@ def make_model(
     Args:
       query: who asks. "per_candidate": every class with its own text. "label_free": one set of
         queries for all classes. "oracle_label": the true label's text while training, the
-        published protocol; such a model cannot `score`, see `evaluation.oracle`.
+        published protocol; such a model cannot `score`, see `alignment.oracle`.
       head: "row" or "joint".
       score: "global" uses the global row alone (eq. 14), "weighted" all rows by alpha.
       text_width, attention, hidden: `d`, `h` and the head's hidden width.
@@ -130,7 +128,7 @@ def make_model(
         if query == "oracle_label":
             raise ValueError(
                 "a model trained with query=oracle_label needs the true labels to predict; it has "
-                "no zero-shot score (see dynapurls_jax.evaluation.oracle)"
+                "no zero-shot score (see dynapurls_jax.alignment.oracle)"
             )
         queries = text.query[None, None] if query == "label_free" else text.classes[None]
         return ask(variables, visual, queries, text)

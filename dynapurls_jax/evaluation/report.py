@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from data_pipelines.corpus import Corpus
+from dynapurls_jax.alignment.oracle import MARK
 from dynapurls_jax.evaluation.figures import plot_running_accuracy
 from dynapurls_jax.evaluation.metrics import accuracy, mean_std, per_class_accuracy
-from dynapurls_jax.evaluation.oracle import MARK
 from dynapurls_jax.evaluation.zero_shot import Streams
 
 

@@ -15,8 +15,7 @@ from data_pipelines.errors import unknown
 from dynapurls_jax.adaptation import Adapter, RefineSettings, dynapurls, run_stream, static
 from dynapurls_jax.alignment.model import Variables, ZeroShotModel, mean_text
 from dynapurls_jax.alignment.partition import Text, Visual
-
-ADAPTERS = ("static", "dynapurls")
+from dynapurls_jax.config import ADAPTERS
 
 
 class Streams(NamedTuple):

@@ -34,12 +34,14 @@ def load_descriptions(path: str | Path) -> Descriptions:
       DataError: not JSON, or not of this form.
     """
     path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"expected a JSON file with descriptions, found no {path}")
+    if not path.is_file():
+        raise FileNotFoundError(f"expected a JSON file with descriptions, found no file {path}")
     try:
         record = json.loads(path.read_text("utf-8"))
     except json.JSONDecodeError as error:
         raise DataError(f"not valid JSON ({error.msg})", path, error.lineno) from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"expected UTF-8 text ({error.reason})", path) from error
     if not isinstance(record, dict) or not isinstance(record.get("classes"), dict):
         raise DataError('expected an object with a key "classes"', path)
     return record["classes"]

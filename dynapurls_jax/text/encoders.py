@@ -1,5 +1,6 @@
 """Text encoders behind one interface, and class descriptions through one of them to `F`."""
 
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -45,7 +46,7 @@ class Hashing:
 ENCODERS: dict[str, type] = {"hashing": Hashing, "minilm": MiniLM}
 
 
-def make_encoder(name: str) -> TextEncoder:
+def make_text_encoder(name: str) -> TextEncoder:
     """The encoder of this name.
 
     Raises:
@@ -89,8 +90,10 @@ def load_precomputed(path: str | Path, class_names: Sequence[str]) -> Float[np.n
     try:
         with np.load(path, allow_pickle=False) as archive:
             names, text = archive["names"].tolist(), archive["text"]
-    except (KeyError, OSError, ValueError) as error:
+    except (KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(f"expected an npz with arrays names and text ({error})", path) from error
+    if text.dtype.kind not in "fiu":
+        raise DataError(f"expected text to hold numbers, got {text.dtype}", path)
     if text.ndim != 3 or text.shape[:2] != (len(names), len(GRANULARITIES)):
         raise DataError(
             f"expected text [{len(names)}, {len(GRANULARITIES)}, d] for {len(names)} names, "

@@ -1,5 +1,9 @@
 """The text side of a configuration: descriptions, an encoder, and out comes `F`."""
 
+import hashlib
+import json
+from pathlib import Path
+
 import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
@@ -13,11 +17,13 @@ from dynapurls_jax.text.descriptions import (
     load_descriptions,
     shipped_descriptions,
 )
-from dynapurls_jax.text.encoders import encode_descriptions, load_precomputed, make_encoder
+from dynapurls_jax.text.encoders import encode_descriptions, load_precomputed, make_text_encoder
 
 
-def text_features(settings: ConfigDict, corpus: Corpus) -> Float[np.ndarray, "C G d"]:
-    """`F` of all classes of a corpus, in class id order (eq. 2-3).
+def text_features(settings: ConfigDict, corpus: Corpus) -> tuple[Float[np.ndarray, "C G d"], str]:
+    """`F` of all classes of a corpus, in class id order (eq. 2-3), and a hash of its source.
+
+    The hash is of the texts, not of the vectors, whose last bits differ between devices.
 
     Args:
       settings: `config.text`.
@@ -26,10 +32,17 @@ def text_features(settings: ConfigDict, corpus: Corpus) -> Float[np.ndarray, "C 
       ValueError, FileNotFoundError, DataError: what is missing or wrong, and where.
     """
     if settings.encoder == "precomputed":
-        return load_precomputed(settings.precomputed, corpus.class_names)
+        vectors = load_precomputed(settings.precomputed, corpus.class_names)
+        return vectors, _digest(Path(settings.precomputed).read_bytes())
+    encoder = make_text_encoder(settings.encoder)
     descriptions, source = _descriptions(settings, corpus)
     texts = check_descriptions(descriptions, corpus.class_names, source)
-    return encode_descriptions(texts, make_encoder(settings.encoder), settings.template)
+    vectors = encode_descriptions(texts, encoder, settings.template)
+    return vectors, _digest(json.dumps(texts).encode())
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _descriptions(settings: ConfigDict, corpus: Corpus) -> tuple[Descriptions, object]:

@@ -28,7 +28,7 @@ class PretrainState(flax.struct.PyTreeNode):
     step: Any  # int32 []; Any, since JAX also fills pytrees with placeholders
 
 
-def make_encoder(config: ConfigDict, num_classes: int) -> ShiftGCN:
+def encoder_of(config: ConfigDict, num_classes: int) -> ShiftGCN:
     """The encoder of a configuration."""
     return ShiftGCN(num_classes, config.encoder.width, config.encoder.segments)
 
@@ -51,7 +51,7 @@ def pretrain(
       Encoder variables.
     """
     settings = config.pretrain
-    encoder = make_encoder(config, num_classes)
+    encoder = encoder_of(config, num_classes)
     steps_per_epoch = max(1, len(labels) // min(settings.batch_size, len(labels)))
     optimizer = _optimizer(settings, steps_per_epoch)
 

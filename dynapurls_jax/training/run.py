@@ -3,6 +3,7 @@
 `<workdir>/<split>/seed<k>/`: `encoder/` (stage 1), `tokens/` (stage 2), `align-<query>/` (stage 3).
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +18,13 @@ from data_pipelines.feature_store import StaleStoreError, open_store, write_stor
 from data_pipelines.preprocess import prepare
 from data_pipelines.protocols import Protocol, make_protocol
 from dynapurls_jax.config import plain
+from dynapurls_jax.encoders.shift_gcn import token_width
 from dynapurls_jax.text.features import text_features
 from dynapurls_jax.training import align, pretrain
-from dynapurls_jax.training.checkpoints import Checkpoints, tree_digest
+from dynapurls_jax.training.checkpoints import CheckpointError, Checkpoints, tree_digest
 from dynapurls_jax.training.stages import Stage, stage_is_done
+
+CONFIG = "config.json"
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Inputs:
     corpus: Corpus
     clips: Float[np.ndarray, "N M T V 3"]
     text: Float[np.ndarray, "C G d"]
+    text_digest: str
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,8 @@ def load_inputs(config: ConfigDict) -> Inputs:
     corpus = load_corpus(config.data.name, config.data.manual_dir, config.data.seed)
     print(corpus.summary(), flush=True)
     clips = prepare(corpus, config.data.frames, config.data.fit)
-    return Inputs(config, corpus, clips, text_features(config.text, corpus))
+    text, digest = text_features(config.text, corpus)
+    return Inputs(config, corpus, clips, text, digest)
 
 
 def run_folder(workdir: Path, split: str, seed: int) -> Path:
@@ -68,8 +74,18 @@ def train_all(config: ConfigDict, workdir: Path) -> None:
     """Trains every split and seed of a configuration; what is done already is only checked."""
     inputs = load_inputs(config)
     for split in config.splits:
+        make_protocol(inputs.corpus, split)  # a wrong name must not surface after hours
+    for split in config.splits:
         for seed in config.seeds:
             train_one(inputs, workdir, split, seed)
+            write_config(config, workdir)
+
+
+def write_config(config: ConfigDict, workdir: Path) -> None:
+    """Records the configuration; only after a run, so that a refused one never replaces it."""
+    temporary = workdir / "config.tmp"
+    temporary.write_text(json.dumps(plain(config, *config), indent=1))
+    temporary.replace(workdir / CONFIG)
 
 
 def load_trained(inputs: Inputs, workdir: Path, split: str, seed: int) -> TrainedRun:
@@ -118,9 +134,9 @@ def _encoder_stage(inputs: Inputs, protocol: Protocol, folder: Path, seed: int):
         "seed": seed,
     }
     stage = Stage(folder / "encoder", identity)
-    checkpoints = Checkpoints(stage.folder / "checkpoints")
+    checkpoints = _open_checkpoints(stage)
     num_seen = len(protocol.seen)
-    encoder = pretrain.make_encoder(config, num_seen)
+    encoder = pretrain.encoder_of(config, num_seen)
     labels = np.searchsorted(protocol.seen, corpus.labels)  # meaningful for seen clips only
     # For a finished stage this only restores the last epoch.
     variables = pretrain.pretrain(
@@ -138,6 +154,17 @@ def _encoder_stage(inputs: Inputs, protocol: Protocol, folder: Path, seed: int):
     return variables, stage
 
 
+def _open_checkpoints(stage: Stage) -> Checkpoints:
+    """The stage's checkpoints; a finished stage must still have them."""
+    checkpoints = Checkpoints(stage.folder / "checkpoints")
+    if stage.results is not None and checkpoints.latest() is None:
+        raise CheckpointError(
+            f"{stage.folder} is finished but its checkpoint is gone; delete the folder to train it "
+            "again"
+        )
+    return checkpoints
+
+
 def _token_stage(inputs, protocol, folder, variables, encoder_identity):
     config = inputs.config
     made_from = encoder_identity | {"checkpoint": tree_digest(variables)}
@@ -147,9 +174,9 @@ def _token_stage(inputs, protocol, folder, variables, encoder_identity):
     except (FileNotFoundError, StaleStoreError) as reason:
         if isinstance(reason, StaleStoreError):
             print(f"  {reason}; making it again", flush=True)
-        encoder = pretrain.make_encoder(config, len(protocol.seen))
+        encoder = pretrain.encoder_of(config, len(protocol.seen))
         n, _, _, v, _ = inputs.clips.shape
-        shape = (n, config.encoder.segments, v, 4 * config.encoder.width)
+        shape = (n, config.encoder.segments, v, token_width(config.encoder.width))
         chunks = pretrain.token_chunks(encoder, variables, inputs.clips)
         write_store(store, (chunk.astype(np.float16) for chunk in chunks), shape, made_from)
         tokens = open_store(store, made_from)
@@ -162,12 +189,12 @@ def _align_stage(inputs, protocol, folder, seed, tokens, tokens_identity):
     text = jnp.asarray(inputs.text[protocol.seen])
     identity = plain(config, "alignment", "text") | {
         "tokens": tokens_identity["checkpoint"],
-        "text_vectors": tree_digest(text),
+        "texts": inputs.text_digest,
         "seed": seed,
     }
     stage = Stage(folder / f"align-{config.alignment.query}", identity)
     labels = jnp.asarray(np.searchsorted(protocol.seen, inputs.corpus.labels))
-    checkpoints = Checkpoints(stage.folder / "checkpoints")
+    checkpoints = _open_checkpoints(stage)
     variables, results = align.align(
         config,
         (tokens[protocol.train], labels[protocol.train]),

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from dynapurls_jax.evaluation.oracle import oracle_hit_rate
+from dynapurls_jax.alignment.oracle import oracle_hit_rate
 from dynapurls_jax.evaluation.report import RunResult, write_report
 from dynapurls_jax.evaluation.zero_shot import candidate_text, make_adapter, predict_streams
 from dynapurls_jax.training.align import model_of
