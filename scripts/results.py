@@ -47,10 +47,10 @@ def main() -> None:
     rows = [row for name in options.datasets for row in evaluate(name, options.runs / name)]
     minutes = (time.monotonic() - start) / 60
     table = format_table(rows)
+    trained = runs_done(options.runs) - before
     note = (
-        f"`python scripts/results.py`: {minutes:.0f} minutes, in which "
-        f"{runs_done(options.runs) - before} alignments were trained, {options.jobs} processes on {os.cpu_count()} cores "
-        f"({jax.devices()[0].platform})."
+        f"`python scripts/results.py`: {minutes:.0f} minutes, {trained} alignments trained in them; "
+        f"{options.jobs} processes on {os.cpu_count()} cores ({jax.devices()[0].platform})."
     )
     print(f"{table}\n\n{note}")
     if set(options.datasets) == set(DATASETS):
