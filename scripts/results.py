@@ -49,7 +49,7 @@ def main() -> None:
     table = format_table(rows)
     trained = runs_done(options.runs) - before
     note = (
-        f"`python scripts/results.py`: {minutes:.0f} minutes, {trained} alignments trained in them; "
+        f"`python scripts/results.py`: {minutes:.0f} minutes, {trained} alignments trained; "
         f"{options.jobs} processes on {os.cpu_count()} cores ({jax.devices()[0].platform})."
     )
     print(f"{table}\n\n{note}")
