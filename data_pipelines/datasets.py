@@ -18,8 +18,8 @@ from dynapurls_jax.skeletons import KINECT_V1
 _NTU_INSTRUCTIONS = (
     "NTU RGB+D 60 is not read by this version yet; its reader comes with the next release.\n"
     "To be ready for it: register at https://rose1.ntu.edu.sg/dataset/actionRecognition/, download "
-    "the 3D skeletons nturgbd_skeletons_s001_to_s017.zip (5.8 GB unpacked, 56 880 files) and put "
-    "the zip into {manual_dir}.\nUntil then: python -m dynapurls_jax.train --config=configs/demo.py"
+    "the 3D skeletons nturgbd_skeletons_s001_to_s017.zip (5.8 GB, 56 880 files) and put the "
+    "zip into {manual_dir}.\nUntil then: python -m dynapurls_jax.train --config=configs/demo.py"
 )
 
 

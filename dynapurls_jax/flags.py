@@ -25,8 +25,8 @@ from dynapurls_jax.training.stages import WorkdirMismatchError
 USER_ERRORS = (
     CheckpointError,
     DataError,
-    FileNotFoundError,
     ModuleNotFoundError,
+    OSError,
     ValueError,
     WorkdirMismatchError,
 )
@@ -97,6 +97,8 @@ def run(main: Callable[[list[str]], None]) -> None:
         try:
             main(argv)
         except USER_ERRORS as error:
+            if flags.FLAGS.verbosity > 0:  # --verbosity=1 shows where it came from
+                raise
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
         except KeyboardInterrupt:

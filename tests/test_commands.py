@@ -71,7 +71,7 @@ def test_train_then_stream_eval(tmp_path):
             'Did you mean "query"',
         ),
         (
-            ["dynapurls_jax.train", DEMO, "--config.data.name=utd"],
+            ["dynapurls_jax.train", DEMO, "--config.data.name=utd_mad"],
             "did you mean 'utd_mhad'",
         ),
         (

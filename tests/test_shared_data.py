@@ -1,6 +1,7 @@
 """The real datasets as their owners serve them: counts, facts, and a batch through the encoder."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -86,7 +87,7 @@ def test_splits_leave_enough_of_everything_and_a_batch_goes_through(corpus):
     for side in (protocol.train, protocol.val, protocol.seen_test, protocol.unseen_test):
         assert len(side) >= 40
     assert set(corpus.labels[protocol.unseen_test]) == set(protocol.unseen)
-    clips = prepare(corpus.select(protocol.train[:4]), 16, "resample")
+    clips = jnp.asarray(prepare(corpus.select(protocol.train[:4]), 16, "resample"))
     encoder = ShiftGCN(len(protocol.seen), width=4)
     tokens = encoder.apply(encoder.init(jax.random.key(0), clips), clips, method="tokens")
     assert tokens.shape == (4, 3, 20, 16)
