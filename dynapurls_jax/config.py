@@ -71,7 +71,7 @@ def default_config() -> ConfigDict:
     config.refine.capacity = 16  # K
     config.refine.threshold = 0.1  # tau_conf
     config.refine.min_samples = 16  # B_min, which the paper does not give
-    config.refine.per_class = 4  # samples of each class in a balanced batch
+    config.refine.per_class = 1  # draws of each class in a balanced batch; not in the paper
 
     config.eval = ConfigDict()
     config.eval.adapter = "dynapurls"

@@ -61,7 +61,7 @@ class RefineSettings:
     capacity: int = 16
     threshold: float = 0.1
     min_samples: int = 16
-    per_class: int = 4
+    per_class: int = 1
 
 
 def refine(text: Text, refinement: Refinement) -> Text:
@@ -123,10 +123,11 @@ def dynapurls(
         admitted: Bool[Array, ""] = prediction.confidence > settings.threshold
         memory = insert(state.memory, prediction.label, prediction.confidence, visual, admitted)
         enough = memory.filled.sum() >= settings.min_samples
-        refinement, opt_state = jax.lax.cond(
-            enough,
-            lambda: update(state, memory),
-            lambda: (state.refinement, state.opt_state),
+        # A select, not a cond: the memory would be copied to get into a branch.
+        refinement, opt_state = jax.tree.map(
+            lambda new, old: jnp.where(enough, new, old),
+            update(state, memory),
+            (state.refinement, state.opt_state),
         )
         state = RefineState(state.text, refinement, opt_state, memory, state.seen + 1)
         return state, prediction._replace(admitted=admitted, adapted=enough)
