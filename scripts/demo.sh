@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sets everything up and runs the whole path on the embedded SYNTHETIC demo corpus:
-# train, then stream_eval, then says where the report is. About five minutes on two cores.
+# train, then stream_eval, then says where the report is. About three minutes on two cores.
 # Arguments go to the training: scripts/demo.sh --config.pretrain.epochs=5
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
