@@ -6,25 +6,15 @@ Time: about 30 minutes on one core, 6 runs; scripts/results.py uses all cores.
 Result (stream_eval, static): 71.3 ± 7.6 % (53/5), 41.9 ± 5.0 % (46/12).
 """
 
-from dynapurls_jax.config import default_config
+from dynapurls_jax.config import small_dataset_config
 
 
 def get_config():
     """The experiment; see dynapurls_jax/config.py for every key."""
-    config = default_config()
-    config.name = "kinder_gator"
+    config = small_dataset_config("kinder_gator")
     config.splits = (
         *(f"random-53_5-{k}" for k in range(3)),
         *(f"random-46_12-{k}" for k in range(3)),
     )
     config.seeds = (0,)
-    config.data.name = "kinder_gator"
-    config.data.frames = 32
-    config.encoder.width = 32
-    config.pretrain.epochs = 25
-    config.pretrain.batch_size = 16
-    config.alignment.learning_rate = 1e-3
-    config.alignment.batch_size = 64
-    config.alignment.epochs = 150
-    config.alignment.patience = 25
     return config

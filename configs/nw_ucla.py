@@ -6,22 +6,13 @@ Time: about 30 minutes on one core, 6 runs; scripts/results.py uses all cores.
 Result (stream_eval, static): 85.1 ± 7.9 % (8_2), 62.4 ± 2.1 % (5_5).
 """
 
-from dynapurls_jax.config import default_config
+from dynapurls_jax.config import small_dataset_config
 
 
 def get_config():
     """The experiment; see dynapurls_jax/config.py for every key."""
-    config = default_config()
-    config.name = "nw_ucla"
+    config = small_dataset_config("nw_ucla")
     config.splits = ("8_2", "5_5")
     config.seeds = (0, 1, 2)
-    config.data.name = "nw_ucla"
-    config.data.frames = 32
-    config.encoder.width = 32
     config.pretrain.epochs = 20
-    config.pretrain.batch_size = 16
-    config.alignment.learning_rate = 1e-3
-    config.alignment.batch_size = 64
-    config.alignment.epochs = 150
-    config.alignment.patience = 25
     return config

@@ -81,6 +81,22 @@ def default_config() -> ConfigDict:
     return config
 
 
+def small_dataset_config(name: str) -> ConfigDict:
+    """What the experiments on the small Kinect v1 datasets have in common."""
+    config = default_config()
+    config.name = name
+    config.data.name = name
+    config.data.frames = 32
+    config.encoder.width = 32
+    config.pretrain.epochs = 25
+    config.pretrain.batch_size = 16
+    config.alignment.learning_rate = 1e-3
+    config.alignment.batch_size = 64
+    config.alignment.epochs = 150
+    config.alignment.patience = 25
+    return config
+
+
 def plain(config: ConfigDict, *keys: str) -> dict:
     """The named parts of a config as plain JSON-able values (tuples become lists)."""
 
