@@ -2,7 +2,7 @@
 
 Command: python -m dynapurls_jax.train --config=configs/utd_mhad.py
 Data: downloads itself (14 MB).
-Time: about 25 minutes on one core, 9 runs; scripts/results.py uses all cores.
+Time: about 25 minutes on one core (estimate), 9 runs; see scripts/results.py.
 Result (stream_eval, static): 28.3 ± 4.7 % (22_5), 40.0 ± 1.1 % (18_9), 18.1 ± 3.9 % (14_13).
 """
 
