@@ -1,135 +1,139 @@
 """`load_corpus`: the one door through which every dataset comes in."""
 
-import os
 import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import tensorflow_datasets as tfds
 
-from data_pipelines import builders
-from data_pipelines.cleaning import clean
+from data_pipelines import cleaning
+from data_pipelines.builders.base import SPLIT, SkeletonBuilder
+from data_pipelines.builders.registry import make_builder
 from data_pipelines.corpus import Corpus
 from data_pipelines.demo.generate import generate_demo
 from data_pipelines.errors import unknown
+from data_pipelines.formats.raw import RawClip, total
+from data_pipelines.places import data_home, find_manual_dir
+from data_pipelines.protocols import published_splits
 from dynapurls_jax.config import DATASETS
-from dynapurls_jax.skeletons import KINECT_V1
-
-_NTU_INSTRUCTIONS = (
-    "NTU RGB+D 60 is not read by this version yet; its reader comes with the next release.\n"
-    "To be ready for it: register at https://rose1.ntu.edu.sg/dataset/actionRecognition/, download "
-    "the 3D skeletons nturgbd_skeletons_s001_to_s017.zip (5.8 GB, 56 880 files) and put the "
-    "zip into {manual_dir}.\nUntil then: python -m dynapurls_jax.train --config=configs/demo.py"
-)
 
 
-def data_home() -> Path:
-    """Where the prepared array_record files go: $DYNAPURLS_CACHE or ~/.cache/dynapurls_jax."""
-    return Path(os.environ.get("DYNAPURLS_CACHE", "~/.cache/dynapurls_jax")).expanduser()
+def load_corpus(name: str, manual_dir: str = "", seed: int = 0, skip_bad: bool = False) -> Corpus:
+    """Opens a dataset, building its array_record files on first use.
 
-
-def find_manual_dir(name: str, manual_dir: str = "") -> Path:
-    """Where the owner's archive is looked for.
-
-    In this order: the configured folder, `$DYNAPURLS_DATA/<name>`, `../shared/data/<name>`, and
-    `<cache>/manual/<name>`.
-    """
-    if manual_dir:
-        return Path(manual_dir).expanduser()
-    roots = [os.environ.get("DYNAPURLS_DATA", ""), "../shared/data"]
-    for root in filter(None, roots):
-        if (Path(root) / name).is_dir():
-            return (Path(root) / name).resolve()
-    return data_home() / "manual" / name
-
-
-def load_corpus(name: str, manual_dir: str = "", seed: int = 0) -> Corpus:
-    """Reads a dataset, building its array_record files on first use, and cleans it.
+    Clips of real datasets stay on disk and are read when they are asked for.
 
     Args:
       name: one of `DATASETS`.
       manual_dir: folder with the owner's archive; see `find_manual_dir`.
       seed: of the demo corpus; real data has none.
+      skip_bad: leave out files that cannot be read instead of failing.
 
     Raises:
       ValueError: no such dataset.
       FileNotFoundError: the archive is not there; says what to download and where to put it.
-      DataError: a file in it cannot be used.
+      DataError: files in it cannot be used; all are listed.
     """
     if name not in DATASETS:
         raise unknown("dataset", name, DATASETS)
     if name == "demo":
-        return clean(generate_demo(seed))
+        return clean_corpus(generate_demo(seed))
     folder = find_manual_dir(name, manual_dir)
-    if name == "ntu60":
-        raise FileNotFoundError(_NTU_INSTRUCTIONS.format(manual_dir=folder))
-    return clean(_read_prepared(name, folder, explicit=bool(manual_dir)))
+    builder = _prepared_builder(name, folder, bool(manual_dir), skip_bad)
+    return _open_prepared(builder)
 
 
-def _prepared_builder(name: str, manual_dir: Path, explicit: bool) -> builders.SkeletonBuilder:
+def clean_corpus(corpus: Corpus) -> Corpus:
+    """Cleans a corpus that is in memory, as the builders clean what they read."""
+    raws = [
+        cleaning.clean(RawClip(clip_id, joints, int(label)))
+        for clip_id, joints, label in zip(corpus.clip_ids, corpus.clips, corpus.labels, strict=True)
+    ]
+    cleaned = replace(
+        corpus,
+        clips=tuple(raw.joints for raw in raws),
+        hashes=np.array([cleaning.content_hash(raw.joints) for raw in raws]),
+    )
+    copies = cleaning.duplicates(cleaned.hashes)
+    useless = np.array([cleaning.is_useless(raw) for raw in raws])
+    notes = corpus.notes | total(raw.notes for raw in raws)
+    if (copies & ~useless).any():
+        notes[cleaning.COPY] = int((copies & ~useless).sum())
+    return cleaned.select(np.flatnonzero(~(copies | useless)), notes=notes)
+
+
+def _prepared_builder(
+    name: str, manual_dir: Path, explicit: bool, skip_bad: bool
+) -> SkeletonBuilder:
     """The builder, its array_record files made from the archive that is there now.
 
     Without an archive in the usual places, files that were prepared before serve; an archive that
     was named explicitly must exist.
     """
+    folder = data_home() / "tfds"
 
     def make():
-        folder = str(data_home() / "tfds")
-        return builders.BUILDERS[name](data_dir=folder, file_format="array_record")
+        return make_builder(name, manual_dir, data_dir=str(folder), skip_bad=skip_bad)
 
     builder = make()
     source = builder.find_source(manual_dir)
-    record = data_home() / "tfds" / f"{name}.source"
-    stat = source.stat() if source else None
-    origin = f"{source} {stat.st_size} {stat.st_mtime_ns}" if stat else ""
-    if builder.is_prepared() and not explicit and not origin:
+    record = folder / f"{builder.info.full_name.replace('/', '-')}.source"
+    origin = builder.origin(source) if source else ""
+    if builder.has_index() and not explicit and not origin:
         return builder
     if source is None and (explicit or not builder.DOWNLOADS):
         raise FileNotFoundError(builder.missing(manual_dir))
-    if builder.is_prepared() and record.exists() and record.read_text() == origin:
+    if builder.has_index() and record.exists() and record.read_text() == origin:
         return builder
-    if builder.is_prepared():
+    if Path(builder.data_path).exists():
         shutil.rmtree(builder.data_path)
         builder = make()
     manual_dir.mkdir(parents=True, exist_ok=True)
-    config = tfds.download.DownloadConfig(manual_dir=str(manual_dir))
-    builder.download_and_prepare(download_config=config)
+    builder.prepare(manual_dir)
     record.write_text(origin)
     return builder
 
 
-def _read_prepared(name: str, manual_dir: Path, explicit: bool) -> Corpus:
-    builder = _prepared_builder(name, manual_dir, explicit)
-    examples = list(builder.as_data_source(split=builders.SPLIT))
-    label_names = tuple(builder.info.features["label"].names)
-    ids = [_text(example["clip_id"]) for example in examples]
-    order = np.argsort(ids)
-    columns = {
-        key: np.array([examples[i][key] for i in order], np.int32)
-        for key in ("label", "subject", "view")
-    }
+class _RecordClips(Sequence):
+    """Clips in array_record files, read when they are asked for."""
+
+    def __init__(self, builder: SkeletonBuilder, rows: np.ndarray):
+        self.source, self.rows = builder.as_data_source(split=SPLIT), rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index):
+        return np.asarray(self.source[int(self.rows[index])]["clip"])
+
+
+def _open_prepared(builder: SkeletonBuilder) -> Corpus:
+    columns, sides, notes = builder.read_index()
+    labels = columns["label"].astype(np.int32)
     return Corpus(
-        name=name,
-        skeleton=KINECT_V1,
-        class_names=label_names,
-        clips=tuple(np.asarray(examples[i]["clip"]) for i in order),
-        labels=columns["label"],
+        name=builder.DATASET,
+        descriptions=builder.descriptions,
+        skeleton=builder.SKELETON,
+        class_names=builder.CLASSES,
+        clips=_RecordClips(builder, columns["row"]),
+        labels=labels,
         subjects=columns["subject"],
         views=columns["view"],
-        clip_ids=tuple(ids[i] for i in order),
-        notes=_side_notes(label_names, columns["label"]),
+        setups=columns["setup"],
+        clip_ids=tuple(columns["clip_id"].tolist()),
+        frames=columns["frames"],
+        persons=columns["persons"],
+        hashes=columns["hash"],
+        sides=sides,
+        splits=builder.splits or published_splits(builder.DATASET),
+        notes=notes | _side_notes(builder.CLASSES, labels),
     )
-
-
-def _text(value) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _side_notes(names: tuple[str, ...], labels: np.ndarray) -> dict[str, int]:
     """Counts clips whose class is relative to a side that each subject chose ("other hand")."""
     relative = [i for i, name in enumerate(names) if "other" in name.split()]
-    return {
-        "clips of a class named 'other' side, which side differs between subjects": int(
-            np.isin(labels, relative).sum()
-        )
-    }
+    count = int(np.isin(labels, relative).sum())
+    note = "clips of a class named 'other' side, which side differs between subjects"
+    return {note: count} if count else {}

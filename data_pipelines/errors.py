@@ -20,3 +20,20 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
     near = difflib.get_close_matches(str(name), known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return ValueError(f"unknown {kind} {name!r}{hint} Known: {', '.join(known)}")
+
+
+class BadFilesError(DataError):
+    """Some files of many cannot be used; names them all."""
+
+    SHOWN = 20
+
+    def __init__(self, errors: list[str], total: int, folder: object):
+        shown = "\n".join(f"  {error}" for error in errors[: self.SHOWN])
+        more = f"\n  ... and {len(errors) - self.SHOWN} more" * (len(errors) > self.SHOWN)
+        super().__init__(
+            f"{len(errors)} of {total} files cannot be used:\n{shown}{more}\n"
+            "Replace them, or leave them out with --config.data.skip_bad=True; what could be read "
+            "is kept and is not read again",
+            folder,
+        )
+        self.errors = errors

@@ -1,17 +1,18 @@
 """Clips of any length and place to the fixed shape and frame that encoders take; augmentation.
 
-`normalise`, `resample` and `pad` run once on the host, for training and test alike. `augment` runs
-on the device inside the training step, and never at test time.
+What `FIT` names runs once on the host, for training and test alike. `augment` runs on the device
+inside the training step, and never at test time; `to_streams` after it, and at test time too.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
+from scipy.spatial.transform import Rotation
 
-from data_pipelines.corpus import Corpus
 from dynapurls_jax.skeletons import Skeleton
 
 # Axes shorter than this (metres) say more about the sensor than about the body.
@@ -67,18 +68,91 @@ def pad(clip: np.ndarray, frames: int) -> np.ndarray:
     return np.pad(clip, ((0, 0), (0, frames - clip.shape[1]), (0, 0), (0, 0)))
 
 
-FIT = {"resample": resample, "pad": pad}
+def loop(clip: np.ndarray, frames: int) -> np.ndarray:
+    """Repeats each person from the first frame until `frames` frames are full.
 
-
-def prepare(corpus: Corpus, frames: int, fit: str) -> Float[np.ndarray, "N M T V 3"]:
-    """All clips of a corpus, normalised and brought to `frames` frames by `fit`.
-
-    Raises:
-      ValueError: `fit` is neither "resample" nor "pad".
+    A person who is not there in the first frame loses the frames without them; of a clip that is
+    too long the rest is cut (2s-AGCN's pre-normalisation, with which Shift-GCN was published).
     """
-    if fit not in FIT:
-        raise ValueError(f"expected data.fit to be one of {sorted(FIT)}, got {fit!r}")
-    return np.stack([FIT[fit](normalise(clip, corpus.skeleton), frames) for clip in corpus.clips])
+    clip = pad(clip, frames)
+    for person in clip:
+        seen = np.any(person != 0, axis=(1, 2))
+        if not seen.any():
+            continue
+        if not seen[0]:
+            kept = person[seen]
+            person[:] = 0
+            person[: len(kept)] = kept
+            length = len(kept)
+        else:
+            length = int(np.flatnonzero(seen)[-1]) + 1
+        repeats = -(-frames // length)
+        person[:] = np.tile(person[:length], (repeats, 1, 1))[:frames]
+    return clip
+
+
+def normalise_published(clip: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """2s-AGCN's pre-normalisation: every frame centred, axes of the first frame.
+
+    The middle of the first person's spine is the origin of each frame, so that travelling and
+    jumping are gone. The first frame's spine turns to +z, then its shoulders (left to right) to +x.
+
+    Args:
+      clip: `[M, T, V, 3]`, metres.
+
+    Returns:
+      `[M, T, V, 3]` float32, metres. Absent persons and frames stay 0.
+    """
+    seen = np.any(clip != 0, axis=(2, 3), keepdims=True)
+    moved = (
+        clip.astype(np.float64) - clip[:1, :, skeleton.spine_mid : skeleton.spine_mid + 1]
+    ) * seen
+    body = moved[0, 0]
+    upright = _turn(body[skeleton.spine_mid] - body[skeleton.hip_center], (0, 0, 1))
+    right, left = skeleton.shoulders
+    sideways = _turn(upright.apply(body[right] - body[left]), (1, 0, 0))
+    turn = (sideways * upright).as_matrix()
+    return (moved @ turn.T).astype(np.float32)
+
+
+def _turn(direction: np.ndarray, axis: tuple[int, int, int]) -> Rotation:
+    """The shortest rotation that brings a direction to an axis."""
+    about = np.cross(direction, axis)
+    length, norm = np.linalg.norm(about), np.linalg.norm(direction)
+    if length < 1e-6 or norm < 1e-6:
+        return Rotation.identity()
+    return Rotation.from_rotvec(about / length * np.arccos(np.clip(direction @ axis / norm, -1, 1)))
+
+
+# How a clip comes into the body's frame and to `frames` frames.
+FIT = {
+    "resample": lambda clip, skeleton, frames: resample(normalise(clip, skeleton), frames),
+    "pad": lambda clip, skeleton, frames: pad(normalise(clip, skeleton), frames),
+    "published": lambda clip, skeleton, frames: normalise_published(loop(clip, frames), skeleton),
+}
+
+
+def to_streams(
+    clips: Float[Array, "B M T V 3"], streams: Sequence[str], parents: Sequence[int]
+) -> Float[Array, "B M T V c"]:
+    """What the encoder sees of the joints: each stream three channels, in the order of `streams`.
+
+    "joint" is the joints; "bone" each joint minus its parent; "joint_motion" and "bone_motion" the
+    next frame minus this one, 0 in the last (two-stream and four-stream inputs after 2s-AGCN).
+    Absent persons stay 0. Several streams are fused by the encoder's first layer.
+    """
+    bones = clips - clips[:, :, :, jnp.asarray(parents)]
+
+    def motion(x):
+        return jnp.pad(x[:, :, 1:] - x[:, :, :-1], ((0, 0), (0, 0), (0, 1), (0, 0), (0, 0)))
+
+    made = {
+        "joint": lambda: clips,
+        "bone": lambda: bones,
+        "joint_motion": lambda: motion(clips),
+        "bone_motion": lambda: motion(bones),
+    }
+    return jnp.concatenate([made[name]() for name in streams], axis=-1)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from importlib import resources
 import numpy as np
 from sklearn.model_selection import train_test_split
 
-from data_pipelines.corpus import Corpus
+from data_pipelines.corpus import TEST, TRAIN, Corpus
 from data_pipelines.errors import unknown
 
 VALIDATION_SHARE = 0.2
@@ -37,10 +37,10 @@ class Protocol:
     unseen_test: np.ndarray
 
 
-def published_splits(dataset: str) -> dict[str, list[int]]:
+def published_splits(dataset: str) -> dict[str, tuple[int, ...]]:
     """Name to unseen classes, from the literature; empty for a dataset without published splits."""
     text = resources.files("data_pipelines").joinpath("splits.json").read_text("utf-8")
-    return json.loads(text).get(dataset, {})
+    return {name: tuple(unseen) for name, unseen in json.loads(text).get(dataset, {}).items()}
 
 
 def _base_split(split: str) -> str:
@@ -51,7 +51,7 @@ def _base_split(split: str) -> str:
     return found[1] if found else ""
 
 
-def unseen_classes(dataset: str, num_classes: int, split: str) -> np.ndarray:
+def unseen_classes(corpus: Corpus, split: str) -> np.ndarray:
     """Unseen class ids, sorted.
 
     Args:
@@ -62,60 +62,62 @@ def unseen_classes(dataset: str, num_classes: int, split: str) -> np.ndarray:
     Raises:
       ValueError: no such split; names the nearest.
     """
-    published = published_splits(dataset)
-    if split in published:
-        return np.sort(np.array(published[split]))
+    num_classes = len(corpus.class_names)
+    if split in corpus.splits:
+        return np.sort(np.array(corpus.splits[split]))
     if found := re.fullmatch(r"random-(\d+)_(\d+)-(\d+)", split):
         num_seen, num_unseen, k = map(int, found.groups())
         if num_seen + num_unseen != num_classes or not num_unseen:
             raise ValueError(
-                f"split {split!r}: expected seen + unseen = {num_classes} classes of {dataset}, "
-                f"got {num_seen} + {num_unseen}"
+                f"split {split!r}: expected seen + unseen = {num_classes} classes of "
+                f"{corpus.name}, got {num_seen} + {num_unseen}"
             )
         return np.sort(np.random.default_rng((k, 11)).permutation(num_classes)[:num_unseen])
     if base := _base_split(split):
-        real = unseen_classes(dataset, num_classes, base)
+        real = unseen_classes(corpus, base)
         seen = np.setdiff1d(np.arange(num_classes), real)
         count = max(2, min(len(real), len(seen) // 3))
         rng = np.random.default_rng((int(split.rpartition("-")[2]), 13))
         return np.sort(rng.permutation(seen)[:count])
     patterns = ["random-<seen>_<unseen>-<k>", "pseudo-<split>-<k>"]
-    raise unknown(f"split of {dataset}", split, [*published, *patterns])
+    raise unknown(f"split of {corpus.name}", split, [*corpus.splits, *patterns])
 
 
-def training_side(corpus: Corpus) -> np.ndarray:
-    """True for the clips that may be trained on, `[N]`, by the dataset's usual protocol.
+def side_of(corpus: Corpus, protocol: str = "") -> np.ndarray:
+    """What a protocol does with each clip, `[N]` of `TRAIN`, `TEST` and `NEITHER`.
 
-    UTD-MHAD and demo: odd subjects. NW-UCLA: views 1 and 2. Kinder-Gator, which has no usual
-    protocol: every other adult and every other child, in order of their ids.
+    Args:
+      protocol: such as "xsub"; empty for the dataset's usual one.
+
+    Raises:
+      ValueError: the dataset has no such protocol; names those that it has.
     """
-    if corpus.name == "nw_ucla":
-        return corpus.views < 3
-    if corpus.name == "kinder_gator":
-        train: set[int] = set()
-        for group in np.unique(corpus.views):
-            train.update(np.unique(corpus.subjects[corpus.views == group])[::2].tolist())
-        return np.isin(corpus.subjects, list(train))
-    return corpus.subjects % 2 == 1
+    if protocol and protocol not in corpus.sides:
+        raise unknown(f"protocol of {corpus.name}", protocol, corpus.sides)
+    return corpus.sides[protocol or next(iter(corpus.sides))]
 
 
-def make_protocol(corpus: Corpus, split: str) -> Protocol:
-    """The protocol of a named split; the same for the same corpus and name.
+def make_protocol(corpus: Corpus, split: str, protocol: str = "") -> Protocol:
+    """The protocol of a named split; the same for the same corpus and names.
+
+    Args:
+      split: see `unseen_classes`.
+      protocol: see `side_of`.
 
     Raises:
       ValueError: unknown split (see `unseen_classes`), or one that leaves a side empty.
     """
     num_classes = len(corpus.class_names)
-    unseen = unseen_classes(corpus.name, num_classes, split)
+    unseen = unseen_classes(corpus, split)
     hidden, base = unseen, _base_split(split)
     if base:  # the real unseen classes stay out altogether
-        hidden = np.union1d(unseen, unseen_classes(corpus.name, num_classes, base))
-    seen = np.setdiff1d(np.arange(num_classes), hidden)
-    side = training_side(corpus)
+        hidden = np.union1d(unseen, unseen_classes(corpus, base))
+    # A part of a dataset (PKU-MMD's phase II) may lack clips of some classes altogether.
+    seen = np.setdiff1d(np.unique(corpus.labels), hidden)
+    side = side_of(corpus, protocol)
     of_seen, of_unseen = np.isin(corpus.labels, seen), np.isin(corpus.labels, unseen)
-    pool = np.flatnonzero(side & of_seen)
-    test_side = side if base else ~side
-    unseen_test = np.flatnonzero(test_side & of_unseen)
+    pool = np.flatnonzero((side == TRAIN) & of_seen)
+    unseen_test = np.flatnonzero((side == (TRAIN if base else TEST)) & of_unseen)
     if not len(pool) or not len(unseen_test):
         raise ValueError(f"split {split!r} leaves no training or no unseen test clips")
     counts = np.bincount(corpus.labels[pool], minlength=num_classes)[seen]
@@ -135,6 +137,6 @@ def make_protocol(corpus: Corpus, split: str) -> Protocol:
         unseen=unseen,
         train=np.sort(train),
         val=np.sort(val),
-        seen_test=np.flatnonzero(~side & of_seen),
+        seen_test=np.flatnonzero((side == TEST) & of_seen),
         unseen_test=unseen_test,
     )

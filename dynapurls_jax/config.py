@@ -4,8 +4,19 @@ import ml_collections
 from ml_collections import ConfigDict
 
 # The names that keys may have, here so that they can be checked before JAX is even imported.
-DATASETS = ("demo", "utd_mhad", "nw_ucla", "kinder_gator", "ntu60")
-FITS = ("resample", "pad")
+DATASETS = (
+    "demo",
+    "utd_mhad",
+    "nw_ucla",
+    "kinder_gator",
+    "ntu60",
+    "ntu120",
+    "pku_mmd",
+    "pku_mmd_2",
+    "own",
+)
+FITS = ("resample", "pad", "published")
+STREAMS = ("joint", "bone", "joint_motion", "bone_motion")
 TEXT_ENCODERS = ("minilm", "hashing", "precomputed")
 QUERIES = ("label_free", "per_candidate", "oracle_label")
 HEADS = ("row", "joint")
@@ -24,10 +35,14 @@ def default_config() -> ConfigDict:
     config.seeds = (0,)  # one training run for each split and seed
 
     config.data = ConfigDict()
-    config.data.name = ""  # see data_pipelines.datasets.DATASETS
+    config.data.name = ""  # one of DATASETS; "own" is described by dataset.yaml in manual_dir
     config.data.manual_dir = ""  # folder with the owner's archive; empty: the usual places
     config.data.frames = 64  # T
-    config.data.fit = "resample"  # or "pad": how a clip gets T frames
+    config.data.fit = "resample"  # or "pad", "published": how a clip gets T frames
+    config.data.protocol = ""  # such as "xsub", "xview"; empty: the dataset's usual one
+    config.data.streams = ("joint",)  # of STREAMS, fused by the encoder's first layer
+    config.data.joints = ""  # "openpose_18", "kinect_v2": maps joints; empty: as recorded
+    config.data.skip_bad = False  # leave out files that cannot be read, with their number
     config.data.seed = 0  # of the demo corpus
 
     config.augment = ConfigDict()  # see data_pipelines.preprocess.Augmentation
@@ -49,7 +64,7 @@ def default_config() -> ConfigDict:
 
     config.text = ConfigDict()
     config.text.encoder = "minilm"  # or "hashing", or "precomputed"
-    config.text.descriptions = ""  # a JSON file; empty: the project's own
+    config.text.descriptions = ""  # a JSON file; empty: the project's own; "names": class names
     config.text.precomputed = ""  # the npz of text.encoder="precomputed"
     config.text.template = "a video of {}"  # section 3.2.2
 

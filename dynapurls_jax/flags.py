@@ -15,11 +15,11 @@ from dynapurls_jax.config import (
     HEADS,
     QUERIES,
     SCORES,
+    STREAMS,
     TEXT_ENCODERS,
     default_config,
 )
-from dynapurls_jax.training.checkpoints import CheckpointError
-from dynapurls_jax.training.stages import WorkdirMismatchError
+from dynapurls_jax.training.stages import CheckpointError, WorkdirMismatchError
 
 # Errors that a user can act on: their message says everything, so no traceback is shown.
 USER_ERRORS = (
@@ -69,6 +69,11 @@ def check_config(config: ConfigDict) -> None:
             raise unknown(key, value, known)
     if config.data.frames < 4 or config.data.frames % 4:
         raise ValueError(f"data.frames: expected a multiple of 4, got {config.data.frames}")
+    for stream in config.data.streams:
+        if stream not in STREAMS:
+            raise unknown("stream in data.streams", stream, STREAMS)
+    if not config.data.streams:
+        raise ValueError(f"data.streams: expected one or more of {', '.join(STREAMS)}")
     if config.eval.orders < 1:
         raise ValueError(f"eval.orders: expected 1 or more, got {config.eval.orders}")
 

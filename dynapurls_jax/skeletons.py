@@ -1,8 +1,12 @@
-"""Joint layouts: names, bones, body parts, and the mapping from Kinect v1 to NTU joints."""
+"""Joint layouts: names, bones, body parts, and the mappings from one layout to another."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+PARTS = ("head", "hands", "torso", "legs")
 
 
 @dataclass(frozen=True)
@@ -14,8 +18,9 @@ class Skeleton:
       joints: names, in array order; `V` is their number.
       parents: index of each joint's parent, the root's own index at the root.
       parts: joint indices of head, hands, torso and legs, the granularities 1-4.
-      hip_center, spine_top, shoulders: the joints that pre-normalisation is built on
-        (root, top of the vertical axis, right and left ends of the horizontal axis).
+      hip_center, spine_mid, spine_top, shoulders: the joints that pre-normalisation is built on
+        (origin and lower end of the vertical axis, its upper ends in the published and in our own
+        way, right and left ends of the horizontal axis).
     """
 
     name: str
@@ -23,6 +28,7 @@ class Skeleton:
     parents: tuple[int, ...]
     parts: dict[str, tuple[int, ...]]
     hip_center: int
+    spine_mid: int
     spine_top: int
     shoulders: tuple[int, int]
 
@@ -41,10 +47,7 @@ def _parts(joints, head, torso, legs):
     named = {"head": head, "torso": torso, "legs": legs}
     taken = {j for names in named.values() for j in names}
     named["hands"] = tuple(j for j in joints if j not in taken)
-    return {
-        part: tuple(joints.index(j) for j in named[part])
-        for part in ("head", "hands", "torso", "legs")
-    }
+    return {part: tuple(joints.index(j) for j in named[part]) for part in PARTS}
 
 
 # fmt: off
@@ -70,6 +73,7 @@ KINECT_V2 = Skeleton(
         "legs": (13, 14, 15, 17, 18, 19),
     },
     hip_center=0,
+    spine_mid=1,
     spine_top=20,
     shoulders=(8, 4),
 )
@@ -95,31 +99,120 @@ KINECT_V1 = Skeleton(
         legs=tuple(f"{s}_{j}" for s in ("left", "right") for j in ("knee", "ankle", "foot")),
     ),
     hip_center=0,
+    spine_mid=1,
     spine_top=2,
     shoulders=(8, 4),
 )
 
-SKELETONS = {layout.name: layout for layout in (KINECT_V1, KINECT_V2)}
+# The 18 joints of OpenPose that ST-GCN uses, and the paper for PKU-MMD ("J = 18", section 4.1.4).
+# fmt: off
+_OPENPOSE_JOINTS = (
+    "nose", "neck",
+    "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist",
+    "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle",
+    "right_eye", "left_eye", "right_ear", "left_ear",
+)
+# fmt: on
 
-# Kinect v1 joint that stands in for each Kinect v2 joint; the neck is placed between shoulder
-# centre and head, finger tips and thumbs at the hand.
-_V1_FOR_V2 = (0, 1, 2, 3, *range(4, 20), 2, 7, 7, 11, 11)
+OPENPOSE_18 = Skeleton(
+    name="openpose_18",
+    joints=_OPENPOSE_JOINTS,
+    parents=(1, 1, 1, 2, 3, 1, 5, 6, 2, 8, 9, 5, 11, 12, 0, 0, 14, 15),
+    parts=_parts(
+        _OPENPOSE_JOINTS,
+        head=("nose", "neck", "right_eye", "left_eye", "right_ear", "left_ear"),
+        torso=("right_hip", "left_hip"),
+        legs=("right_knee", "right_ankle", "left_knee", "left_ankle"),
+    ),
+    hip_center=8,  # it has no joint between the hips, and none along the spine
+    spine_mid=1,
+    spine_top=1,
+    shoulders=(2, 5),
+)
+
+SKELETONS = {layout.name: layout for layout in (KINECT_V1, KINECT_V2, OPENPOSE_18)}
+
+# (from, to) to the joint of `from` that stands in for each joint of `to`. Kinect v1 has no finger
+# tips and thumbs: the hand stands in. A Kinect sees a head and no face: the head stands in for
+# nose, eyes and ears, and the middle of the shoulders is OpenPose's neck.
+_STAND_INS = {
+    ("kinect_v1", "kinect_v2"): (0, 1, 2, 3, *range(4, 20), 2, 7, 7, 11, 11),
+    ("kinect_v2", "openpose_18"): (3, 20, 8, 9, 10, 4, 5, 6, 16, 17, 18, 12, 13, 14, 3, 3, 3, 3),
+    ("kinect_v1", "openpose_18"): (3, 2, 8, 9, 10, 4, 5, 6, 16, 17, 18, 12, 13, 14, 3, 3, 3, 3),
+}
 
 
-def to_kinect_v2(clips: np.ndarray) -> np.ndarray:
-    """Maps 20 Kinect v1 joints to the 25 of NTU RGB+D.
+def map_joints(clips: np.ndarray, source: Skeleton, target: Skeleton) -> np.ndarray:
+    """Brings clips to another joint layout.
 
     Args:
-      clips: `[..., 20, 3]`, metres.
+      clips: `[..., V, 3]`, metres.
 
     Returns:
-      `[..., 25, 3]` of the same dtype.
+      `[..., V', 3]` of the same dtype.
 
     Raises:
-      ValueError: the joint axis is not 20 long.
+      ValueError: there is no such mapping, or the joint axis is not `V` long.
     """
-    if clips.shape[-2:] != (20, 3):
-        raise ValueError(f"expected Kinect v1 clips [..., 20, 3], got {list(clips.shape)}")
-    mapped = clips[..., _V1_FOR_V2, :].copy()
-    mapped[..., 2, :] = 0.5 * (clips[..., 2, :] + clips[..., 3, :])
+    if clips.shape[-2:] != (source.num_joints, 3):
+        raise ValueError(
+            f"expected {source.name} clips [..., {source.num_joints}, 3], got {list(clips.shape)}"
+        )
+    if source.name == target.name:
+        return clips
+    if (source.name, target.name) not in _STAND_INS:
+        known = ", ".join(f"{a} to {b}" for a, b in _STAND_INS)
+        raise ValueError(
+            f"no mapping of joints from {source.name} to {target.name}; there is {known}"
+        )
+    mapped = clips[..., _STAND_INS[source.name, target.name], :]
+    if target.name == "kinect_v2":  # its neck is between the shoulders' middle and the head
+        mapped[..., 2, :] = 0.5 * (clips[..., 2, :] + clips[..., 3, :])
     return mapped
+
+
+def skeleton_of_names(record: Mapping[str, Any]) -> Skeleton:
+    """A layout that is spelt out with names, as in a user's dataset.yaml.
+
+    Args:
+      record: `joints` (names in array order), `bones` (pairs child, parent; a joint without one is
+        the root), `parts` (head, hands, torso, legs to names), and names for `hip_center`,
+        `spine_top`, `shoulders` (right, left) and, if it has one, `spine_mid`.
+
+    Raises:
+      ValueError: a key is missing, or a name is not among the joints.
+    """
+    required = ("joints", "bones", "parts", "hip_center", "spine_top", "shoulders")
+    if not isinstance(record, Mapping) or not all(key in record for key in required):
+        raise ValueError(f"skeleton: expected the keys {', '.join(required)}, got {record!r}")
+    joints = tuple(map(str, record["joints"]))
+    if len(set(joints)) < max(2, len(joints)):
+        raise ValueError(f"skeleton: expected 2 or more different joints, got {list(joints)}")
+
+    def index(name: Any) -> int:
+        if name not in joints:
+            raise ValueError(f"skeleton: {name!r} is none of its joints: {', '.join(joints)}")
+        return joints.index(name)
+
+    def pair(names: Any, key: str) -> tuple[int, int]:
+        if not isinstance(names, Sequence) or len(names) != 2:
+            raise ValueError(f"skeleton: expected pairs of names in {key}, got {names!r}")
+        return index(names[0]), index(names[1])
+
+    parents = list(range(len(joints)))
+    for bone in record["bones"]:
+        child, parent = pair(bone, "bones")
+        parents[child] = parent
+    parts = {part: tuple(index(name) for name in record["parts"].get(part, ())) for part in PARTS}
+    if not all(parts.values()):
+        raise ValueError(f"skeleton: expected joints for each of {', '.join(PARTS)}")
+    return Skeleton(
+        name=str(record.get("name", "own")),
+        joints=joints,
+        parents=tuple(parents),
+        parts=parts,
+        hip_center=index(record["hip_center"]),
+        spine_mid=index(record.get("spine_mid", record["spine_top"])),
+        spine_top=index(record["spine_top"]),
+        shoulders=pair(record["shoulders"], "shoulders"),
+    )

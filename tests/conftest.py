@@ -10,8 +10,9 @@ import jax
 import numpy as np
 import pytest
 
-from data_pipelines.corpus import Corpus
+from data_pipelines.corpus import TEST, TRAIN, Corpus, corpus_of_clips
 from data_pipelines.demo.generate import generate_demo
+from data_pipelines.protocols import published_splits
 from dynapurls_jax.skeletons import KINECT_V1
 
 hypothesis.settings.register_profile("suite", deadline=None)  # machines differ in speed
@@ -49,10 +50,13 @@ def shared_data() -> Path:
     return SHARED_DATA
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory):
     """Keeps prepared datasets of tests apart from the user's."""
-    monkeypatch.setenv("DYNAPURLS_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    patch = pytest.MonkeyPatch()
+    patch.setenv("DYNAPURLS_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    yield
+    patch.undo()
 
 
 @pytest.fixture(scope="session")
@@ -74,13 +78,17 @@ def tiny_corpus(name="utd_mhad", classes=8, subjects=4, takes=2, seed=0) -> Corp
                 clips.append((body + 0.3 * wave)[None].astype(np.float32))
                 labels.append(label)
                 who.append(subject)
-    return Corpus(
+    subjects = np.array(who, np.int32)
+    return corpus_of_clips(
+        clips,
         name=name,
         skeleton=KINECT_V1,
         class_names=tuple(f"class {i}" for i in range(classes)),
-        clips=tuple(clips),
         labels=np.array(labels, np.int32),
-        subjects=np.array(who, np.int32),
+        subjects=subjects,
+        sides={"xsub": np.where(subjects % 2 == 1, TRAIN, TEST)},
+        splits=published_splits(name),
+        setups=np.zeros(len(clips), np.int32),
         views=np.zeros(len(clips), np.int32),
         clip_ids=tuple(f"clip{i:03d}" for i in range(len(clips))),
     )

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_pipelines import classes
+from data_pipelines.array_store import StaleStoreError, open_store, write_store
 from data_pipelines.batches import epoch_batches, padded_batches
-from data_pipelines.builders import iterate_archive
 from data_pipelines.datasets import load_corpus
 from data_pipelines.errors import DataError
-from data_pipelines.feature_store import StaleStoreError, open_store, write_store
-from data_pipelines.formats import read_kinder_gator, read_nw_ucla, read_utd_mhad
+from data_pipelines.formats.kinect_v1 import read_kinder_gator, read_nw_ucla, read_utd_mhad
 from data_pipelines.protocols import make_protocol, published_splits, unseen_classes
+from data_pipelines.sources import Archive
 from dynapurls_jax.skeletons import KINECT_V1
 from tests.conftest import tiny_corpus
 
@@ -106,7 +106,7 @@ def _gator(change) -> bytes:
         (read_nw_ucla, UCLA_NAME, b"[1]", "expected keys skeletons and label"),
         (read_nw_ucla, UCLA_NAME, b"{}", "KeyError: 'skeletons'"),
         (read_nw_ucla, UCLA_NAME, ucla_file(label=3), "code 8 and label 3"),
-        (read_nw_ucla, UCLA_NAME, ucla_file(skeletons=[[1]]), r"\[T, 20, 3\]"),
+        (read_nw_ucla, UCLA_NAME, ucla_file(skeletons=[[1]]), r"T, 20, 3\] with"),
         (read_nw_ucla, UCLA_NAME, ucla_file(skeletons="x"), "of numbers"),
         (read_nw_ucla, UCLA_NAME, ucla_file(frames=0), "T >= 1"),
         (read_kinder_gator, "Adults/x.csv", b"", "file name like POSE"),
@@ -163,11 +163,16 @@ def test_archives_and_folders_read_alike(tmp_path):
         file.writestr("x/a.mat", b"A")
         file.writestr("x/readme.txt", b"")
         file.extractall(tmp_path / "out")
-    assert [content for _, content in iterate_archive(archive, ".mat")] == [b"A", b"B"]
-    assert [content for _, content in iterate_archive(tmp_path / "out", ".mat")] == [b"A", b"B"]
+    for path in (archive, tmp_path / "out"):
+        source = Archive((path,), ".mat")
+        assert [source.content(name) for name in source.files()] == [b"A", b"B"]
+        before = source.stamp()
+        assert before == Archive((path,), ".mat").stamp()
+    (tmp_path / "out" / "x" / "a.mat").write_bytes(b"changed")
+    assert before != source.stamp()
     archive.write_bytes(archive.read_bytes()[:50])
     with pytest.raises(DataError, match="zip"):
-        list(iterate_archive(archive, ".mat"))
+        Archive((archive,), ".mat").files()
 
 
 def _ucla_folder(path, **files):
@@ -262,7 +267,8 @@ def test_published_splits_have_the_sizes_that_their_names_say():
 
 
 def test_random_splits_are_seeded():
-    a, b, c = (unseen_classes("kinder_gator", 58, f"random-46_12-{k}") for k in (0, 0, 1))
+    corpus = tiny_corpus(classes=58, subjects=2, takes=1)
+    a, b, c = (unseen_classes(corpus, f"random-46_12-{k}") for k in (0, 0, 1))
     assert a.tolist() == b.tolist() != c.tolist()
     assert len(a) == 12
 
@@ -279,14 +285,17 @@ def test_random_splits_are_seeded():
 )
 def test_unknown_splits_are_errors(split, message):
     with pytest.raises(ValueError, match=message):
-        unseen_classes("utd_mhad", 27, split)
+        unseen_classes(tiny_corpus(classes=27, subjects=2, takes=1), split)
 
 
 def test_epochs_differ_and_repeat_by_seed():
     clips, labels = np.arange(10)[:, None], np.arange(10)
 
     def orders(seed, epoch):
-        return [batch["labels"].tolist() for batch in epoch_batches(clips, labels, 4, seed, epoch)]
+        batches = list(epoch_batches(clips, np.arange(10)[::-1], labels, 4, seed, epoch))
+        for batch in batches:
+            assert (batch["clips"][:, 0] == 9 - batch["labels"]).all()
+        return [batch["labels"].tolist() for batch in batches]
 
     assert orders(0, 1) == orders(0, 1)
     assert orders(0, 1) != orders(0, 2)
@@ -297,8 +306,10 @@ def test_epochs_differ_and_repeat_by_seed():
 
 
 def test_padded_batches_cover_everything_once():
-    rows = [batch[:real] for batch, real in padded_batches(np.arange(7), 3)]
-    np.testing.assert_array_equal(np.concatenate(rows), np.arange(7))
+    chosen = np.array([6, 1, 2, 3, 4, 0, 5])
+    rows = [batch[:real] for batch, real in padded_batches(np.arange(7) * 10, chosen, 3)]
+    assert [len(batch) for batch, _ in padded_batches(np.arange(7), chosen, 3)] == [3, 3, 3]
+    np.testing.assert_array_equal(np.concatenate(rows), chosen * 10)
 
 
 def test_feature_store_round_trip_and_staleness(tmp_path):
@@ -312,5 +323,5 @@ def test_feature_store_round_trip_and_staleness(tmp_path):
         open_store(tmp_path, origin | {"config": {"width": 16}})
     with pytest.raises(ValueError, match="expected 6 rows"):
         write_store(tmp_path, [tokens], (6, 3, 2, 4), origin)
-    with pytest.raises(FileNotFoundError, match="no complete feature store"):
+    with pytest.raises(FileNotFoundError, match="no complete store"):
         open_store(tmp_path, origin)  # the failed write left no valid manifest

@@ -8,9 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from data_pipelines.cleaning import clean, fill_gaps
-from data_pipelines.preprocess import Augmentation, augment, normalise, pad, prepare, resample
-from dynapurls_jax.skeletons import KINECT_V1, KINECT_V2, to_kinect_v2
+from data_pipelines.cleaning import fill_gaps
+from data_pipelines.datasets import clean_corpus
+from data_pipelines.prepared import prepare
+from data_pipelines.preprocess import (
+    Augmentation,
+    augment,
+    normalise,
+    pad,
+    resample,
+)
+from dynapurls_jax.skeletons import KINECT_V1, KINECT_V2, OPENPOSE_18, map_joints
 from tests.conftest import tiny_corpus
 
 
@@ -108,7 +116,7 @@ def test_clean_drops_and_counts():
     clips[0] = np.zeros_like(clips[0])
     clips[1] = clips[1][:, :1]
     clips[2] = clips[5]
-    got = clean(type(corpus)(**{**corpus.__dict__, "clips": tuple(clips)}))
+    got = clean_corpus(type(corpus)(**{**corpus.__dict__, "clips": tuple(clips)}))
     assert got.clip_ids == tuple(corpus.clip_ids[i] for i in (3, 4, 5, 6, 7))
     assert got.notes["dropped, empty"] == 1
     assert got.notes["dropped, a single frame"] == 1
@@ -118,17 +126,30 @@ def test_clean_drops_and_counts():
 
 def test_kinect_v1_maps_to_v2_by_name():
     clip = np.arange(60, dtype=np.float32).reshape(1, 20, 3)
-    got = to_kinect_v2(clip)
+    got = map_joints(clip, KINECT_V1, KINECT_V2)
     assert got.shape == (1, 25, 3)
     for name in ("head", "left_hand", "right_foot", "left_knee", "right_shoulder"):
         np.testing.assert_array_equal(
             got[0, KINECT_V2.joints.index(name)], clip[0, KINECT_V1.joints.index(name)]
         )
     with pytest.raises(ValueError, match="20, 3"):
-        to_kinect_v2(got)
+        map_joints(got, KINECT_V1, KINECT_V2)
+    with pytest.raises(ValueError, match="no mapping of joints from openpose_18"):
+        map_joints(np.zeros((1, 18, 3)), OPENPOSE_18, KINECT_V2)
 
 
-@pytest.mark.parametrize("layout", [KINECT_V1, KINECT_V2])
+def test_openpose_takes_each_joint_from_its_namesake():
+    clip = np.arange(75, dtype=np.float32).reshape(1, 25, 3)
+    got = map_joints(clip, KINECT_V2, OPENPOSE_18)
+    assert got.shape == (1, 18, 3)
+    for name in set(OPENPOSE_18.joints) & set(KINECT_V2.joints) - {"neck"}:
+        np.testing.assert_array_equal(
+            got[0, OPENPOSE_18.joints.index(name)], clip[0, KINECT_V2.joints.index(name)]
+        )
+    assert len(set(OPENPOSE_18.joints) & set(KINECT_V2.joints)) == 13
+
+
+@pytest.mark.parametrize("layout", [KINECT_V1, KINECT_V2, OPENPOSE_18])
 def test_layouts_are_trees_and_parts_cover_every_joint_once(layout):
     assert len(layout.parents) == layout.num_joints
     assert len(layout.bones) == layout.num_joints - 1

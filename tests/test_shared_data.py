@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_pipelines.datasets import load_corpus
-from data_pipelines.preprocess import prepare
+from data_pipelines.prepared import prepare
 from data_pipelines.protocols import make_protocol
 from dynapurls_jax.encoders.shift_gcn import ShiftGCN
 from dynapurls_jax.skeletons import KINECT_V1
@@ -32,6 +32,7 @@ def corpus(request, shared_data, tmp_path_factory):
 
 def test_counts(corpus):
     frames = [clip.shape[1] for clip in corpus.clips]
+    assert frames == corpus.frames.tolist()
     assert (
         len(corpus),
         len(corpus.class_names),
@@ -55,7 +56,7 @@ def test_no_array_is_on_both_sides(corpus):
 
 
 def test_bodies_stand_upright_and_right_is_right(corpus):
-    prepared = prepare(corpus, 8, "resample")
+    prepared = prepare(corpus, 8, "resample").clips
     joint = KINECT_V1.joints.index
     assert (prepared[:, 0, 0, joint("head"), 2] > 0.2).mean() > 0.99
     assert (prepared[:, 0, 0, joint("right_foot"), 2] < -0.2).mean() > 0.97
@@ -87,7 +88,7 @@ def test_splits_leave_enough_of_everything_and_a_batch_goes_through(corpus):
     for side in (protocol.train, protocol.val, protocol.seen_test, protocol.unseen_test):
         assert len(side) >= 40
     assert set(corpus.labels[protocol.unseen_test]) == set(protocol.unseen)
-    clips = jnp.asarray(prepare(corpus.select(protocol.train[:4]), 16, "resample"))
+    clips = jnp.asarray(prepare(corpus.select(protocol.train[:4]), 16, "resample").clips)
     encoder = ShiftGCN(len(protocol.seen), width=4)
     tokens = encoder.apply(encoder.init(jax.random.key(0), clips), clips, method="tokens")
     assert tokens.shape == (4, 3, 20, 16)

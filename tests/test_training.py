@@ -9,15 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from data_pipelines.preprocess import prepare
+from data_pipelines.prepared import prepare
 from dynapurls_jax.alignment.partition import unit
 from dynapurls_jax.config import default_config
 from dynapurls_jax.evaluation.report import write_report
 from dynapurls_jax.training import pretrain
-from dynapurls_jax.training.checkpoints import CheckpointError, Checkpoints, tree_digest
+from dynapurls_jax.training.checkpoints import Checkpoints, tree_digest
 from dynapurls_jax.training.evaluate import evaluate_run
 from dynapurls_jax.training.run import Inputs, load_trained, train_one
-from dynapurls_jax.training.stages import Stage, WorkdirMismatchError
+from dynapurls_jax.training.stages import CheckpointError, Stage, WorkdirMismatchError
 from tests.conftest import tiny_corpus
 
 SPLIT = "random-6_2-0"
@@ -106,9 +106,10 @@ def test_training_never_reads_an_unseen_clip_or_its_label(trained, tmp_path):
     inputs = small_inputs()
     used = np.concatenate([expected.protocol.train, expected.protocol.val])
     hidden = np.setdiff1d(np.arange(len(inputs.corpus)), used)
-    clips = inputs.clips.copy()
+    clips = np.array(inputs.clips.clips)
     clips[hidden] = np.random.default_rng(0).normal(size=clips[hidden].shape)
-    other = dataclasses.replace(inputs, clips=clips)
+    prepared = dataclasses.replace(inputs.clips, clips=clips)
+    other = dataclasses.replace(inputs, clips=prepared)
     got = train_one(other, tmp_path, SPLIT, 0)
     assert tree_digest(got.variables) == tree_digest(expected.variables)
 

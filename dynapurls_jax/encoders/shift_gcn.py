@@ -24,7 +24,7 @@ def token_width(width: int) -> int:
     return width * LAYERS[-1][0]
 
 
-def present_persons(clips: Float[Array, "B M T V 3"]) -> Bool[Array, "B M"]:
+def present_persons(clips: Float[Array, "B M T V c"]) -> Bool[Array, "B M"]:
     """A person whose coordinates are all exactly zero is absent."""
     return jnp.any(clips != 0, axis=(2, 3, 4))
 
@@ -176,7 +176,7 @@ class ShiftGCN(nn.Module):
         if t % TEMPORAL_STRIDE:
             raise ValueError(f"expected T divisible by {TEMPORAL_STRIDE}, got clips {clips.shape}")
         present = present_persons(clips)
-        x = clips.transpose(4, 2, 0, 1, 3)  # [3, T, B, M, V]
+        x = clips.transpose(4, 2, 0, 1, 3)  # [c, T, B, M, V]
         # Input statistics are those of each person slot's each joint.
         x = self.data_norm(x.reshape(c, t, b, m * v), jnp.any(present, axis=1), train)
         x = x.reshape(c, t, b * m, v)
@@ -187,13 +187,13 @@ class ShiftGCN(nn.Module):
         return x.reshape(n, t, b, m, v).transpose(2, 3, 1, 4, 0), present
 
     def __call__(
-        self, clips: Float[Array, "B M T V 3"], train: bool = False
+        self, clips: Float[Array, "B M T V c"], train: bool = False
     ) -> Float[Array, "B classes"]:
         """Class logits: mean over frames, joints and present persons, then one linear map."""
         x, present = self._features(clips, train)
         return self.classifier(_person_mean(x.mean(axis=(2, 3)), present))
 
-    def tokens(self, clips: Float[Array, "B M T V 3"]) -> Float[Array, "B segments V n"]:
+    def tokens(self, clips: Float[Array, "B M T V c"]) -> Float[Array, "B segments V n"]:
         """Tokens `[B, T', V, n]`: segment means in time, mean over present persons."""
         x, present = self._features(clips, train=False)
         bounds = np.linspace(0, x.shape[2], self.segments + 1)

@@ -12,6 +12,7 @@ from data_pipelines.corpus import Corpus
 from data_pipelines.demo.recipes import demo_recipes
 from data_pipelines.demo.wording import describe
 from dynapurls_jax.text.descriptions import (
+    GRANULARITIES,
     Descriptions,
     check_descriptions,
     load_descriptions,
@@ -49,5 +50,9 @@ def _descriptions(settings: ConfigDict, corpus: Corpus) -> tuple[Descriptions, o
     if not settings.descriptions and corpus.name == "demo":
         recipes = demo_recipes()
         return {r.name: describe(r, seed) for seed, r in enumerate(recipes)}, "demo recipes"
-    path = settings.descriptions or shipped_descriptions(corpus.name)
+    if settings.descriptions == "names":
+        return {name: dict.fromkeys(GRANULARITIES, name) for name in corpus.class_names}, "names"
+    path = settings.descriptions or corpus.descriptions or corpus.name
+    if not Path(path).suffix:  # the name of a dataset, not a file
+        path = shipped_descriptions(str(path))
     return load_descriptions(path), path

@@ -10,11 +10,11 @@ import optax
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
+from data_pipelines.progress import progress
 from dynapurls_jax.alignment.model import Variables, ZeroShotModel, make_model, mean_text
 from dynapurls_jax.alignment.oracle import oracle_logits
 from dynapurls_jax.alignment.partition import Text
 from dynapurls_jax.training.checkpoints import Checkpoints
-from dynapurls_jax.training.progress import progress
 
 CHECKPOINT_EVERY = 20  # epochs
 

@@ -7,11 +7,9 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from dynapurls_jax.training.stages import CheckpointError
+
 PyTree = Any
-
-
-class CheckpointError(RuntimeError):
-    """A checkpoint is there but cannot be read."""
 
 
 class Checkpoints:

@@ -1,5 +1,6 @@
 """Stage 1: Shift-GCN on the seen classes' training clips, with cross-entropy."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,12 +12,14 @@ import optax
 from ml_collections import ConfigDict
 
 from data_pipelines.batches import epoch_batches, padded_batches
-from data_pipelines.preprocess import Augmentation, augment
+from data_pipelines.prepared import PreparedClips
+from data_pipelines.preprocess import Augmentation, augment, to_streams
+from data_pipelines.progress import progress
 from dynapurls_jax.encoders.shift_gcn import ShiftGCN
 from dynapurls_jax.training.checkpoints import Checkpoints
-from dynapurls_jax.training.progress import progress
 
 CHECKPOINT_EVERY = 5  # epochs
+EVALUATION_BATCH = 64
 
 
 class PretrainState(flax.struct.PyTreeNode):
@@ -33,9 +36,15 @@ def encoder_of(config: ConfigDict, num_classes: int) -> ShiftGCN:
     return ShiftGCN(num_classes, config.encoder.width, config.encoder.segments)
 
 
+def encoder_of_variables(config: ConfigDict, variables: dict) -> ShiftGCN:
+    """The encoder that has these variables."""
+    return encoder_of(config, variables["params"]["classifier"]["bias"].shape[0])
+
+
 def pretrain(
     config: ConfigDict,
-    clips: np.ndarray,
+    clips: PreparedClips,
+    rows: np.ndarray,
     labels: np.ndarray,
     num_classes: int,
     seed: int,
@@ -44,8 +53,9 @@ def pretrain(
     """Trains to the last epoch, going on from the newest checkpoint; no choice of epoch is made.
 
     Args:
-      clips: training clips `[N, M, T, V, 3]`.
-      labels: `[N]` in `[0, num_classes)`: positions among the seen classes.
+      clips: of the whole corpus.
+      rows: `[n]` those that are trained on.
+      labels: `[n]` in `[0, num_classes)`: positions among the seen classes.
 
     Returns:
       Encoder variables.
@@ -56,7 +66,8 @@ def pretrain(
     optimizer = _optimizer(settings, steps_per_epoch)
 
     def fresh() -> PretrainState:
-        variables = encoder.init(jax.random.key(seed), jnp.ones((1, *clips.shape[1:])))
+        shape = (1, *clips.clips.shape[1:-1], 3 * len(config.data.streams))
+        variables = encoder.init(jax.random.key(seed), jnp.ones(shape))
         opt_state = optimizer.init(variables["params"])
         step = jnp.zeros((), jnp.int32)
         return PretrainState(variables["params"], variables["batch_stats"], opt_state, step)
@@ -65,20 +76,23 @@ def pretrain(
     # A finished stage is only loaded: nothing is compiled for it.
     state = checkpoints.restore(jax.eval_shape(fresh)) if first else jax.jit(fresh)()
     if first < settings.epochs:
-        state = _run_epochs(config, encoder, optimizer, state, (clips, labels), seed, checkpoints)
+        state = _run_epochs(
+            config, encoder, optimizer, state, (clips, rows, labels), seed, checkpoints
+        )
     return {"params": state.params, "batch_stats": state.batch_stats}
 
 
 def _run_epochs(config, encoder, optimizer, state, data, seed, checkpoints) -> PretrainState:
     """The epochs that are left after the newest checkpoint."""
     settings, first = config.pretrain, checkpoints.latest() or 0
-    clips, labels = data
-    step = make_step(encoder, optimizer, Augmentation(**config.augment))
+    clips, rows, labels = data
+    streams = streams_of(config, clips)
+    step = make_step(encoder, optimizer, Augmentation(**config.augment), streams)
     root = jax.random.fold_in(jax.random.key(seed), 1)
     with progress("pretraining the encoder", settings.epochs, first) as report:
         for epoch in range(first, settings.epochs):
             losses = []
-            for batch in epoch_batches(clips, labels, settings.batch_size, seed, epoch):
+            for batch in epoch_batches(clips.clips, rows, labels, settings.batch_size, seed, epoch):
                 state, loss = step(state, batch["clips"], batch["labels"], root)
                 losses.append(loss)
             report(epoch + 1, loss=float(np.mean(losses)))
@@ -102,12 +116,17 @@ def _optimizer(settings, steps_per_epoch: int) -> optax.GradientTransformation:
     )
 
 
-def make_step(encoder: ShiftGCN, optimizer, strength: Augmentation):
+def streams_of(config: ConfigDict, clips: PreparedClips) -> Callable:
+    """`to_streams` of a configuration: `[B, M, T, V, 3]` to `[B, M, T, V, c]`."""
+    return partial(to_streams, streams=config.data.streams, parents=clips.skeleton.parents)
+
+
+def make_step(encoder: ShiftGCN, optimizer, strength: Augmentation, streams: Callable):
     """The jitted training step `(state, clips, labels, root key) -> (state, loss)`."""
 
     @partial(jax.jit, donate_argnums=0)
     def step(state: PretrainState, clips, labels, root):
-        clips = augment(clips, jax.random.fold_in(root, state.step), strength)
+        clips = streams(augment(clips, jax.random.fold_in(root, state.step), strength))
 
         def loss_fn(params):
             variables = {"params": params, "batch_stats": state.batch_stats}
@@ -123,19 +142,29 @@ def make_step(encoder: ShiftGCN, optimizer, strength: Augmentation):
     return step
 
 
-def _in_batches(apply, array: np.ndarray, batch_size: int):
-    for batch, real in padded_batches(array, batch_size):
-        yield np.asarray(apply(batch))[:real]
+def _in_batches(apply, array: np.ndarray, rows: np.ndarray, title: str):
+    with progress(title, len(rows)) as report:
+        done = 0
+        for batch, real in padded_batches(array, rows, EVALUATION_BATCH):
+            yield np.asarray(apply(batch))[:real]
+            done += real
+            report(done)
 
 
-def accuracy(encoder: ShiftGCN, variables: dict, clips, labels, batch_size: int = 64) -> float:
-    """Share of clips whose class the classifier of stage 1 finds, in [0, 1]."""
-    apply = jax.jit(lambda batch: encoder.apply(variables, batch))
-    logits = np.concatenate(list(_in_batches(apply, clips, batch_size)))
+def accuracy(config: ConfigDict, variables: dict, clips: PreparedClips, rows, labels) -> float:
+    """Share of the clips `rows` whose class the classifier of stage 1 finds, in [0, 1].
+
+    Args:
+      labels: `[n]` of these rows, positions among the seen classes.
+    """
+    encoder, streams = encoder_of_variables(config, variables), streams_of(config, clips)
+    apply = jax.jit(lambda batch: encoder.apply(variables, streams(batch)))
+    logits = np.concatenate(list(_in_batches(apply, clips.clips, rows, "classifying clips")))
     return float((logits.argmax(axis=-1) == labels).mean())
 
 
-def token_chunks(encoder: ShiftGCN, variables: dict, clips, batch_size: int = 64):
-    """Tokens `[b, T', V, n]` float32 of consecutive clips, in order."""
-    apply = jax.jit(lambda batch: encoder.apply(variables, batch, method="tokens"))
-    yield from _in_batches(apply, clips, batch_size)
+def token_chunks(config: ConfigDict, variables: dict, clips: PreparedClips):
+    """Tokens `[b, T', V, n]` float32 of all clips, in order."""
+    encoder, streams = encoder_of_variables(config, variables), streams_of(config, clips)
+    apply = jax.jit(lambda batch: encoder.apply(variables, streams(batch), method="tokens"))
+    yield from _in_batches(apply, clips.clips, np.arange(len(clips.clips)), "extracting tokens")

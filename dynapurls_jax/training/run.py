@@ -12,19 +12,20 @@ import numpy as np
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
+from data_pipelines.array_store import StaleStoreError, open_store, write_store
 from data_pipelines.corpus import Corpus
 from data_pipelines.datasets import load_corpus
-from data_pipelines.feature_store import StaleStoreError, open_store, write_store
-from data_pipelines.preprocess import prepare
+from data_pipelines.prepared import PreparedClips, prepare
 from data_pipelines.protocols import Protocol, make_protocol
 from dynapurls_jax.config import plain
 from dynapurls_jax.encoders.shift_gcn import token_width
 from dynapurls_jax.text.features import text_features
 from dynapurls_jax.training import align, pretrain
-from dynapurls_jax.training.checkpoints import CheckpointError, Checkpoints, tree_digest
-from dynapurls_jax.training.stages import Stage, stage_is_done
+from dynapurls_jax.training.checkpoints import Checkpoints, tree_digest
+from dynapurls_jax.training.stages import CheckpointError, Stage, stage_is_done
 
 CONFIG = "config.json"
+PLACES = ("manual_dir", "skip_bad")  # say where data is, not what: the corpus's digest does
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Inputs:
 
     config: ConfigDict
     corpus: Corpus
-    clips: Float[np.ndarray, "N M T V 3"]
+    clips: PreparedClips
     text: Float[np.ndarray, "C G d"]
     text_digest: str
 
@@ -58,9 +59,10 @@ class TrainedRun:
 
 def load_inputs(config: ConfigDict) -> Inputs:
     """Reads the corpus, prints its summary, prepares clips and encodes the descriptions."""
-    corpus = load_corpus(config.data.name, config.data.manual_dir, config.data.seed)
+    data = config.data
+    corpus = load_corpus(data.name, data.manual_dir, data.seed, data.skip_bad)
     print(corpus.summary(), flush=True)
-    clips = prepare(corpus, config.data.frames, config.data.fit)
+    clips = prepare(corpus, data.frames, data.fit, data.joints)
     text, digest = text_features(config.text, corpus)
     return Inputs(config, corpus, clips, text, digest)
 
@@ -74,7 +76,9 @@ def train_all(config: ConfigDict, workdir: Path) -> None:
     """Trains every split and seed of a configuration; what is done already is only checked."""
     inputs = load_inputs(config)
     for split in config.splits:
-        make_protocol(inputs.corpus, split)  # a wrong name must not surface after hours
+        make_protocol(
+            inputs.corpus, split, config.data.protocol
+        )  # a wrong name must not surface after hours
     for split in config.splits:
         for seed in config.seeds:
             train_one(inputs, workdir, split, seed)
@@ -108,7 +112,7 @@ def load_trained(inputs: Inputs, workdir: Path, split: str, seed: int) -> Traine
 
 def train_one(inputs: Inputs, workdir: Path, split: str, seed: int) -> TrainedRun:
     """One split and seed through the three stages."""
-    protocol = make_protocol(inputs.corpus, split)
+    protocol = make_protocol(inputs.corpus, split, inputs.config.data.protocol)
     folder = run_folder(workdir, split, seed)
     print(
         f"{folder}: {len(protocol.seen)} seen and {len(protocol.unseen)} unseen classes; clips: "
@@ -128,7 +132,7 @@ def train_one(inputs: Inputs, workdir: Path, split: str, seed: int) -> TrainedRu
 def _encoder_stage(inputs: Inputs, protocol: Protocol, folder: Path, seed: int):
     config, corpus = inputs.config, inputs.corpus
     identity = plain(config, "augment", "encoder", "pretrain") | {
-        "data": {k: v for k, v in plain(config, "data")["data"].items() if k != "manual_dir"},
+        "data": {k: v for k, v in plain(config, "data")["data"].items() if k not in PLACES},
         "corpus": corpus.digest,
         "split": protocol.split,
         "seed": seed,
@@ -136,16 +140,15 @@ def _encoder_stage(inputs: Inputs, protocol: Protocol, folder: Path, seed: int):
     stage = Stage(folder / "encoder", identity)
     checkpoints = _open_checkpoints(stage)
     num_seen = len(protocol.seen)
-    encoder = pretrain.encoder_of(config, num_seen)
     labels = np.searchsorted(protocol.seen, corpus.labels)  # meaningful for seen clips only
     # For a finished stage this only restores the last epoch.
     variables = pretrain.pretrain(
-        config, inputs.clips[protocol.train], labels[protocol.train], num_seen, seed, checkpoints
+        config, inputs.clips, protocol.train, labels[protocol.train], num_seen, seed, checkpoints
     )
     checkpoints.close()
     if stage.results is None:
         shares = {
-            name: pretrain.accuracy(encoder, variables, inputs.clips[index], labels[index])
+            name: pretrain.accuracy(config, variables, inputs.clips, index, labels[index])
             for name, index in (("val", protocol.val), ("seen_test", protocol.seen_test))
         }
         stage.finish({f"{name}_accuracy": share for name, share in shares.items()})
@@ -174,10 +177,9 @@ def _token_stage(inputs, protocol, folder, variables, encoder_identity):
     except (FileNotFoundError, StaleStoreError) as reason:
         if isinstance(reason, StaleStoreError):
             print(f"  {reason}; making it again", flush=True)
-        encoder = pretrain.encoder_of(config, len(protocol.seen))
-        n, _, _, v, _ = inputs.clips.shape
+        n, _, _, v, _ = inputs.clips.clips.shape
         shape = (n, config.encoder.segments, v, token_width(config.encoder.width))
-        chunks = pretrain.token_chunks(encoder, variables, inputs.clips)
+        chunks = pretrain.token_chunks(config, variables, inputs.clips)
         write_store(store, (chunk.astype(np.float16) for chunk in chunks), shape, made_from)
         tokens = open_store(store, made_from)
     flat = jnp.asarray(tokens, jnp.float32).reshape(len(tokens), -1, tokens.shape[-1])

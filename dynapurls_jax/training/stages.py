@@ -5,6 +5,10 @@ from pathlib import Path
 from typing import Any
 
 
+class CheckpointError(RuntimeError):
+    """A checkpoint is there but cannot be read."""
+
+
 class WorkdirMismatchError(ValueError):
     """The folder holds the work of another configuration."""
 

@@ -1,4 +1,4 @@
-"""Readers of the published single-clip formats: bytes of one file to a `RawClip`.
+"""Readers of UTD-MHAD, NW-UCLA and Kinder-Gator: the bytes of one file to a `RawClip`.
 
 All three come from a Kinect v1 and share its camera frame: metres, y up, z away from the camera,
 the subject's right at +x when facing it. Sides are the subject's own; no clip is mirrored.
@@ -6,9 +6,6 @@ the subject's right at +x when facing it. Sides are the subject's own; no clip i
 
 import io
 import json
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -16,47 +13,8 @@ import scipy.io
 
 from data_pipelines import classes
 from data_pipelines.errors import DataError
+from data_pipelines.formats.raw import RawClip, checked, match_name
 from dynapurls_jax.skeletons import KINECT_V1
-
-
-@dataclass(frozen=True)
-class RawClip:
-    """One file: joints `[M, T, V, 3]` float32 in metres, and what its name says."""
-
-    clip_id: str
-    joints: np.ndarray
-    label: int
-    subject: int
-    view: int
-
-
-def _match(pattern: str, file: str, example: str) -> re.Match:
-    found = re.fullmatch(pattern, PurePosixPath(file).name)
-    if not found:
-        raise DataError(f"expected a file name like {example}", file)
-    return found
-
-
-def _checked(joints, file: str, first_line: int | None = None) -> np.ndarray:
-    """`[T, 20, 3]` to `[1, T, 20, 3]` float32; refuses other shapes and non-finite values."""
-    shape = np.shape(joints)
-    if len(shape) != 3 or shape[1:] != (20, 3) or shape[0] == 0:
-        raise DataError(f"expected joints [T, 20, 3] with T >= 1, got {list(shape)}", file)
-    joints = np.asarray(joints)
-    if joints.dtype.kind not in "fiu":
-        raise DataError(f"expected real numbers, got {joints.dtype}", file)
-    clip = joints.astype(np.float32)
-    bad = np.argwhere(~np.isfinite(clip))
-    if len(bad):
-        frame, joint, axis = bad[0]
-        raise DataError(
-            f"expected finite coordinates, got {clip[frame, joint, axis]} at frame {frame}, "
-            f"joint {KINECT_V1.joints[joint]}, axis {'xyz'[axis]}",
-            file,
-            None if first_line is None else first_line + int(frame),
-        )
-    return clip[None]
-
 
 # UTD-MHAD lists the trunk from the head down, Kinect v1 from the hip up.
 _UTD_ORDER = [3, 2, 1, 0, *range(4, 20)]
@@ -68,7 +26,7 @@ def read_utd_mhad(file: str, content: bytes) -> RawClip:
     Raises:
       DataError: the name, the file format or the array is not as published.
     """
-    name = _match(r"a(\d+)_s(\d+)_t(\d+)_skeleton\.mat", file, "a1_s1_t1_skeleton.mat")
+    name = match_name(r"a(\d+)_s(\d+)_t(\d+)_skeleton\.mat", file, "a1_s1_t1_skeleton.mat")
     action, subject, _ = map(int, name.groups())
     if not 1 <= action <= len(classes.UTD_MHAD):
         raise DataError(f"expected an action from 1 to {len(classes.UTD_MHAD)}, got {action}", file)
@@ -81,7 +39,7 @@ def read_utd_mhad(file: str, content: bytes) -> RawClip:
     if joints.ndim != 3 or joints.shape[:2] != (20, 3):
         raise DataError(f"expected d_skel [20, 3, T], got {list(joints.shape)}", file)
     clip_id = name.string.removesuffix("_skeleton.mat")
-    joints = _checked(joints.transpose(2, 0, 1)[:, _UTD_ORDER], file)
+    joints = checked(joints.transpose(2, 0, 1)[None, :, _UTD_ORDER], file, KINECT_V1.joints)
     return RawClip(clip_id, joints, action - 1, subject, 0)
 
 
@@ -91,7 +49,7 @@ def read_nw_ucla(file: str, content: bytes) -> RawClip:
     Raises:
       DataError: the name, the JSON, the array or the label is not as published.
     """
-    name = _match(r"a(\d+)_s(\d+)_e(\d+)_v(\d+)\.json", file, "a01_s01_e00_v01.json")
+    name = match_name(r"a(\d+)_s(\d+)_e(\d+)_v(\d+)\.json", file, "a01_s01_e00_v01.json")
     code, subject, _, view = map(int, name.groups())
     try:
         record = json.loads(content)
@@ -108,9 +66,8 @@ def read_nw_ucla(file: str, content: bytes) -> RawClip:
         joints = np.array(joints, np.float32)
     except (TypeError, ValueError) as error:
         raise DataError(f"expected skeletons [T, 20, 3] of numbers ({error})", file) from error
-    return RawClip(
-        name.string.removesuffix(".json"), _checked(joints, file), label - 1, subject, view
-    )
+    joints = checked(joints[None], file, KINECT_V1.joints)
+    return RawClip(name.string.removesuffix(".json"), joints, label - 1, subject, view)
 
 
 def _column(joint: str) -> str:
@@ -130,7 +87,7 @@ def read_kinder_gator(file: str, content: bytes) -> RawClip:
     Raises:
       DataError: the name, the header or a row is not as published, with the line.
     """
-    name = _match(
+    name = match_name(
         r"POSE-p(\d+)_(\d+)-(.+?)-*-(\d+)\.csv",
         file,
         "POSE-p565_01-Raise-your-hand-1469182402284.csv",
@@ -160,10 +117,7 @@ def read_kinder_gator(file: str, content: bytes) -> RawClip:
         if len(values) != 60:
             raise DataError(f"expected 60 coordinates, got {len(values)}", file, number)
         rows.append(values)
-    joints = _checked(np.reshape(rows, (-1, 20, 3)), file, first_line=2)
+    joints = checked(np.reshape(rows, (1, -1, 20, 3)), file, KINECT_V1.joints, first_line=2)
     clip_id = name.string.removesuffix(".csv")
     child = int("Children" in PurePosixPath(file).parts)
     return RawClip(clip_id, joints, known[slug.lower()], int(name[1]), child)
-
-
-Reader = Callable[[str, bytes], RawClip]

@@ -1,4 +1,4 @@
-"""Tokens of a whole corpus on disk: an array, and a manifest of what it was made from."""
+"""Arrays too big for memory (tokens, prepared clips): a file, and a manifest of its origin."""
 
 import json
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 
 MANIFEST = "manifest.json"
-TOKENS = "tokens.npy"
+ARRAY = "array.npy"
 
 
 class StaleStoreError(RuntimeError):
@@ -16,12 +16,12 @@ class StaleStoreError(RuntimeError):
 
 
 def write_store(folder: Path, chunks: Iterable[np.ndarray], shape: tuple, made_from: dict) -> None:
-    """Writes tokens `[N, T', V, n]` chunk by chunk; the manifest comes last and makes it valid.
+    """Writes an array `[N, ...]` chunk by chunk; the manifest comes last and makes it valid.
 
     Args:
       folder: created if needed; an older store in it is replaced.
       chunks: consecutive rows, float16 or float32, `N` in all.
-      shape: `[N, T', V, n]`.
+      shape: `[N, ...]`.
       made_from: JSON-able identity of config, checkpoint and corpus.
 
     Raises:
@@ -29,49 +29,49 @@ def write_store(folder: Path, chunks: Iterable[np.ndarray], shape: tuple, made_f
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
-    tokens, row = None, 0
+    array, row = None, 0
     for chunk in chunks:
-        if tokens is None:
-            tokens = open_memmap(folder / TOKENS, mode="w+", dtype=chunk.dtype, shape=shape)
+        if array is None:
+            array = open_memmap(folder / ARRAY, mode="w+", dtype=chunk.dtype, shape=shape)
         if row + len(chunk) > shape[0] or chunk.shape[1:] != tuple(shape[1:]):
             raise ValueError(f"expected rows of {list(shape)}, got {list(chunk.shape)} at {row}")
-        tokens[row : row + len(chunk)] = chunk
+        array[row : row + len(chunk)] = chunk
         row += len(chunk)
-    if tokens is None or row != shape[0]:
-        raise ValueError(f"expected {shape[0]} rows of tokens, got {row}")
-    tokens.flush()
+    if array is None or row != shape[0]:
+        raise ValueError(f"expected {shape[0]} rows, got {row}")
+    array.flush()
     temporary = folder / f"{MANIFEST}.tmp"
-    record = {"shape": list(shape), "dtype": str(tokens.dtype), "made_from": made_from}
+    record = {"shape": list(shape), "dtype": str(array.dtype), "made_from": made_from}
     temporary.write_text(json.dumps(record, indent=1))
     temporary.replace(folder / MANIFEST)
 
 
 def open_store(folder: Path, made_from: dict) -> np.ndarray:
-    """Tokens `[N, T', V, n]`, memory-mapped, if they were made from exactly this.
+    """The array `[N, ...]`, memory-mapped, if it was made from exactly this.
 
     Raises:
       FileNotFoundError: no complete store there.
       StaleStoreError: it was made from something else; names what differs.
     """
     if not (folder / MANIFEST).exists():
-        raise FileNotFoundError(f"no complete feature store in {folder}")
+        raise FileNotFoundError(f"no complete store in {folder}")
     record = json.loads((folder / MANIFEST).read_text())
     stored = record["made_from"]
     differing = [key for key in {**stored, **made_from} if stored.get(key) != made_from.get(key)]
     if differing:
         raise StaleStoreError(
-            f"feature store {folder} is stale: "
+            f"store {folder} is stale: "
             + ", ".join(
                 f"{key} is {made_from.get(key)!r} now, was {stored.get(key)!r}" for key in differing
             )
         )
     try:
-        tokens = np.load(folder / TOKENS, mmap_mode="r")
+        array = np.load(folder / ARRAY, mmap_mode="r")
     except (OSError, ValueError) as error:
-        raise StaleStoreError(f"feature store {folder} is damaged ({error})") from error
-    if list(tokens.shape) != record["shape"] or str(tokens.dtype) != record["dtype"]:
+        raise StaleStoreError(f"store {folder} is damaged ({error})") from error
+    if list(array.shape) != record["shape"] or str(array.dtype) != record["dtype"]:
         raise StaleStoreError(
-            f"feature store {folder}: expected {record['shape']} {record['dtype']}, "
-            f"got {list(tokens.shape)} {tokens.dtype}"
+            f"store {folder}: expected {record['shape']} {record['dtype']}, "
+            f"got {list(array.shape)} {array.dtype}"
         )
-    return tokens
+    return array

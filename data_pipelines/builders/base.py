@@ -1,0 +1,183 @@
+"""What the TFDS builders of all datasets share: array_record, no TensorFlow, an index beside it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from data_pipelines import cleaning
+from data_pipelines.corpus import count_persons
+from data_pipelines.formats.raw import total
+from data_pipelines.ingest import ingest
+from data_pipelines.places import data_home
+from data_pipelines.sources import Source
+from dynapurls_jax.skeletons import KINECT_V1, Skeleton
+
+SPLIT = "clips"
+INDEX = "index.npz"
+Columns = dict[str, np.ndarray]
+
+
+class SkeletonBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+    """Cleaned clips of one dataset; subclasses name the source, the classes and the sides.
+
+    Beside the array_record files lies an index with everything but the clips, so that labels,
+    protocols and counts are known without reading them.
+    """
+
+    VERSION = tfds.core.Version("2.0.0")
+    DATASET: str  # its name in configurations
+    SKELETON: Skeleton = KINECT_V1
+    CLASSES: tuple[str, ...]
+    CITATION: str
+    HOMEPAGE: str
+    DESCRIPTION: str
+    DOWNLOADS = False
+    # Published protocols that count clips keep them all.
+    DROP_DUPLICATES = True
+
+    def __init__(self, *, skip_bad: bool = False, **options):
+        """As in TFDS.
+
+        Args:
+          skip_bad: leave out files that cannot be read instead of failing.
+        """
+        self._skip_bad = skip_bad
+        self._rows: list[dict] = []
+        super().__init__(file_format="array_record", **options)
+
+    @property
+    def expected(self) -> str:
+        """What belongs into the manual_dir, for the message that it is not there."""
+        raise NotImplementedError
+
+    def find_source(self, manual_dir: Path) -> Source | None:
+        """The source in `manual_dir`; None if it is not there."""
+        raise NotImplementedError
+
+    def origin(self, source: Source) -> str:
+        """Changes when prepared files have to be made again."""
+        return f"{source.stamp()}\nskip_bad={self._skip_bad}"
+
+    def sides(self, columns: Columns) -> dict[str, np.ndarray]:
+        """Protocol name to `[N]`, each `TRAIN`, `TEST` or `NEITHER`; the usual protocol first.
+
+        Args:
+          columns: `label`, `subject`, `view`, `setup`, `clip_id`, each `[N]`.
+        """
+        raise NotImplementedError
+
+    @property
+    def splits(self) -> dict[str, tuple[int, ...]]:
+        """Name of a published split to its unseen classes."""
+        return {}
+
+    @property
+    def descriptions(self) -> str:
+        """Name of the dataset whose shipped descriptions fit, or a file; empty: the dataset's."""
+        return ""
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        shape = (None, None, self.SKELETON.num_joints, 3)
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=self.DESCRIPTION,
+            homepage=self.HOMEPAGE,
+            citation=self.CITATION,
+            features=tfds.features.FeaturesDict(
+                {
+                    "clip": tfds.features.Tensor(shape=shape, dtype=np.float32, encoding="bytes"),
+                    "label": tfds.features.ClassLabel(names=list(self.CLASSES)),
+                    "subject": np.int32,
+                    "view": np.int32,
+                    "setup": np.int32,
+                    "clip_id": tfds.features.Text(),
+                }
+            ),
+            disable_shuffling=True,
+        )
+
+    def missing(self, manual_dir: Path) -> str:
+        """What to say when there is no source."""
+        return (
+            f"{self.name}: expected {self.expected} in {manual_dir}, found neither.\n"
+            + self.MANUAL_DOWNLOAD_INSTRUCTIONS.replace("<manual_dir>", str(manual_dir))
+            + "\nOr name another folder with --config.data.manual_dir=..."
+        )
+
+    def _source(self, dl_manager) -> Source:
+        manual_dir = Path(dl_manager.manual_dir)
+        source = self.find_source(manual_dir)
+        if source is None:
+            raise FileNotFoundError(self.missing(manual_dir))
+        return source
+
+    def _split_generators(self, dl_manager):
+        return {SPLIT: self._generate_examples(self._source(dl_manager))}
+
+    @property
+    def _parts(self) -> Path:
+        return data_home() / "parts" / self.name
+
+    def _generate_examples(self, source: Source):
+        self._rows = []
+        notes = []
+        for raw in ingest(source, self._parts, f"reading {self.name}", self._skip_bad):
+            notes.append(raw.notes)
+            if cleaning.is_useless(raw):
+                continue
+            example = {
+                "label": raw.label,
+                "subject": raw.subject,
+                "view": raw.view,
+                "setup": raw.setup,
+                "clip_id": raw.clip_id,
+            }
+            extra = {
+                "frames": raw.joints.shape[1],
+                "persons": count_persons(raw.joints),
+                "hash": cleaning.content_hash(raw.joints),
+            }
+            self._rows.append(example | extra)
+            yield len(self._rows) - 1, example | {"clip": raw.joints}
+        self._notes = total(notes)
+
+    def prepare(self, manual_dir: Path) -> None:
+        """Makes the array_record files and the index; the parts that they came from go."""
+        tfds.disable_progress_bar()  # the reading shows its own
+        config = tfds.download.DownloadConfig(manual_dir=str(manual_dir))
+        self.download_and_prepare(download_config=config)
+        self._write_index()
+        shutil.rmtree(self._parts, ignore_errors=True)
+
+    def _write_index(self) -> None:
+        columns = {key: np.array([row[key] for row in self._rows]) for key in self._rows[0]}
+        copies = cleaning.duplicates(columns["hash"])
+        keep = ~copies if self.DROP_DUPLICATES else np.ones(len(copies), bool)
+        keep = np.flatnonzero(keep)
+        keep = keep[np.argsort(columns["clip_id"][keep], kind="stable")]
+        columns = {key: column[keep] for key, column in columns.items()}
+        note = cleaning.COPY if self.DROP_DUPLICATES else cleaning.COPY_KEPT
+        notes = self._notes | ({note: int(copies.sum())} if copies.any() else {})
+        for name, side in self.sides(columns).items():
+            columns[f"side_{name}"] = side.astype(np.int8)
+        text = np.frombuffer(json.dumps(notes).encode(), np.uint8)
+        with (Path(self.data_path) / INDEX).open("wb") as file:
+            np.savez(file, **columns, row=keep, notes=text)  # type: ignore[arg-type]
+
+    def read_index(self) -> tuple[Columns, dict[str, np.ndarray], dict[str, int]]:
+        """Columns (with `row`, `frames`, `persons` and `hash`), sides and notes.
+
+        Raises:
+          FileNotFoundError: it was not prepared by `prepare`.
+        """
+        with np.load(Path(self.data_path) / INDEX) as arrays:
+            columns = {key: arrays[key] for key in arrays if not key.startswith("side_")}
+            sides = {key[5:]: arrays[key] for key in arrays if key.startswith("side_")}
+        return columns, sides, json.loads(columns.pop("notes").tobytes())
+
+    def has_index(self) -> bool:
+        """Whether `prepare` came to its end."""
+        return self.is_prepared() and (Path(self.data_path) / INDEX).exists()

@@ -1,0 +1,106 @@
+"""The TFDS builder of a user's own data: everything that others write in code stands in a file."""
+
+from pathlib import Path
+
+import numpy as np
+
+from data_pipelines import classes
+from data_pipelines.builders.base import Columns, SkeletonBuilder
+from data_pipelines.classes_kinect_v2 import NTU_120, PKU_MMD
+from data_pipelines.corpus import TEST, TRAIN
+from data_pipelines.errors import DataError
+from data_pipelines.formats.gcn_arrays import GcnArraySource
+from data_pipelines.formats.own import SUFFIXES, OwnReader
+from data_pipelines.formats.pyskl import PysklSource
+from data_pipelines.own_spec import ARRAY_FORMATS, SPEC, load_spec
+from data_pipelines.protocols import published_splits
+from data_pipelines.sources import Archive, FileSource, Source
+from dynapurls_jax.skeletons import KINECT_V1, KINECT_V2
+
+KNOWN = {
+    "utd_mhad": (KINECT_V1, classes.UTD_MHAD),
+    "nw_ucla": (KINECT_V1, classes.NW_UCLA),
+    "kinder_gator": (KINECT_V1, classes.KINDER_GATOR),
+    "ntu60": (KINECT_V2, NTU_120[:60]),
+    "ntu120": (KINECT_V2, NTU_120),
+    "pku_mmd": (KINECT_V2, PKU_MMD),
+}
+
+
+class OwnDataset(SkeletonBuilder, skip_registration=True):  # type: ignore[call-arg]
+    """A folder of files and a `dataset.yaml` that describes them."""
+
+    DROP_DUPLICATES = False
+    HOMEPAGE = ""
+    CITATION = ""
+    MANUAL_DOWNLOAD_INSTRUCTIONS = f"Put your files and a {SPEC} into <manual_dir>."
+
+    def __init__(self, manual_dir: Path, **options):
+        """Reads the description.
+
+        Args:
+          manual_dir: the folder.
+          options: see `SkeletonBuilder`.
+        """
+        self.spec = load_spec(manual_dir, KNOWN)
+        self.DATASET, self.name = self.spec.name, f"own_{self.spec.name}"
+        self.SKELETON, self.CLASSES = self.spec.skeleton, self.spec.classes
+        self.DESCRIPTION = f"Described by {manual_dir / SPEC}."
+        super().__init__(**options)
+
+    @property
+    def expected(self) -> str:
+        """See `SkeletonBuilder`."""
+        return f"files like {self.spec.files}"
+
+    @property
+    def splits(self) -> dict[str, tuple[int, ...]]:
+        """Those of the description, or of the dataset that it is like."""
+        return self.spec.splits or published_splits(self.spec.like)
+
+    @property
+    def descriptions(self) -> str:
+        """Where the texts are: a file beside the description, or a dataset that has some."""
+        if self.spec.descriptions:
+            return str(self.spec.folder / self.spec.descriptions)
+        return self.spec.like or self.spec.name
+
+    def find_source(self, manual_dir: Path) -> Source | None:
+        """The files of the folder, or the one file of arrays."""
+        spec = self.spec
+        if spec.format in ARRAY_FORMATS:
+            return self._arrays() if (manual_dir / spec.files).exists() else None
+        suffix = Path(spec.files).suffix
+        if suffix not in SUFFIXES[spec.format]:
+            raise DataError(
+                f"files: expected a pattern that ends in {' or '.join(SUFFIXES[spec.format])}, "
+                f"got {spec.files!r}",
+                manual_dir / SPEC,
+            )
+        return FileSource(Archive((manual_dir,), suffix), OwnReader(spec))
+
+    def _arrays(self) -> PysklSource | GcnArraySource:
+        make = PysklSource if self.spec.format == "pyskl" else GcnArraySource
+        place = self.spec.folder / self.spec.files
+        return make(place, self.spec.skeleton, len(self.spec.classes))
+
+    def origin(self, source: Source) -> str:
+        """Changes with the description too."""
+        return super().origin(source) + (self.spec.folder / SPEC).read_text("utf-8")
+
+    def sides(self, columns: Columns) -> dict[str, np.ndarray]:
+        """By subject and by view, as the description says, or as the file of arrays says."""
+        spec = self.spec
+        if spec.format in ARRAY_FORMATS and not spec.train_subjects and not spec.train_views:
+            return self._arrays().sides(columns["clip_id"].tolist())
+        sides = {}
+        for protocol, key in (("xsub", "subject"), ("xview", "view")):
+            chosen = getattr(spec, f"train_{key}s")
+            if chosen:
+                sides[protocol] = np.where(np.isin(columns[key], chosen), TRAIN, TEST)
+        if not sides:
+            raise DataError(
+                "expected train_subjects or train_views: without them nothing is left to test on",
+                spec.folder / SPEC,
+            )
+        return sides

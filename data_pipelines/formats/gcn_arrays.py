@@ -1,0 +1,234 @@
+"""The arrays that skeleton GCNs train on: padded with zeros, one file or two for each side.
+
+2s-AGCN and its followers: `<side>_data_joint.npy` `[N, C, T, V, M]` with `<side>_label.pkl`, a pair
+of names and labels. CTR-GCN and its followers: one `.npz` with `x_<side>` `[N, T, M * V * C]` and
+`y_<side>` one-hot. Sides are train and test; 2s-AGCN calls the second val.
+"""
+
+import pickle
+import zipfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.lib.format import open_memmap
+
+from data_pipelines.corpus import NEITHER, TEST, TRAIN, Corpus
+from data_pipelines.errors import DataError
+from data_pipelines.formats.ntu import NAME, parse_name
+from data_pipelines.formats.pickles import load_pickle
+from data_pipelines.formats.raw import RawClip, checked, checked_label
+from data_pipelines.sources import file_stamp
+from dynapurls_jax.skeletons import Skeleton
+
+SIDES = {"train": TRAIN, "val": TEST, "test": TEST}
+
+
+@dataclass
+class Block:
+    """One side: padded clips and what is known of them.
+
+    Attributes:
+      data: memory-mapped, `[N, C, T, V, M]` (2s-AGCN) or `[N, T, M * V * C]` (CTR-GCN).
+      names: clip ids, made up where the format has none.
+    """
+
+    data: np.ndarray
+    labels: np.ndarray
+    names: list[str]
+
+
+@dataclass
+class GcnArraySource:
+    """The arrays of one protocol: a folder of npy and pkl, or an npz."""
+
+    place: Path
+    skeleton: Skeleton
+    num_classes: int
+    chunk: int = 500
+    parallel: bool = True
+
+    def __getstate__(self) -> dict:
+        # The arrays are mapped anew in every process.
+        return {key: value for key, value in self.__dict__.items() if key != "_blocks"}
+
+    def stamp(self) -> str:
+        """See `data_pipelines.sources.Source`."""
+        files = sorted(self.place.glob("*_*.*")) if self.place.is_dir() else [self.place]
+        return "\n".join(f"{file} {file_stamp(file)}" for file in files)
+
+    @cached_property
+    def _blocks(self) -> dict[str, Block]:
+        blocks = _read_folder(self.place) if self.place.is_dir() else _read_npz(self.place)
+        if not blocks:
+            raise DataError("expected train_data_joint.npy, or x_train in an npz", self.place)
+        for side, block in blocks.items():
+            if not len(block.data) == len(block.labels) == len(block.names):
+                raise DataError(
+                    f"side {side}: expected as many labels as clips, got {len(block.data)} clips, "
+                    f"{len(block.labels)} labels and {len(block.names)} names",
+                    self.place,
+                )
+        return blocks
+
+    def items(self) -> dict[str, str]:
+        """See `data_pipelines.sources.Source`."""
+        stamp = self.stamp()
+        return {
+            f"{side}|{row}": stamp
+            for side, block in self._blocks.items()
+            for row in range(len(block.data))
+        }
+
+    def read(self, item: str) -> list[RawClip]:
+        """See `data_pipelines.sources.Source`."""
+        side, _, row = item.partition("|")
+        block = self._blocks[side]
+        where = f"{self.place}, {side} clip {row}"
+        name = block.names[int(row)]
+        joints = checked(self._unpad(block.data[int(row)], where), where, self.skeleton.joints)
+        label = checked_label(int(block.labels[int(row)]), self.num_classes, where)
+        if NAME.fullmatch(name):
+            said = parse_name(name)
+            return [RawClip(name, joints, label, said.subject, said.camera, said.setup)]
+        return [RawClip(name, joints, label)]
+
+    def _unpad(self, padded: np.ndarray, where: str) -> np.ndarray:
+        """`[C, T, V, M]` or `[T, M * V * C]` to `[M, T, V, C]` without the zeros at the end."""
+        joints = self.skeleton.num_joints
+        if padded.ndim == 4 and padded.shape[0] == 3 and padded.shape[2] == joints:
+            clip = padded.transpose(3, 1, 2, 0)
+        elif padded.ndim == 2 and padded.shape[1] and padded.shape[1] % (3 * joints) == 0:
+            clip = padded.reshape(len(padded), -1, joints, 3).transpose(1, 0, 2, 3)
+        else:
+            raise DataError(
+                f"expected [3, T, {joints}, M] or [T, M * {joints} * 3], got {list(padded.shape)}",
+                where,
+            )
+        seen = np.flatnonzero((clip != 0).any(axis=(0, 2, 3)))
+        clip = clip[:, : seen[-1] + 1 if len(seen) else 1]
+        persons = (clip != 0).any(axis=(1, 2, 3))
+        return clip[: np.flatnonzero(persons)[-1] + 1 if persons.any() else 1]
+
+    def sides(self, clip_ids: list[str]) -> dict[str, np.ndarray]:
+        """The one protocol that the arrays are of."""
+        side = {name: SIDES[key] for key, block in self._blocks.items() for name in block.names}
+        return {"given": np.array([side.get(clip, NEITHER) for clip in clip_ids], np.int8)}
+
+
+def _read_folder(folder: Path) -> dict[str, Block]:
+    blocks = {}
+    for side in SIDES:
+        file, labels_file = folder / f"{side}_data_joint.npy", folder / f"{side}_label.pkl"
+        if not file.exists():
+            continue
+        if not labels_file.exists():
+            raise DataError("expected the labels of this side, found no such file", labels_file)
+        pair = load_pickle(labels_file.read_bytes(), labels_file)
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise DataError("expected a pair of names and labels", labels_file)
+        names = [str(name).removesuffix(".skeleton") for name in pair[0]]
+        blocks[side] = Block(_open_npy(file), np.asarray(pair[1]), names)
+    return blocks
+
+
+def _open_npy(file: Path) -> np.ndarray:
+    try:
+        return np.load(file, mmap_mode="r")  # refuses pickled objects
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"not a readable npy file ({error})", file) from error
+
+
+def _read_npz(file: Path) -> dict[str, Block]:
+    blocks = {}
+    try:
+        with zipfile.ZipFile(file) as archive:
+            for side in SIDES:
+                if f"x_{side}.npy" in archive.namelist():
+                    data = _map_member(archive, file, f"x_{side}.npy")
+                    with archive.open(f"y_{side}.npy") as member:
+                        one_hot = np.lib.format.read_array(member, allow_pickle=False)
+                    labels = one_hot.argmax(axis=1) if one_hot.ndim == 2 else one_hot
+                    names = [f"{side}{row:06d}" for row in range(len(labels))]
+                    blocks[side] = Block(data, labels, names)
+    except (zipfile.BadZipFile, KeyError, OSError, ValueError, EOFError) as error:
+        raise DataError(f"not a readable npz of x_train, y_train, ... ({error})", file) from error
+    return blocks
+
+
+def _map_member(archive: zipfile.ZipFile, file: Path, name: str) -> np.ndarray:
+    """An array inside an npz, mapped where it lies if it is not compressed (it is many GB)."""
+    info = archive.getinfo(name)
+    with archive.open(name) as member:
+        if info.compress_type != zipfile.ZIP_STORED:
+            return np.lib.format.read_array(member, allow_pickle=False)
+        version = np.lib.format.read_magic(member)
+        read = {(1, 0): np.lib.format.read_array_header_1_0}
+        header = read.get(version, np.lib.format.read_array_header_2_0)
+        shape, fortran, dtype = header(member)
+        if dtype.hasobject or fortran:
+            raise ValueError(f"{name}: expected numbers in C order")
+        start = _data_offset(file, info) + member.tell()
+    return np.memmap(file, dtype, "r", start, shape)
+
+
+def _data_offset(file: Path, info: zipfile.ZipInfo) -> int:
+    """Where a member's bytes begin: behind its local header of 30 bytes, its name, its extra."""
+    with file.open("rb") as stream:
+        stream.seek(info.header_offset + 26)
+        name_length = int.from_bytes(stream.read(2), "little")
+        extra_length = int.from_bytes(stream.read(2), "little")
+    return info.header_offset + 30 + name_length + extra_length
+
+
+def write_agcn(corpus: Corpus, protocol: str, folder: Path, frames: int = 300) -> None:
+    """Writes one protocol as 2s-AGCN's four files, zeros after the clip.
+
+    Args:
+      protocol: one of `corpus.sides`.
+      folder: gets `{train,val}_data_joint.npy` and `{train,val}_label.pkl`.
+      frames: `T`; longer clips are cut.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for side in ("train", "val"):
+        rows = np.flatnonzero(corpus.sides[protocol] == SIDES[side])
+        shape = (len(rows), 3, frames, corpus.skeleton.num_joints, 2)
+        data = open_memmap(folder / f"{side}_data_joint.npy", "w+", np.float32, shape)
+        for index, row in enumerate(rows.tolist()):
+            data[index] = _padded(corpus, row, frames).transpose(3, 1, 2, 0)
+        data.flush()
+        names = [corpus.clip_ids[row] for row in rows]
+        pair = (names, corpus.labels[rows].tolist())
+        (folder / f"{side}_label.pkl").write_bytes(pickle.dumps(pair, protocol=2))
+
+
+def write_ctr_gcn(corpus: Corpus, protocol: str, file: Path, frames: int = 300) -> None:
+    """Writes one protocol as CTR-GCN's npz, zeros after the clip.
+
+    Args:
+      protocol: one of `corpus.sides`.
+      frames: `T`; longer clips are cut.
+    """
+    classes, scratch = len(corpus.class_names), []
+    arrays: dict = {}
+    for side in ("train", "test"):
+        rows = np.flatnonzero(corpus.sides[protocol] == SIDES[side])
+        shape = (len(rows), frames, 2 * corpus.skeleton.num_joints * 3)
+        # On disk first: all clips of NTU RGB+D 120 would be 20 GB in memory.
+        scratch.append(file.with_suffix(f".{side}.tmp"))
+        data = open_memmap(scratch[-1], "w+", np.float32, shape)
+        for index, row in enumerate(rows.tolist()):
+            data[index] = _padded(corpus, row, frames).transpose(1, 0, 2, 3).reshape(frames, -1)
+        arrays |= {f"x_{side}": data}
+        arrays |= {f"y_{side}": np.eye(classes, dtype=np.float32)[corpus.labels[rows]]}
+    np.savez(file, **arrays)
+    for temporary in scratch:
+        temporary.unlink()
+
+
+def _padded(corpus: Corpus, row: int, frames: int) -> np.ndarray:
+    """A clip as `[2, frames, V, 3]`."""
+    clip = corpus.clips[row][:2, :frames]
+    room = ((0, 2 - len(clip)), (0, frames - clip.shape[1]), (0, 0), (0, 0))
+    return np.pad(clip, room)

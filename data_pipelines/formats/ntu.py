@@ -1,0 +1,234 @@
+"""Reader of NTU RGB+D `.skeleton` files (Kinect v2): the text to a `RawClip`.
+
+The text: the number of frames; for each frame the number of bodies; for each body a line of ten
+fields that begins with its tracking id, the number of joints (25), and one line of twelve numbers a
+joint, of which the first three are x, y, z in metres.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import simdjson
+from numpy.lib.stride_tricks import sliding_window_view
+
+from data_pipelines.errors import DataError
+from data_pipelines.formats.bodies import select_persons
+from data_pipelines.formats.raw import RawClip, match_name
+
+JOINTS, INFO_FIELDS, JOINT_FIELDS = 25, 10, 12
+_JSON = simdjson.Parser()  # keeps its buffers from file to file
+_BODY_FIELDS = INFO_FIELDS + 1 + JOINTS * JOINT_FIELDS
+NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
+
+
+@dataclass(frozen=True)
+class Bodies:
+    """All bodies of a recording, in the order of the file.
+
+    Attributes:
+      num_frames: `T`; frames without a body count too.
+      frame: `[K]` the frame of each body.
+      track: `K` tracking ids; kept as text, since they exceed what a float64 can tell apart.
+      joints: `[K, 25, 3]` float32, metres.
+    """
+
+    num_frames: int
+    frame: np.ndarray
+    track: list[bytes]
+    joints: np.ndarray
+
+
+@dataclass(frozen=True)
+class NtuName:
+    """What a stem such as S001C002P003R002A013 says; `label` is 0-based."""
+
+    setup: int
+    camera: int
+    subject: int
+    repetition: int
+    label: int
+
+
+def parse_name(stem: str) -> NtuName:
+    """Reads a stem.
+
+    Raises:
+      DataError: it is no NTU name.
+    """
+    found = match_name(NAME.pattern, stem, "S001C001P001R001A001")
+    setup, camera, subject, repetition, action = map(int, found.groups())
+    if action < 1:
+        raise DataError("expected an action from A001 on, got A000", stem)
+    return NtuName(setup, camera, subject, repetition, action - 1)
+
+
+def read_ntu(file: str, content: bytes) -> RawClip:
+    """One `.skeleton` file with the persons that `select_persons` finds in it.
+
+    Raises:
+      DataError: the name or the text is not as published; says the line.
+    """
+    stem = match_name(NAME.pattern + r"\.skeleton", file, "S001C001P001R001A001.skeleton").string
+    name = parse_name(stem.removesuffix(".skeleton"))
+    bodies = parse_skeleton(content, file)
+    persons, notes = select_persons(bodies.num_frames, bodies.frame, bodies.track, bodies.joints)
+    return RawClip(
+        stem.removesuffix(".skeleton"),
+        persons,
+        name.label,
+        name.subject,
+        name.camera,
+        name.setup,
+        notes,
+    )
+
+
+def parse_skeleton(content: bytes, file: str) -> Bodies:
+    """All bodies of a `.skeleton` file.
+
+    A file that is written as it should be is read at once; any other is read again line by line,
+    which finds the line that is wrong.
+
+    Raises:
+      DataError: names the line, what was expected and what came.
+    """
+    try:
+        return _parse_regular(content)
+    except (IndexError, ValueError, RuntimeError, OverflowError):
+        return parse_lines(content, file)
+
+
+def _parse_regular(content: bytes) -> Bodies:
+    """Reads a file whose fields are separated by single spaces and newlines, and nothing else.
+
+    The positions of all separators say which field is where; that every line ends where it should
+    is then one comparison, and only three fields in twelve need to be read as numbers.
+
+    Raises:
+      IndexError, ValueError, RuntimeError, OverflowError: it is not such a file.
+    """
+    if b"\r" in content:
+        content = content.replace(b"\r\n", b"\n")
+    if not content.endswith(b"\n"):
+        content += b"\n"
+    text = np.frombuffer(content, np.uint8)
+    separators = np.flatnonzero(text <= ord(" "))
+    at = separators.item
+    num_frames, position = int(content[: at(0)]), 1
+    line_ends, body_at, frame, track = [0], [], [], []
+    for index in range(num_frames):
+        line_ends.append(position)
+        count = int(content[at(position - 1) + 1 : at(position)])
+        position += 1
+        for _ in range(count):
+            body_at.append(position)
+            frame.append(index)
+            track.append(content[at(position - 1) + 1 : at(position)])
+            joints_at = position + INFO_FIELDS
+            if content[at(joints_at - 1) + 1 : at(joints_at)] != b"%d" % JOINTS:
+                raise ValueError("another number of joints")
+            position += _BODY_FIELDS
+    if position != len(separators) or num_frames < 1 or not body_at:
+        raise ValueError("not the number of fields that its counts say")
+    starts = np.array(body_at)
+    first = (starts[:, None] + np.arange(INFO_FIELDS + 1, _BODY_FIELDS, JOINT_FIELDS)).ravel()
+    ends = np.zeros(len(separators), bool)
+    ends[line_ends] = ends[starts + INFO_FIELDS - 1] = ends[starts + INFO_FIELDS] = True
+    ends[first + JOINT_FIELDS - 1] = True
+    separator = text[separators]
+    if not np.array_equal(ends, separator == ord("\n")) or (separator[~ends] != ord(" ")).any():
+        raise ValueError("a line that is too short or too long")
+    numbers = _first_three(text, separators, first)
+    return Bodies(num_frames, np.array(frame), track, numbers.reshape(-1, JOINTS, 3))
+
+
+def _first_three(text: np.ndarray, separators: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """The numbers in the fields `first`, `first + 1` and `first + 2`, float32.
+
+    Cuts them out, blanks what follows, puts commas between, and leaves the rest to a JSON parser,
+    the fastest reader of decimal numbers that there is.
+    """
+    start = separators[first - 1] + 1
+    length = separators[first + 2] - start
+    width = int(length.max()) + 1
+    padded = np.concatenate([text, np.zeros(width, np.uint8)])
+    rows = sliding_window_view(padded, width)[start]
+    rows[rows == ord(" ")] = ord(",")
+    rows[np.arange(width) > length[:, None]] = ord(" ")
+    array: Any = _JSON.parse(b"[" + rows.tobytes().rstrip()[:-1] + b"]")
+    numbers = np.frombuffer(array.as_buffer(of_type="d"))
+    if len(numbers) != 3 * len(first) or not (np.abs(numbers) < np.finfo(np.float32).max).all():
+        raise ValueError("not finite, or not three numbers a joint")
+    return numbers.astype(np.float32)
+
+
+class _Lines:
+    """The lines of a file, one after another, each with its fields and its number."""
+
+    def __init__(self, content: bytes, file: str):
+        try:
+            self.lines = content.decode("ascii").splitlines()
+        except UnicodeDecodeError as error:
+            line = content[: error.start].count(b"\n") + 1
+            raise DataError(f"expected ASCII text ({error.reason})", file, line) from error
+        self.file, self.number = file, 0
+
+    def fields(self, count: int, what: str) -> list[str]:
+        """The next line's fields."""
+        if self.number == len(self.lines):
+            raise DataError(f"expected {what}, got the end of the file", self.file, self.number + 1)
+        fields = self.lines[self.number].split()
+        self.number += 1
+        if len(fields) != count:
+            raise self.error(f"expected {what} ({count} fields), got {len(fields)} fields")
+        return fields
+
+    def integer(self, what: str, least: int) -> int:
+        """The next line, a whole number."""
+        (field,) = self.fields(1, what)
+        if not field.isdecimal() or int(field) < least:
+            raise self.error(f"expected {what}, a whole number from {least} on, got {field!r}")
+        return int(field)
+
+    def error(self, message: str) -> DataError:
+        """An error in the line that was read last."""
+        return DataError(message, self.file, self.number)
+
+
+def parse_lines(content: bytes, file: str) -> Bodies:
+    """As `parse_skeleton`, line by line: slow, lenient with white space, exact about errors.
+
+    Raises:
+      DataError: names the line, what was expected and what came.
+    """
+    lines = _Lines(content, file)
+    num_frames = lines.integer("the number of frames", 1)
+    if num_frames > len(lines.lines):
+        raise lines.error(f"expected {num_frames} frames, got {len(lines.lines)} lines")
+    frame, track, joints = [], [], []
+    for index in range(num_frames):
+        for _ in range(lines.integer(f"the number of bodies in frame {index}", 0)):
+            info = lines.fields(INFO_FIELDS, "a tracking id and nine states of a body")
+            if lines.integer("the number of joints", 0) != JOINTS:
+                raise lines.error(f"expected {JOINTS} joints")
+            frame.append(index)
+            track.append(info[0].encode())
+            joints.append([_joint(lines) for _ in range(JOINTS)])
+    if any(line.strip() for line in lines.lines[lines.number :]):
+        lines.number += 1
+        raise lines.error(f"expected the end of the file after {num_frames} frames, got more lines")
+    array = np.array(joints, np.float32).reshape(-1, JOINTS, 3)
+    return Bodies(num_frames, np.array(frame, int), track, array)
+
+
+def _joint(lines: _Lines) -> list[float]:
+    fields = lines.fields(JOINT_FIELDS, "twelve numbers of a joint")
+    try:
+        numbers = [float(field) for field in fields[:3]]
+    except ValueError as error:
+        raise lines.error(f"expected numbers ({error})") from None
+    if not all(abs(number) < np.finfo(np.float32).max for number in numbers):
+        raise lines.error(f"expected finite coordinates, got {' '.join(fields[:3])}")
+    return numbers

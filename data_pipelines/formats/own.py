@@ -1,0 +1,121 @@
+"""Reader of a user's own clips: text, npz or .skeleton files whose names say what they show."""
+
+import io
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_pipelines.errors import DataError
+from data_pipelines.formats.bodies import select_persons
+from data_pipelines.formats.ntu import parse_skeleton
+from data_pipelines.formats.raw import RawClip, checked
+from data_pipelines.own_spec import OwnSpec
+
+SUFFIXES = {"text": (".txt", ".csv"), "npz": (".npz", ".npy"), "skeleton": (".skeleton",)}
+_NUMBERS = ("subject", "view", "setup")
+
+
+@dataclass(frozen=True)
+class OwnReader:
+    """`(name, content)` to a clip, by the user's description."""
+
+    spec: OwnSpec
+
+    def __call__(self, file: str, content: bytes) -> RawClip:
+        """Reads one file.
+
+        Raises:
+          DataError: the name does not fit the pattern, or the content is not of the format.
+        """
+        spec = self.spec
+        inner = file.removeprefix(f"{spec.folder}/")
+        found = re.fullmatch(_pattern(spec.files), inner)
+        if not found:
+            raise DataError(f"expected a file name like {spec.files}", file)
+        said = found.groupdict()
+        label = self._label(said["class"], file)
+        joints = {"text": _read_text, "npz": _read_npz, "skeleton": _read_skeleton}[spec.format](
+            content, file, spec.skeleton.num_joints
+        )
+        joints = checked(joints, file, spec.skeleton.joints) * np.float32(spec.metres)
+        subject, view, setup = (int(said.get(key) or 0) for key in _NUMBERS)
+        return RawClip(inner.rpartition(".")[0], joints, label, subject, view, setup)
+
+    def _label(self, text: str, file: str) -> int:
+        names = [_plain(name) for name in self.spec.classes]
+        if _plain(text) in names:
+            return names.index(_plain(text))
+        if text.isdecimal() and 0 <= int(text) - self.spec.first_class < len(names):
+            return int(text) - self.spec.first_class
+        last = self.spec.first_class + len(names) - 1
+        raise DataError(
+            f"expected a class name or a number from {self.spec.first_class} to {last}, "
+            f"got {text!r}",
+            file,
+        )
+
+
+def _plain(name: str) -> str:
+    """A class name as it may stand in a file name."""
+    return re.sub(r"[\s_-]+", " ", name).strip().lower()
+
+
+def _pattern(files: str) -> str:
+    """The user's pattern as a regular expression: `{subject}` is a number, `{any}` anything."""
+    pattern = ""
+    for text, name in re.findall(r"([^{]*)(?:\{(\w+)\})?", files):
+        pattern += re.escape(text)
+        if name in _NUMBERS:
+            pattern += rf"(?P<{name}>\d+)"
+        elif name:
+            pattern += rf"(?P<{name}>[^/]+?)"
+    return pattern
+
+
+def _read_text(content: bytes, file: str, joints: int) -> np.ndarray:
+    """One line a frame, `M * V * 3` numbers between spaces, tabs or commas."""
+    rows: list[list[float]] = []
+    for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), start=1):
+        if not line.strip():
+            raise DataError("expected the numbers of a frame, got an empty line", file, number)
+        fields = re.split(r"[,\s]+", line.strip().strip(","))
+        try:
+            rows.append([float(field) for field in fields])
+        except ValueError as error:
+            raise DataError(f"expected numbers ({error})", file, number) from None
+        if len(fields) % (3 * joints) or len(fields) != len(rows[0]):
+            raise DataError(
+                f"expected a multiple of {3 * joints} numbers, the same in all lines, "
+                f"got {len(fields)}",
+                file,
+                number,
+            )
+        if not np.isfinite(rows[-1]).all():
+            raise DataError("expected finite coordinates", file, number)
+    if not rows:
+        raise DataError("expected lines of numbers, got an empty file", file)
+    return np.array(rows).reshape(len(rows), -1, joints, 3).transpose(1, 0, 2, 3)
+
+
+def _read_npz(content: bytes, file: str, joints: int) -> np.ndarray:
+    """One array `[M, T, V, 3]` or `[T, V, 3]`, in an npy or alone (or named clip) in an npz."""
+    try:
+        loaded = np.load(io.BytesIO(content))  # refuses pickled objects
+        if isinstance(loaded, np.lib.npyio.NpzFile):
+            names = loaded.files
+            name = "clip" if "clip" in names else names[0]
+            if len(names) > 1 and name != "clip":
+                raise DataError(f"expected one array, or one named clip, got {names}", file)
+            loaded = loaded[name]
+    except DataError:
+        raise
+    except Exception as error:  # numpy and zipfile raise whatever they stumble over
+        raise DataError(f"not a readable npz or npy file ({error})", file) from error
+    return loaded[None] if loaded.ndim == 3 else loaded
+
+
+def _read_skeleton(content: bytes, file: str, joints: int) -> np.ndarray:
+    """NTU's text format."""
+    bodies = parse_skeleton(content, file)
+    return select_persons(bodies.num_frames, bodies.frame, bodies.track, bodies.joints)[0]

@@ -1,0 +1,169 @@
+"""PKU-MMD: long recordings of text, cut into clips by their label files.
+
+A recording has one line for each frame with 150 numbers: x, y, z of the 25 Kinect v2 joints of two
+persons, metres, zeros for a person who is not there. Its label file has one line for each action:
+class id (from 1), first frame, end frame, confidence. Frames count from 0 and the end is not
+included, as everybody reads them.
+"""
+
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data_pipelines.errors import DataError
+from data_pipelines.formats.raw import RawClip, checked, checked_label, match_name
+from data_pipelines.sources import Archive
+from dynapurls_jax.skeletons import KINECT_V2
+
+NUMBERS = 150
+NUM_CLASSES = 51
+VIEWS = {"L": 1, "M": 2, "R": 3}
+# Names of the recordings of phase I and phase II.
+PHASES = {1: r"(\d+)-([LMR])", 2: r"A\d+N(\d+)-([LMR])"}
+
+
+@dataclass
+class PkuSource:
+    """The recordings of one phase with their labels.
+
+    Attributes:
+      skeletons, labels: where the text files are; a recording has the same file name in both.
+      phase: 1 or 2; files whose names are of the other phase are not looked at.
+    """
+
+    skeletons: Archive
+    labels: Archive
+    phase: int
+    chunk: int = 8
+    parallel: bool = True
+
+    def stamp(self) -> str:
+        """See `data_pipelines.sources.Source`."""
+        return f"{self.skeletons.stamp()}\n{self.labels.stamp()}"
+
+    def items(self) -> dict[str, str]:
+        """See `data_pipelines.sources.Source`."""
+        labels = {Path(name).name: (name, stamp) for name, stamp in self.labels.files().items()}
+        items = {}
+        for name, stamp in self.skeletons.files().items():
+            if re.fullmatch(PHASES[self.phase] + r"\.txt", Path(name).name):
+                label_file, label_stamp = labels.get(Path(name).name, ("", ""))
+                items[f"{name}|{label_file}"] = f"{stamp} {label_stamp}"
+        return items
+
+    def read(self, item: str) -> list[RawClip]:
+        """See `data_pipelines.sources.Source`."""
+        file, _, label_file = item.partition("|")
+        name = match_name(PHASES[self.phase] + r"\.txt", file, "0002-L.txt")
+        if not label_file:
+            raise DataError("expected a label file of the same name, found none", file)
+        frames = parse_frames(self.skeletons.content(file), file)
+        label_text = self.labels.content(label_file)
+        clips: list[RawClip] = []
+        for label, first, end in parse_labels(label_text, label_file, len(frames)):
+            # [T, M V 3] to [M, T, V, 3]
+            joints = frames[first:end].reshape(-1, 2, 25, 3).transpose(1, 0, 2, 3)
+            joints = joints[: 2 if joints[1].any() else 1]
+            clip_id = f"{Path(file).stem}_{len(clips):02d}"
+            notes = {"actions that end after their recording, cut": int(end > len(frames))}
+            clips.append(
+                RawClip(
+                    clip_id,
+                    np.ascontiguousarray(joints),
+                    label,
+                    int(name[1]),
+                    VIEWS[name[2]],
+                    notes={note: count for note, count in notes.items() if count},
+                )
+            )
+        return clips
+
+
+def parse_frames(content: bytes, file: str) -> np.ndarray:
+    """The frames of a recording, `[T, 150]` float32, metres.
+
+    Raises:
+      DataError: names the line that has not 150 finite numbers.
+    """
+    lines = content.rstrip().splitlines()
+    if not lines:
+        raise DataError("expected lines of 150 numbers, got an empty file", file)
+    try:
+        numbers = np.loadtxt(io.BytesIO(content), np.float64, comments=None, ndmin=2)
+    except ValueError:
+        numbers = np.zeros((0, 0))
+    if numbers.shape != (len(lines), NUMBERS):
+        for number, line in enumerate(lines, start=1):
+            _check_line(line, file, number)
+        raise DataError(f"expected {NUMBERS} numbers in each line, separated by spaces", file)
+    shaped = numbers.reshape(1, -1, 50, 3)
+    names = tuple(f"{joint} of person {m}" for m in (0, 1) for joint in KINECT_V2.joints)
+    return checked(shaped, file, names, first_line=1).reshape(-1, NUMBERS)
+
+
+def _check_line(line: bytes, file: str, number: int) -> None:
+    fields = line.split()
+    if len(fields) != NUMBERS:
+        raise DataError(f"expected {NUMBERS} numbers, got {len(fields)} fields", file, number)
+    try:
+        [float(field) for field in fields]
+    except ValueError as error:
+        raise DataError(f"expected numbers ({error})", file, number) from None
+
+
+def parse_labels(content: bytes, file: str, num_frames: int) -> list[tuple[int, int, int]]:
+    """The actions of a recording: class id from 0, first frame, end frame.
+
+    Raises:
+      DataError: names the line that is not `id,first,end,confidence`, or has no frame.
+    """
+    actions = []
+    for number, line in enumerate(content.decode("ascii", "replace").splitlines(), start=1):
+        if not line.strip():
+            continue
+        fields = [field.strip() for field in line.split(",")]
+        if len(fields) not in (3, 4) or not all(field.isdecimal() for field in fields[:3]):
+            raise DataError(
+                f"expected id,first frame,end frame,confidence, got {line[:60]!r}", file, number
+            )
+        label, first, end = map(int, fields[:3])
+        checked_label(label - 1, NUM_CLASSES, f"{file}, line {number}")
+        if not first < min(end, num_frames):
+            raise DataError(
+                f"expected frames first < end within {num_frames} frames, got {first} and {end}",
+                file,
+                number,
+            )
+        actions.append((label - 1, first, end))
+    if not actions:
+        raise DataError("expected at least one action, got none", file)
+    return actions
+
+
+def parse_split(text: str, file: str) -> tuple[set[str], set[str]]:
+    """The recordings that train and those that test, from a split file.
+
+    It has a line that begins with "Training", names separated by commas, a line that begins with
+    "Valid" (the owners' spelling of the rest varies), and names again.
+
+    Raises:
+      DataError: a part is missing, or a name is in both.
+    """
+    parts: dict[str, set[str]] = {}
+    names: set[str] | None = None
+    for line in text.splitlines():
+        heading = re.match(r"\s*(train|valid|test)[^:]*:?", line, re.IGNORECASE)
+        if heading:
+            names = parts.setdefault("train" if heading[1].lower() == "train" else "test", set())
+            line = line[heading.end() :]
+        if names is not None:
+            names.update(name for name in re.split(r"[,\s]+", line) if name)
+    if not parts.get("train") or not parts.get("test"):
+        raise DataError("expected a list of training and one of validation videos", file)
+    both = parts["train"] & parts["test"]
+    if both:
+        raise DataError(f"{sorted(both)[0]} is in both lists", file)
+    return parts["train"], parts["test"]

@@ -1,0 +1,101 @@
+"""PYSKL annotation files: one pickle of `{"split": {name: ids}, "annotations": [...]}`.
+
+An annotation has `frame_dir` (its id), `label`, `total_frames` and `keypoint` `[M, T, V, C]`; only
+3D keypoints (`C = 3`, metres) are read. The splits are named `<protocol>_train` and
+`<protocol>_val`. A pickle cannot be read in parts: this format needs memory for all of its clips.
+"""
+
+import pickle
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from data_pipelines.corpus import NEITHER, TEST, TRAIN, Corpus
+from data_pipelines.errors import DataError
+from data_pipelines.formats.ntu import NAME, parse_name
+from data_pipelines.formats.pickles import load_pickle
+from data_pipelines.formats.raw import RawClip, checked, checked_label
+from data_pipelines.sources import file_stamp
+from dynapurls_jax.skeletons import Skeleton
+
+
+@dataclass
+class PysklSource:
+    """The annotations of one file."""
+
+    file: Path
+    skeleton: Skeleton
+    num_classes: int
+    chunk: int = 500
+    parallel: bool = False  # every process would load the whole file
+
+    def stamp(self) -> str:
+        """See `data_pipelines.sources.Source`."""
+        return f"{self.file} {file_stamp(self.file)}"
+
+    @cached_property
+    def _record(self) -> dict:
+        record = load_pickle(self.file.read_bytes(), self.file)
+        if not isinstance(record, dict) or not isinstance(record.get("annotations"), list):
+            raise DataError("expected a dict with a list of annotations", self.file)
+        return record
+
+    def items(self) -> dict[str, str]:
+        """See `data_pipelines.sources.Source`."""
+        stamp = self.stamp()
+        return {str(i): stamp for i in range(len(self._record["annotations"]))}
+
+    def read(self, item: str) -> list[RawClip]:
+        """See `data_pipelines.sources.Source`."""
+        annotation = self._record["annotations"][int(item)]
+        where = f"{self.file}, annotation {item}"
+        try:
+            name, label = str(annotation["frame_dir"]), int(annotation["label"])
+            keypoint = annotation["keypoint"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"expected frame_dir, label and keypoint ({type(error).__name__}: {error})", where
+            ) from error
+        joints = checked(keypoint, where, self.skeleton.joints)
+        label = checked_label(label, self.num_classes, where)
+        if NAME.fullmatch(name):
+            said = parse_name(name)
+            return [RawClip(name, joints, label, said.subject, said.camera, said.setup)]
+        return [RawClip(name, joints, label)]
+
+    def sides(self, clip_ids: list[str]) -> dict[str, np.ndarray]:
+        """The protocols of the file, from its pairs of splits `<protocol>_train` and `_val`."""
+        splits = self._record.get("split", {})
+        sides = {}
+        for name in splits:
+            protocol = name.removesuffix("_train")
+            if protocol != name and f"{protocol}_val" in splits:
+                side = dict.fromkeys(splits[name], TRAIN)
+                side |= dict.fromkeys(splits[f"{protocol}_val"], TEST)
+                sides[protocol] = np.array([side.get(clip, NEITHER) for clip in clip_ids], np.int8)
+        if not sides:
+            raise DataError(f"expected splits x_train and x_val, got {sorted(splits)}", self.file)
+        return sides
+
+
+def write_pyskl(corpus: Corpus, file: Path) -> None:
+    """Writes a corpus as a PYSKL file; its protocols become splits."""
+    annotations = [
+        {
+            "frame_dir": clip_id,
+            "label": int(label),
+            "total_frames": clip.shape[1],
+            "keypoint": np.asarray(clip),
+        }
+        for clip_id, label, clip in zip(corpus.clip_ids, corpus.labels, corpus.clips, strict=True)
+    ]
+    ids = np.array(corpus.clip_ids)
+    split = {}
+    for protocol, side in corpus.sides.items():
+        split[f"{protocol}_train"] = ids[side == TRAIN].tolist()
+        split[f"{protocol}_val"] = ids[side == TEST].tolist()
+    temporary = file.with_suffix(".tmp")
+    temporary.write_bytes(pickle.dumps({"split": split, "annotations": annotations}, protocol=4))
+    temporary.replace(file)

@@ -1,0 +1,97 @@
+"""What every reader gives, and the checks that all of them share."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from data_pipelines.errors import DataError
+
+
+@dataclass(frozen=True)
+class RawClip:
+    """One recording of one action, as its file has it.
+
+    Attributes:
+      clip_id: unique within the dataset.
+      joints: `[M, T, V, 3]` float32, metres; an absent person is all zeros.
+      label: class id, from 0.
+      subject, view, setup: numbers as the dataset counts them; 0 where it has none.
+      notes: what the reader mended or dropped, with counts.
+    """
+
+    clip_id: str
+    joints: np.ndarray
+    label: int
+    subject: int = 0
+    view: int = 0
+    setup: int = 0
+    notes: dict[str, int] = field(default_factory=dict)
+
+
+def match_name(pattern: str, file: str, example: str) -> re.Match:
+    """Matches a file's name, without its folders.
+
+    Raises:
+      DataError: the name is not of this form.
+    """
+    found = re.fullmatch(pattern, PurePosixPath(file).name)
+    if not found:
+        raise DataError(f"expected a file name like {example}", file)
+    return found
+
+
+def checked(
+    joints, file: str, joint_names: tuple[str, ...], first_line: int | None = None
+) -> np.ndarray:
+    """Joints as float32, refusing other shapes, other types and non-finite values.
+
+    Args:
+      joints: `[M, T, V, 3]`.
+      joint_names: `V` names, for the message.
+      first_line: line of frame 0 where each frame is a line.
+
+    Raises:
+      DataError: says what was expected, what came, and where in the file.
+    """
+    shape, num_joints = np.shape(joints), len(joint_names)
+    if len(shape) != 4 or shape[2:] != (num_joints, 3) or 0 in shape:
+        raise DataError(
+            f"expected joints [M, T, {num_joints}, 3] with M, T >= 1, got {list(shape)}", file
+        )
+    joints = np.asarray(joints)
+    if joints.dtype.kind not in "fiu":
+        raise DataError(f"expected real numbers, got {joints.dtype}", file)
+    with np.errstate(over="ignore"):
+        clip = joints.astype(np.float32)
+    if not np.isfinite(clip).all():
+        person, frame, joint, axis = np.argwhere(~np.isfinite(clip))[0]
+        raise DataError(
+            f"expected finite coordinates, got {joints[person, frame, joint, axis]} at frame "
+            f"{frame}, joint {joint_names[joint]}, axis {'xyz'[axis]}",
+            file,
+            None if first_line is None else first_line + int(frame),
+        )
+    return clip
+
+
+def checked_label(label: int, num_classes: int, file: object) -> int:
+    """A class id in `[0, num_classes)`.
+
+    Raises:
+      DataError: it is outside; -1 would silently mean the last class.
+    """
+    if not 0 <= label < num_classes:
+        raise DataError(f"expected a label from 0 to {num_classes - 1}, got {label}", file)
+    return int(label)
+
+
+def total(notes: Iterable[dict[str, int]]) -> dict[str, int]:
+    """Sums the notes of many clips, in the order in which they first appear."""
+    summed: dict[str, int] = {}
+    for note in notes:
+        for key, count in note.items():
+            summed[key] = summed.get(key, 0) + int(count)
+    return summed

@@ -1,0 +1,162 @@
+"""Reads a whole source: on all cores, resumable, flat in memory, with every bad file listed.
+
+The items of a source are shared out in parts. Each part is parsed and cleaned by one process and
+written as one file, whole or not at all; what is there from an earlier run is not parsed again,
+unless an item of it has changed since.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import numpy as np
+
+from data_pipelines.cleaning import clean
+from data_pipelines.errors import BadFilesError, DataError
+from data_pipelines.formats.raw import RawClip
+from data_pipelines.progress import progress
+from data_pipelines.sources import Source
+
+VERSION = 1  # of the part files and of everything that is done to a clip before it is in one
+_COLUMNS = ("label", "subject", "view", "setup")
+_PARTS_A_PROCESS = 2  # fewer parts than this for each process are not worth starting it
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def ingest(source: Source, folder: Path, title: str, skip_bad: bool) -> Iterator[RawClip]:
+    """Cleaned clips of a source, in its order.
+
+    Args:
+      folder: for the part files; the caller deletes it when it has what it wants.
+      title: for the progress display.
+      skip_bad: leave out items that cannot be read, with a note on the first clip, instead of
+        raising.
+
+    Raises:
+      BadFilesError: after everything was read, if some items could not be; lists them all.
+      DataError: there is nothing to read.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = _plan(source, folder)
+    if not parts:
+        raise DataError("expected files to read, found none", source)
+    _parse(source, parts, title)
+    bad = [error for part in parts for error in _read_errors(part)]
+    if bad and not skip_bad:
+        raise BadFilesError(bad, sum(map(len, parts.values())), folder)
+    notes = {"files that cannot be read, skipped": len(bad)} if bad else {}
+    for part in parts:
+        for clip in _read_part(part):
+            clip.notes.update(notes)
+            notes = {}
+            yield clip
+
+
+def _plan(source: Source, folder: Path) -> dict[Path, list[str]]:
+    """Part file to items; its name tells their content apart from any other."""
+    items = list(source.items().items())
+    parts = {}
+    for start in range(0, len(items), source.chunk):
+        chunk = items[start : start + source.chunk]
+        digest = hashlib.sha256(repr((VERSION, chunk)).encode()).hexdigest()[:16]
+        parts[folder / f"part-{start:06d}-{digest}.npz"] = [name for name, _ in chunk]
+    return parts
+
+
+def _parse(source: Source, parts: dict[Path, list[str]], title: str) -> None:
+    """Makes the parts that are not there yet."""
+    todo = [part for part in parts if not part.exists()]
+    if not todo:
+        return
+    total = sum(map(len, parts.values()))
+    done = total - sum(len(parts[part]) for part in todo)
+    workers = min(num_cores(), len(todo) // _PARTS_A_PROCESS) if source.parallel else 1
+    with progress(title, total, done) as report:
+        for part in _make_all(source, parts, todo, workers):
+            done += len(parts[part])
+            report(done)
+
+
+def _make_all(source, parts, todo, workers) -> Iterator[Path]:
+    """Makes parts, here or in other processes, and tells which is done."""
+    if workers < 2:
+        for part in todo:
+            yield _make_part(source, part, parts[part])
+        return
+    # "spawn", since forking a process in which JAX runs threads can hang.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _ignore_interrupt) as pool:
+        jobs = [pool.submit(_make_part, source, part, parts[part]) for part in todo]
+        try:
+            for job in as_completed(jobs):
+                yield job.result()
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _ignore_interrupt() -> None:
+    """Ctrl-C is for the parent, which lets the parts that are begun come to their end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _make_part(source: Source, part: Path, items: list[str]) -> Path:
+    """Reads, cleans and writes the clips of some items."""
+    clips, errors = [], []
+    for item in items:
+        try:
+            clips += [clean(raw) for raw in source.read(item)]
+        except DataError as error:
+            errors.append(str(error))
+    shapes = np.array([clip.joints.shape for clip in clips], np.int64).reshape(-1, 4)
+    values = [clip.joints.ravel() for clip in clips]
+    arrays: dict = {
+        name: np.array([getattr(clip, name) for clip in clips], int) for name in _COLUMNS
+    }
+    text = {
+        "ids": [clip.clip_id for clip in clips],
+        "notes": [clip.notes for clip in clips],
+        "errors": errors,
+    }
+    arrays |= {
+        "shapes": shapes,
+        "values": np.concatenate(values) if values else np.zeros(0, np.float32),
+        "text": np.frombuffer(json.dumps(text).encode(), np.uint8),
+    }
+    temporary = part.with_suffix(f".{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        np.savez(file, **arrays)
+    temporary.replace(part)
+    return part
+
+
+def _read_text(arrays) -> dict:
+    return json.loads(arrays["text"].tobytes())
+
+
+def _read_errors(part: Path) -> list[str]:
+    with np.load(part) as arrays:
+        return _read_text(arrays)["errors"]
+
+
+def _read_part(part: Path) -> Iterator[RawClip]:
+    with np.load(part) as arrays:
+        text, shapes = _read_text(arrays), arrays["shapes"]
+        columns = {name: arrays[name].tolist() for name in _COLUMNS}
+        ends = np.cumsum(shapes.prod(axis=1))
+        values = np.split(arrays["values"], ends[:-1])
+    for index, (clip_id, notes) in enumerate(zip(text["ids"], text["notes"], strict=True)):
+        joints = values[index].reshape(shapes[index])
+        numbers = {name: column[index] for name, column in columns.items()}
+        yield RawClip(clip_id, joints, notes=notes, **numbers)

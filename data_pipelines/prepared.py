@@ -1,0 +1,91 @@
+"""All clips of a corpus in the shape and the frame that encoders take, as one array on disk."""
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from data_pipelines.array_store import StaleStoreError, open_store, write_store
+from data_pipelines.corpus import Corpus
+from data_pipelines.errors import unknown
+from data_pipelines.ingest import num_cores
+from data_pipelines.places import data_home
+from data_pipelines.preprocess import FIT
+from data_pipelines.progress import progress
+from dynapurls_jax.skeletons import SKELETONS, Skeleton, map_joints
+
+VERSION = 1  # of everything that is done to a clip here
+_CHUNK = 64
+
+
+@dataclass(frozen=True)
+class PreparedClips:
+    """Clips ready for an encoder.
+
+    Attributes:
+      clips: `[N, M, T, V, 3]` float32, metres, in the order of the corpus, memory-mapped.
+      skeleton: of the `V` joints.
+    """
+
+    clips: Float[np.ndarray, "N M T V 3"]
+    skeleton: Skeleton
+
+
+def prepare(corpus: Corpus, frames: int, fit: str, joints: str = "") -> PreparedClips:
+    """Opens the prepared clips, making them on first use below `data_home()`.
+
+    Args:
+      frames: `T`.
+      fit: one of `FIT`.
+      joints: name of a joint layout to map to; empty for the corpus's own.
+
+    Raises:
+      ValueError: no such fit, layout or mapping.
+    """
+    if fit not in FIT:
+        raise unknown("data.fit", fit, FIT)
+    if joints and joints not in SKELETONS:
+        raise unknown("data.joints", joints, SKELETONS)
+    target = SKELETONS[joints] if joints else corpus.skeleton
+    made_from = {
+        "version": VERSION,
+        "corpus": corpus.digest,
+        "frames": frames,
+        "fit": fit,
+        "joints": target.name,
+    }
+    key = hashlib.sha256(repr(made_from).encode()).hexdigest()[:12]
+    folder = data_home() / "prepared" / f"{corpus.name}-T{frames}-{fit}-{key}"
+    shape = (len(corpus), int(corpus.persons.max()), frames, target.num_joints, 3)
+    try:
+        return PreparedClips(open_store(folder, made_from), target)
+    except (FileNotFoundError, StaleStoreError):
+        pass
+    gigabytes = 4 * np.prod(shape, dtype=np.int64) / 1e9
+    print(f"preparing {len(corpus)} clips, {gigabytes:.2f} GB, in {folder}", flush=True)
+    try:
+        write_store(folder, _chunks(corpus, shape, fit, target), shape, made_from)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)  # gigabytes that nothing could use
+        raise
+    return PreparedClips(open_store(folder, made_from), target)
+
+
+def _chunks(corpus: Corpus, shape: tuple, fit: str, target: Skeleton) -> Iterator[np.ndarray]:
+    def one(index: int) -> np.ndarray:
+        clip = FIT[fit](corpus.clips[index], corpus.skeleton, shape[2])
+        clip = map_joints(clip, corpus.skeleton, target)
+        return np.pad(clip, ((0, shape[1] - len(clip)), (0, 0), (0, 0), (0, 0)))
+
+    with (
+        progress("preparing clips", len(corpus)) as report,
+        ThreadPoolExecutor(num_cores()) as pool,
+    ):
+        for start in range(0, len(corpus), _CHUNK):
+            rows = range(start, min(start + _CHUNK, len(corpus)))
+            yield np.stack(list(pool.map(one, rows)))
+            report(rows[-1] + 1)

@@ -1,0 +1,138 @@
+"""Where raw clips come from: the items of an archive or a folder, each read on its own.
+
+A source is small and can be pickled, so that every process has its own.
+"""
+
+import hashlib
+import re
+import zipfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from data_pipelines.errors import DataError
+from data_pipelines.formats.raw import RawClip
+
+
+def file_stamp(path: Path) -> str:
+    """Size and time of a file."""
+    stat = path.stat()
+    return f"{stat.st_size} {stat.st_mtime_ns}"
+
+
+class Source(Protocol):
+    """What `ingest` reads.
+
+    Attributes:
+      chunk: how many items make a part, the unit in which work is shared out and resumed.
+      parallel: whether several processes may read at once.
+    """
+
+    chunk: int
+    parallel: bool
+
+    def stamp(self) -> str:
+        """Changes when what is read does; quicker to get than the stamps of all items."""
+
+    def items(self) -> dict[str, str]:
+        """Item names in order, each with a stamp that changes when its content does."""
+
+    def read(self, item: str) -> Iterable[RawClip]:
+        """The clips of one item; raises DataError where they cannot be used."""
+
+
+@dataclass
+class Archive:
+    """The files of zips and folders, by suffix, sorted by name; zips are read in place."""
+
+    paths: tuple[Path, ...]
+    suffix: str
+    _open: dict[Path, zipfile.ZipFile] = field(default_factory=dict, repr=False, compare=False)
+
+    def files(self) -> dict[str, str]:
+        """Full names (`archive.zip/inner/name`), each with a stamp.
+
+        Raises:
+          DataError: a zip cannot be read.
+        """
+        return dict(sorted(pair for path in self.paths for pair in self._list(path)))
+
+    def stamp(self) -> str:
+        """See `Source`: the sizes and times of archives, and of all files in folders."""
+        lines = []
+        for path in self.paths:
+            stamps = list(self._list(path)) if path.is_dir() else [file_stamp(path)]
+            lines.append(f"{path} {hashlib.sha256(repr(stamps).encode()).hexdigest()[:16]}")
+        return "\n".join(lines)
+
+    def _list(self, path: Path) -> Iterable[tuple[str, str]]:
+        if path.is_dir():
+            for file in sorted(path.rglob(f"*{self.suffix}")):
+                yield str(file), file_stamp(file)
+            return
+        for info in self._zip(path).infolist():
+            if info.filename.endswith(self.suffix):
+                yield f"{path}/{info.filename}", f"{info.file_size} {info.CRC}"
+
+    def _zip(self, path: Path) -> zipfile.ZipFile:
+        if path not in self._open:
+            try:
+                self._open[path] = zipfile.ZipFile(path)
+            except (zipfile.BadZipFile, EOFError) as error:
+                raise DataError(f"not a readable zip archive ({error})", path) from error
+        return self._open[path]
+
+    def content(self, name: str) -> bytes:
+        """The bytes of one file.
+
+        Raises:
+          DataError: its zip is damaged there.
+        """
+        for path in self.paths:
+            if not path.is_dir() and name.startswith(f"{path}/"):
+                try:
+                    return self._zip(path).read(name.removeprefix(f"{path}/"))
+                except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
+                    raise DataError(f"damaged in its zip archive ({error})", name) from error
+                except Exception as error:  # zlib.error has no public base of its own
+                    raise DataError(f"cannot be unpacked ({error})", name) from error
+        return Path(name).read_bytes()
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_open": {}}  # open files stay where they are
+
+
+@dataclass
+class FileSource:
+    """One file, one clip.
+
+    Attributes:
+      archive: where the files are.
+      reader: `(name, content)` to a clip.
+      wanted: regular expression that file names must match in full; others are not looked at.
+      excluded: stems that are left out.
+    """
+
+    archive: Archive
+    reader: Callable[[str, bytes], RawClip]
+    wanted: str = ".*"
+    excluded: frozenset[str] = frozenset()
+    chunk: int = 200
+    parallel: bool = True
+
+    def stamp(self) -> str:
+        """See `Source`."""
+        return self.archive.stamp()
+
+    def items(self) -> dict[str, str]:
+        """See `Source`."""
+        return {
+            name: stamp
+            for name, stamp in self.archive.files().items()
+            if re.fullmatch(self.wanted, Path(name).name) and Path(name).stem not in self.excluded
+        }
+
+    def read(self, item: str) -> Iterable[RawClip]:
+        """See `Source`."""
+        return [self.reader(item, self.archive.content(item))]
