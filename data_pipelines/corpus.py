@@ -81,17 +81,20 @@ class Corpus:
 
     def summary(self) -> str:
         """The data summary that training prints: sizes, ranges, and every note with its count."""
-        low, middle, high = np.percentile(self.frames, [0, 50, 100]).astype(int)
-        persons = Counter(self.persons.tolist())
         kind = "SYNTHETIC clips" if self.synthetic else "clips"
         lines = [
             f"{self.name}: {len(self)} {kind}, {len(np.unique(self.labels))} of "
             f"{len(self.class_names)} classes, {len(np.unique(self.subjects))} subjects, "
             f"{len(np.unique(self.views))} view(s)",
-            f"  joints {self.skeleton.num_joints} ({self.skeleton.name}); "
-            f"frames {low} to {high}, median {middle}; persons "
-            + ", ".join(f"{count} clips with {m}" for m, count in sorted(persons.items())),
         ]
+        if len(self.clips):
+            low, middle, high = np.percentile(self.frames, [0, 50, 100]).astype(int)
+            persons = sorted(Counter(self.persons.tolist()).items())
+            lines.append(
+                f"  joints {self.skeleton.num_joints} ({self.skeleton.name}); "
+                f"frames {low} to {high}, median {middle}; persons "
+                + ", ".join(f"{count} clips with {m}" for m, count in persons)
+            )
         lines += [f"  {note}: {count}" for note, count in self.notes.items()]
         return "\n".join(lines)
 

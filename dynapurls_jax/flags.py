@@ -98,7 +98,7 @@ def run(main: Callable[[list[str]], None]) -> None:
         if len(argv) > 1:
             raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
         if not flags.FLAGS["verbosity"].present:  # libraries log every file they touch
-            logging.set_verbosity(logging.WARNING)
+            logging.set_verbosity(logging.ERROR)
         try:
             main(argv)
         except USER_ERRORS as error:

@@ -4,27 +4,16 @@ from pathlib import Path
 
 import numpy as np
 
-from data_pipelines import classes
 from data_pipelines.builders.base import Columns, SkeletonBuilder
-from data_pipelines.classes_kinect_v2 import NTU_120, PKU_MMD
 from data_pipelines.corpus import TEST, TRAIN
 from data_pipelines.errors import DataError
 from data_pipelines.formats.gcn_arrays import GcnArraySource
 from data_pipelines.formats.own import SUFFIXES, OwnReader
 from data_pipelines.formats.pyskl import PysklSource
+from data_pipelines.known import KNOWN
 from data_pipelines.own_spec import ARRAY_FORMATS, SPEC, load_spec
 from data_pipelines.protocols import published_splits
 from data_pipelines.sources import Archive, FileSource, Source
-from dynapurls_jax.skeletons import KINECT_V1, KINECT_V2
-
-KNOWN = {
-    "utd_mhad": (KINECT_V1, classes.UTD_MHAD),
-    "nw_ucla": (KINECT_V1, classes.NW_UCLA),
-    "kinder_gator": (KINECT_V1, classes.KINDER_GATOR),
-    "ntu60": (KINECT_V2, NTU_120[:60]),
-    "ntu120": (KINECT_V2, NTU_120),
-    "pku_mmd": (KINECT_V2, PKU_MMD),
-}
 
 
 class OwnDataset(SkeletonBuilder, skip_registration=True):  # type: ignore[call-arg]

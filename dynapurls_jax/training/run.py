@@ -15,6 +15,9 @@ from ml_collections import ConfigDict
 from data_pipelines.array_store import StaleStoreError, open_store, write_store
 from data_pipelines.corpus import Corpus
 from data_pipelines.datasets import load_corpus
+from data_pipelines.errors import unknown
+from data_pipelines.formats.feature_folder import read_features
+from data_pipelines.known import KNOWN
 from data_pipelines.prepared import PreparedClips, prepare
 from data_pipelines.protocols import Protocol, make_protocol
 from dynapurls_jax.config import plain
@@ -30,13 +33,19 @@ PLACES = ("manual_dir", "skip_bad")  # say where data is, not what: the corpus's
 
 @dataclass(frozen=True)
 class Inputs:
-    """What all runs of a configuration share."""
+    """What all runs of a configuration share.
+
+    Attributes:
+      clips: None where features were brought and no encoder is trained.
+      features: tokens that were brought, `[N, T', V, n]`; None where an encoder makes them.
+    """
 
     config: ConfigDict
     corpus: Corpus
-    clips: PreparedClips
+    clips: PreparedClips | None
     text: Float[np.ndarray, "C G d"]
     text_digest: str
+    features: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -60,11 +69,18 @@ class TrainedRun:
 def load_inputs(config: ConfigDict) -> Inputs:
     """Reads the corpus, prints its summary, prepares clips and encodes the descriptions."""
     data = config.data
-    corpus = load_corpus(data.name, data.manual_dir, data.seed, data.skip_bad)
+    if data.features:
+        if data.name not in KNOWN:
+            raise unknown("dataset of data.features", data.name, KNOWN)
+        skeleton, names = KNOWN[data.name]
+        brought = read_features(Path(data.features), data.name, names, skeleton)
+        corpus, clips, tokens = brought.corpus, None, brought.tokens
+    else:
+        corpus, tokens = load_corpus(data.name, data.manual_dir, data.seed, data.skip_bad), None
+        clips = prepare(corpus, data.frames, data.fit, data.joints)
     print(corpus.summary(), flush=True)
-    clips = prepare(corpus, data.frames, data.fit, data.joints)
     text, digest = text_features(config.text, corpus)
-    return Inputs(config, corpus, clips, text, digest)
+    return Inputs(config, corpus, clips, text, digest, tokens)
 
 
 def run_folder(workdir: Path, split: str, seed: int) -> Path:
@@ -100,7 +116,8 @@ def load_trained(inputs: Inputs, workdir: Path, split: str, seed: int) -> Traine
     """
     folder = run_folder(workdir, split, seed)
     query = inputs.config.alignment.query
-    for stage in ("encoder", f"align-{query}"):
+    stages = (f"align-{query}",) if inputs.clips is None else ("encoder", f"align-{query}")
+    for stage in stages:
         if not stage_is_done(folder / stage):
             raise FileNotFoundError(
                 f"{folder} has no finished stage {stage}; train it with\n"
@@ -120,16 +137,25 @@ def train_one(inputs: Inputs, workdir: Path, split: str, seed: int) -> TrainedRu
         f"{len(protocol.seen_test)} seen test, {len(protocol.unseen_test)} unseen test",
         flush=True,
     )
-    encoder_variables, encoder_stage = _encoder_stage(inputs, protocol, folder, seed)
-    tokens, tokens_identity = _token_stage(
-        inputs, protocol, folder, encoder_variables, encoder_stage.identity
-    )
+    if inputs.clips is None:
+        encoder_results = None
+        tokens, tokens_identity = _flat(inputs.features), {"checkpoint": inputs.corpus.digest}
+    else:
+        encoder_variables, encoder_stage = _encoder_stage(
+            inputs, inputs.clips, protocol, folder, seed
+        )
+        encoder_results = encoder_stage.results
+        tokens, tokens_identity = _token_stage(
+            inputs, protocol, folder, encoder_variables, encoder_stage.identity
+        )
     variables, align_stage = _align_stage(inputs, protocol, folder, seed, tokens, tokens_identity)
-    results = {"encoder": encoder_stage.results, "align": align_stage.results}
+    results = {"encoder": encoder_results, "align": align_stage.results}
     return TrainedRun(split, seed, protocol, variables, tokens, results)
 
 
-def _encoder_stage(inputs: Inputs, protocol: Protocol, folder: Path, seed: int):
+def _encoder_stage(
+    inputs: Inputs, clips: PreparedClips, protocol: Protocol, folder: Path, seed: int
+):
     config, corpus = inputs.config, inputs.corpus
     identity = plain(config, "augment", "encoder", "pretrain") | {
         "data": {k: v for k, v in plain(config, "data")["data"].items() if k not in PLACES},
@@ -143,12 +169,12 @@ def _encoder_stage(inputs: Inputs, protocol: Protocol, folder: Path, seed: int):
     labels = np.searchsorted(protocol.seen, corpus.labels)  # meaningful for seen clips only
     # For a finished stage this only restores the last epoch.
     variables = pretrain.pretrain(
-        config, inputs.clips, protocol.train, labels[protocol.train], num_seen, seed, checkpoints
+        config, clips, protocol.train, labels[protocol.train], num_seen, seed, checkpoints
     )
     checkpoints.close()
     if stage.results is None:
         shares = {
-            name: pretrain.accuracy(config, variables, inputs.clips, index, labels[index])
+            name: pretrain.accuracy(config, variables, clips, index, labels[index])
             for name, index in (("val", protocol.val), ("seen_test", protocol.seen_test))
         }
         stage.finish({f"{name}_accuracy": share for name, share in shares.items()})
@@ -182,8 +208,12 @@ def _token_stage(inputs, protocol, folder, variables, encoder_identity):
         chunks = pretrain.token_chunks(config, variables, inputs.clips)
         write_store(store, (chunk.astype(np.float16) for chunk in chunks), shape, made_from)
         tokens = open_store(store, made_from)
-    flat = jnp.asarray(tokens, jnp.float32).reshape(len(tokens), -1, tokens.shape[-1])
-    return flat, made_from
+    return _flat(tokens), made_from
+
+
+def _flat(tokens) -> Float[Array, "N S n"]:
+    """`[N, T', V, n]` to `[N, S, n]`, on the device."""
+    return jnp.asarray(tokens, jnp.float32).reshape(len(tokens), -1, tokens.shape[-1])
 
 
 def _align_stage(inputs, protocol, folder, seed, tokens, tokens_identity):
