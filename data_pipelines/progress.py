@@ -26,24 +26,25 @@ def progress(title: str, total: int, first: int = 0) -> Iterator[Callable[..., N
     if sys.stderr.isatty():
         yield from _bar(title, total, first)
     else:
-        yield from _log(title, total)
+        yield from _log(title, total, first)
 
 
 def _figures(figures: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+    return "".join(f", {name} {value:.3f}" for name, value in figures.items())
 
 
-def _log(title: str, total: int) -> Iterator[Callable[..., None]]:
+def _log(title: str, total: int, first: int) -> Iterator[Callable[..., None]]:
     start = said = time.monotonic()
     line = ""
 
     def report(done: int, **figures: float) -> None:
         nonlocal said, line
         seconds = time.monotonic() - start
-        line = f"  {title}: {done}/{total}, {seconds:.0f} s, {_figures(figures)}"
+        line = f"  {title}: {done}/{total}, {seconds:.0f} s{_figures(figures)}"
         if time.monotonic() - said > LOG_EVERY:
             said = time.monotonic()
-            print(line, flush=True)
+            left = seconds / max(done - first, 1) * (total - done)
+            print(f"{line}, about {left:.0f} s left", flush=True)
 
     yield report
     print(line, flush=True)
@@ -61,6 +62,6 @@ def _bar(title: str, total: int, first: int) -> Iterator[Callable[..., None]]:
         task = bar.add_task(title, total=total, completed=first, figures="")
 
         def report(done: int, **figures: float) -> None:
-            bar.update(task, completed=done, figures=_figures(figures))
+            bar.update(task, completed=done, figures=_figures(figures).removeprefix(", "))
 
         yield report

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
+from absl import logging
 
 from data_pipelines import cleaning
 from data_pipelines.corpus import count_persons
@@ -14,6 +15,9 @@ from data_pipelines.ingest import ingest
 from data_pipelines.places import data_home
 from data_pipelines.sources import Source
 from dynapurls_jax.skeletons import KINECT_V1, Skeleton
+
+# It warns of every folder that it has begun and not finished, which is what preparing is.
+logging.get_absl_logger().addFilter(lambda record: "Variant folder" not in str(record.msg))
 
 SPLIT = "clips"
 INDEX = "index.npz"
@@ -35,6 +39,7 @@ class SkeletonBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
     HOMEPAGE: str
     DESCRIPTION: str
     DOWNLOADS = False
+    TOTAL: int  # clips of the whole dataset, to say when some are not there; 0: not known
     # Published protocols that count clips keep them all.
     DROP_DUPLICATES = True
 
@@ -143,6 +148,9 @@ class SkeletonBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
             self._rows.append(example | extra)
             yield len(self._rows) - 1, example | {"clip": raw.joints}
         self._notes = total(notes)
+        absent = self.TOTAL - len(notes)
+        if absent > 0:
+            self._notes[f"clips of the published {self.TOTAL} that are not here"] = absent
 
     def _log_download_bytes(self) -> None:
         """TFDS would say that it downloads, which it mostly does not."""

@@ -37,6 +37,7 @@ class UtdMhad(OneArchiveBuilder):
     """UTD-MHAD: 27 classes, 8 subjects, 861 clips."""
 
     DATASET = "utd_mhad"
+    TOTAL = 861
     ARCHIVE = "Skeleton.zip"
     SUFFIX = ".mat"
     CLASSES = classes.UTD_MHAD
@@ -74,6 +75,7 @@ class NwUcla(OneArchiveBuilder):
     """Northwestern-UCLA: 10 classes, 10 subjects, 3 views, 1484 clips."""
 
     DATASET = "nw_ucla"
+    TOTAL = 1484
     ARCHIVE = "all_sqe.zip"
     SUFFIX = ".json"
     CLASSES = classes.NW_UCLA
@@ -101,6 +103,7 @@ class KinderGator(OneArchiveBuilder):
     """Kinder-Gator: 58 classes, 10 adults and 10 children, 1159 clips."""
 
     DATASET = "kinder_gator"
+    TOTAL = 1159
     ARCHIVE = "Kinder-Gator.zip"
     SUFFIX = ".csv"
     CLASSES = classes.KINDER_GATOR

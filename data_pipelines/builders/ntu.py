@@ -86,6 +86,7 @@ class NtuRgbd60(_NtuBuilder):
     """NTU RGB+D 60: 60 classes, 40 subjects, 3 cameras, 56 578 usable clips."""
 
     DATASET = "ntu60"
+    TOTAL = 56578
     name = "ntu_rgbd_60"
     CLASSES = NTU_120[:60]
     ARCHIVES = (_FIRST,)
@@ -112,6 +113,7 @@ class NtuRgbd120(_NtuBuilder):
     """NTU RGB+D 120: 120 classes, 106 subjects, 32 setups, 113 945 usable clips."""
 
     DATASET = "ntu120"
+    TOTAL = 113945
     name = "ntu_rgbd_120"
     CLASSES = NTU_120
     ARCHIVES = (_FIRST, _SECOND)

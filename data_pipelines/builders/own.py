@@ -20,6 +20,7 @@ class OwnDataset(SkeletonBuilder, skip_registration=True):  # type: ignore[call-
     """A folder of files and a `dataset.yaml` that describes them."""
 
     DROP_DUPLICATES = False
+    TOTAL = 0
     HOMEPAGE = ""
     CITATION = ""
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Put your files and a {SPEC} into <manual_dir>."

@@ -17,6 +17,7 @@ class PkuMmd(SkeletonBuilder):
     """PKU-MMD phase I: 51 classes, 1076 recordings of 66 subjects, 3 views, 21 545 actions."""
 
     DATASET = "pku_mmd"
+    TOTAL = 21545
     name = "pku_mmd"
     PHASE = 1
     SKELETON = KINECT_V2
@@ -91,6 +92,7 @@ class PkuMmd2(PkuMmd):
     """PKU-MMD phase II: 41 of the 51 classes, shorter recordings of 13 subjects, 3 views."""
 
     DATASET = "pku_mmd_2"
+    TOTAL = 0
     name = "pku_mmd_2"
     PHASE = 2
     ARCHIVES = ("Skeleton_v2.7z", "Label_PKUMMD_v2.7z")

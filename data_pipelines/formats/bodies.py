@@ -66,7 +66,11 @@ def select_persons(
 
 
 def motion(body: np.ndarray) -> float:
-    """How much a body `[k, V, 3]` moves: the standard deviations of x, y and z, summed."""
+    """The field's measure of how much a body `[k, V, 3]` moves.
+
+    The standard deviations of x, y and z over frames and joints, summed: a body that fills more
+    space counts as livelier too.
+    """
     return float(body.std(axis=(0, 1), dtype=np.float64).sum())
 
 

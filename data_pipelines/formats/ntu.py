@@ -18,6 +18,7 @@ from data_pipelines.formats.bodies import select_persons
 from data_pipelines.formats.raw import RawClip, match_name
 
 JOINTS, INFO_FIELDS, JOINT_FIELDS = 25, 10, 12
+_LARGEST = float(np.finfo(np.float32).max)
 _JSON = simdjson.Parser()  # keeps its buffers from file to file
 _BODY_FIELDS = INFO_FIELDS + 1 + JOINTS * JOINT_FIELDS
 NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
@@ -159,7 +160,7 @@ def _first_three(text: np.ndarray, separators: np.ndarray, first: np.ndarray) ->
     rows[np.arange(width) > length[:, None]] = ord(" ")
     array: Any = _JSON.parse(b"[" + rows.tobytes().rstrip()[:-1] + b"]")
     numbers = np.frombuffer(array.as_buffer(of_type="d"))
-    if len(numbers) != 3 * len(first) or not (np.abs(numbers) < np.finfo(np.float32).max).all():
+    if len(numbers) != 3 * len(first) or not (np.abs(numbers) < _LARGEST).all():
         raise ValueError("not finite, or not three numbers a joint")
     return numbers.astype(np.float32)
 
@@ -229,6 +230,6 @@ def _joint(lines: _Lines) -> list[float]:
         numbers = [float(field) for field in fields[:3]]
     except ValueError as error:
         raise lines.error(f"expected numbers ({error})") from None
-    if not all(abs(number) < np.finfo(np.float32).max for number in numbers):
+    if not all(abs(number) < _LARGEST for number in numbers):
         raise lines.error(f"expected finite coordinates, got {' '.join(fields[:3])}")
     return numbers

@@ -8,6 +8,7 @@ included, as everybody reads them.
 
 import io
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,8 +93,10 @@ def parse_frames(content: bytes, file: str) -> np.ndarray:
     if not lines:
         raise DataError("expected lines of 150 numbers, got an empty file", file)
     try:
-        numbers = np.loadtxt(io.BytesIO(content), np.float64, comments=None, ndmin=2)
-    except ValueError:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # numpy warns where it finds nothing to read
+            numbers = np.loadtxt(io.BytesIO(content), np.float64, comments=None, ndmin=2)
+    except (ValueError, UserWarning):
         numbers = np.zeros((0, 0))
     if numbers.shape != (len(lines), NUMBERS):
         for number, line in enumerate(lines, start=1):

@@ -1,0 +1,89 @@
+"""Writes clips or features in the formats that other projects read.
+
+  python scripts/export.py clips --dataset=utd_mhad --format=pyskl --out=utd_mhad.pkl
+  python scripts/export.py clips --dataset=ntu60 --format=agcn --protocol=xview --out=ntu60_xview
+  python scripts/export.py clips --dataset=ntu60 --format=ctr_gcn --out=NTU60_CS.npz
+  python scripts/export.py features --workdir=runs/ntu60 --split=55_5 --seed=0 --out=features
+
+clips: cleaned, in metres, as recorded. pyskl: one pickle with all protocols as splits. agcn: a
+folder of {train,val}_data_joint.npy and _label.pkl, ctr_gcn: one npz; both of one protocol, padded
+with zeros to 300 frames and two persons. features: {train,val,test}.npy [N, n, T', V] with labels,
+as SynSE and PURLS have them, of a trained run.
+"""
+
+import argparse
+from pathlib import Path
+
+from data_pipelines.datasets import load_corpus
+from data_pipelines.errors import DataError
+from data_pipelines.formats.feature_folder import write_features
+from data_pipelines.formats.gcn_arrays import write_agcn, write_ctr_gcn
+from data_pipelines.formats.pyskl import write_pyskl
+from data_pipelines.protocols import side_of
+from dynapurls_jax.config import DATASETS
+
+SUFFIXES = {"pyskl": ".pkl", "ctr_gcn": ".npz", "agcn": ""}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parses the arguments and writes."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True)
+    clips = commands.add_parser("clips", help="clips of a dataset")
+    clips.add_argument("--dataset", choices=DATASETS, required=True)
+    clips.add_argument("--manual_dir", default="", help="folder with the owner's archive")
+    clips.add_argument("--format", choices=SUFFIXES, required=True)
+    clips.add_argument("--protocol", default="", help="such as xsub; default the usual one")
+    clips.add_argument("--out", type=Path, required=True)
+    clips.set_defaults(run=export_clips)
+    features = commands.add_parser("features", help="backbone features of a trained run")
+    features.add_argument("--workdir", type=Path, required=True)
+    features.add_argument("--split", required=True)
+    features.add_argument("--seed", type=int, default=0)
+    features.add_argument("--out", type=Path, required=True, help="a folder")
+    features.set_defaults(run=export_features)
+    options = parser.parse_args(arguments)
+    try:
+        options.run(options)
+    except (DataError, OSError, ValueError) as error:
+        raise SystemExit(f"error: {error}") from error
+    print(f"written: {options.out}")
+
+
+def export_clips(options: argparse.Namespace) -> None:
+    """Clips of a dataset."""
+    if options.out.suffix != SUFFIXES[options.format]:
+        raise ValueError(
+            f"--out: expected a name that ends in {SUFFIXES[options.format]!r} for "
+            f"{options.format}, got {options.out}"
+        )
+    corpus = load_corpus(options.dataset, options.manual_dir)
+    print(corpus.summary())
+    side_of(corpus, options.protocol)
+    protocol = options.protocol or next(iter(corpus.sides))
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    if options.format == "pyskl":
+        write_pyskl(corpus, options.out)
+    elif options.format == "agcn":
+        write_agcn(corpus, protocol, options.out)
+    else:
+        write_ctr_gcn(corpus, protocol, options.out)
+
+
+def export_features(options: argparse.Namespace) -> None:
+    """Tokens of a trained run."""
+    from dynapurls_jax.stream_eval import load_config
+    from dynapurls_jax.training.run import load_inputs, load_trained
+
+    config = load_config(options.workdir)
+    inputs = load_inputs(config)
+    trained = load_trained(inputs, options.workdir, options.split, options.seed)
+    shape = (len(inputs.corpus), config.encoder.segments, -1, trained.tokens.shape[-1])
+    tokens = trained.tokens.reshape(shape)
+    write_features(options.out, tokens, inputs.corpus.labels, trained.protocol)
+
+
+if __name__ == "__main__":
+    main()

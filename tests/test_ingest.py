@@ -1,0 +1,145 @@
+"""Reading a whole source: in order, on all cores, resumable, and what stopping it does."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_pipelines import ingest as module
+from data_pipelines.errors import BadFilesError, DataError
+from data_pipelines.formats.raw import RawClip
+from data_pipelines.ingest import ingest
+
+
+@dataclass
+class CountingSource:
+    """Clips of known numbers; leaves a trace of every reading."""
+
+    trace: Path
+    count: int
+    bad: tuple[int, ...] = ()
+    chunk: int = 3
+    parallel: bool = True
+    version: str = "1"
+
+    def stamp(self) -> str:
+        return self.version
+
+    def items(self) -> dict[str, str]:
+        return {str(i): self.version for i in range(self.count)}
+
+    def read(self, item: str) -> list[RawClip]:
+        with self.trace.open("a") as file:
+            file.write(f"{item} {os.getpid()}\n")
+        if int(item) in self.bad:
+            raise DataError("expected better", f"file{item}", 7)
+        joints = np.full((1 + int(item) % 2, 2 + int(item), 3, 3), int(item) + 1, np.float32)
+        return [RawClip(f"clip{item}", joints, int(item), subject=1, notes={"seen": 1})]
+
+
+def _read(source, folder, skip_bad=False):
+    return list(ingest(source, folder, "reading", skip_bad))
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_clips_come_in_order_whoever_reads_them(tmp_path, parallel, monkeypatch):
+    monkeypatch.setattr(module, "num_cores", lambda: 2)
+    source = CountingSource(tmp_path / "trace", 13, parallel=parallel)
+    clips = _read(source, tmp_path / "parts")
+    assert [clip.clip_id for clip in clips] == [f"clip{i}" for i in range(13)]
+    for number, clip in enumerate(clips):
+        assert clip.joints.shape == (1 + number % 2, 2 + number, 3, 3)
+        assert (clip.joints == number + 1).all()
+        assert (clip.label, clip.subject) == (number, 1)
+    readers = {line.split()[1] for line in (tmp_path / "trace").read_text().splitlines()}
+    assert (str(os.getpid()) in readers) is not parallel
+
+
+def test_what_is_parsed_is_not_parsed_again_unless_it_changed(tmp_path):
+    trace = tmp_path / "trace"
+    source = CountingSource(trace, 7, parallel=False)
+    _read(source, tmp_path / "parts")
+    assert len(trace.read_text().splitlines()) == 7
+    _read(source, tmp_path / "parts")
+    assert len(trace.read_text().splitlines()) == 7
+    next(iter((tmp_path / "parts").glob("part-000003-*"))).unlink()  # as if it had been stopped
+    _read(source, tmp_path / "parts")
+    assert len(trace.read_text().splitlines()) == 10
+    source.version = "2"
+    _read(source, tmp_path / "parts")
+    assert len(trace.read_text().splitlines()) == 17
+
+
+def test_all_bad_files_are_listed_after_everything_was_read(tmp_path):
+    source = CountingSource(tmp_path / "trace", 8, bad=(1, 6), parallel=False)
+    with pytest.raises(BadFilesError, match="2 of 8 files") as error:
+        _read(source, tmp_path / "parts")
+    assert "file1, line 7: expected better" in str(error.value)
+    assert "file6, line 7: expected better" in str(error.value)
+    assert "skip_bad=True" in str(error.value)
+    clips = _read(source, tmp_path / "parts", skip_bad=True)
+    assert [clip.label for clip in clips] == [0, 2, 3, 4, 5, 7]
+    assert [clip.notes.get("files that cannot be read, skipped") for clip in clips][:2] == [2, None]
+    assert len((tmp_path / "trace").read_text().splitlines()) == 8
+    many = BadFilesError([f"file{i}: bad" for i in range(30)], 90, "x")
+    assert "... and 10 more" in str(many)
+
+
+def test_nothing_to_read_is_an_error(tmp_path):
+    with pytest.raises(DataError, match="found none"):
+        _read(CountingSource(tmp_path / "trace", 0), tmp_path / "parts")
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from data_pipelines import ingest as module
+from tests.test_ingest import CountingSource
+
+class Slow(CountingSource):
+    def read(self, item):
+        time.sleep(0.2)
+        return super().read(item)
+
+if __name__ == "__main__":
+    module.num_cores = lambda: int(sys.argv[2])
+    folder = Path(sys.argv[1])
+    source = Slow(folder / "trace", 12, chunk=1)
+    print(len(list(module.ingest(source, folder / "parts", "reading", False))))
+"""
+
+
+@pytest.mark.parametrize("cores", ["1", "2"])
+def test_ctrl_c_keeps_what_was_read(tmp_path, cores):
+    script = tmp_path / "slow.py"
+    script.write_text(SLOW)
+    arguments = [sys.executable, str(script), str(tmp_path), cores]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    running = subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE)
+    trace = tmp_path / "trace"
+    while not trace.exists() or len(trace.read_text().splitlines()) < 3:
+        time.sleep(0.02)
+        assert running.poll() is None
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode != 0
+    assert b"KeyboardInterrupt" in errors
+    done = len(list((tmp_path / "parts").glob("part-*.npz")))
+    assert 2 <= done < 12
+    again = subprocess.run(arguments, env=environment, capture_output=True, check=True, text=True)
+    assert again.stdout.split()[-1] == "12"
+    read = [line.split()[0] for line in trace.read_text().splitlines()]
+    assert len(read) <= 12 + int(cores)  # at most what was under way is read twice
+    assert set(read) == {str(i) for i in range(12)}
+
+
+def test_sources_can_be_sent_to_other_processes(tmp_path):
+    source = CountingSource(tmp_path / "trace", 3)
+    assert pickle.loads(pickle.dumps(source)) == source
