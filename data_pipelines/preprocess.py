@@ -95,7 +95,8 @@ def normalise_published(clip: np.ndarray, skeleton: Skeleton) -> np.ndarray:
     """2s-AGCN's pre-normalisation: every frame centred, axes of the first frame.
 
     The middle of the first person's spine is the origin of each frame, so that travelling and
-    jumping are gone. The first frame's spine turns to +z, then its shoulders (left to right) to +x.
+    jumping are gone. The first frame's spine turns to +z, then its shoulders (left to right) to +x,
+    which tilts the spine again where they do not stand at a right angle.
 
     Args:
       clip: `[M, T, V, 3]`, metres.

@@ -1,5 +1,7 @@
 """Pre-normalisation, resampling and augmentation: properties that must hold for any clip."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,9 +16,12 @@ from data_pipelines.prepared import prepare
 from data_pipelines.preprocess import (
     Augmentation,
     augment,
+    loop,
     normalise,
+    normalise_published,
     pad,
     resample,
+    to_streams,
 )
 from dynapurls_jax.skeletons import KINECT_V1, KINECT_V2, OPENPOSE_18, map_joints
 from tests.conftest import tiny_corpus
@@ -71,9 +76,88 @@ def test_pad_fills_with_zeros_and_cuts():
     np.testing.assert_array_equal(pad(clip, 3), clip[:, :3])
 
 
+def test_loop_repeats_each_person_from_their_first_frame():
+    clip = _clip(0, frames=5)
+    got = loop(clip, 12)
+    np.testing.assert_array_equal(got[0], clip[0, [0, 1, 2, 3, 4] * 2 + [0, 1]])
+    late = clip.copy()
+    late[1, :2] = late[1, 4] = 0
+    np.testing.assert_array_equal(loop(late, 12)[1], clip[1, [2, 3] * 6])
+    early = clip.copy()
+    early[1, 1] = early[1, 4] = 0  # a gap stays, the end is filled
+    np.testing.assert_array_equal(loop(early, 8)[1], early[1, [0, 1, 2, 3] * 2])
+    alone = clip.copy()
+    alone[1] = 0
+    assert not loop(alone, 12)[1].any()
+    np.testing.assert_array_equal(loop(clip, 3), clip[:, :3])
+
+
+def test_the_published_normalisation_centres_every_frame():
+    clip = _clip(3)
+    clip[1, 4] = 0
+    got = normalise_published(clip, KINECT_V2)
+    np.testing.assert_allclose(got[0, :, 1], 0, atol=1e-6)
+    across = got[0, 0, 8] - got[0, 0, 4]
+    np.testing.assert_allclose(across[1:], 0, atol=1e-5)  # right minus left shoulder is the x axis
+    assert across[0] > 0
+    assert not got[1, 4].any()
+    np.testing.assert_allclose(  # rigid: distances to the centre stay
+        np.linalg.norm(got[1, 3], axis=-1),
+        np.linalg.norm(clip[1, 3] - clip[0, 3, 1], axis=-1),
+        rtol=1e-5,
+    )
+    assert np.isfinite(normalise_published(np.ones_like(clip), KINECT_V2)).all()
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.permutations(["joint", "bone", "joint_motion", "bone_motion"]), st.integers(1, 4))
+def test_streams_by_their_definitions(names, count):
+    clips = _clip(5)[None]
+    clips[0, 1] = 0
+    got = np.asarray(to_streams(jnp.asarray(clips), names[:count], KINECT_V2.parents))
+    assert got.shape == (1, 2, 9, 25, 3 * count)
+    assert not got[0, 1].any()
+    for index, name in enumerate(names[:count]):
+        stream = got[0, 0, ..., 3 * index : 3 * index + 3]
+        joints = clips[0, 0]
+        source = joints if name.startswith("joint") else joints - joints[:, list(KINECT_V2.parents)]
+        if name.endswith("motion"):
+            np.testing.assert_allclose(stream[:-1], np.diff(source, axis=0), atol=1e-5)
+            assert not stream[-1].any()
+        else:
+            np.testing.assert_allclose(stream, source, atol=1e-6)
+
+
+def test_prepared_clips_are_kept_on_disk_and_follow_the_corpus(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("DYNAPURLS_CACHE", str(tmp_path))
+    corpus = tiny_corpus(classes=2, subjects=2, takes=1)
+    first = prepare(corpus, 8, "pad").clips
+    np.testing.assert_array_equal(first[1], pad(normalise(corpus.clips[1], KINECT_V1), 8))
+    assert "preparing 4 clips" in capsys.readouterr().out
+    np.testing.assert_array_equal(prepare(corpus, 8, "pad").clips, first)
+    assert "preparing" not in capsys.readouterr().out
+    other = prepare(tiny_corpus(classes=2, subjects=2, takes=1, seed=1), 8, "pad").clips
+    assert not np.array_equal(other, first)
+    assert prepare(corpus, 8, "resample", "kinect_v2").clips.shape == (4, 1, 8, 25, 3)
+    for array in tmp_path.rglob("array.npy"):
+        array.write_bytes(array.read_bytes()[:200])  # damaged: made again
+    np.testing.assert_array_equal(prepare(corpus, 8, "pad").clips, first)
+
+
+def test_a_failed_preparation_leaves_nothing(monkeypatch, tmp_path):
+    monkeypatch.setenv("DYNAPURLS_CACHE", str(tmp_path))
+    corpus = tiny_corpus(classes=2, subjects=2, takes=1)
+    broken = dataclasses.replace(corpus, clips=[*corpus.clips[:3], None])
+    with pytest.raises(TypeError):
+        prepare(broken, 8, "pad")
+    assert not list(tmp_path.rglob("array.npy"))
+
+
 def test_unknown_fit_is_an_error():
     with pytest.raises(ValueError, match=r"data\.fit"):
         prepare(tiny_corpus(), 16, "stretch")
+    with pytest.raises(ValueError, match="did you mean 'openpose_18'"):
+        prepare(tiny_corpus(), 16, "pad", "openpose18")
 
 
 def test_augment_is_rigid_up_to_scale_and_keeps_zeros():

@@ -9,14 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from data_pipelines.formats.feature_folder import write_features
 from data_pipelines.prepared import prepare
+from data_pipelines.protocols import unseen_classes
 from dynapurls_jax.alignment.partition import unit
 from dynapurls_jax.config import default_config
 from dynapurls_jax.evaluation.report import write_report
 from dynapurls_jax.training import pretrain
 from dynapurls_jax.training.checkpoints import Checkpoints, tree_digest
 from dynapurls_jax.training.evaluate import evaluate_run
-from dynapurls_jax.training.run import Inputs, load_trained, train_one
+from dynapurls_jax.training.run import Inputs, load_inputs, load_trained, train_one
 from dynapurls_jax.training.stages import CheckpointError, Stage, WorkdirMismatchError
 from tests.conftest import tiny_corpus
 
@@ -112,6 +114,29 @@ def test_training_never_reads_an_unseen_clip_or_its_label(trained, tmp_path):
     other = dataclasses.replace(inputs, clips=prepared)
     got = train_one(other, tmp_path, SPLIT, 0)
     assert tree_digest(got.variables) == tree_digest(expected.variables)
+
+
+def test_brought_features_train_without_an_encoder(trained, tmp_path):
+    """The tokens of a trained run, written as a folder of features, train the same alignment."""
+    _, run = trained
+    corpus = small_inputs().corpus
+    tokens = np.asarray(run.tokens).reshape(len(corpus), 3, corpus.skeleton.num_joints, -1)
+    write_features(tmp_path / "features", tokens, corpus.labels, run.protocol)
+    config = small_config()
+    config.data.features = str(tmp_path / "features")
+    config.text.encoder, config.text.descriptions = "hashing", "names"
+    config.data.name = "nw_ucla"
+    inputs = load_inputs(config)
+    assert (inputs.clips, len(inputs.corpus.class_names)) == (None, 10)
+    splits = (f"random-8_2-{k}" for k in range(1000))
+    unseen = run.protocol.unseen.tolist()
+    split = next(s for s in splits if unseen_classes(inputs.corpus, s).tolist() == unseen)
+    got = train_one(inputs, tmp_path / "w", split, 0)
+    assert [p.name for p in (tmp_path / "w" / split / "seed0").iterdir()] == ["align-label_free"]
+    assert got.results["encoder"] is None
+    again = load_trained(inputs, tmp_path / "w", split, 0)
+    assert tree_digest(again.variables) == tree_digest(got.variables)
+    assert len(evaluate_run(inputs, again).labels) == len(run.protocol.unseen_test)
 
 
 @pytest.mark.parametrize("query", ["per_candidate", "oracle_label"])

@@ -1,0 +1,90 @@
+"""NTU RGB+D 60 in miniature: real clips through the user's two commands and the export script."""
+
+from itertools import chain
+
+import pytest
+
+from data_pipelines.formats.pickles import load_pickle
+from scripts import export
+from tests.conftest import ROOT
+from tests.test_commands import TINY, run
+
+pytestmark = pytest.mark.shared_data
+
+# Four seen classes, three unseen ones of the 55/5 split (two of them with one clip of two people).
+SEEN, UNSEEN = (1, 2, 3, 50), (11, 12, 57)
+SUBJECTS = {1: 0, 2: 1, 4: 2, 5: 3, 3: 4, 6: 5}  # who, and how many frames their clip begins later
+
+
+def _from(text: str, frame: int) -> str:
+    """A `.skeleton` file that begins at a later frame."""
+    lines = text.splitlines()
+    frames, at = [], 1
+    for _ in range(int(lines[0])):
+        end = at + 1 + 27 * int(lines[at])
+        frames.append(lines[at:end])
+        at = end
+    kept = frames[frame:]
+    return "\n".join([str(len(kept)), *chain.from_iterable(kept)]) + "\n"
+
+
+@pytest.fixture(scope="module")
+def miniature(shared_data, tmp_path_factory):
+    """Real clips of seven classes, each of one person's renamed for six people."""
+    folder = tmp_path_factory.mktemp("ntu")
+    for action in SEEN + UNSEEN:
+        name = f"S001C001P001R001A{action:03d}"
+        text = (shared_data / "ntu_clips" / f"{name}.skeleton").read_text()
+        for subject, later in SUBJECTS.items():
+            file = folder / f"{name.replace('P001', f'P{subject:03d}')}.skeleton"
+            file.write_text(_from(text, later))
+    return folder
+
+
+def test_the_command_that_was_asked_for(miniature, tmp_path):
+    arguments = [
+        f"--config={ROOT}/configs/ntu60.py",
+        f"--config.data.manual_dir={miniature}",
+        "--config.splits=('55_5',)",
+        "--config.seeds=(0,)",
+        "--config.data.streams=('joint','bone')",
+        "--config.text.encoder=hashing",
+    ]
+    trained = run("dynapurls_jax.train", *arguments, *TINY, cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    assert "ntu60: 42 clips, 7 of 60 classes, 6 subjects" in trained.stdout
+    assert "persons 30 clips with 1, 12 clips with 2" in trained.stdout
+    assert "4 seen and 5 unseen classes; clips: 12 train, 4 validation, 8 seen test, 6 unseen" in (
+        trained.stdout
+    )
+    evaluated = run("dynapurls_jax.stream_eval", "--orders=2", cwd=tmp_path)
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert "| 55_5 | 5 | 6 | 1 x 2 | 20.0 |" in evaluated.stdout
+    export.main(
+        f"features --workdir={tmp_path}/runs/ntu60 --split=55_5 --out={tmp_path}/features".split()
+    )
+    assert sorted(p.name for p in (tmp_path / "features").iterdir()) == [
+        f"{side}{kind}.npy" for side in ("test", "train", "val") for kind in ("", "_label")
+    ]
+    brought = [*arguments[:1], *arguments[2:], *TINY, f"--config.data.features={tmp_path}/features"]
+    again = run("dynapurls_jax.train", *brought, "--workdir=brought", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "features read, no clips: 30" in again.stdout
+
+
+def test_export_of_real_clips(miniature, tmp_path):
+    out = tmp_path / "ntu.pkl"
+    export.main(
+        f"clips --dataset=ntu60 --manual_dir={miniature} --format=pyskl --out={out}".split()
+    )
+    record = load_pickle(out.read_bytes(), out)
+    assert sorted(record["split"]) == ["xsub_train", "xsub_val", "xview_train", "xview_val"]
+    assert len(record["split"]["xsub_train"]) == 28
+    assert record["annotations"][0]["keypoint"].shape[2:] == (25, 3)
+    with pytest.raises(SystemExit, match=r"--out: expected a name that ends in '\.npz'"):
+        export.main(f"clips --dataset=ntu60 --format=ctr_gcn --out={out}".split())
+    with pytest.raises(SystemExit, match="did you mean 'xsub'"):
+        export.main(
+            f"clips --dataset=ntu60 --manual_dir={miniature} --format=agcn --protocol=xsubj "
+            f"--out={tmp_path}/x".split()
+        )
