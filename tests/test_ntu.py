@@ -5,6 +5,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -325,3 +326,27 @@ def test_a_folder_with_bad_files_lists_them_all_or_skips_them(tmp_path, cache):
         load_corpus("ntu60", str(tmp_path))
     _archive(tmp_path / FIRST, NAMES)  # mended
     assert list(load_corpus("ntu60", str(tmp_path)).clip_ids) == NAMES
+
+
+def test_no_shuffler_holds_the_clips_in_memory(tmp_path, cache, monkeypatch):
+    """TFDS's own would, and beyond 1 GB it would ask for TensorFlow."""
+    monkeypatch.setattr("tensorflow_datasets.core.shuffle.Shuffler.add", None)
+    names = [f"S001C001P{subject:03d}R001A001" for subject in range(1, 41)]
+    _archive(tmp_path / FIRST, names)
+    corpus = load_corpus("ntu60", str(tmp_path))
+    assert list(corpus.clip_ids) == names
+    assert corpus.frames.tolist() == [min(30, 20 + seed) for seed in range(40)]
+    assert [clip.shape[1] for clip in corpus.clips] == corpus.frames.tolist()
+
+
+def test_the_builder_is_an_ordinary_tfds_builder(tmp_path):
+    _archive(tmp_path / "manual" / FIRST, NAMES)
+    builder = tfds.builder("ntu_rgbd_60", data_dir=tmp_path / "data")
+    config = tfds.download.DownloadConfig(manual_dir=tmp_path / "manual")
+    builder.download_and_prepare(download_config=config)
+    assert builder.info.splits["clips"].num_examples == 3
+    source = builder.as_data_source(split="clips")
+    assert source[2]["clip"].shape == (1, 22, 25, 3)
+    assert builder.info.features["label"].int2str(source[1]["label"]) == "eat meal"
+    again = tfds.builder_from_directory(builder.data_dir)
+    assert len(again.as_data_source(split="clips")) == 3

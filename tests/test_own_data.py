@@ -18,7 +18,7 @@ from data_pipelines.formats.pickles import load_pickle
 from data_pipelines.formats.pyskl import write_pyskl
 from data_pipelines.protocols import make_protocol, side_of
 from dynapurls_jax.skeletons import KINECT_V1, KINECT_V2, skeleton_of_names
-from tests.conftest import tiny_corpus
+from tests.conftest import ROOT, tiny_corpus
 from tests.skeleton_text import as_bytes, body, one_person
 from tests.test_commands import TINY, run
 
@@ -79,19 +79,18 @@ def test_a_text_folder_is_a_dataset(tmp_path, cache):
 
 def test_train_and_stream_eval_on_a_text_folder(tmp_path):
     write_folder(tmp_path / "gym")
-    config = tmp_path / "gym.py"
-    config.write_text(
-        "from dynapurls_jax.config import small_dataset_config\n"
-        "def get_config():\n"
-        "    config = small_dataset_config('own')\n"
-        "    config.name = 'gym'\n"
-        "    config.splits = ('4_2',)\n"
-        "    config.text.encoder = 'hashing'\n"
-        "    config.text.descriptions = 'names'\n"
-        "    config.data.streams = ('joint', 'bone_motion')\n"
-        "    return config\n"
-    )
-    arguments = [f"--config={config}", f"--config.data.manual_dir={tmp_path / 'gym'}"]
+    arguments = [
+        f"--config={ROOT}/configs/own.py",
+        f"--config.data.manual_dir={tmp_path / 'gym'}",
+        "--config.splits=('4_2',)",
+        "--config.data.streams=('joint','bone_motion')",
+        "--config.text.encoder=hashing",
+    ]
+    silent = run("dynapurls_jax.train", *arguments, *TINY, cwd=tmp_path)
+    assert silent.returncode == 2
+    assert "no descriptions of 'gym'" in silent.stderr
+    assert "--config.text.descriptions=names" in silent.stderr
+    arguments += ["--config.text.descriptions=names"]
     trained = run("dynapurls_jax.train", *arguments, *TINY, cwd=tmp_path)
     assert trained.returncode == 0, trained.stderr
     assert "gym: 48 clips, 6 of 6 classes, 4 subjects" in trained.stdout

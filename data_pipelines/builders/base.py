@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
+from array_record.python.array_record_module import ArrayRecordWriter
 
 from data_pipelines import cleaning
 from data_pipelines.corpus import count_persons
@@ -118,6 +119,30 @@ class SkeletonBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
         if source is None:
             raise FileNotFoundError(self.missing(manual_dir))
         return source
+
+    def _download_and_prepare(self, dl_manager, download_config) -> None:
+        """Writes examples as they come, all in one file.
+
+        TFDS's own way keeps up to 1 GB of them in memory, and asks for TensorFlow beyond that.
+        """
+        template = tfds.core.ShardedFileTemplate(
+            dataset_name=self.name,
+            data_dir=self.data_path,
+            split=SPLIT,
+            filetype_suffix="array_record",
+        )
+        file = template.sharded_filepath(shard_index=0, num_shards=1)
+        writer = ArrayRecordWriter(str(file), "group_size:1")
+        features, count, size = self.info.features, 0, 0
+        for _, example in self._split_generators(dl_manager)[SPLIT]:
+            record = features.serialize_example(example)
+            writer.write(record)
+            count, size = count + 1, size + len(record)
+        writer.close()
+        split = tfds.core.SplitInfo(
+            name=SPLIT, shard_lengths=[count], num_bytes=size, filename_template=template
+        )
+        self.info.set_splits(tfds.core.SplitDict([split]))
 
     def _split_generators(self, dl_manager):
         return {SPLIT: self._generate_examples(self._source(dl_manager))}

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
-from data_pipelines.errors import DataError, unknown
+from data_pipelines.errors import DataError
 
 # The order of the granularity axis G, everywhere.
 GRANULARITIES = ("global", "head", "hands", "torso", "legs", "start", "middle", "end")
@@ -22,7 +22,12 @@ def shipped_descriptions(dataset: str) -> Path:
     folder = Path(str(resources.files("data_pipelines").joinpath("descriptions")))
     path = folder / f"{dataset}.json"
     if not path.exists():
-        raise unknown("descriptions", dataset, sorted(file.stem for file in folder.glob("*.json")))
+        known = ", ".join(sorted(file.stem for file in folder.glob("*.json")))
+        raise ValueError(
+            f"no descriptions of {dataset!r} are shipped (there are some of {known}); write some "
+            "and name them with --config.text.descriptions=mine.json, or take the class names with "
+            "--config.text.descriptions=names"
+        )
     return path
 
 
