@@ -1,6 +1,8 @@
 """Arrays too big for memory (tokens, prepared clips): a file, and a manifest of its origin."""
 
 import json
+import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,7 +18,7 @@ class StaleStoreError(RuntimeError):
 
 
 def write_store(folder: Path, chunks: Iterable[np.ndarray], shape: tuple, made_from: dict) -> None:
-    """Writes an array `[N, ...]` chunk by chunk; the manifest comes last and makes it valid.
+    """Writes an array `[N, ...]` chunk by chunk; it appears whole or not at all.
 
     Args:
       folder: created if needed; an older store in it is replaced.
@@ -27,12 +29,26 @@ def write_store(folder: Path, chunks: Iterable[np.ndarray], shape: tuple, made_f
     Raises:
       ValueError: the chunks do not fill the shape.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MANIFEST).unlink(missing_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Made aside: whoever reads an older store there keeps it until this one is whole.
+    scratch = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    try:
+        array = _write_array(scratch / ARRAY, chunks, shape)
+        record = {"shape": list(shape), "dtype": str(array.dtype), "made_from": made_from}
+        (scratch / MANIFEST).write_text(json.dumps(record, indent=1))
+        shutil.rmtree(folder, ignore_errors=True)
+        scratch.replace(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _write_array(file: Path, chunks: Iterable[np.ndarray], shape: tuple) -> np.ndarray:
     array, row = None, 0
     for chunk in chunks:
         if array is None:
-            array = open_memmap(folder / ARRAY, mode="w+", dtype=chunk.dtype, shape=shape)
+            array = open_memmap(file, mode="w+", dtype=chunk.dtype, shape=shape)
         if row + len(chunk) > shape[0] or chunk.shape[1:] != tuple(shape[1:]):
             raise ValueError(f"expected rows of {list(shape)}, got {list(chunk.shape)} at {row}")
         array[row : row + len(chunk)] = chunk
@@ -40,10 +56,7 @@ def write_store(folder: Path, chunks: Iterable[np.ndarray], shape: tuple, made_f
     if array is None or row != shape[0]:
         raise ValueError(f"expected {shape[0]} rows, got {row}")
     array.flush()
-    temporary = folder / f"{MANIFEST}.tmp"
-    record = {"shape": list(shape), "dtype": str(array.dtype), "made_from": made_from}
-    temporary.write_text(json.dumps(record, indent=1))
-    temporary.replace(folder / MANIFEST)
+    return array
 
 
 def open_store(folder: Path, made_from: dict) -> np.ndarray:

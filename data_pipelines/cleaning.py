@@ -51,8 +51,10 @@ def fill_gaps(clip: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def clean(raw: RawClip) -> RawClip:
-    """A clip with its gaps filled, and in its notes how many, and why it should be dropped."""
-    joints, filled = fill_gaps(raw.joints)
+    """A clip of the persons that are there, gaps filled, with notes: how many, why to drop it."""
+    there = np.any(raw.joints != 0, axis=(1, 2, 3))
+    # The first person is the one whose frame of reference the clip gets: that slot is not empty.
+    joints, filled = fill_gaps(raw.joints[there] if there.any() else raw.joints[:1])
     notes = raw.notes | {
         "untracked joints interpolated (joint-frames)": filled,
         "clips with interpolated joints": int(filled > 0),

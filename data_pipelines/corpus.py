@@ -73,7 +73,9 @@ class Corpus:
     @cached_property
     def digest(self) -> str:
         """Hash of all clips, labels and ids: two corpora with the same digest are the same."""
-        sha = hashlib.sha256(repr((self.name, self.class_names, self.clip_ids)).encode())
+        sha = hashlib.sha256(
+            repr((self.name, self.skeleton, self.class_names, self.clip_ids)).encode()
+        )
         for array in (self.labels, self.subjects, self.views, self.setups, *self.sides.values()):
             sha.update(np.ascontiguousarray(array).tobytes())
         sha.update("".join(self.hashes).encode())

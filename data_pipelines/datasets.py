@@ -1,7 +1,10 @@
 """`load_corpus`: the one door through which every dataset comes in."""
 
+import fcntl
 import shutil
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,28 +74,43 @@ def _prepared_builder(
     Without an archive in the usual places, files that were prepared before serve; an archive that
     was named explicitly must exist.
     """
-    folder = data_home() / "tfds"
-
-    def make():
-        return make_builder(name, manual_dir, data_dir=str(folder), skip_bad=skip_bad)
-
-    builder = make()
+    home = data_home() / "tfds"
+    builder = make_builder(name, manual_dir, data_dir=str(home), skip_bad=skip_bad)
     source = builder.find_source(manual_dir)
-    record = folder / f"{builder.info.full_name.replace('/', '-')}.source"
-    origin = builder.origin(source) if source else ""
-    if builder.has_index() and not explicit and not origin:
+    if source is None and not explicit and builder.prepared_from()[0]:
         return builder
     if source is None and (explicit or not builder.DOWNLOADS):
         raise FileNotFoundError(builder.missing(manual_dir))
-    if builder.has_index() and record.exists() and record.read_text() == origin:
-        return builder
-    if Path(builder.data_path).exists():
-        shutil.rmtree(builder.data_path)
-        builder = make()
-    manual_dir.mkdir(parents=True, exist_ok=True)
-    builder.prepare(manual_dir)
-    record.write_text(origin)
-    return builder
+    origin = builder.origin(source) if source else builder.URL
+    with _one_at_a_time(home / f"{builder.name}.lock"):
+        prepared, skipped = builder.prepared_from()
+        if prepared != origin or (skipped and not skip_bad):
+            manual_dir.mkdir(parents=True, exist_ok=True)
+            _make_aside(name, manual_dir, home, origin, skip_bad)
+    # Anew, since a builder learns only at its start what is there.
+    return make_builder(name, manual_dir, data_dir=str(home), skip_bad=skip_bad)
+
+
+def _make_aside(name: str, manual_dir: Path, home: Path, origin: str, skip_bad: bool) -> None:
+    """Prepares a dataset, and only then puts it in the place of what was there."""
+    with tempfile.TemporaryDirectory(dir=home, prefix="making-") as scratch:
+        builder = make_builder(name, manual_dir, data_dir=scratch, skip_bad=skip_bad)
+        builder.prepare(manual_dir, origin)
+        made = Path(builder.data_path)
+        place = home / made.relative_to(scratch)
+        shutil.rmtree(place, ignore_errors=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        made.replace(place)
+    print(f"prepared {name} in {place}", flush=True)
+
+
+@contextmanager
+def _one_at_a_time(file: Path) -> Iterator[None]:
+    """Lets one process prepare a dataset; others wait, and then find it prepared."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 class _RecordClips(Sequence):
@@ -109,7 +127,7 @@ class _RecordClips(Sequence):
 
 
 def _open_prepared(builder: SkeletonBuilder) -> Corpus:
-    columns, sides, notes = builder.read_index()
+    columns, sides, notes, _ = builder.read_index()
     labels = columns["label"].astype(np.int32)
     return Corpus(
         name=builder.DATASET,

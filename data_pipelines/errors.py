@@ -23,17 +23,17 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
 
 
 class BadFilesError(DataError):
-    """Some files of many cannot be used; names them all."""
+    """Some files of many cannot be used; names the first and where all are listed."""
 
     SHOWN = 20
 
-    def __init__(self, errors: list[str], total: int, folder: object):
+    def __init__(self, errors: list[str], total: int, listed: object):
         shown = "\n".join(f"  {error}" for error in errors[: self.SHOWN])
         more = f"\n  ... and {len(errors) - self.SHOWN} more" * (len(errors) > self.SHOWN)
         super().__init__(
             f"{len(errors)} of {total} files cannot be used:\n{shown}{more}\n"
             "Replace them, or leave them out with --config.data.skip_bad=True; what could be read "
             "is kept and is not read again",
-            folder,
+            listed,
         )
         self.errors = errors

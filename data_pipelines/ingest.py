@@ -10,6 +10,9 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
+import zipfile
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -22,6 +25,7 @@ from data_pipelines.formats.raw import RawClip
 from data_pipelines.progress import progress
 from data_pipelines.sources import Source
 
+SKIPPED = "files that cannot be read, skipped"
 VERSION = 1  # of the part files and of everything that is done to a clip before it is in one
 _COLUMNS = ("label", "subject", "view", "setup")
 _PARTS_A_PROCESS = 2  # fewer parts than this for each process are not worth starting it
@@ -41,7 +45,7 @@ def ingest(source: Source, folder: Path, title: str, skip_bad: bool) -> Iterator
       folder: for the part files; the caller deletes it when it has what it wants.
       title: for the progress display.
       skip_bad: leave out items that cannot be read, with a note on the first clip, instead of
-        raising.
+        raising. In both cases a file beside the folder lists them.
 
     Raises:
       BadFilesError: after everything was read, if some items could not be; lists them all.
@@ -53,9 +57,9 @@ def ingest(source: Source, folder: Path, title: str, skip_bad: bool) -> Iterator
         raise DataError("expected files to read, found none", source)
     _parse(source, parts, title)
     bad = [error for part in parts for error in _read_errors(part)]
-    if bad and not skip_bad:
-        raise BadFilesError(bad, sum(map(len, parts.values())), folder)
-    notes = {"files that cannot be read, skipped": len(bad)} if bad else {}
+    if bad:
+        _report_bad(bad, sum(map(len, parts.values())), folder.with_suffix(".bad.txt"), skip_bad)
+    notes = {SKIPPED: len(bad)} if bad else {}
     for part in parts:
         for clip in _read_part(part):
             clip.notes.update(notes)
@@ -63,20 +67,38 @@ def ingest(source: Source, folder: Path, title: str, skip_bad: bool) -> Iterator
             yield clip
 
 
+def _report_bad(bad: list[str], total: int, listed: Path, skip_bad: bool) -> None:
+    listed.write_text("\n".join(bad) + "\n", "utf-8")
+    if not skip_bad:
+        raise BadFilesError(bad, total, listed)
+    print(
+        f"skipped {len(bad)} of {total} files that cannot be read, listed in {listed}", flush=True
+    )
+
+
 def _plan(source: Source, folder: Path) -> dict[Path, list[str]]:
-    """Part file to items; its name tells their content apart from any other."""
+    """Part file to items; its name tells their content, and how it is read, from any other.
+
+    A part ends where a hash of an item's name says so, `source.chunk` items on average: where a
+    file is added or taken away, one part changes and the others stay as they are.
+    """
+    parts: dict[Path, list[str]] = {}
+    chunk: list[tuple[str, str]] = []
     items = list(source.items().items())
-    parts = {}
-    for start in range(0, len(items), source.chunk):
-        chunk = items[start : start + source.chunk]
-        digest = hashlib.sha256(repr((VERSION, chunk)).encode()).hexdigest()[:16]
-        parts[folder / f"part-{start:06d}-{digest}.npz"] = [name for name, _ in chunk]
+    for index, item in enumerate(items):
+        chunk.append(item)
+        ends = zlib.crc32(item[0].encode()) % source.chunk == 0 or len(chunk) == 4 * source.chunk
+        if ends or index + 1 == len(items):
+            made_from = repr((VERSION, source.identity(), chunk))
+            digest = hashlib.sha256(made_from.encode()).hexdigest()[:24]
+            parts[folder / f"part-{digest}.npz"] = [name for name, _ in chunk]
+            chunk = []
     return parts
 
 
 def _parse(source: Source, parts: dict[Path, list[str]], title: str) -> None:
     """Makes the parts that are not there yet."""
-    todo = [part for part in parts if not part.exists()]
+    todo = [part for part in parts if not _is_whole(part)]
     if not todo:
         return
     total = sum(map(len, parts.values()))
@@ -96,8 +118,8 @@ def _make_all(source, parts, todo, workers) -> Iterator[Path]:
         return
     # "spawn", since forking a process in which JAX runs threads can hang.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _ignore_interrupt) as pool:
-        jobs = [pool.submit(_make_part, source, part, parts[part]) for part in todo]
+    with ProcessPoolExecutor(workers, context, _start_worker, (source,)) as pool:
+        jobs = [pool.submit(_make_part_of_worker, part, parts[part]) for part in todo]
         try:
             for job in as_completed(jobs):
                 yield job.result()
@@ -106,9 +128,26 @@ def _make_all(source, parts, todo, workers) -> Iterator[Path]:
             raise
 
 
-def _ignore_interrupt() -> None:
-    """Ctrl-C is for the parent, which lets the parts that are begun come to their end."""
+_worker_source: Source  # each worker's own, opened once
+
+
+def _start_worker(source: Source) -> None:
+    """Ctrl-C is for the parent, which lets begun parts end; without a parent there is no work."""
+    global _worker_source
+    _worker_source = source
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def follow() -> None:
+        parent = multiprocessing.parent_process()
+        if parent:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def _make_part_of_worker(part: Path, items: list[str]) -> Path:
+    return _make_part(_worker_source, part, items)
 
 
 def _make_part(source: Source, part: Path, items: list[str]) -> Path:
@@ -119,6 +158,8 @@ def _make_part(source: Source, part: Path, items: list[str]) -> Path:
             clips += [clean(raw) for raw in source.read(item)]
         except DataError as error:
             errors.append(str(error))
+        except Exception as error:  # one strange file must not end the reading of all others
+            errors.append(f"{item}: cannot be read ({type(error).__name__}: {error})")
     shapes = np.array([clip.joints.shape for clip in clips], np.int64).reshape(-1, 4)
     values = [clip.joints.ravel() for clip in clips]
     arrays: dict = {
@@ -137,8 +178,17 @@ def _make_part(source: Source, part: Path, items: list[str]) -> Path:
     temporary = part.with_suffix(f".{os.getpid()}.tmp")
     with temporary.open("wb") as file:
         np.savez(file, **arrays)
+        os.fsync(file.fileno())
     temporary.replace(part)
     return part
+
+
+def _is_whole(part: Path) -> bool:
+    try:
+        _read_errors(part)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return False  # never made, or damaged since
+    return True
 
 
 def _read_text(arrays) -> dict:
@@ -146,12 +196,12 @@ def _read_text(arrays) -> dict:
 
 
 def _read_errors(part: Path) -> list[str]:
-    with np.load(part) as arrays:
+    with part.open("rb") as file, np.load(file) as arrays:
         return _read_text(arrays)["errors"]
 
 
 def _read_part(part: Path) -> Iterator[RawClip]:
-    with np.load(part) as arrays:
+    with part.open("rb") as file, np.load(file) as arrays:
         text, shapes = _read_text(arrays), arrays["shapes"]
         columns = {name: arrays[name].tolist() for name in _COLUMNS}
         ends = np.cumsum(shapes.prod(axis=1))

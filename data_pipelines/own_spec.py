@@ -75,7 +75,7 @@ def load_spec(folder: Path, known: dict[str, tuple[Skeleton, tuple[str, ...]]]) 
         raise DataError("expected keys and values", file)
     try:
         return _checked(folder, record, known)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, AttributeError) as error:
         raise DataError(str(error), file) from error
 
 
@@ -92,12 +92,18 @@ def _checked(folder: Path, record: dict, known: dict) -> OwnSpec:
     name = str(_required(record, "name"))
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise ValueError(f"name: expected lower-case letters, digits and _, got {name!r}")
-    classes = tuple(map(str, record.get("classes") or (known[like][1] if like else ())))
+    named = record.get("classes") or (known[like][1] if like else [])
+    classes = tuple(map(str, named)) if isinstance(named, list | tuple) else ()
     if len(classes) < 2 or len(set(classes)) < len(classes):
-        raise ValueError(f"classes: expected 2 or more different names, got {list(classes)}")
+        raise ValueError(f"classes: expected 2 or more different names, got {named!r}")
     files = str(_required(record, "files"))
     if form in FILE_FORMATS and "{class}" not in files:
         raise ValueError(f"files: expected a pattern with {{class}}, got {files!r}")
+    sided = record.get("train_subjects") or record.get("train_views")
+    if form in FILE_FORMATS and not sided:
+        raise ValueError(
+            "expected train_subjects or train_views: without them nothing is left to test on"
+        )
     metres = float(record.get("metres", 1))
     if not 0 < metres < 1e6:
         raise ValueError(f"metres: expected how many metres a unit is, got {metres}")
@@ -131,8 +137,10 @@ def _numbers(record: dict, key: str) -> tuple[int, ...]:
     return tuple(values)
 
 
-def _splits(record: dict, classes: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+def _splits(record: Any, classes: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     splits = {}
+    if not isinstance(record, dict):
+        raise ValueError(f"splits: expected names, each with unseen classes, got {record!r}")
     for name, unseen in record.items():
         if not isinstance(unseen, list) or not unseen:
             raise ValueError(f"splits, {name}: expected a list of unseen classes, got {unseen!r}")

@@ -1,7 +1,6 @@
 """All clips of a corpus in the shape and the frame that encoders take, as one array on disk."""
 
 import hashlib
-import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -56,7 +55,7 @@ def prepare(corpus: Corpus, frames: int, fit: str, joints: str = "") -> Prepared
         "corpus": corpus.digest,
         "frames": frames,
         "fit": fit,
-        "joints": target.name,
+        "joints": repr(target),
     }
     key = hashlib.sha256(repr(made_from).encode()).hexdigest()[:12]
     folder = data_home() / "prepared" / f"{corpus.name}-T{frames}-{fit}-{key}"
@@ -67,11 +66,7 @@ def prepare(corpus: Corpus, frames: int, fit: str, joints: str = "") -> Prepared
         pass
     gigabytes = 4 * np.prod(shape, dtype=np.int64) / 1e9
     print(f"preparing {len(corpus)} clips, {gigabytes:.2f} GB, in {folder}", flush=True)
-    try:
-        write_store(folder, _chunks(corpus, shape, fit, target), shape, made_from)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)  # gigabytes that nothing could use
-        raise
+    write_store(folder, _chunks(corpus, shape, fit, target), shape, made_from)
     return PreparedClips(open_store(folder, made_from), target)
 
 

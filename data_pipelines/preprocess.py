@@ -139,13 +139,16 @@ def to_streams(
     """What the encoder sees of the joints: each stream three channels, in the order of `streams`.
 
     "joint" is the joints; "bone" each joint minus its parent; "joint_motion" and "bone_motion" the
-    next frame minus this one, 0 in the last (two-stream and four-stream inputs after 2s-AGCN).
-    Absent persons stay 0. Several streams are fused by the encoder's first layer.
+    next frame minus this one, 0 in the last and where a person comes or goes (two-stream and
+    four-stream inputs after 2s-AGCN). Absent persons stay 0. Several streams are fused by the
+    encoder's first layer.
     """
     bones = clips - clips[:, :, :, jnp.asarray(parents)]
+    seen = jnp.any(clips != 0, axis=(3, 4), keepdims=True)
 
     def motion(x):
-        return jnp.pad(x[:, :, 1:] - x[:, :, :-1], ((0, 0), (0, 0), (0, 1), (0, 0), (0, 0)))
+        moved = jnp.where(seen[:, :, 1:] & seen[:, :, :-1], x[:, :, 1:] - x[:, :, :-1], 0)
+        return jnp.pad(moved, ((0, 0), (0, 0), (0, 1), (0, 0), (0, 0)))
 
     made = {
         "joint": lambda: clips,

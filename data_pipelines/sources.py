@@ -35,6 +35,9 @@ class Source(Protocol):
     def stamp(self) -> str:
         """Changes when what is read does; quicker to get than the stamps of all items."""
 
+    def identity(self) -> str:
+        """Changes when the same bytes would be read as something else."""
+
     def items(self) -> dict[str, str]:
         """Item names in order, each with a stamp that changes when its content does."""
 
@@ -69,10 +72,11 @@ class Archive:
     def _list(self, path: Path) -> Iterable[tuple[str, str]]:
         if path.is_dir():
             for file in sorted(path.rglob(f"*{self.suffix}")):
-                yield str(file), file_stamp(file)
+                if file.is_file():
+                    yield str(file), file_stamp(file)
             return
         for info in self._zip(path).infolist():
-            if info.filename.endswith(self.suffix):
+            if info.filename.endswith(self.suffix) and not info.is_dir():
                 yield f"{path}/{info.filename}", f"{info.file_size} {info.CRC}"
 
     def _zip(self, path: Path) -> zipfile.ZipFile:
@@ -124,6 +128,10 @@ class FileSource:
     def stamp(self) -> str:
         """See `Source`."""
         return self.archive.stamp()
+
+    def identity(self) -> str:
+        """See `Source`."""
+        return getattr(self.reader, "__qualname__", repr(self.reader))
 
     def items(self) -> dict[str, str]:
         """See `Source`."""

@@ -171,6 +171,14 @@ def map_joints(clips: np.ndarray, source: Skeleton, target: Skeleton) -> np.ndar
     return mapped
 
 
+def _reaches_a_root(joint: int, parents: Sequence[int]) -> bool:
+    for _ in parents:
+        if joint == parents[joint]:
+            return True
+        joint = parents[joint]
+    return False
+
+
 def skeleton_of_names(record: Mapping[str, Any]) -> Skeleton:
     """A layout that is spelt out with names, as in a user's dataset.yaml.
 
@@ -190,12 +198,12 @@ def skeleton_of_names(record: Mapping[str, Any]) -> Skeleton:
         raise ValueError(f"skeleton: expected 2 or more different joints, got {list(joints)}")
 
     def index(name: Any) -> int:
-        if name not in joints:
+        if str(name) not in joints:
             raise ValueError(f"skeleton: {name!r} is none of its joints: {', '.join(joints)}")
-        return joints.index(name)
+        return joints.index(str(name))
 
     def pair(names: Any, key: str) -> tuple[int, int]:
-        if not isinstance(names, Sequence) or len(names) != 2:
+        if not isinstance(names, list | tuple) or len(names) != 2:
             raise ValueError(f"skeleton: expected pairs of names in {key}, got {names!r}")
         return index(names[0]), index(names[1])
 
@@ -203,6 +211,11 @@ def skeleton_of_names(record: Mapping[str, Any]) -> Skeleton:
     for bone in record["bones"]:
         child, parent = pair(bone, "bones")
         parents[child] = parent
+    for joint in range(len(joints)):
+        if not _reaches_a_root(joint, parents):
+            raise ValueError(f"skeleton: the bones of {joints[joint]!r} form a circle")
+    if not isinstance(record["parts"], Mapping):
+        raise ValueError(f"skeleton: expected parts with joints, got {record['parts']!r}")
     parts = {part: tuple(index(name) for name in record["parts"].get(part, ())) for part in PARTS}
     if not all(parts.values()):
         raise ValueError(f"skeleton: expected joints for each of {', '.join(PARTS)}")

@@ -36,6 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
     clips.add_argument("--manual_dir", default="", help="folder with the owner's archive")
     clips.add_argument("--format", choices=SUFFIXES, required=True)
     clips.add_argument("--protocol", default="", help="such as xsub; default the usual one")
+    clips.add_argument("--skip_bad", action="store_true", help="leave out unreadable files")
     clips.add_argument("--out", type=Path, required=True)
     clips.set_defaults(run=export_clips)
     features = commands.add_parser("features", help="backbone features of a trained run")
@@ -59,7 +60,7 @@ def export_clips(options: argparse.Namespace) -> None:
             f"--out: expected a name that ends in {SUFFIXES[options.format]!r} for "
             f"{options.format}, got {options.out}"
         )
-    corpus = load_corpus(options.dataset, options.manual_dir)
+    corpus = load_corpus(options.dataset, options.manual_dir, skip_bad=options.skip_bad)
     print(corpus.summary())
     side_of(corpus, options.protocol)
     protocol = options.protocol or next(iter(corpus.sides))

@@ -28,16 +28,24 @@ class CountingSource:
     chunk: int = 3
     parallel: bool = True
     version: str = "1"
+    meaning: str = "metres"
+    left_out: int = -1
+    strange: int = -1
 
     def stamp(self) -> str:
         return self.version
 
+    def identity(self) -> str:
+        return self.meaning
+
     def items(self) -> dict[str, str]:
-        return {str(i): self.version for i in range(self.count)}
+        return {str(i): self.version for i in range(self.count) if i != self.left_out}
 
     def read(self, item: str) -> list[RawClip]:
         with self.trace.open("a") as file:
             file.write(f"{item} {os.getpid()}\n")
+        if int(item) == self.strange:
+            raise ZeroDivisionError
         if int(item) in self.bad:
             raise DataError("expected better", f"file{item}", 7)
         joints = np.full((1 + int(item) % 2, 2 + int(item), 3, 3), int(item) + 1, np.float32)
@@ -64,17 +72,43 @@ def test_clips_come_in_order_whoever_reads_them(tmp_path, parallel, monkeypatch)
 
 def test_what_is_parsed_is_not_parsed_again_unless_it_changed(tmp_path):
     trace = tmp_path / "trace"
-    source = CountingSource(trace, 7, parallel=False)
+    source = CountingSource(trace, 40, parallel=False)
     _read(source, tmp_path / "parts")
-    assert len(trace.read_text().splitlines()) == 7
+    assert len(trace.read_text().splitlines()) == 40
     _read(source, tmp_path / "parts")
-    assert len(trace.read_text().splitlines()) == 7
-    next(iter((tmp_path / "parts").glob("part-000003-*"))).unlink()  # as if it had been stopped
-    _read(source, tmp_path / "parts")
-    assert len(trace.read_text().splitlines()) == 10
+    assert len(trace.read_text().splitlines()) == 40
+    parts = sorted((tmp_path / "parts").glob("part-*"))
+    assert len(parts) > 2
+    parts[0].unlink()  # as if it had been stopped
+    parts[1].write_bytes(parts[1].read_bytes()[:-100])  # as if the power had gone
+    assert len(_read(source, tmp_path / "parts")) == 40
+    again = trace.read_text().splitlines()[40:]
+    assert 2 <= len(again) < 40
     source.version = "2"
     _read(source, tmp_path / "parts")
-    assert len(trace.read_text().splitlines()) == 17
+    assert len(trace.read_text().splitlines()) == 80 + len(again)
+
+
+def test_the_same_bytes_read_otherwise_are_read_again(tmp_path):
+    source = CountingSource(tmp_path / "trace", 7, parallel=False)
+    _read(source, tmp_path / "parts")
+    source.meaning = "centimetres"
+    _read(source, tmp_path / "parts")
+    assert len((tmp_path / "trace").read_text().splitlines()) == 14
+
+
+def test_one_file_less_is_one_part_more(tmp_path):
+    source = CountingSource(tmp_path / "trace", 300, parallel=False, chunk=10)
+    _read(source, tmp_path / "parts")
+    source.left_out = 150
+    assert len(_read(source, tmp_path / "parts")) == 299
+    assert len((tmp_path / "trace").read_text().splitlines()) - 300 <= 40
+
+
+def test_an_unforeseen_error_of_one_file_is_listed_with_its_name(tmp_path):
+    source = CountingSource(tmp_path / "trace", 5, strange=2, parallel=False)
+    with pytest.raises(BadFilesError, match=r"2: cannot be read \(ZeroDivisionError"):
+        _read(source, tmp_path / "parts")
 
 
 def test_all_bad_files_are_listed_after_everything_was_read(tmp_path):
@@ -88,6 +122,8 @@ def test_all_bad_files_are_listed_after_everything_was_read(tmp_path):
     assert [clip.label for clip in clips] == [0, 2, 3, 4, 5, 7]
     assert [clip.notes.get("files that cannot be read, skipped") for clip in clips][:2] == [2, None]
     assert len((tmp_path / "trace").read_text().splitlines()) == 8
+    listed = (tmp_path / "parts.bad.txt").read_text().splitlines()
+    assert listed == ["file1, line 7: expected better", "file6, line 7: expected better"]
     many = BadFilesError([f"file{i}: bad" for i in range(30)], 90, "x")
     assert "... and 10 more" in str(many)
 
@@ -138,6 +174,24 @@ def test_ctrl_c_keeps_what_was_read(tmp_path, cores):
     read = [line.split()[0] for line in trace.read_text().splitlines()]
     assert len(read) <= 12 + int(cores)  # at most what was under way is read twice
     assert set(read) == {str(i) for i in range(12)}
+
+
+def test_workers_end_with_their_parent(tmp_path):
+    script = tmp_path / "slow.py"
+    script.write_text(SLOW.replace("0.2", "0.5"))
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, str(script), str(tmp_path), "2"]
+    trace, workers = tmp_path / "trace", set()
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as running:
+        while len(workers) < 2:
+            time.sleep(0.02)
+            lines = trace.read_text().splitlines() if trace.exists() else []
+            workers = {int(line.split()[1]) for line in lines if " " in line}
+        running.kill()
+    end = time.monotonic() + 20
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        time.sleep(0.05)
+        assert time.monotonic() < end
 
 
 def test_sources_can_be_sent_to_other_processes(tmp_path):

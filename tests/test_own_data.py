@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from data_pipelines.formats.feature_folder import read_features, write_features
 from data_pipelines.formats.gcn_arrays import write_agcn, write_ctr_gcn
 from data_pipelines.formats.pickles import load_pickle
 from data_pipelines.formats.pyskl import write_pyskl
+from data_pipelines.prepared import prepare
 from data_pipelines.protocols import make_protocol, side_of
 from dynapurls_jax.skeletons import KINECT_V1, KINECT_V2, skeleton_of_names
 from tests.conftest import ROOT, tiny_corpus
@@ -75,6 +78,50 @@ def test_a_text_folder_is_a_dataset(tmp_path, cache):
     assert len(load_corpus("own", str(tmp_path / "gym"))) == 49
     write_folder(tmp_path / "gym", train_subjects=[4])
     assert (load_corpus("own", str(tmp_path / "gym")).sides["xsub"] == TRAIN).sum() == 13
+    write_folder(tmp_path / "gym", metres=0.002)
+    corpus = load_corpus("own", str(tmp_path / "gym"))
+    np.testing.assert_allclose(corpus.clips[0][0], 2 * body(210), atol=1e-3)
+
+
+def test_a_corrected_description_is_read_anew(tmp_path, cache):
+    """Also where the first one failed, and what it had read is still there."""
+    folder = write_folder(tmp_path / "gym", classes=CLASSES[:-1], splits=None)
+    with pytest.raises(BadFilesError, match="8 of 48 files"):
+        load_corpus("own", str(folder))
+    write_folder(folder)
+    first = load_corpus("own", str(folder))
+    assert len(first) == 48
+    own = {"joints": [f"j{i}" for i in range(25)], "bones": [], "spine_top": "j20"}
+    own |= {"parts": {part: ["j1"] for part in ("head", "hands", "torso", "legs")}}
+    digests = {first.digest}
+    for hip in ("j0", "j1"):
+        skeleton = own | {"hip_center": hip, "shoulders": ["j8", "j4"]}
+        write_folder(folder, skeleton=skeleton)
+        digests.add(load_corpus("own", str(folder)).digest)
+    assert len(digests) == 3
+
+
+def test_an_interrupted_preparation_leaves_the_one_before(tmp_path, cache, monkeypatch):
+    one, other = write_folder(tmp_path / "one"), write_folder(tmp_path / "other", metres=1)
+    before = load_corpus("own", str(one))
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            load_corpus("own", str(other))
+    assert load_corpus("own", str(one)).digest == before.digest
+    np.testing.assert_allclose(before.clips[0], load_corpus("own", str(one)).clips[0])
+
+
+def test_two_processes_prepare_once(tmp_path, cache):
+    folder = write_folder(tmp_path / "gym")
+    code = "from data_pipelines.datasets import load_corpus\n"
+    code += f"print(load_corpus('own', {str(folder)!r}).digest)"
+    command = [sys.executable, "-c", code]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert len({text.splitlines()[-1] for text in said}) == 1
+    assert sum("prepared own" in text for text in said) == 1
 
 
 def test_train_and_stream_eval_on_a_text_folder(tmp_path):
@@ -164,6 +211,8 @@ def test_npz_npy_and_skeleton_files_are_read_too(tmp_path, cache):
         ({"files": "s{subject}.txt"}, r"a pattern with \{class\}"),
         ({"files": "{class}.xml"}, r"ends in \.txt or \.csv"),
         ({"metres": 0}, "metres: expected"),
+        ({"classes": "walk"}, "expected 2 or more different names, got 'walk'"),
+        ({"splits": ["bow"]}, "splits: expected names"),
         ({"skeleton": "kinect"}, "unknown skeleton 'kinect'; did you mean"),
         ({"skeleton": None}, "expected a key 'skeleton'"),
         ({"skeleton": {"joints": ["a"]}}, "skeleton: expected the keys joints, bones"),
@@ -224,6 +273,10 @@ def test_a_skeleton_of_ones_own():
     assert own.shoulders == (4, 3)
     with pytest.raises(ValueError, match="'tail' is none of its joints"):
         skeleton_of_names(spec | {"spine_top": "tail"})
+    with pytest.raises(ValueError, match="the bones of 'hip' form a circle"):
+        skeleton_of_names(spec | {"bones": [["hip", "chest"], ["chest", "hip"]]})
+    with pytest.raises(ValueError, match="expected parts with joints"):
+        skeleton_of_names(spec | {"parts": ["head"]})
     with pytest.raises(ValueError, match="joints for each of head"):
         skeleton_of_names(spec | {"parts": {}})
 
@@ -280,6 +333,35 @@ def test_gcn_arrays_round_trip(tmp_path, cache, corpus, form):
         assert back.clip_ids == corpus.clip_ids
 
 
+def test_centred_arrays_lose_no_joint_at_the_origin(tmp_path, cache):
+    """The pre-normalised clips of 2s-AGCN have the middle of the spine at 0 in every frame."""
+    clip = body(0)
+    clip -= clip[:, 1:2]
+    padded = np.zeros((2, 3, 40, 25, 2), np.float32)
+    padded[:, :, :30, :, 0] = clip.transpose(2, 0, 1)
+    padded[1, :, :30, :, 0] *= 1.5
+    for side in ("train", "val"):
+        np.save(tmp_path / f"{side}_data_joint.npy", padded)
+        names = [f"{side}0", f"{side}1"]
+        (tmp_path / f"{side}_label.pkl").write_bytes(pickle.dumps((names, [0, 1])))
+    spec = {"name": "centred", "like": "ntu60", "format": "gcn_arrays", "files": "."}
+    corpus = load_corpus("own", _array_folder(tmp_path, **spec))
+    assert not [note for note in corpus.notes if "interpolated" in note]
+    prepared = prepare(corpus, 32, "pad").clips[0, 0, :30]
+    expected = np.linalg.norm(clip[:, 1] - clip[:, 0], axis=-1)
+    np.testing.assert_allclose(np.linalg.norm(prepared[:, 1], axis=-1)[0], expected[0], rtol=1e-4)
+
+
+def test_one_hot_rows_are_checked(tmp_path, cache, corpus):
+    write_ctr_gcn(corpus, "xsub", tmp_path / "x.npz", frames=24)
+    with np.load(tmp_path / "x.npz") as arrays:
+        record = dict(arrays)
+    record["y_test"][3] = 0
+    np.savez(tmp_path / "x.npz", **record)
+    with pytest.raises(DataError, match=r"y_test: expected one-hot rows, row 3 adds up to 0"):
+        load_corpus("own", _array_folder(tmp_path, format="gcn_arrays", files="x.npz"))
+
+
 def test_broken_arrays_are_errors(tmp_path, cache, corpus):
     write_agcn(corpus, "xsub", tmp_path / "x", frames=24)
     folder = _array_folder(tmp_path, format="gcn_arrays", files="x")
@@ -290,6 +372,13 @@ def test_broken_arrays_are_errors(tmp_path, cache, corpus):
         load_corpus("own", folder)
     labels.write_bytes(pickle.dumps((names, [27, *values[1:]])))
     with pytest.raises(BadFilesError, match="expected a label from 0 to 26, got 27"):
+        load_corpus("own", folder)
+    labels.write_bytes(pickle.dumps((names, [0.5, *values[1:]])))
+    with pytest.raises(DataError, match=r"val_label\.pkl: expected whole numbers"):
+        load_corpus("own", folder)
+    train = pickle.loads((tmp_path / "x" / "train_label.pkl").read_bytes())[0]
+    labels.write_bytes(pickle.dumps(([train[0], *names[1:]], values)))
+    with pytest.raises(DataError, match="there more than once, or on two sides"):
         load_corpus("own", folder)
     data = tmp_path / "x" / "val_data_joint.npy"
     data.write_bytes(data.read_bytes()[:1000])
@@ -320,6 +409,30 @@ def test_a_malicious_pickle_is_refused_and_does_not_run(tmp_path, cache, protoco
     assert not mark.exists()
 
 
+def _reduced(function, *arguments, state=None):
+    class Reduced:
+        def __reduce__(self):
+            return (function, arguments) if state is None else (function, arguments, state)
+
+    return Reduced()
+
+
+def test_a_pickle_cannot_make_bytes_into_pointers():
+    """dtypes that claim to hold objects, or fields far outside of their bytes."""
+    multiarray = np._core.multiarray
+    objects = _reduced(np.dtype, "O8", False, True, state=(3, "|", None, None, None, -1, -1, 0))
+    far = (3, "|", None, ("a",), {"a": (np.dtype("u8"), 10**12)}, 8, 1, 16)
+    fields = _reduced(np.dtype, "V8", False, True, state=far)
+    for dtype in (objects, fields):
+        array = (1, (1,), dtype, False, b"A" * 8)
+        for attack in (
+            _reduced(multiarray.scalar, dtype, b"A" * 8),
+            _reduced(multiarray._reconstruct, np.ndarray, (0,), b"b", state=array),
+        ):
+            with pytest.raises(DataError, match="which is no plain data"):
+                load_pickle(pickle.dumps({"x": attack}), "x.pkl")
+
+
 def test_other_ways_out_of_a_pickle_are_closed():
     for text in (
         b"cbuiltins\neval\n(S'1'\ntR.",
@@ -336,16 +449,20 @@ def test_other_ways_out_of_a_pickle_are_closed():
 @given(st.binary(max_size=100))
 def test_junk_pickles_are_errors_or_plain_data(junk):
     try:
-        load_pickle(junk, "x.pkl")
+        got = load_pickle(junk, "x.pkl")
     except DataError:
         return
+    assert not callable(got)
 
 
 def test_arrays_survive_the_restricted_loader():
     data = {"a": np.arange(6.0).reshape(2, 3), "b": [np.float32(1.5), (1, "x", b"y")], "c": {1, 2}}
+    data |= {"d": np.asfortranarray(np.ones((2, 3), ">f8") * 2), "e": (np.array(["ab", "c"]),)}
     for protocol in range(6):
         back = load_pickle(pickle.dumps(data, protocol=protocol), "x.pkl")
         np.testing.assert_array_equal(back["a"], data["a"])
+        np.testing.assert_array_equal(back["d"], data["d"])
+        np.testing.assert_array_equal(back["e"][0], data["e"][0])
         assert back["b"] == data["b"]
         assert back["c"] == data["c"]
 
@@ -379,7 +496,10 @@ def test_synse_names_and_pooled_features_are_read(tmp_path):
     assert got.tokens.shape == (13, 1, 1, 256)
     assert got.corpus.sides["given"].tolist() == [TRAIN] * 8 + [TEST] * 5
     np.save(tmp_path / "g_label.npy", np.arange(5) + 58)
-    with pytest.raises(DataError, match="labels from 0 to 59, got 0 to 62"):
+    with pytest.raises(DataError, match="labels from 0 to 59, got 58 to 62"):
+        read_features(tmp_path, "ntu60", names, KINECT_V2)
+    np.save(tmp_path / "g_label.npy", np.arange(4))
+    with pytest.raises(DataError, match=r"g_label\.npy: expected 5 labels, got 4"):
         read_features(tmp_path, "ntu60", names, KINECT_V2)
     np.save(tmp_path / "gtest.npy", np.full((5, 256), np.nan, np.float32))
     with pytest.raises(DataError, match=r"gtest\.npy: clip 0 is not finite"):
@@ -390,3 +510,21 @@ def test_synse_names_and_pooled_features_are_read(tmp_path):
     (tmp_path / "train.npy").unlink()
     with pytest.raises(FileNotFoundError, match=r"train\.npy"):
         read_features(tmp_path, "ntu60", names, KINECT_V2)
+
+
+def test_purls_names_labels_and_sides_are_read(tmp_path):
+    rng = np.random.default_rng(0)
+    for side, labels in (("train", [0, 0, 1, 1]), ("val", [0, 1]), ("test", [5, 6, 5])):
+        tokens = rng.normal(size=(len(labels), 256, 3, 25)).astype(np.float32)
+        if side == "test":
+            tokens[1] = 0  # a recording without a skeleton
+        np.save(tmp_path / f"{side}_feature.npy", tokens)
+        pair = np.array([[f"clip{i}" for i in range(len(labels))], list(map(str, labels))])
+        np.save(tmp_path / f"{side}_labels.npy", pair)
+    got = read_features(tmp_path, "ntu60", tuple(map(str, range(60))), KINECT_V2)
+    assert got.corpus.labels.tolist() == [0, 0, 1, 1, 0, 1, 5, 5]
+    assert got.corpus.sides["given"].tolist() == [TRAIN] * 4 + [TEST] * 4
+    assert got.corpus.notes["dropped, all zero"] == 1
+    np.testing.assert_array_equal(
+        got.tokens[0].transpose(2, 0, 1), np.load(tmp_path / "train_feature.npy")[0]
+    )

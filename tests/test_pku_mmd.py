@@ -1,5 +1,7 @@
 """PKU-MMD: recordings cut by their labels, two persons, the owners' lists, both phases."""
 
+import shutil
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -85,6 +87,25 @@ def test_the_second_phase_is_read_beside_the_first(folder):
     assert second.clip_ids == ("A01N02-L_00", "A01N03-M_00")
     assert second.subjects.tolist() == [2, 3]
     assert len(load_corpus("pku_mmd", str(folder))) == 8
+    assert len(unseen_classes(second, "r1")) == 5
+
+
+def test_a_person_in_the_second_place_alone_comes_first(folder):
+    frames = recording(3)
+    swapped = np.concatenate([frames[:, 75:], frames[:, :75]], axis=1)
+    (folder / "Skeleton" / "0004-L.txt").write_text(text(swapped))
+    corpus = load_corpus("pku_mmd", str(folder))
+    row = corpus.clip_ids.index("0004-L_00")
+    assert corpus.clips[row].shape == (1, 25, 25, 3)
+    np.testing.assert_allclose(
+        corpus.clips[row][0], frames[5:30, :75].reshape(25, 25, 3), atol=1e-5
+    )
+
+
+def test_the_same_recording_in_two_places_is_an_error(folder):
+    shutil.copytree(folder / "Skeleton", folder / "Skeleton_copy")
+    with pytest.raises(DataError, match="8 clips are there more than once, such as 0002-L_00"):
+        load_corpus("pku_mmd", str(folder))
 
 
 def test_eighteen_joints_are_an_option(folder):

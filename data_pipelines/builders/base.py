@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,9 @@ from absl import logging
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from data_pipelines import cleaning
-from data_pipelines.corpus import count_persons
+from data_pipelines.errors import DataError
 from data_pipelines.formats.raw import total
-from data_pipelines.ingest import ingest
+from data_pipelines.ingest import SKIPPED, ingest
 from data_pipelines.places import data_home
 from data_pipelines.sources import Source
 from dynapurls_jax.skeletons import KINECT_V1, Skeleton
@@ -39,7 +40,8 @@ class SkeletonBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
     CITATION: str
     HOMEPAGE: str
     DESCRIPTION: str
-    DOWNLOADS = False
+    DOWNLOADS = False  # whether it can fetch its archive itself, from URL
+    URL = ""
     TOTAL: int  # clips of the whole dataset, to say when some are not there; 0: not known
     # Published protocols that count clips keep them all.
     DROP_DUPLICATES = True
@@ -52,6 +54,7 @@ class SkeletonBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
         """
         self._skip_bad = skip_bad
         self._rows: list[dict] = []
+        self._notes: dict[str, int] = {}
         super().__init__(file_format="array_record", **options)
 
     @property
@@ -65,7 +68,7 @@ class SkeletonBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
 
     def origin(self, source: Source) -> str:
         """Changes when prepared files have to be made again."""
-        return f"{source.stamp()}\nskip_bad={self._skip_bad}"
+        return f"{source.stamp()}\n{source.identity()}"
 
     def sides(self, columns: Columns) -> dict[str, np.ndarray]:
         """Protocol name to `[N]`, each `TRAIN`, `TEST` or `NEITHER`; the usual protocol first.
@@ -108,7 +111,7 @@ class SkeletonBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
     def missing(self, manual_dir: Path) -> str:
         """What to say when there is no source."""
         return (
-            f"{self.name}: expected {self.expected} in {manual_dir}, found neither.\n"
+            f"{self.name}: expected {self.expected} in {manual_dir}, did not find all of it.\n"
             + self.MANUAL_DOWNLOAD_INSTRUCTIONS.replace("<manual_dir>", str(manual_dir))
             + "\nOr name another folder with --config.data.manual_dir=..."
         )
@@ -152,10 +155,11 @@ class SkeletonBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
         return data_home() / "parts" / self.name
 
     def _generate_examples(self, source: Source):
-        self._rows = []
-        notes = []
+        self._rows, self._notes = [], {}
+        read = 0
         for raw in ingest(source, self._parts, f"reading {self.name}", self._skip_bad):
-            notes.append(raw.notes)
+            read += 1
+            self._notes = total([self._notes, raw.notes])
             if cleaning.is_useless(raw):
                 continue
             example = {
@@ -167,47 +171,70 @@ class SkeletonBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
             }
             extra = {
                 "frames": raw.joints.shape[1],
-                "persons": count_persons(raw.joints),
+                "persons": len(raw.joints),
                 "hash": cleaning.content_hash(raw.joints),
             }
             self._rows.append(example | extra)
             yield len(self._rows) - 1, example | {"clip": raw.joints}
-        self._notes = total(notes)
-        absent = self.TOTAL - len(notes)
-        if absent > 0:
-            self._notes[f"clips of the published {self.TOTAL} that are not here"] = absent
+        self._check_rows(source)
+        if read < self.TOTAL:
+            note = f"clips of the published {self.TOTAL} that are not here"
+            self._notes[note] = self.TOTAL - read
+
+    def _check_rows(self, source: Source) -> None:
+        if not self._rows:
+            raise DataError(f"no clip of {self.DATASET} can be used: {self._notes}", source.stamp())
+        twice = [name for name, n in Counter(row["clip_id"] for row in self._rows).items() if n > 1]
+        if twice:
+            raise DataError(
+                f"{len(twice)} clips are there more than once, such as {twice[0]}; expected each "
+                "in one place",
+                source.stamp(),
+            )
 
     def _log_download_bytes(self) -> None:
         """TFDS would say that it downloads, which it mostly does not."""
 
     def _log_download_done(self) -> None:
-        print(f"prepared {len(self._rows)} clips of {self.DATASET} in {self.data_path}", flush=True)
+        """Where it says that things are is not yet where they go."""
 
-    def prepare(self, manual_dir: Path) -> None:
-        """Makes the array_record files and the index; the parts that they came from go."""
+    def prepare(self, manual_dir: Path, origin: str) -> None:
+        """Makes the array_record files and the index; the parts that they came from go.
+
+        Args:
+          manual_dir: where the source is.
+          origin: what it was when it was read; see `origin`.
+        """
         tfds.disable_progress_bar()  # the reading shows its own
         config = tfds.download.DownloadConfig(manual_dir=str(manual_dir))
         self.download_and_prepare(download_config=config)
-        self._write_index()
+        self._write_index(origin)
         shutil.rmtree(self._parts, ignore_errors=True)
 
-    def _write_index(self) -> None:
+    def _write_index(self, origin: str) -> None:
         columns = {key: np.array([row[key] for row in self._rows]) for key in self._rows[0]}
         copies = cleaning.duplicates(columns["hash"])
-        keep = ~copies if self.DROP_DUPLICATES else np.ones(len(copies), bool)
-        keep = np.flatnonzero(keep)
+        keep = np.flatnonzero(~copies if self.DROP_DUPLICATES else np.ones(len(copies), bool))
         keep = keep[np.argsort(columns["clip_id"][keep], kind="stable")]
         columns = {key: column[keep] for key, column in columns.items()}
         note = cleaning.COPY if self.DROP_DUPLICATES else cleaning.COPY_KEPT
         notes = self._notes | ({note: int(copies.sum())} if copies.any() else {})
         for name, side in self.sides(columns).items():
             columns[f"side_{name}"] = side.astype(np.int8)
-        text = np.frombuffer(json.dumps(notes).encode(), np.uint8)
+        text = json.dumps({"notes": notes, "origin": origin}).encode()
         with (Path(self.data_path) / INDEX).open("wb") as file:
-            np.savez(file, **columns, row=keep, notes=text)  # type: ignore[arg-type]
+            text_array = np.frombuffer(text, np.uint8)
+            np.savez(file, **columns, row=keep, text=text_array)  # type: ignore[arg-type]
 
-    def read_index(self) -> tuple[Columns, dict[str, np.ndarray], dict[str, int]]:
-        """Columns (with `row`, `frames`, `persons` and `hash`), sides and notes.
+    def prepared_from(self) -> tuple[str, bool]:
+        """The origin of what is prepared, and whether bad files were skipped; "" for nothing."""
+        if not (Path(self.data_path) / INDEX).exists():
+            return "", False
+        _, _, notes, origin = self.read_index()
+        return origin, SKIPPED in notes
+
+    def read_index(self) -> tuple[Columns, dict[str, np.ndarray], dict[str, int], str]:
+        """Columns (with `row`, `frames`, `persons` and `hash`), sides, notes, and the origin.
 
         Raises:
           FileNotFoundError: it was not prepared by `prepare`.
@@ -215,8 +242,5 @@ class SkeletonBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
         with np.load(Path(self.data_path) / INDEX) as arrays:
             columns = {key: arrays[key] for key in arrays if not key.startswith("side_")}
             sides = {key[5:]: arrays[key] for key in arrays if key.startswith("side_")}
-        return columns, sides, json.loads(columns.pop("notes").tobytes())
-
-    def has_index(self) -> bool:
-        """Whether `prepare` came to its end."""
-        return self.is_prepared() and (Path(self.data_path) / INDEX).exists()
+        text = json.loads(columns.pop("text").tobytes())
+        return columns, sides, text["notes"], text["origin"]

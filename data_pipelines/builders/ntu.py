@@ -91,7 +91,7 @@ class NtuRgbd60(_NtuBuilder):
     CLASSES = NTU_120[:60]
     ARCHIVES = (_FIRST,)
     # A folder with everything serves too: NTU RGB+D 60 is its setups 1 to 17.
-    WANTED = r"S0(0\d|1[0-7])C\d+P\d+R\d+A\d+\.skeleton"
+    WANTED = r"S0(0\d|1[0-7])C\d+P\d+R\d+A0([0-5]\d|60)\.skeleton"
     DESCRIPTION = "3D skeletons of NTU RGB+D: 60 actions, 40 subjects, Kinect v2."
     CITATION = (
         "@inproceedings{shahroudy2016ntu, author={Shahroudy, Amir and Liu, Jun and Ng, Tian-Tsong "
@@ -117,7 +117,7 @@ class NtuRgbd120(_NtuBuilder):
     name = "ntu_rgbd_120"
     CLASSES = NTU_120
     ARCHIVES = (_FIRST, _SECOND)
-    WANTED = r"S0[0-3]\dC\d+P\d+R\d+A\d+\.skeleton"
+    WANTED = r"S0[0-3]\dC\d+P\d+R\d+A(0\d\d|1[01]\d|120)\.skeleton"
     DESCRIPTION = "3D skeletons of NTU RGB+D 120: 120 actions, 106 subjects, Kinect v2."
     CITATION = (
         "@article{liu2019ntu, author={Liu, Jun and others}, title={NTU RGB+D 120}, "

@@ -33,6 +33,7 @@ class OwnDataset(SkeletonBuilder, skip_registration=True):  # type: ignore[call-
           options: see `SkeletonBuilder`.
         """
         self.spec = load_spec(manual_dir, KNOWN)
+        self._arrays: PysklSource | GcnArraySource | None = None
         self.DATASET, self.name = self.spec.name, f"own_{self.spec.name}"
         self.SKELETON, self.CLASSES = self.spec.skeleton, self.spec.classes
         self.DESCRIPTION = f"Described by {manual_dir / SPEC}."
@@ -59,7 +60,14 @@ class OwnDataset(SkeletonBuilder, skip_registration=True):  # type: ignore[call-
         """The files of the folder, or the one file of arrays."""
         spec = self.spec
         if spec.format in ARRAY_FORMATS:
-            return self._arrays() if (manual_dir / spec.files).exists() else None
+            if not (manual_dir / spec.files).exists():
+                return None
+            if self._arrays is None:
+                make = PysklSource if spec.format == "pyskl" else GcnArraySource
+                self._arrays = make(manual_dir / spec.files, spec.skeleton, len(spec.classes))
+                if not self._by_subject_or_view:
+                    self._arrays.sides([])  # so that a file without them is refused now
+            return self._arrays
         suffix = Path(spec.files).suffix
         if suffix not in SUFFIXES[spec.format]:
             raise DataError(
@@ -69,28 +77,22 @@ class OwnDataset(SkeletonBuilder, skip_registration=True):  # type: ignore[call-
             )
         return FileSource(Archive((manual_dir,), suffix), OwnReader(spec))
 
-    def _arrays(self) -> PysklSource | GcnArraySource:
-        make = PysklSource if self.spec.format == "pyskl" else GcnArraySource
-        place = self.spec.folder / self.spec.files
-        return make(place, self.spec.skeleton, len(self.spec.classes))
+    @property
+    def _by_subject_or_view(self) -> bool:
+        return bool(self.spec.train_subjects or self.spec.train_views)
 
     def origin(self, source: Source) -> str:
         """Changes with the description too."""
-        return super().origin(source) + (self.spec.folder / SPEC).read_text("utf-8")
+        return f"{super().origin(source)}\n{self.spec}"
 
     def sides(self, columns: Columns) -> dict[str, np.ndarray]:
         """By subject and by view, as the description says, or as the file of arrays says."""
         spec = self.spec
-        if spec.format in ARRAY_FORMATS and not spec.train_subjects and not spec.train_views:
-            return self._arrays().sides(columns["clip_id"].tolist())
+        if self._arrays is not None and not self._by_subject_or_view:
+            return self._arrays.sides(columns["clip_id"].tolist())
         sides = {}
         for protocol, key in (("xsub", "subject"), ("xview", "view")):
             chosen = getattr(spec, f"train_{key}s")
             if chosen:
                 sides[protocol] = np.where(np.isin(columns[key], chosen), TRAIN, TEST)
-        if not sides:
-            raise DataError(
-                "expected train_subjects or train_views: without them nothing is left to test on",
-                spec.folder / SPEC,
-            )
         return sides

@@ -9,6 +9,7 @@ from data_pipelines.classes_kinect_v2 import PKU_MMD
 from data_pipelines.corpus import NEITHER, TEST, TRAIN
 from data_pipelines.errors import DataError
 from data_pipelines.formats.pku_mmd import PkuSource, parse_split
+from data_pipelines.protocols import published_splits
 from data_pipelines.sources import Archive, Source
 from dynapurls_jax.skeletons import KINECT_V2
 
@@ -97,3 +98,8 @@ class PkuMmd2(PkuMmd):
     PHASE = 2
     ARCHIVES = ("Skeleton_v2.7z", "Label_PKUMMD_v2.7z")
     SPLITS = ("cross_subject_v2.txt", "cross_view_v2.txt")
+
+    @property
+    def splits(self) -> dict[str, tuple[int, ...]]:
+        """Those of phase I, whose classes it shares."""
+        return published_splits("pku_mmd")

@@ -2,7 +2,7 @@
 
 `<side>.npy` `[N, n, T', V]` (or `[N, n]`, pooled) with `<side>_label.npy` `[N]`, class ids of the
 whole dataset. Sides are train, val and test; SynSE's gtest (seen and unseen classes) and ztest
-(unseen ones) serve as test.
+(unseen ones) serve as test, and PURLS's `<side>_feature.npy` with `<side>_labels.npy` are read too.
 """
 
 from dataclasses import dataclass
@@ -14,14 +14,21 @@ from jaxtyping import Float
 from data_pipelines.cleaning import content_hash
 from data_pipelines.corpus import TEST, TRAIN, Corpus
 from data_pipelines.errors import DataError
+from data_pipelines.formats.gcn_arrays import whole_labels
 from data_pipelines.protocols import Protocol, published_splits
 from dynapurls_jax.skeletons import Skeleton
 
-# Of the test files the first that is there: SynSE's gtest holds the clips of its ztest.
+# Stems of a side's features and labels, in the spellings that are about; the first that is there
+# counts. SynSE's gtest holds the clips of its ztest.
 _FILES = {
-    "train": (("train", "train_label"),),
-    "val": (("val", "val_label"),),
-    "test": (("test", "test_label"), ("gtest", "g_label"), ("ztest", "z_label")),
+    "train": (("train", "train_label"), ("train_feature", "train_labels")),
+    "val": (("val", "val_label"), ("val_feature", "val_labels")),
+    "test": (
+        ("test", "test_label"),
+        ("test_feature", "test_labels"),
+        ("gtest", "g_label"),
+        ("ztest", "z_label"),
+    ),
 }
 
 
@@ -41,7 +48,10 @@ class Features:
 def read_features(
     folder: Path, name: str, class_names: tuple[str, ...], skeleton: Skeleton
 ) -> Features:
-    """Reads the sides that are there; train and val together are what may be trained on.
+    """Reads the sides that are there.
+
+    Train and val together are what may be trained on. Where the test file has none of train's
+    classes, though, val is what is known of their test clips, as the literature uses it.
 
     Args:
       name, class_names, skeleton: of the dataset that the features are of.
@@ -50,52 +60,66 @@ def read_features(
       FileNotFoundError: no training or no test features.
       DataError: shapes or labels do not fit.
     """
-    tokens, labels, sides = [], [], []
-    for side, candidates in _FILES.items():
-        found = [pair for pair in candidates if (folder / f"{pair[0]}.npy").exists()]
-        if not found and side != "val":
-            names = " or ".join(f"{pair[0]}.npy" for pair in candidates)
-            raise FileNotFoundError(f"{folder}: expected features in {names}, found none")
-        for pair in found[:1]:
-            array, label = (_load(folder / f"{stem}.npy") for stem in pair)
-            file = folder / f"{pair[0]}.npy"
-            tokens.append(_as_tokens(array, file))
-            if label.shape != array.shape[:1] or label.dtype.kind not in "iu":
-                raise DataError(
-                    f"expected {len(array)} whole-number labels in {pair[1]}.npy, "
-                    f"got {list(label.shape)} {label.dtype}",
-                    file,
-                )
-            labels.append(label.astype(np.int32))
-            sides.append(np.full(len(array), TEST if side == "test" else TRAIN, np.int8))
-            if tokens[-1].shape[1:] != tokens[0].shape[1:]:
-                raise DataError(f"expected features like those of train, got {array.shape}", file)
-    label = np.concatenate(labels)
-    if len(label) and not 0 <= label.min() <= label.max() < len(class_names):
-        raise DataError(
-            f"expected labels from 0 to {len(class_names) - 1}, got {label.min()} to {label.max()}",
-            folder,
-        )
-    nothing = np.zeros(len(label), np.int32)
-    stacked = np.concatenate(tokens)
+    sides = _read_sides(folder, len(class_names))
+    seen_in_test = np.isin(sides["test"][1], sides["train"][1]).any()
+    roles = {"train": TRAIN, "val": TRAIN if seen_in_test else TEST, "test": TEST}
+    tokens = np.concatenate([tokens for tokens, _ in sides.values()])
+    labels = np.concatenate([labels for _, labels in sides.values()])
+    codes = [np.full(len(own), roles[side], np.int8) for side, (_, own) in sides.items()]
+    there = tokens.any(axis=(1, 2, 3))  # recordings without a skeleton come as rows of zeros
+    nothing = np.zeros(int(there.sum()), np.int32)
+    notes = {"features read, no clips": len(nothing), "dropped, all zero": int((~there).sum())}
     corpus = Corpus(
         name=name,
         skeleton=skeleton,
         class_names=class_names,
         clips=(),
-        labels=label,
+        labels=labels[there],
         subjects=nothing,
         views=nothing,
         setups=nothing,
-        clip_ids=tuple(f"feature{row:06d}" for row in range(len(label))),
+        clip_ids=tuple(f"feature{row:06d}" for row in np.flatnonzero(there)),
         frames=nothing,
         persons=nothing,
-        hashes=np.array([content_hash(row) for row in stacked]),
-        sides={"given": np.concatenate(sides)},
+        hashes=np.array([content_hash(row) for row in tokens[there]]),
+        sides={"given": np.concatenate(codes)[there]},
         splits=published_splits(name),
-        notes={"features read, no clips": len(label)},
+        notes={note: count for note, count in notes.items() if count},
     )
-    return Features(corpus, stacked)
+    return Features(corpus, tokens[there])
+
+
+def _read_sides(folder: Path, num_classes: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Side to its tokens and labels."""
+    sides = {}
+    for side, candidates in _FILES.items():
+        found = [pair for pair in candidates if (folder / f"{pair[0]}.npy").exists()]
+        if found:
+            features, labels = (folder / f"{stem}.npy" for stem in found[0])
+            sides[side] = _read_side(features, labels, num_classes)
+        elif side != "val":
+            names = " or ".join(f"{stem}.npy" for stem, _ in candidates)
+            raise FileNotFoundError(f"{folder}: expected features in {names}, found none")
+    shapes = {side: list(tokens.shape[1:]) for side, (tokens, _) in sides.items()}
+    if any(shape != shapes["train"] for shape in shapes.values()):
+        raise DataError(f"expected features of one shape, got {shapes}", folder)
+    return sides
+
+
+def _read_side(file: Path, label_file: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    tokens, label = _as_tokens(_load(file), file), _load(label_file)
+    paired = label.dtype.kind in "US" or len(tokens) != 2
+    if label.ndim == 2 and len(label) == 2 and paired:
+        label = label[1]  # names and labels, as 2s-AGCN pairs them
+    label = whole_labels(label, label_file).astype(np.int32)
+    if len(label) != len(tokens):
+        raise DataError(f"expected {len(tokens)} labels, got {len(label)}", label_file)
+    if len(label) and not 0 <= label.min() <= label.max() < num_classes:
+        raise DataError(
+            f"expected labels from 0 to {num_classes - 1}, got {label.min()} to {label.max()}",
+            label_file,
+        )
+    return tokens, label
 
 
 def _load(file: Path) -> np.ndarray:

@@ -7,9 +7,11 @@ of names and labels. CTR-GCN and its followers: one `.npz` with `x_<side>` `[N, 
 
 import pickle
 import zipfile
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.lib.format import open_memmap
@@ -22,6 +24,7 @@ from data_pipelines.formats.raw import RawClip, checked, checked_label
 from data_pipelines.sources import file_stamp
 from dynapurls_jax.skeletons import Skeleton
 
+_AWAY = (0.0, 0.0, 3.0)  # metres; where a camera would see it, and nothing depends on it
 SIDES = {"train": TRAIN, "val": TEST, "test": TEST}
 
 
@@ -47,11 +50,7 @@ class GcnArraySource:
     skeleton: Skeleton
     num_classes: int
     chunk: int = 500
-    parallel: bool = True
-
-    def __getstate__(self) -> dict:
-        # The arrays are mapped anew in every process.
-        return {key: value for key, value in self.__dict__.items() if key != "_blocks"}
+    parallel: bool = False  # there is nothing to parse, and a compressed npz is read whole
 
     def stamp(self) -> str:
         """See `data_pipelines.sources.Source`."""
@@ -63,6 +62,10 @@ class GcnArraySource:
         blocks = _read_folder(self.place) if self.place.is_dir() else _read_npz(self.place)
         if not blocks:
             raise DataError("expected train_data_joint.npy, or x_train in an npz", self.place)
+        names = [name for block in blocks.values() for name in block.names]
+        if len(set(names)) < len(names):
+            twice = next(name for name, count in Counter(names).items() if count > 1)
+            raise DataError(f"{twice} is there more than once, or on two sides", self.place)
         for side, block in blocks.items():
             if not len(block.data) == len(block.labels) == len(block.names):
                 raise DataError(
@@ -71,6 +74,10 @@ class GcnArraySource:
                     self.place,
                 )
         return blocks
+
+    def identity(self) -> str:
+        """See `data_pipelines.sources.Source`."""
+        return f"{type(self).__name__} {self.skeleton} {self.num_classes}"
 
     def items(self) -> dict[str, str]:
         """See `data_pipelines.sources.Source`."""
@@ -108,8 +115,11 @@ class GcnArraySource:
             )
         seen = np.flatnonzero((clip != 0).any(axis=(0, 2, 3)))
         clip = clip[:, : seen[-1] + 1 if len(seen) else 1]
-        persons = (clip != 0).any(axis=(1, 2, 3))
-        return clip[: np.flatnonzero(persons)[-1] + 1 if persons.any() else 1]
+        here = (clip != 0).any(axis=(2, 3))[..., None, None]
+        if ((clip == 0).all(axis=-1, keepdims=True) & here).any():
+            # Centred clips have a joint at the origin, which elsewhere means that it was lost.
+            clip = np.where(here, clip + np.array(_AWAY, clip.dtype), 0)
+        return clip
 
     def sides(self, clip_ids: list[str]) -> dict[str, np.ndarray]:
         """The one protocol that the arrays are of."""
@@ -129,8 +139,32 @@ def _read_folder(folder: Path) -> dict[str, Block]:
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise DataError("expected a pair of names and labels", labels_file)
         names = [str(name).removesuffix(".skeleton") for name in pair[0]]
-        blocks[side] = Block(_open_npy(file), np.asarray(pair[1]), names)
+        labels = whole_labels(pair[1], labels_file)
+        blocks[side] = Block(_open_npy(file), labels, names)
     return blocks
+
+
+def whole_labels(labels: Any, file: object) -> np.ndarray:
+    """Class ids `[N]` of numbers, of texts of numbers, or of one-hot rows.
+
+    Raises:
+      DataError: they are not whole numbers, or a row is not one-hot.
+    """
+    try:
+        values = np.asarray(labels).astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"expected labels, whole numbers ({error})", file) from error
+    if values.ndim == 2:
+        one_hot = np.isin(values, (0, 1)).all(axis=1) & (values.sum(axis=1) == 1)
+        bad = np.flatnonzero(~one_hot)
+        if len(bad):
+            raise DataError(
+                f"expected one-hot rows, row {bad[0]} adds up to {values[bad[0]].sum()}", file
+            )
+        return values.argmax(axis=1)
+    if values.ndim != 1 or not (values == np.floor(values)).all():
+        raise DataError(f"expected whole numbers [N], got {np.asarray(labels)!r:.200}", file)
+    return values.astype(np.int64)
 
 
 def _open_npy(file: Path) -> np.ndarray:
@@ -149,9 +183,11 @@ def _read_npz(file: Path) -> dict[str, Block]:
                     data = _map_member(archive, file, f"x_{side}.npy")
                     with archive.open(f"y_{side}.npy") as member:
                         one_hot = np.lib.format.read_array(member, allow_pickle=False)
-                    labels = one_hot.argmax(axis=1) if one_hot.ndim == 2 else one_hot
+                    labels = whole_labels(one_hot, f"{file}, y_{side}")
                     names = [f"{side}{row:06d}" for row in range(len(labels))]
                     blocks[side] = Block(data, labels, names)
+    except DataError:
+        raise
     except (zipfile.BadZipFile, KeyError, OSError, ValueError, EOFError) as error:
         raise DataError(f"not a readable npz of x_train, y_train, ... ({error})", file) from error
     return blocks

@@ -19,6 +19,8 @@ from data_pipelines.formats.raw import RawClip, match_name
 
 JOINTS, INFO_FIELDS, JOINT_FIELDS = 25, 10, 12
 _LARGEST = float(np.finfo(np.float32).max)
+# What may stand in the fields of a number and between them; anything else is read line by line.
+_NUMERIC = np.isin(np.arange(256), np.frombuffer(b"0123456789+-.eE \n\0", np.uint8))
 _JSON = simdjson.Parser()  # keeps its buffers from file to file
 _BODY_FIELDS = INFO_FIELDS + 1 + JOINTS * JOINT_FIELDS
 NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
@@ -116,12 +118,14 @@ def _parse_regular(content: bytes) -> Bodies:
         content += b"\n"
     text = np.frombuffer(content, np.uint8)
     separators = np.flatnonzero(text <= ord(" "))
+    if (np.diff(separators, prepend=-1) == 1).any():
+        raise ValueError("an empty field")
     at = separators.item
-    num_frames, position = int(content[: at(0)]), 1
+    num_frames, position = _count(content[: at(0)]), 1
     line_ends, body_at, frame, track = [0], [], [], []
     for index in range(num_frames):
         line_ends.append(position)
-        count = int(content[at(position - 1) + 1 : at(position)])
+        count = _count(content[at(position - 1) + 1 : at(position)])
         position += 1
         for _ in range(count):
             body_at.append(position)
@@ -145,6 +149,12 @@ def _parse_regular(content: bytes) -> Bodies:
     return Bodies(num_frames, np.array(frame), track, numbers.reshape(-1, JOINTS, 3))
 
 
+def _count(field: bytes) -> int:
+    if not field.isdigit() or len(field) > 9:
+        raise ValueError("no plain whole number")
+    return int(field)
+
+
 def _first_three(text: np.ndarray, separators: np.ndarray, first: np.ndarray) -> np.ndarray:
     """The numbers in the fields `first`, `first + 1` and `first + 2`, float32.
 
@@ -156,6 +166,8 @@ def _first_three(text: np.ndarray, separators: np.ndarray, first: np.ndarray) ->
     width = int(length.max()) + 1
     padded = np.concatenate([text, np.zeros(width, np.uint8)])
     rows = sliding_window_view(padded, width)[start]
+    if not _NUMERIC[rows].all():
+        raise ValueError("more than numbers")
     rows[rows == ord(" ")] = ord(",")
     rows[np.arange(width) > length[:, None]] = ord(" ")
     array: Any = _JSON.parse(b"[" + rows.tobytes().rstrip()[:-1] + b"]")
@@ -189,7 +201,7 @@ class _Lines:
     def integer(self, what: str, least: int) -> int:
         """The next line, a whole number."""
         (field,) = self.fields(1, what)
-        if not field.isdecimal() or int(field) < least:
+        if not field.isdecimal() or len(field) > 15 or int(field) < least:
             raise self.error(f"expected {what}, a whole number from {least} on, got {field!r}")
         return int(field)
 

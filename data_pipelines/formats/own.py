@@ -38,8 +38,12 @@ class OwnReader:
         joints = {"text": _read_text, "npz": _read_npz, "skeleton": _read_skeleton}[spec.format](
             content, file, spec.skeleton.num_joints
         )
-        joints = checked(joints, file, spec.skeleton.joints) * np.float32(spec.metres)
+        if joints.dtype.kind in "fiu":
+            joints = joints.astype(np.float64) * spec.metres
+        joints = checked(joints, file, spec.skeleton.joints)
         subject, view, setup = (int(said.get(key) or 0) for key in _NUMBERS)
+        if max(subject, view, setup) >= 2**31:
+            raise DataError("expected subject, view and setup below 2^31", file)
         return RawClip(inner.rpartition(".")[0], joints, label, subject, view, setup)
 
     def _label(self, text: str, file: str) -> int:
@@ -66,10 +70,10 @@ def _pattern(files: str) -> str:
     pattern = ""
     for text, name in re.findall(r"([^{]*)(?:\{(\w+)\})?", files):
         pattern += re.escape(text)
-        if name in _NUMBERS:
-            pattern += rf"(?P<{name}>\d+)"
-        elif name:
-            pattern += rf"(?P<{name}>[^/]+?)"
+        if name:
+            what = r"\d+" if name in _NUMBERS else "[^/]+?"
+            known = name in (*_NUMBERS, "class") and f"(?P<{name}>" not in pattern
+            pattern += f"(?P<{name}>{what})" if known else f"(?:{what})"
     return pattern
 
 

@@ -45,6 +45,10 @@ class PkuSource:
         """See `data_pipelines.sources.Source`."""
         return f"{self.skeletons.stamp()}\n{self.labels.stamp()}"
 
+    def identity(self) -> str:
+        """See `data_pipelines.sources.Source`."""
+        return f"pku_mmd {self.phase}"
+
     def items(self) -> dict[str, str]:
         """See `data_pipelines.sources.Source`."""
         labels = {Path(name).name: (name, stamp) for name, stamp in self.labels.files().items()}
@@ -128,7 +132,8 @@ def parse_labels(content: bytes, file: str, num_frames: int) -> list[tuple[int, 
         if not line.strip():
             continue
         fields = [field.strip() for field in line.split(",")]
-        if len(fields) not in (3, 4) or not all(field.isdecimal() for field in fields[:3]):
+        whole = all(field.isdecimal() and len(field) < 10 for field in fields[:3])
+        if len(fields) not in (3, 4) or not whole:
             raise DataError(
                 f"expected id,first frame,end frame,confidence, got {line[:60]!r}", file, number
             )

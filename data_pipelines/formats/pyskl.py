@@ -2,10 +2,13 @@
 
 An annotation has `frame_dir` (its id), `label`, `total_frames` and `keypoint` `[M, T, V, C]`; only
 3D keypoints (`C = 3`, metres) are read. The splits are named `<protocol>_train` and
-`<protocol>_val`. A pickle cannot be read in parts: this format needs memory for all of its clips.
+`<protocol>_val` (or `_test`). A pickle cannot be read in parts: this format needs memory for all of
+its clips.
 """
 
+import operator
 import pickle
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -42,6 +45,10 @@ class PysklSource:
             raise DataError("expected a dict with a list of annotations", self.file)
         return record
 
+    def identity(self) -> str:
+        """See `data_pipelines.sources.Source`."""
+        return f"{type(self).__name__} {self.skeleton} {self.num_classes}"
+
     def items(self) -> dict[str, str]:
         """See `data_pipelines.sources.Source`."""
         stamp = self.stamp()
@@ -52,9 +59,9 @@ class PysklSource:
         annotation = self._record["annotations"][int(item)]
         where = f"{self.file}, annotation {item}"
         try:
-            name, label = str(annotation["frame_dir"]), int(annotation["label"])
-            keypoint = annotation["keypoint"]
-        except (KeyError, TypeError, ValueError) as error:
+            name, keypoint = str(annotation["frame_dir"]), annotation["keypoint"]
+            label = operator.index(annotation["label"])
+        except (KeyError, TypeError) as error:
             raise DataError(
                 f"expected frame_dir, label and keypoint ({type(error).__name__}: {error})", where
             ) from error
@@ -67,16 +74,26 @@ class PysklSource:
 
     def sides(self, clip_ids: list[str]) -> dict[str, np.ndarray]:
         """The protocols of the file, from its pairs of splits `<protocol>_train` and `_val`."""
-        splits = self._record.get("split", {})
+        splits = self._record.get("split")
+        if not isinstance(splits, dict):
+            raise DataError(f"expected a dict of splits, got {type(splits).__name__}", self.file)
         sides = {}
         for name in splits:
-            protocol = name.removesuffix("_train")
-            if protocol != name and f"{protocol}_val" in splits:
+            found = re.fullmatch(r"(?:(.+)_)?train", str(name))
+            others = [name[:-5] + end for end in ("val", "test") if name[:-5] + end in splits]
+            if found and others:
                 side = dict.fromkeys(splits[name], TRAIN)
-                side |= dict.fromkeys(splits[f"{protocol}_val"], TEST)
-                sides[protocol] = np.array([side.get(clip, NEITHER) for clip in clip_ids], np.int8)
+                both = side.keys() & set(splits[others[0]])
+                if both:
+                    raise DataError(f"{min(both)} is in {name} and in {others[0]}", self.file)
+                side |= dict.fromkeys(splits[others[0]], TEST)
+                codes = [side.get(clip, NEITHER) for clip in clip_ids]
+                sides[found[1] or "given"] = np.array(codes, np.int8)
         if not sides:
-            raise DataError(f"expected splits x_train and x_val, got {sorted(splits)}", self.file)
+            raise DataError(
+                f"expected splits <protocol>_train and _val (or _test), got {sorted(splits)}",
+                self.file,
+            )
         return sides
 
 
@@ -97,5 +114,8 @@ def write_pyskl(corpus: Corpus, file: Path) -> None:
         split[f"{protocol}_train"] = ids[side == TRAIN].tolist()
         split[f"{protocol}_val"] = ids[side == TEST].tolist()
     temporary = file.with_suffix(".tmp")
-    temporary.write_bytes(pickle.dumps({"split": split, "annotations": annotations}, protocol=4))
+    content = pickle.dumps({"split": split, "annotations": annotations}, protocol=3)
+    # The module's name before NumPy 2, which both old and new ones know.
+    content = content.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
+    temporary.write_bytes(content)
     temporary.replace(file)

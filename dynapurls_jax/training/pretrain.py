@@ -151,12 +151,18 @@ def _in_batches(apply, array: np.ndarray, rows: np.ndarray, title: str):
             report(done)
 
 
-def accuracy(config: ConfigDict, variables: dict, clips: PreparedClips, rows, labels) -> float:
+def accuracy(
+    config: ConfigDict, variables: dict, clips: PreparedClips, rows: np.ndarray, labels: np.ndarray
+) -> float | None:
     """Share of the clips `rows` whose class the classifier of stage 1 finds, in [0, 1].
+
+    None if there are no such clips, as where nobody but training subjects did the seen classes.
 
     Args:
       labels: `[n]` of these rows, positions among the seen classes.
     """
+    if not len(rows):
+        return None
     encoder, streams = encoder_of_variables(config, variables), streams_of(config, clips)
     apply = jax.jit(lambda batch: encoder.apply(variables, streams(batch)))
     logits = np.concatenate(list(_in_batches(apply, clips.clips, rows, "classifying clips")))
