@@ -5,18 +5,19 @@ written as one file, whole or not at all; what is there from an earlier run is n
 unless an item of it has changed since.
 """
 
+import functools
 import hashlib
 import json
-import multiprocessing
 import os
 import signal
 import threading
+import time
 import zipfile
 import zlib
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
+import joblib
 import numpy as np
 
 from data_pipelines.cleaning import clean
@@ -116,38 +117,30 @@ def _make_all(source, parts, todo, workers) -> Iterator[Path]:
         for part in todo:
             yield _make_part(source, part, parts[part])
         return
-    # "spawn", since forking a process in which JAX runs threads can hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _start_worker, (source,)) as pool:
-        jobs = [pool.submit(_make_part_of_worker, part, parts[part]) for part in todo]
-        try:
-            for job in as_completed(jobs):
-                yield job.result()
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    # joblib's own processes: forking one in which JAX runs threads can hang, and the standard
+    # library's "spawn" runs the caller's script anew in each of them.
+    pool = joblib.Parallel(workers, backend="loky", return_as="generator_unordered", batch_size=1)
+    jobs = (joblib.delayed(_make_part_of_worker)(source, part, parts[part]) for part in todo)
+    yield from pool(jobs)
 
 
-_worker_source: Source  # each worker's own, opened once
+def _make_part_of_worker(source: Source, part: Path, items: list[str]) -> Path:
+    _end_with_parent()
+    return _make_part(source, part, items)
 
 
-def _start_worker(source: Source) -> None:
-    """Ctrl-C is for the parent, which lets begun parts end; without a parent there is no work."""
-    global _worker_source
-    _worker_source = source
+@functools.cache
+def _end_with_parent() -> None:
+    """Ctrl-C is for the parent, and without a parent there is no work."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = os.getppid()
 
     def follow() -> None:
-        parent = multiprocessing.parent_process()
-        if parent:
-            parent.join()
-            os._exit(1)
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
-
-
-def _make_part_of_worker(part: Path, items: list[str]) -> Path:
-    return _make_part(_worker_source, part, items)
 
 
 def _make_part(source: Source, part: Path, items: list[str]) -> Path:

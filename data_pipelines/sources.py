@@ -7,7 +7,8 @@ import hashlib
 import re
 import zipfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +20,19 @@ def file_stamp(path: Path) -> str:
     """Size and time of a file."""
     stat = path.stat()
     return f"{stat.st_size} {stat.st_mtime_ns}"
+
+
+@lru_cache(maxsize=4)
+def _open_zip(path: Path, stamp: str) -> zipfile.ZipFile:
+    """A zip, opened once in each process; `stamp` opens it anew when it changed.
+
+    Raises:
+      DataError: it cannot be read.
+    """
+    try:
+        return zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise DataError(f"not a readable zip archive ({error})", path) from error
 
 
 class Source(Protocol):
@@ -51,7 +65,6 @@ class Archive:
 
     paths: tuple[Path, ...]
     suffix: str
-    _open: dict[Path, zipfile.ZipFile] = field(default_factory=dict, repr=False, compare=False)
 
     def files(self) -> dict[str, str]:
         """Full names (`archive.zip/inner/name`), each with a stamp.
@@ -75,17 +88,9 @@ class Archive:
                 if file.is_file():
                     yield str(file), file_stamp(file)
             return
-        for info in self._zip(path).infolist():
+        for info in _open_zip(path, file_stamp(path)).infolist():
             if info.filename.endswith(self.suffix) and not info.is_dir():
                 yield f"{path}/{info.filename}", f"{info.file_size} {info.CRC}"
-
-    def _zip(self, path: Path) -> zipfile.ZipFile:
-        if path not in self._open:
-            try:
-                self._open[path] = zipfile.ZipFile(path)
-            except (zipfile.BadZipFile, EOFError) as error:
-                raise DataError(f"not a readable zip archive ({error})", path) from error
-        return self._open[path]
 
     def content(self, name: str) -> bytes:
         """The bytes of one file.
@@ -96,15 +101,12 @@ class Archive:
         for path in self.paths:
             if not path.is_dir() and name.startswith(f"{path}/"):
                 try:
-                    return self._zip(path).read(name.removeprefix(f"{path}/"))
+                    return _open_zip(path, file_stamp(path)).read(name.removeprefix(f"{path}/"))
                 except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
                     raise DataError(f"damaged in its zip archive ({error})", name) from error
                 except Exception as error:  # zlib.error has no public base of its own
                     raise DataError(f"cannot be unpacked ({error})", name) from error
         return Path(name).read_bytes()
-
-    def __getstate__(self) -> dict:
-        return self.__dict__ | {"_open": {}}  # open files stay where they are
 
 
 @dataclass

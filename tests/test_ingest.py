@@ -70,6 +70,18 @@ def test_clips_come_in_order_whoever_reads_them(tmp_path, parallel, monkeypatch)
     assert (str(os.getpid()) in readers) is not parallel
 
 
+def test_a_script_without_a_main_guard_reads_on_all_cores(tmp_path):
+    guarded = SLOW.replace("0.2", "0")
+    script = tmp_path / "script.py"
+    script.write_text(guarded.replace('if __name__ == "__main__":', "if True:"))
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, str(script), str(tmp_path), "2"]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.split()[-1] == "12"
+
+
 def test_what_is_parsed_is_not_parsed_again_unless_it_changed(tmp_path):
     trace = tmp_path / "trace"
     source = CountingSource(trace, 40, parallel=False)
@@ -134,7 +146,7 @@ def test_nothing_to_read_is_an_error(tmp_path):
 
 
 SLOW = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from data_pipelines import ingest as module
 from tests.test_ingest import CountingSource
@@ -145,6 +157,7 @@ class Slow(CountingSource):
         return super().read(item)
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started this may ignore it
     module.num_cores = lambda: int(sys.argv[2])
     folder = Path(sys.argv[1])
     source = Slow(folder / "trace", 12, chunk=1)

@@ -65,8 +65,6 @@ class OwnDataset(SkeletonBuilder, skip_registration=True):  # type: ignore[call-
             if self._arrays is None:
                 make = PysklSource if spec.format == "pyskl" else GcnArraySource
                 self._arrays = make(manual_dir / spec.files, spec.skeleton, len(spec.classes))
-                if not self._by_subject_or_view:
-                    self._arrays.sides([])  # so that a file without them is refused now
             return self._arrays
         suffix = Path(spec.files).suffix
         if suffix not in SUFFIXES[spec.format]:
@@ -76,6 +74,12 @@ class OwnDataset(SkeletonBuilder, skip_registration=True):  # type: ignore[call-
                 manual_dir / SPEC,
             )
         return FileSource(Archive((manual_dir,), suffix), OwnReader(spec))
+
+    def _source(self, dl_manager) -> Source:
+        source = super()._source(dl_manager)
+        if self._arrays is not None and not self._by_subject_or_view:
+            self._arrays.sides([])  # a file that has none is refused before it is read
+        return source
 
     @property
     def _by_subject_or_view(self) -> bool:
