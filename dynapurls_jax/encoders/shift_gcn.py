@@ -156,11 +156,14 @@ class ShiftGCN(nn.Module):
       num_classes: size of the classifier that pretraining uses.
       width: channels of the first stage; the tokens have four times as many.
       segments: `T'`, the temporal segments that tokens are pooled into.
+      count_absent: treat absent persons as present, as the published network does, whose features
+        are means over two persons always. For converted checkpoints.
     """
 
     num_classes: int
     width: int = 64
     segments: int = 3
+    count_absent: bool = False
 
     def setup(self):
         self.data_norm = Norm(per_joint=True)
@@ -175,7 +178,7 @@ class ShiftGCN(nn.Module):
         b, m, t, v, c = clips.shape
         if t % TEMPORAL_STRIDE:
             raise ValueError(f"expected T divisible by {TEMPORAL_STRIDE}, got clips {clips.shape}")
-        present = present_persons(clips)
+        present = present_persons(clips) | self.count_absent
         x = clips.transpose(4, 2, 0, 1, 3)  # [c, T, B, M, V]
         # Input statistics are those of each person slot's each joint.
         x = self.data_norm(x.reshape(c, t, b, m * v), jnp.any(present, axis=1), train)
@@ -189,9 +192,13 @@ class ShiftGCN(nn.Module):
     def __call__(
         self, clips: Float[Array, "B M T V c"], train: bool = False
     ) -> Float[Array, "B classes"]:
-        """Class logits: mean over frames, joints and present persons, then one linear map."""
+        """Class logits: one linear map of `pooled`."""
+        return self.classifier(self.pooled(clips, train))
+
+    def pooled(self, clips: Float[Array, "B M T V c"], train: bool = False) -> Float[Array, "B n"]:
+        """Mean features over frames, joints and present persons."""
         x, present = self._features(clips, train)
-        return self.classifier(_person_mean(x.mean(axis=(2, 3)), present))
+        return _person_mean(x.mean(axis=(2, 3)), present)
 
     def tokens(self, clips: Float[Array, "B M T V c"]) -> Float[Array, "B segments V n"]:
         """Tokens `[B, T', V, n]`: segment means in time, mean over present persons."""

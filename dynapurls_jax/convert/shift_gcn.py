@@ -1,0 +1,141 @@
+"""Published Shift-GCN checkpoints to Flax variables and back: arrays on both sides, no PyTorch.
+
+The published network has ten layers `l1` to `l10` of `gcn1` (spatial) and `tcn1` (temporal), a
+`data_bn` before and an `fc` behind. Its constant index tables are not parameters here; on the way
+back they are made anew.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dynapurls_jax.encoders.shift_gcn import LAYERS
+
+State = Mapping[str, np.ndarray]
+STATISTICS = "batch_stats"
+
+
+class Entry(NamedTuple):
+    """One tensor.
+
+    Attributes:
+      name: in the state dict.
+      collection, path: of the leaf in the Flax variables.
+      kind: "same"; "dense", `[out, in, 1...]` for `[in, out]`; "mask", `[1, V, C]` for `[V, C]`;
+        "bias", `[1, 1, C]` for `[C]`.
+    """
+
+    name: str
+    collection: str
+    path: tuple[str, ...]
+    kind: str = "same"
+
+
+def _norm(name: str, *path: str) -> Iterator[Entry]:
+    yield Entry(f"{name}.weight", "params", (*path, "scale"))
+    yield Entry(f"{name}.bias", "params", (*path, "bias"))
+    yield Entry(f"{name}.running_mean", STATISTICS, (*path, "mean"))
+    yield Entry(f"{name}.running_var", STATISTICS, (*path, "var"))
+
+
+def _dense(name: str, kind: str, *path: str) -> Iterator[Entry]:
+    yield Entry(f"{name}.weight", "params", (*path, "kernel"), kind)
+    yield Entry(f"{name}.bias", "params", (*path, "bias"))
+
+
+def entries() -> Iterator[Entry]:
+    """All tensors that are learned."""
+    yield from _norm("data_bn", "data_norm")
+    width = 0
+    for index, (multiple, stride) in enumerate(LAYERS):
+        layer, own = f"l{index + 1}", f"layers_{index}"
+        spatial, temporal = (own, "spatial"), (own, "temporal")
+        yield Entry(f"{layer}.gcn1.Feature_Mask", "params", (*spatial, "feature_mask"), "mask")
+        yield Entry(f"{layer}.gcn1.Linear_weight", "params", (*spatial, "linear", "kernel"))
+        yield Entry(f"{layer}.gcn1.Linear_bias", "params", (*spatial, "linear", "bias"), "bias")
+        yield from _norm(f"{layer}.gcn1.bn", *spatial, "norm")
+        if multiple != width:
+            yield from _dense(f"{layer}.gcn1.down.0", "conv", *spatial, "down")
+            yield from _norm(f"{layer}.gcn1.down.1", *spatial, "down_norm")
+        yield from _norm(f"{layer}.tcn1.bn", *temporal, "norm_in")
+        yield from _norm(f"{layer}.tcn1.bn2", *temporal, "norm_out")
+        for shift in ("shift_in", "shift_out"):
+            yield Entry(f"{layer}.tcn1.{shift}.ypos", "params", (*temporal, shift))
+        yield from _dense(f"{layer}.tcn1.temporal_linear", "conv", *temporal, "linear")
+        if index and (multiple != width or stride != 1):
+            yield from _dense(f"{layer}.residual.conv", "conv", own, "residual")
+            yield from _norm(f"{layer}.residual.bn", own, "residual_norm")
+        width = multiple
+    yield from _dense("fc", "dense", "classifier")
+
+
+def from_state_dict(state: State) -> dict:
+    """Flax variables of a `ShiftGCN` that counts absent persons, as the published network does.
+
+    Args:
+      state: name to array, float32.
+
+    Raises:
+      ValueError: a tensor is missing; names it.
+    """
+    variables: dict[str, Any] = {"params": {}, STATISTICS: {}}
+    for entry in entries():
+        if entry.name not in state:
+            raise ValueError(f"expected the state dict of a Shift-GCN, it lacks {entry.name}")
+        array = np.asarray(state[entry.name])
+        if entry.kind in ("dense", "conv"):
+            array = array.reshape(array.shape[:2]).T
+        elif entry.kind in ("mask", "bias"):
+            array = array.reshape(array.shape[1:] if entry.kind == "mask" else -1)
+        place = variables[entry.collection]
+        for key in entry.path[:-1]:
+            place = place.setdefault(key, {})
+        place[entry.path[-1]] = array
+    return variables
+
+
+def to_state_dict(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The state dict that the published network loads, index tables and counters included.
+
+    The number of batches seen, which nothing but BatchNorm's own averaging would need, is 0.
+    """
+    state: dict[str, np.ndarray] = {}
+    for entry in entries():
+        leaf: Any = variables[entry.collection]
+        for key in entry.path:
+            leaf = leaf[key]
+        array = np.asarray(leaf)
+        if entry.kind == "dense":
+            array = array.T
+        elif entry.kind == "conv":
+            array = array.T[:, :, None, None]
+        elif entry.kind == "mask":
+            array = array[None]
+        elif entry.kind == "bias":
+            array = array[None, None]
+        state[entry.name] = np.ascontiguousarray(array)
+        if entry.name.endswith("running_var"):
+            counter = entry.name.replace("running_var", "num_batches_tracked")
+            state[counter] = np.array(0, np.int64)
+        if entry.name.endswith("ypos"):
+            state[entry.name.replace("ypos", "xpos")] = np.zeros_like(array)
+        if entry.name.endswith("Feature_Mask"):
+            state |= _index_tables(entry.name, array.shape[1], array.shape[2], variables)
+    return state
+
+
+def _index_tables(name: str, joints: int, channels: int, variables) -> dict[str, np.ndarray]:
+    """`shift_in` and `shift_out`: where each joint's each channel is read from, joint by joint."""
+    layer = name.partition(".")[0]
+    own = variables["params"][f"layers_{int(layer[1:]) - 1}"]
+    features = own["spatial"]["linear"]["bias"].shape[0]
+
+    def table(count: int, sign: int) -> np.ndarray:
+        joint, channel = np.meshgrid(np.arange(joints), np.arange(count), indexing="ij")
+        return (((joint + sign * channel) % joints) * count + channel).ravel()
+
+    return {
+        f"{layer}.gcn1.shift_in": table(channels, 1),
+        f"{layer}.gcn1.shift_out": table(features, -1),
+    }

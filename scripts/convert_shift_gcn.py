@@ -1,0 +1,67 @@
+"""Converts Shift-GCN checkpoints between PyTorch and npz files of Flax variables.
+
+  python scripts/convert_shift_gcn.py published.pt shift_gcn.npz
+  python scripts/convert_shift_gcn.py shift_gcn.npz ours.pt
+
+Needs torch, which nothing else here does. Published checkpoints were trained on all classes of
+their dataset: their features are no evidence of zero-shot ability.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from dynapurls_jax.convert.shift_gcn import from_state_dict, to_state_dict
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parses the arguments and converts."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", type=Path, help=".pt or .npz")
+    parser.add_argument("target", type=Path, help=".npz or .pt")
+    options = parser.parse_args(arguments)
+    kinds = (options.source.suffix, options.target.suffix)
+    try:
+        if kinds == (".pt", ".npz"):
+            save_variables(options.target, from_state_dict(load_pt(options.source)))
+        elif kinds == (".npz", ".pt"):
+            save_pt(options.target, to_state_dict(load_variables(options.source)))
+        else:
+            raise ValueError(f"expected a .pt and an .npz, got {options.source} {options.target}")
+    except (ImportError, OSError, ValueError) as error:
+        raise SystemExit(f"error: {error}") from error
+    print(f"written: {options.target}")
+
+
+def load_pt(file: Path) -> dict[str, np.ndarray]:
+    """A state dict; nothing in the file is executed."""
+    import torch
+
+    state = torch.load(file, map_location="cpu", weights_only=True)
+    return {name: tensor.numpy() for name, tensor in state.items()}
+
+
+def save_pt(file: Path, state: dict[str, np.ndarray]) -> None:
+    """Writes a state dict of tensors."""
+    import torch
+
+    torch.save({name: torch.from_numpy(array.copy()) for name, array in state.items()}, file)
+
+
+def save_variables(file: Path, variables: dict) -> None:
+    """Writes Flax variables, one array for each leaf, named by its path."""
+    np.savez(file, **flatten_dict(variables, sep="/"))
+
+
+def load_variables(file: Path) -> dict:
+    """Reads what `save_variables` wrote."""
+    with np.load(file) as arrays:
+        return unflatten_dict(dict(arrays), sep="/")
+
+
+if __name__ == "__main__":
+    main()
