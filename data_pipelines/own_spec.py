@@ -62,7 +62,9 @@ def load_spec(folder: Path, known: dict[str, tuple[Skeleton, tuple[str, ...]]]) 
             "docs/data.md shows one; name its folder with --config.data.manual_dir=..."
         )
     try:
-        record = yaml.safe_load(file.read_text("utf-8"))
+        # Lists, mappings and texts only: a split 4_2 is no number to anybody but YAML, nor is a
+        # class named "no" a truth value.
+        record = yaml.load(file.read_text("utf-8"), Loader=yaml.BaseLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else None
@@ -132,9 +134,9 @@ def _required(record: dict, key: str) -> Any:
 
 def _numbers(record: dict, key: str) -> tuple[int, ...]:
     values = record.get(key) or []
-    if not isinstance(values, list) or not all(isinstance(value, int) for value in values):
+    if not isinstance(values, list) or not all(str(value).isdecimal() for value in values):
         raise ValueError(f"{key}: expected a list of whole numbers, got {values!r}")
-    return tuple(values)
+    return tuple(map(int, values))
 
 
 def _splits(record: Any, classes: tuple[str, ...]) -> dict[str, tuple[int, ...]]:

@@ -217,6 +217,29 @@ def test_mistakes_in_the_description_are_named(tmp_path, cache, changes, message
     assert "dataset.yaml" in str(error.value)
 
 
+def test_plain_yaml_is_read_as_it_is_meant(tmp_path, cache):
+    """As people type it: unquoted, where YAML would make 4_2 the number 42, and no a False."""
+    folder = write_folder(tmp_path / "gym")
+    for old, new in (("bow", "no"), ("clap", "7")):
+        (folder / old).rename(folder / new)
+    (folder / "dataset.yaml").write_text(
+        """
+        name: gym
+        format: text
+        files: "{class}/s{subject}_t{take}.txt"
+        skeleton: kinect_v2
+        classes: [wave, kick ball, no, jump up, 7, turn around]
+        metres: 1e-3
+        train_subjects: [1, 2]
+        splits: {4_2: [no, 7]}
+        """
+    )
+    corpus = load_corpus("own", str(folder))
+    assert corpus.splits == {"4_2": (2, 4)}
+    assert corpus.class_names[2:5] == ("no", "jump up", "7")
+    np.testing.assert_allclose(corpus.clips[0][0], body(410), atol=1e-4)
+
+
 def test_no_description_and_no_yaml_are_named(tmp_path, cache):
     with pytest.raises(
         FileNotFoundError, match=r"expected a description of your dataset in .*yaml"
