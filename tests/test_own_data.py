@@ -1,15 +1,20 @@
 """A folder of files and a yaml become a dataset: text, npz and .skeleton files."""
 
+import io
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from data_pipelines.corpus import TEST, TRAIN
 from data_pipelines.datasets import load_corpus
 from data_pipelines.errors import BadFilesError, DataError
+from data_pipelines.formats.own import OwnReader
+from data_pipelines.own_spec import load_spec
 from data_pipelines.protocols import make_protocol
 from dynapurls_jax.skeletons import skeleton_of_names
 from tests.conftest import ROOT
@@ -261,6 +266,47 @@ def test_files_that_do_not_fit_are_listed(tmp_path, cache):
         error.value
     )
     assert "expected a class name or a number from 0 to 5, got 'dance'" in str(error.value)
+
+
+@pytest.fixture(scope="module")
+def readers(tmp_path_factory):
+    """A reader of each file format, by suffix."""
+    made = {}
+    for form, suffix in (("text", "txt"), ("npz", "npz"), ("npz", "npy"), ("skeleton", "skeleton")):
+        folder = tmp_path_factory.mktemp(suffix)
+        write_folder(folder, format=form, files=f"{{class}}.{suffix}")
+        made[suffix] = OwnReader(load_spec(folder, {}))
+    return made
+
+
+def _bytes_of(save) -> bytes:
+    buffer = io.BytesIO()
+    save(buffer)
+    return buffer.getvalue()
+
+
+GOOD = {
+    "txt": text_clip(0).encode(),
+    "npz": _bytes_of(lambda file: np.savez(file, clip=body(0))),
+    "npy": _bytes_of(lambda file: np.save(file, body(0))),
+    "skeleton": as_bytes(one_person()),
+}
+
+
+@given(
+    st.sampled_from(sorted(GOOD)), st.integers(0, 10**6), st.integers(0, 300), st.binary(max_size=9)
+)
+def test_damaged_files_are_errors_with_their_name_or_finite_clips(readers, suffix, at, cut, piece):
+    content = GOOD[suffix]
+    at %= len(content)
+    file = f"{readers[suffix].spec.folder}/wave.{suffix}"
+    try:
+        clip = readers[suffix](file, content[:at] + piece + content[at + cut :])
+    except DataError as error:
+        assert error.file == file  # noqa: PT017
+        return
+    assert clip.joints.shape[2:] == (25, 3)
+    assert np.isfinite(clip.joints).all()
 
 
 def test_a_skeleton_of_ones_own():

@@ -39,7 +39,8 @@ class OwnReader:
             content, file, spec.skeleton.num_joints
         )
         if joints.dtype.kind in "fiu":
-            joints = joints.astype(np.float64) * spec.metres
+            with np.errstate(invalid="ignore", over="ignore"):  # checked next
+                joints = joints.astype(np.float64) * spec.metres
         joints = checked(joints, file, spec.skeleton.joints)
         subject, view, setup = (int(said.get(key) or 0) for key in _NUMBERS)
         if max(subject, view, setup) >= 2**31:

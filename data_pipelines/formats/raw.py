@@ -64,7 +64,7 @@ def checked(
     joints = np.asarray(joints)
     if joints.dtype.kind not in "fiu":
         raise DataError(f"expected real numbers, got {joints.dtype}", file)
-    with np.errstate(over="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         clip = joints.astype(np.float32)
     if not np.isfinite(clip).all():
         person, frame, joint, axis = np.argwhere(~np.isfinite(clip))[0]
