@@ -110,6 +110,8 @@ def _parse_regular(content: bytes) -> Bodies:
     Raises:
       IndexError, ValueError, RuntimeError, TypeError: it is not such a file.
     """
+    if not content.isascii():
+        raise ValueError("not ASCII")
     if b"\r" in content:
         content = content.replace(b"\r\n", b"\n")
     if not content.endswith(b"\n"):
