@@ -165,10 +165,11 @@ def _first_three(text: np.ndarray, separators: np.ndarray, first: np.ndarray) ->
     start = separators[first - 1] + 1
     length = separators[first + 2] - start
     width = int(length.max()) + 1
-    if start[-1] + width > len(text):
-        raise ValueError("a last line that is too short")
+    if start[-1] + width > len(text) or width > 255:
+        raise ValueError("a last line that is too short, or a number that is too long")
     rows = sliding_window_view(text, width)[start]
-    np.putmask(rows, np.arange(width) > length[:, None], ord("\n"))
+    behind = np.arange(width, dtype=np.uint8) > length.astype(np.uint8)[:, None]
+    np.putmask(rows, behind, ord("\n"))
     strange = (rows > ord("9")) & (rows != ord("E")) & (rows != ord("e"))
     if strange.any() or (rows == ord(",")).any():
         raise ValueError("more than numbers")
