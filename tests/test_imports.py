@@ -57,7 +57,7 @@ def test_gcn_arrays_round_trip(tmp_path, cache, corpus, form):
         shape = np.load(tmp_path / "x" / "train_data_joint.npy", mmap_mode="r").shape
         assert shape == (54, 3, 24, 20, 2)
     else:
-        write_ctr_gcn(corpus, "xsub", tmp_path / "x", frames=24)
+        write_ctr_gcn(corpus, "xsub", tmp_path / "x.npz", frames=24)
         (tmp_path / "x.npz").rename(tmp_path / "x")
         assert np.load(tmp_path / "x")["x_train"].shape == (54, 24, 120)
         assert np.load(tmp_path / "x")["y_test"].shape == (54, 27)

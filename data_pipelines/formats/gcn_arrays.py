@@ -18,7 +18,7 @@ from numpy.lib.format import open_memmap
 
 from data_pipelines.corpus import NEITHER, TEST, TRAIN, Corpus
 from data_pipelines.errors import DataError
-from data_pipelines.formats.ntu import NAME, parse_name
+from data_pipelines.formats.ntu import named_clip
 from data_pipelines.formats.pickles import load_pickle
 from data_pipelines.formats.raw import RawClip, checked, checked_label
 from data_pipelines.sources import file_stamp
@@ -96,10 +96,7 @@ class GcnArraySource:
         name = block.names[int(row)]
         joints = checked(self._unpad(block.data[int(row)], where), where, self.skeleton.joints)
         label = checked_label(int(block.labels[int(row)]), self.num_classes, where)
-        if NAME.fullmatch(name):
-            said = parse_name(name)
-            return [RawClip(name, joints, label, said.subject, said.camera, said.setup)]
-        return [RawClip(name, joints, label)]
+        return [named_clip(name, joints, label)]
 
     def _unpad(self, padded: np.ndarray, where: str) -> np.ndarray:
         """`[C, T, V, M]` or `[T, M * V * C]` to `[M, T, V, C]` without the zeros at the end."""
@@ -258,7 +255,10 @@ def write_ctr_gcn(corpus: Corpus, protocol: str, file: Path, frames: int = 300) 
             data[index] = _padded(corpus, row, frames).transpose(1, 0, 2, 3).reshape(frames, -1)
         arrays |= {f"x_{side}": data}
         arrays |= {f"y_{side}": np.eye(classes, dtype=np.float32)[corpus.labels[rows]]}
-    np.savez(file, **arrays)
+    scratch.append(file.with_suffix(".tmp"))
+    with scratch[-1].open("wb") as stream:
+        np.savez(stream, **arrays)
+    scratch.pop().replace(file)  # there whole, or not at all
     for temporary in scratch:
         temporary.unlink()
 

@@ -65,6 +65,14 @@ def parse_name(stem: str) -> NtuName:
     return NtuName(setup, camera, subject, repetition, action - 1)
 
 
+def named_clip(clip_id: str, joints: np.ndarray, label: int) -> RawClip:
+    """A clip from a file of many; its subject, view and setup if its id is an NTU stem."""
+    if not NAME.fullmatch(clip_id):
+        return RawClip(clip_id, joints, label)
+    name = parse_name(clip_id)
+    return RawClip(clip_id, joints, label, name.subject, name.camera, name.setup)
+
+
 def read_ntu(file: str, content: bytes) -> RawClip:
     """One `.skeleton` file with the persons that `select_persons` finds in it.
 

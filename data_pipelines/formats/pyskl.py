@@ -17,7 +17,7 @@ import numpy as np
 
 from data_pipelines.corpus import NEITHER, TEST, TRAIN, Corpus
 from data_pipelines.errors import DataError
-from data_pipelines.formats.ntu import NAME, parse_name
+from data_pipelines.formats.ntu import named_clip
 from data_pipelines.formats.pickles import load_pickle
 from data_pipelines.formats.raw import RawClip, checked, checked_label
 from data_pipelines.sources import file_stamp
@@ -67,10 +67,7 @@ class PysklSource:
             ) from error
         joints = checked(keypoint, where, self.skeleton.joints)
         label = checked_label(label, self.num_classes, where)
-        if NAME.fullmatch(name):
-            said = parse_name(name)
-            return [RawClip(name, joints, label, said.subject, said.camera, said.setup)]
-        return [RawClip(name, joints, label)]
+        return [named_clip(name, joints, label)]
 
     def sides(self, clip_ids: list[str]) -> dict[str, np.ndarray]:
         """The protocols of the file, from its pairs of splits `<protocol>_train` and `_val`."""
