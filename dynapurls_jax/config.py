@@ -21,6 +21,7 @@ TEXT_ENCODERS = ("minilm", "hashing", "precomputed")
 QUERIES = ("label_free", "per_candidate", "oracle_label")
 HEADS = ("row", "joint")
 SCORES = ("global", "weighted")
+DTYPES = ("float32", "bfloat16")
 ADAPTERS = ("dynapurls", "static")
 
 
@@ -56,6 +57,9 @@ def default_config() -> ConfigDict:
     config.encoder = ConfigDict()
     config.encoder.width = 64  # channels of the first stage; tokens have 4 times as many
     config.encoder.segments = 3  # T'
+    config.encoder.dtype = "float32"  # or "bfloat16": of features; all else is float32
+    config.encoder.sign_gradient = False  # move displacements as the published kernel does
+    config.encoder.remat = False  # a quarter of the memory for a third more time
 
     config.pretrain = ConfigDict()
     config.pretrain.epochs = 40

@@ -11,6 +11,7 @@ from data_pipelines.errors import DataError, unknown
 from dynapurls_jax.config import (
     ADAPTERS,
     DATASETS,
+    DTYPES,
     FITS,
     HEADS,
     QUERIES,
@@ -19,6 +20,7 @@ from dynapurls_jax.config import (
     TEXT_ENCODERS,
     default_config,
 )
+from dynapurls_jax.host_memory import keep_memory
 from dynapurls_jax.training.stages import CheckpointError, WorkdirMismatchError
 
 # Errors that a user can act on: their message says everything, so no traceback is shown.
@@ -58,6 +60,7 @@ def check_config(config: ConfigDict) -> None:
     names = {
         "data.name": (config.data.name, DATASETS),
         "data.fit": (config.data.fit, FITS),
+        "encoder.dtype": (config.encoder.dtype, DTYPES),
         "text.encoder": (config.text.encoder, TEXT_ENCODERS),
         "alignment.query": (config.alignment.query, QUERIES),
         "alignment.head": (config.alignment.head, HEADS),
@@ -99,6 +102,7 @@ def run(main: Callable[[list[str]], None]) -> None:
             raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
         if not flags.FLAGS["verbosity"].present:  # libraries log every file they touch
             logging.set_verbosity(logging.ERROR)
+        keep_memory()
         try:
             main(argv)
         except USER_ERRORS as error:

@@ -1,32 +1,42 @@
 """Shift-GCN (Cheng et al., CVPR 2020): a skeleton encoder of shifts and 1x1 maps, for any V.
 
-Cost at full size (width 64, T = 300, V = 25, M = 2): about 3.6 GMAC a clip; it scales with
-T * V * M and with the square of the width.
+Expected cost of one person at full size (width 64, T = 300, V = 25), forward:
+
+  maps   1.78 GMAC, so 3.6 GFLOP; a clip of two persons takes 3.57 GMAC. The layers of width 64, 128
+         and 256 have 12, 29 and 59 % of them. Cost goes with T, with V and with the square of the
+         width.
+  bytes  0.32 GB in float32: 166 feature maps of 1.92 MB are read or written, about 14 a layer. That
+         is 11 FLOPs a byte, so on an accelerator it is memory that binds, not arithmetic.
+
+Training takes three times the FLOPs and about three times the bytes.
+
+`jax.lax.optimization_barrier` marks what is written to memory: whatever stands between two of them
+is one pass over the features. Without it XLA repeats shifts and normalisations for each of their
+readers (docs/speed.md has the difference). At inference a normalisation is a gain and an offset
+inside such a pass, like the feature mask: folding them into the maps would save no pass.
 """
 
-import itertools
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
+from dynapurls_jax.encoders.norm import Norm, moments
+from dynapurls_jax.encoders.persons import clip_lengths, pack, present_persons, segment_weights
 from dynapurls_jax.encoders.shifts import spatial_shift, temporal_shift
 
 # Width multiple and temporal stride of the ten layers.
 LAYERS = ((1, 1),) * 4 + ((2, 2), (2, 1), (2, 1)) + ((4, 2), (4, 1), (4, 1))
 TEMPORAL_STRIDE = 4
 
+_written = jax.lax.optimization_barrier
+
 
 def token_width(width: int) -> int:
     """Channels `n` of the tokens that an encoder of this base width gives."""
     return width * LAYERS[-1][0]
-
-
-def present_persons(clips: Float[Array, "B M T V c"]) -> Bool[Array, "B M"]:
-    """A person whose coordinates are all exactly zero is absent."""
-    return jnp.any(clips != 0, axis=(2, 3, 4))
 
 
 def _uniform(scale):
@@ -36,62 +46,20 @@ def _uniform(scale):
     return init
 
 
-class Norm(nn.Module):
-    """Batch normalisation of each channel, or of each joint's each channel, over present persons.
-
-    Flax's own `BatchNorm` takes a mask too, but wants channels last.
-    """
-
-    per_joint: bool = False
-    momentum: float = 0.9
-    epsilon: float = 1e-5
-
-    @nn.compact
-    def __call__(self, x, mask, train: bool):
-        """Normalises `x` `[channels, T, N, V]`; `mask` `[N]` marks the persons that count."""
-        channels, frames, _, joints = x.shape
-        groups = joints if self.per_joint else 1
-        features = groups * channels  # kept joint by joint, as the published checkpoints do
-        scale = self.param("scale", nn.initializers.ones, (features,))
-        bias = self.param("bias", nn.initializers.zeros, (features,))
-        mean = self.variable("batch_stats", "mean", jnp.zeros, (features,))
-        var = self.variable("batch_stats", "var", jnp.ones, (features,))
-        if train:
-            weight = mask.astype(x.dtype) / jnp.maximum(mask.sum() * frames, 1)
-
-            def average(values):
-                joint_wise = jnp.einsum("ctnv,n->vc", values, weight)
-                kept = joint_wise if self.per_joint else joint_wise.mean(axis=0)
-                return kept.reshape(features)
-
-            batch_mean = average(x)
-            batch_var = jnp.maximum(average(x * x) - batch_mean**2, 0)
-            if not self.is_initializing():
-                keep = self.momentum
-                mean.value = keep * mean.value + (1 - keep) * batch_mean
-                var.value = keep * var.value + (1 - keep) * batch_var
-        else:
-            batch_mean, batch_var = mean.value, var.value
-        gain = scale * jax.lax.rsqrt(batch_var + self.epsilon)
-
-        def spread(values):
-            return values.reshape(groups, channels).T[:, None, None, :]
-
-        return x * spread(gain) + spread(bias - batch_mean * gain)
-
-
 class Mix(nn.Module):
-    """A dense layer over the leading channel axis, the same for every frame and joint."""
+    """A dense layer over the leading channel axis, the same for every frame, joint and person."""
 
     features: int
     kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
     def __call__(self, x):
-        """`[c, T, N, V]` to `[features, T, N, V]`."""
+        """`[c, T, V, N]` to `[features, T, V, N]`; its bias joins the pass that follows."""
         kernel = self.param("kernel", self.kernel_init, (x.shape[0], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return jnp.einsum("cd,ctnv->dtnv", kernel, x) + bias[:, None, None, None]
+        y = kernel.T.astype(x.dtype) @ x.reshape(x.shape[0], -1)
+        y = _written(y.reshape(self.features, *x.shape[1:]))
+        return y + bias[:, None, None, None].astype(x.dtype)
 
 
 class SpatialShiftConv(nn.Module):
@@ -101,16 +69,21 @@ class SpatialShiftConv(nn.Module):
 
     @nn.compact
     def __call__(self, x, mask, train: bool):
-        """`[c, T, N, V]` to `[features, T, N, V]`."""
-        channels, joints = x.shape[0], x.shape[-1]
+        """`[c, T, V, N]` to `[features, T, V, N]`."""
+        channels, joints = x.shape[0], x.shape[2]
         skip = x
         if channels != self.features:
-            skip = Norm(name="down_norm")(Mix(self.features, name="down")(x), mask, train)
+            skip = Mix(self.features, name="down")(x)
+            skip = Norm(name="down_norm")(skip, moments(skip, mask) if train else None)
         feature_mask = self.param("feature_mask", nn.initializers.zeros, (joints, channels))
-        y = spatial_shift(x, 1) * (jnp.tanh(feature_mask.T) + 1)[:, None, None, :]
-        y = Mix(self.features, nn.initializers.normal(self.features**-0.5), name="linear")(y)
-        y = Norm(per_joint=True, name="norm")(spatial_shift(y, -1), mask, train)
-        return nn.relu(y + skip)
+        gain = (jnp.tanh(feature_mask.T) + 1)[:, None, :, None].astype(x.dtype)
+        mix = Mix(self.features, nn.initializers.normal(self.features**-0.5), name="linear")
+        y = mix(_written(spatial_shift(x, 1) * gain))
+        # A roll moves joints about: moments are taken before it, and only they are rolled.
+        batch = moments(y, mask, per_joint=True) if train else None
+        batch = jax.tree.map(lambda m: spatial_shift(m[:, None, :, None], -1)[:, 0, :, 0], batch)
+        y = Norm(per_joint=True, name="norm")(spatial_shift(y, -1), batch)
+        return _written(nn.relu(y + skip))
 
 
 class TemporalShiftConv(nn.Module):
@@ -118,15 +91,18 @@ class TemporalShiftConv(nn.Module):
 
     features: int
     stride: int
+    sign_gradient: bool
 
     @nn.compact
     def __call__(self, x, mask, train: bool):
-        """`[c, T, N, V]` to `[features, T // stride, N, V]`."""
+        """`[c, T, V, N]` to `[features, T // stride, V, N]`."""
         shift_in = self.param("shift_in", _uniform(1.0), (x.shape[0],))
         shift_out = self.param("shift_out", _uniform(1.0), (self.features,))
-        y = temporal_shift(Norm(name="norm_in")(x, mask, train), shift_in, 1)
-        y = temporal_shift(nn.relu(Mix(self.features, name="linear")(y)), shift_out, self.stride)
-        return Norm(name="norm_out")(y, mask, train)
+        y = Norm(name="norm_in")(x, moments(x, mask) if train else None)
+        y = _written(temporal_shift(y, shift_in, 1, self.sign_gradient))
+        y = nn.relu(Mix(self.features, name="linear")(y))
+        y = _written(temporal_shift(y, shift_out, self.stride, self.sign_gradient))
+        return Norm(name="norm_out")(y, moments(y, mask) if train else None)
 
 
 class ShiftBlock(nn.Module):
@@ -135,18 +111,22 @@ class ShiftBlock(nn.Module):
     features: int
     stride: int
     residual: bool
+    sign_gradient: bool
 
     @nn.compact
     def __call__(self, x, mask, train: bool):
-        """`[c, T, N, V]` to `[features, T // stride, N, V]`."""
+        """`[c, T, V, N]` to `[features, T // stride, V, N]`."""
         y = SpatialShiftConv(self.features, name="spatial")(x, mask, train)
-        y = TemporalShiftConv(self.features, self.stride, name="temporal")(y, mask, train)
+        temporal = TemporalShiftConv(
+            self.features, self.stride, self.sign_gradient, name="temporal"
+        )
+        y = temporal(y, mask, train)
         if not self.residual:
-            return nn.relu(y)
+            return _written(nn.relu(y))
         if x.shape[0] != self.features or self.stride != 1:
-            x = Mix(self.features, name="residual")(x[:, :: self.stride])
-            x = Norm(name="residual_norm")(x, mask, train)
-        return nn.relu(y + x)
+            x = Mix(self.features, name="residual")(_written(x[:, :: self.stride]))
+            x = Norm(name="residual_norm")(x, moments(x, mask) if train else None)
+        return _written(nn.relu(y + x))
 
 
 class ShiftGCN(nn.Module):
@@ -156,62 +136,78 @@ class ShiftGCN(nn.Module):
       num_classes: size of the classifier that pretraining uses.
       width: channels of the first stage; the tokens have four times as many.
       segments: `T'`, the temporal segments that tokens are pooled into.
+      sign_gradient: train displacements as the published kernel does, see `temporal_shift`.
+      dtype: of features; statistics, parameters and results are float32 always.
       count_absent: treat absent persons as present, as the published network does, whose features
         are means over two persons always. For converted checkpoints.
+      remat: keep only what is between the layers for the gradient, and compute the rest again.
+
+    All methods take `capacity`, the number of persons that are computed: at least the number that
+    are present in the batch, `B * M` if not given. Where it is too small the result is NaN.
     """
 
     num_classes: int
     width: int = 64
     segments: int = 3
+    sign_gradient: bool = False
+    dtype: Any = jnp.float32
     count_absent: bool = False
+    remat: bool = False
 
     def setup(self):
+        block = nn.remat(ShiftBlock, static_argnums=(3,)) if self.remat else ShiftBlock
         self.data_norm = Norm(per_joint=True)
         self.layers = [
-            ShiftBlock(self.width * multiple, stride, residual=i > 0)
+            block(self.width * multiple, stride, i > 0, self.sign_gradient)
             for i, (multiple, stride) in enumerate(LAYERS)
         ]
         self.classifier = nn.Dense(self.num_classes)
 
-    def _features(self, clips, train):
-        """Per-person features `[B, M, T / 4, V, n]` and presence `[B, M]`."""
+    def _features(self, clips, train, capacity):
+        """Features of persons `[n, T / 4, V, P]`, and the share of each in a clip `[P, B]`."""
         b, m, t, v, c = clips.shape
         if t % TEMPORAL_STRIDE:
             raise ValueError(f"expected T divisible by {TEMPORAL_STRIDE}, got clips {clips.shape}")
         present = present_persons(clips) | self.count_absent
-        x = clips.transpose(4, 2, 0, 1, 3)  # [c, T, B, M, V]
+        x = clips.transpose(4, 2, 1, 3, 0).reshape(c, t, m * v, b)
         # Input statistics are those of each person slot's each joint.
-        x = self.data_norm(x.reshape(c, t, b, m * v), jnp.any(present, axis=1), train)
-        x = x.reshape(c, t, b * m, v)
-        mask = present.reshape(b * m)
+        batch = moments(x, jnp.any(present, axis=1), per_joint=True) if train else None
+        x = self.data_norm(x, batch).reshape(c, t, m, v, b)
+        x, share = pack(x, present, b * m if capacity is None else capacity)
+        x, counts = x.astype(self.dtype), jnp.any(share > 0, axis=1)
         for layer in self.layers:
-            x = layer(x, mask, train)
-        n, t, *_ = x.shape
-        return x.reshape(n, t, b, m, v).transpose(2, 3, 1, 4, 0), present
+            x = layer(x, counts, train)
+        return x, share
 
     def __call__(
-        self, clips: Float[Array, "B M T V c"], train: bool = False
+        self,
+        clips: Float[Array, "B M T V c"],
+        train: bool = False,
+        capacity: int | None = None,
     ) -> Float[Array, "B classes"]:
         """Class logits: one linear map of `pooled`."""
-        return self.classifier(self.pooled(clips, train))
+        return self.classifier(self.pooled(clips, train, capacity))
 
-    def pooled(self, clips: Float[Array, "B M T V c"], train: bool = False) -> Float[Array, "B n"]:
+    def pooled(
+        self,
+        clips: Float[Array, "B M T V c"],
+        train: bool = False,
+        capacity: int | None = None,
+    ) -> Float[Array, "B n"]:
         """Mean features over frames, joints and present persons."""
-        x, present = self._features(clips, train)
-        return _person_mean(x.mean(axis=(2, 3)), present)
+        x, share = self._features(clips, train, capacity)
+        return jnp.einsum("np,pb->bn", x.astype(jnp.float32).mean(axis=(1, 2)), share)
 
-    def tokens(self, clips: Float[Array, "B M T V c"]) -> Float[Array, "B segments V n"]:
-        """Tokens `[B, T', V, n]`: segment means in time, mean over present persons."""
-        x, present = self._features(clips, train=False)
-        bounds = np.linspace(0, x.shape[2], self.segments + 1)
-        parts = [
-            x[:, :, int(np.floor(lo)) : int(np.ceil(hi))].mean(axis=2)
-            for lo, hi in itertools.pairwise(bounds)
-        ]
-        return _person_mean(jnp.stack(parts, axis=2), present)
+    def tokens(
+        self, clips: Float[Array, "B M T V c"], capacity: int | None = None
+    ) -> Float[Array, "B segments V n"]:
+        """Tokens `[B, T', V, n]`: segment means in time, mean over present persons.
 
-
-def _person_mean(x, present):
-    """Mean of `x` `[B, M, ...]` over the present persons (an empty clip gives zeros)."""
-    weight = present / jnp.maximum(present.sum(axis=1, keepdims=True), 1)
-    return jnp.einsum("bm...,bm->b...", x, weight.astype(x.dtype))
+        The segments divide the frames that a clip has: zeros behind its end are in none of them.
+        """
+        x, share = self._features(clips, False, capacity)
+        lengths = clip_lengths(clips) / TEMPORAL_STRIDE
+        weights = segment_weights(lengths, self.segments, x.shape[1])  # [B, segments, T / 4]
+        of_person = jnp.einsum("bst,pb->stp", weights, (share > 0).astype(jnp.float32))
+        parts = [(x * weight[None, :, None, :]).sum(axis=1) for weight in of_person]
+        return jnp.einsum("snvp,pb->bsvn", jnp.stack(parts), share)

@@ -1,49 +1,114 @@
-"""The two shift operations of Shift-GCN (Cheng et al., CVPR 2020), as small batched matmuls.
+"""The two shift operations of Shift-GCN (Cheng et al., CVPR 2020), with gradients that are shifts.
 
-Written as gathers they are cheap alone, but XLA fuses a gather into each of its consumers and
-gathers again for every one of them, and its backward is a scatter. As matmuls, batched over
-channels, they run on the units that accelerators are made of. Cost for each feature: `V`
-multiply-adds in space and `T` in time, against `channels` for the 1x1 map beside them.
-
-Features are laid out `[channels, T, N, V]`: then the shifts and the map are all matmuls of whole
-leading or trailing blocks, and nothing is transposed (on CPU, transposing took 40 % of a step).
+Features are laid out `[channels, T, V, N]`, persons innermost: both shifts then move whole blocks
+of memory (a spatial one `N` numbers, a temporal one `V N`), the 1x1 maps between them are plain
+matrix products on the leading axis, and nothing is ever transposed. A shift costs no more than a
+copy, `2 * 4` bytes a feature. Left to itself, differentiation would make scatters of the gathers;
+both have inverses or transposes that are gathers too, and those are used.
 """
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
+
+# Of the published kernel: whatever the gradient to a displacement is, this much of its sign counts.
+SIGN_STEP = 0.01
 
 
-def spatial_shift(x: Float[Array, "channels T N V"], sign: int) -> Float[Array, "channels T N V"]:
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def spatial_shift(x: Float[Array, "channels T V N"], sign: int) -> Float[Array, "channels T V N"]:
     """Rolls channel c over the joints by c places: non-local mixing without parameters.
 
     Args:
-      x: features `[channels, T, N, V]`.
+      x: features.
       sign: +1 reads joint `(v + c) mod V` (before the joint-wise linear map), -1 undoes it.
     """
-    channels, joints = x.shape[0], x.shape[-1]
-    channel, target = np.meshgrid(np.arange(channels), np.arange(joints), indexing="ij")
-    one_hot = np.zeros((channels, joints, joints), np.float32)
-    one_hot[channel, (target + sign * channel) % joints, target] = 1
-    return jnp.einsum("ctnu,cuv->ctnv", x, one_hot.astype(x.dtype))
+    channels, frames, joints, persons = x.shape
+    c, t, v = (jax.lax.broadcasted_iota(jnp.int32, (channels, frames, joints), i) for i in range(3))
+    row = (c * frames + t) * joints + (v + sign * c) % joints
+    rows = x.reshape(-1, persons).at[row.reshape(-1)].get(mode="promise_in_bounds")
+    return rows.reshape(x.shape)
 
 
+def _spatial_forward(x, sign):
+    return spatial_shift(x, sign), None
+
+
+def _spatial_backward(sign, _, g):
+    return (spatial_shift(g, -sign),)
+
+
+spatial_shift.defvjp(_spatial_forward, _spatial_backward)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def temporal_shift(
-    x: Float[Array, "channels T N V"], displacement: Float[Array, " channels"], stride: int
-) -> Float[Array, "channels T_out N V"]:
+    x: Float[Array, "channels T V N"],
+    displacement: Float[Array, " channels"],
+    stride: int,
+    sign_gradient: bool = False,
+) -> Float[Array, "channels T_out V N"]:
     """Reads each channel at a learned real displacement in time, linearly interpolated.
 
-    Frames outside the clip are zero. The gradient to `displacement` is the plain derivative of the
-    interpolation, not the sign-normalised one of the published kernel.
+    Frames outside the clip are zero.
 
     Args:
-      x: features `[channels, T, N, V]`.
-      displacement: frames, one for each channel.
+      x: features.
+      displacement: frames, one for each channel, float32.
       stride: 1 or 2; stride 2 reads at `2 t + 0.5 + displacement`, and `T_out = T // 2`.
+      sign_gradient: the displacement's gradient is the sign of the true one times 0.01, as in the
+        published kernel; otherwise it is the plain derivative of the interpolation.
     """
-    frames = jnp.arange(x.shape[1])
-    start = stride * jnp.arange(x.shape[1] // stride) + 0.5 * (stride - 1)
-    position = displacement[:, None] + start
-    weight = jax.nn.relu(1 - jnp.abs(position[..., None] - frames))
-    return jnp.einsum("cst,ctnv->csnv", weight.astype(x.dtype), x)
+    place = displacement + 0.5 * (stride - 1)
+    whole = jnp.floor(place)
+    before = whole.astype(jnp.int32)[:, None] + stride * jnp.arange(x.shape[1] // stride)
+    share = _by_channel(place - whole).astype(x.dtype)
+    return _frames(x, before) * (1 - share) + _frames(x, before + 1) * share
+
+
+def _temporal_forward(x, displacement, stride, sign_gradient):
+    return temporal_shift(x, displacement, stride, sign_gradient), (x, displacement)
+
+
+def _temporal_backward(stride, sign_gradient, saved, g):
+    """The transpose of the interpolation, a gather as well, and the sum that moves a displacement.
+
+    Frame t was read by the output frames s with `|stride s + place - t| < 1`: two neighbours if
+    every frame is read, one if every other is.
+    """
+    x, displacement = saved
+    # Two reads of g, one for each result: shared, XLA would write down what it reads, twice.
+    again = jax.lax.optimization_barrier(g)
+    if stride == 1:
+        whole = jnp.floor(-displacement)
+        share = _by_channel(-displacement - whole).astype(x.dtype)
+        before = whole.astype(jnp.int32)[:, None] + jnp.arange(x.shape[1])
+        dx = _frames(g, before) * (1 - share) + _frames(g, before + 1) * share
+        slope = _frames(again, before) - _frames(again, before + 1)
+    else:
+        place = jnp.arange(x.shape[1]) - (displacement + 0.5)[:, None]
+        reader = 2 * jnp.floor((jnp.floor(place) + 1) / 2)  # the even one of its two neighbours
+        index = (reader / 2).astype(jnp.int32)
+        dx = _frames(g, index) * _by_frame(1 - jnp.abs(reader - place)).astype(x.dtype)
+        slope = _frames(again, index) * _by_frame(jnp.sign(place - reader)).astype(x.dtype)
+    moved = jnp.sum((x * slope).astype(jnp.float32), axis=(1, 2, 3))
+    return dx, SIGN_STEP * jnp.sign(moved) if sign_gradient else moved
+
+
+temporal_shift.defvjp(_temporal_forward, _temporal_backward)
+
+
+def _frames(x: Float[Array, "channels T V N"], index: Int[Array, "channels T_out"]):
+    """Frames of each channel `[channels, T_out, V, N]`; those outside the clip are zero."""
+    read = jax.vmap(lambda one, at: jnp.take(one, at, axis=0, mode="clip"))(x, index)
+    return jnp.where(_by_frame((index >= 0) & (index < x.shape[1])), read, 0)
+
+
+def _by_channel(values: Float[Array, " channels"]):
+    return values[:, None, None, None]
+
+
+def _by_frame(values):
+    return values[:, :, None, None]

@@ -15,6 +15,8 @@ from data_pipelines.batches import epoch_batches, padded_batches
 from data_pipelines.prepared import PreparedClips
 from data_pipelines.preprocess import Augmentation, augment, to_streams
 from data_pipelines.progress import progress
+from dynapurls_jax.encoders.compiled import jit
+from dynapurls_jax.encoders.persons import capacity_for
 from dynapurls_jax.encoders.shift_gcn import ShiftGCN
 from dynapurls_jax.training.checkpoints import Checkpoints
 
@@ -33,7 +35,15 @@ class PretrainState(flax.struct.PyTreeNode):
 
 def encoder_of(config: ConfigDict, num_classes: int) -> ShiftGCN:
     """The encoder of a configuration."""
-    return ShiftGCN(num_classes, config.encoder.width, config.encoder.segments)
+    settings = config.encoder
+    return ShiftGCN(
+        num_classes,
+        settings.width,
+        settings.segments,
+        sign_gradient=settings.sign_gradient,
+        dtype=jnp.dtype(settings.dtype),
+        remat=settings.remat,
+    )
 
 
 def encoder_of_variables(config: ConfigDict, variables: dict) -> ShiftGCN:
@@ -93,7 +103,8 @@ def _run_epochs(config, encoder, optimizer, state, data, seed, checkpoints) -> P
         for epoch in range(first, settings.epochs):
             losses = []
             for batch in epoch_batches(clips.clips, rows, labels, settings.batch_size, seed, epoch):
-                state, loss = step(state, batch["clips"], batch["labels"], root)
+                capacity = capacity_for(batch["clips"])
+                state, loss = step(state, batch["clips"], batch["labels"], root, capacity)
                 losses.append(loss)
             report(epoch + 1, loss=float(np.mean(losses)))
             if (epoch + 1) % CHECKPOINT_EVERY == 0 or epoch + 1 == settings.epochs:
@@ -122,15 +133,17 @@ def streams_of(config: ConfigDict, clips: PreparedClips) -> Callable:
 
 
 def make_step(encoder: ShiftGCN, optimizer, strength: Augmentation, streams: Callable):
-    """The jitted training step `(state, clips, labels, root key) -> (state, loss)`."""
+    """The jitted training step `(state, clips, labels, root key, capacity) -> (state, loss)`."""
 
-    @partial(jax.jit, donate_argnums=0)
-    def step(state: PretrainState, clips, labels, root):
+    @partial(jit, donate_argnums=0, static_argnums=4)
+    def step(state: PretrainState, clips, labels, root, capacity):
         clips = streams(augment(clips, jax.random.fold_in(root, state.step), strength))
 
         def loss_fn(params):
             variables = {"params": params, "batch_stats": state.batch_stats}
-            logits, updated = encoder.apply(variables, clips, True, mutable=["batch_stats"])
+            logits, updated = encoder.apply(
+                variables, clips, True, capacity, mutable=["batch_stats"]
+            )
             loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
             return loss, updated["batch_stats"]
 
@@ -146,7 +159,7 @@ def _in_batches(apply, array: np.ndarray, rows: np.ndarray, title: str):
     with progress(title, len(rows)) as report:
         done = 0
         for batch, real in padded_batches(array, rows, EVALUATION_BATCH):
-            yield np.asarray(apply(batch))[:real]
+            yield np.asarray(apply(batch, capacity_for(batch)))[:real]
             done += real
             report(done)
 
@@ -164,7 +177,7 @@ def accuracy(
     if not len(rows):
         return None
     encoder, streams = encoder_of_variables(config, variables), streams_of(config, clips)
-    apply = jax.jit(lambda batch: encoder.apply(variables, streams(batch)))
+    apply = jit(lambda b, n: encoder.apply(variables, streams(b), False, n), static_argnums=1)
     logits = np.concatenate(list(_in_batches(apply, clips.clips, rows, "classifying clips")))
     return float((logits.argmax(axis=-1) == labels).mean())
 
@@ -172,5 +185,7 @@ def accuracy(
 def token_chunks(config: ConfigDict, variables: dict, clips: PreparedClips):
     """Tokens `[b, T', V, n]` float32 of all clips, in order."""
     encoder, streams = encoder_of_variables(config, variables), streams_of(config, clips)
-    apply = jax.jit(lambda batch: encoder.apply(variables, streams(batch), method="tokens"))
+    apply = jit(
+        lambda b, n: encoder.apply(variables, streams(b), n, method="tokens"), static_argnums=1
+    )
     yield from _in_batches(apply, clips.clips, np.arange(len(clips.clips)), "extracting tokens")
