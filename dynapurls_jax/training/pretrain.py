@@ -156,12 +156,22 @@ def make_step(encoder: ShiftGCN, optimizer, strength: Augmentation, streams: Cal
 
 
 def _in_batches(apply, array: np.ndarray, rows: np.ndarray, title: str):
+    """Results of `apply` on batches of some rows, in order.
+
+    The device has one batch more than was asked for, so that it computes while the host reads.
+    """
     with progress(title, len(rows)) as report:
-        done = 0
+        done, running = 0, None
         for batch, real in padded_batches(array, rows, EVALUATION_BATCH):
-            yield np.asarray(apply(batch, capacity_for(batch)))[:real]
-            done += real
-            report(done)
+            started = apply(batch, capacity_for(batch)), real
+            if running is not None:
+                yield np.asarray(running[0])[: running[1]]
+                done += running[1]
+                report(done)
+            running = started
+        if running is not None:
+            yield np.asarray(running[0])[: running[1]]
+            report(len(rows))
 
 
 def accuracy(
