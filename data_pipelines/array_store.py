@@ -1,62 +1,103 @@
 """Arrays too big for memory (tokens, prepared clips): a file, and a manifest of its origin."""
 
 import json
-import os
 import shutil
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 from numpy.lib.format import open_memmap
 
+from data_pipelines.locks import one_at_a_time
+
 MANIFEST = "manifest.json"
 ARRAY = "array.npy"
+PROGRESS = "progress.json"
+SAVE_EVERY = 5.0  # seconds
+
+Chunks = Callable[[int], Iterable[np.ndarray]]
 
 
 class StaleStoreError(RuntimeError):
     """The store was made from other clips, config or checkpoint, or it is damaged."""
 
 
-def write_store(folder: Path, chunks: Iterable[np.ndarray], shape: tuple, made_from: dict) -> None:
-    """Writes an array `[N, ...]` chunk by chunk; it appears whole or not at all.
+def open_or_make(
+    folder: Path, made_from: dict, shape: tuple[int, ...], dtype: type, chunks: Chunks
+) -> np.ndarray:
+    """The array `[N, ...]` of a store, memory-mapped; made first if it is not there.
+
+    It appears whole or not at all. What an interrupted process made lies in `<folder>.part` and is
+    gone on with. Two processes never make the same store at once.
 
     Args:
-      folder: created if needed; an older store in it is replaced.
-      chunks: consecutive rows, float16 or float32, `N` in all.
-      shape: `[N, ...]`.
-      made_from: JSON-able identity of config, checkpoint and corpus.
+      folder: an older store in it, made from something else, is replaced.
+      made_from: JSON-able identity of all that the array depends on.
+      chunks: called with the first row that is missing; gives the rows from there on, in order.
 
     Raises:
       ValueError: the chunks do not fill the shape.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # Made aside: whoever reads an older store there keeps it until this one is whole.
-    scratch = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir()
     try:
-        array = _write_array(scratch / ARRAY, chunks, shape)
-        record = {"shape": list(shape), "dtype": str(array.dtype), "made_from": made_from}
-        (scratch / MANIFEST).write_text(json.dumps(record, indent=1))
+        return open_store(folder, made_from)
+    except (FileNotFoundError, StaleStoreError):
+        pass
+    with one_at_a_time(folder.with_name(f"{folder.name}.lock")):
+        try:
+            return open_store(folder, made_from)  # of the process that was waited for
+        except FileNotFoundError:
+            pass
+        except StaleStoreError as reason:
+            print(f"  {reason}; making it again", flush=True)
+        part = folder.with_name(f"{folder.name}.part")
+        record = {"shape": list(shape), "dtype": np.dtype(dtype).name, "made_from": made_from}
+        _fill(part, json.loads(json.dumps(record)), chunks)
+        (part / PROGRESS).unlink()
+        (part / MANIFEST).write_text(json.dumps(record, indent=1))
         shutil.rmtree(folder, ignore_errors=True)
-        scratch.replace(folder)
+        part.replace(folder)
+    return open_store(folder, made_from)
+
+
+def _fill(part: Path, record: dict, chunks: Chunks) -> None:
+    """Fills the array from the first row that an interrupted process did not write."""
+    shape, row = record["shape"], _rows_done(part, record)
+    if not row:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+    mode = "r+" if row else "w+"
+    array = open_memmap(part / ARRAY, mode=mode, dtype=record["dtype"], shape=tuple(shape))
+    saved = time.monotonic()
+    try:
+        for chunk in chunks(row):
+            if row + len(chunk) > shape[0] or list(chunk.shape[1:]) != shape[1:]:
+                raise ValueError(f"expected rows of {shape}, got {list(chunk.shape)} at {row}")
+            array[row : row + len(chunk)] = chunk
+            row += len(chunk)
+            if time.monotonic() - saved > SAVE_EVERY:
+                _save(part, array, record, row)
+                saved = time.monotonic()
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _write_array(file: Path, chunks: Iterable[np.ndarray], shape: tuple) -> np.ndarray:
-    array, row = None, 0
-    for chunk in chunks:
-        if array is None:
-            array = open_memmap(file, mode="w+", dtype=chunk.dtype, shape=shape)
-        if row + len(chunk) > shape[0] or chunk.shape[1:] != tuple(shape[1:]):
-            raise ValueError(f"expected rows of {list(shape)}, got {list(chunk.shape)} at {row}")
-        array[row : row + len(chunk)] = chunk
-        row += len(chunk)
-    if array is None or row != shape[0]:
+        _save(part, array, record, row)
+    if row != shape[0]:
         raise ValueError(f"expected {shape[0]} rows, got {row}")
+
+
+def _rows_done(part: Path, record: dict) -> int:
+    """Rows that are there of exactly this array."""
+    try:
+        progress = json.loads((part / PROGRESS).read_text())
+    except (FileNotFoundError, ValueError):
+        return 0
+    return progress["rows"] if progress["of"] == record else 0
+
+
+def _save(part: Path, array: np.memmap, record: dict, rows: int) -> None:
     array.flush()
-    return array
+    temporary = part / "progress.tmp"
+    temporary.write_text(json.dumps({"of": record, "rows": rows}))
+    temporary.replace(part / PROGRESS)
 
 
 def open_store(folder: Path, made_from: dict) -> np.ndarray:

@@ -40,7 +40,7 @@ def epoch_batches(
 def padded_batches(
     array: np.ndarray, rows: np.ndarray, batch_size: int
 ) -> Iterator[tuple[np.ndarray, int]]:
-    """Some rows in batches of one size, the last filled up by repeating its last row.
+    """Some rows in batches of one size, the last filled up by repeating its last row; read ahead.
 
     Args:
       array: `[N, ...]`, perhaps on disk.
@@ -49,7 +49,11 @@ def padded_batches(
     Yields:
       `[batch_size, ...]` and how many of its rows are real.
     """
-    for start in range(0, len(rows), batch_size):
+
+    def read(start: int) -> tuple[np.ndarray, int]:
         taken = rows[start : start + batch_size]
         missing = batch_size - len(taken)
-        yield array[np.concatenate([taken, np.repeat(taken[-1:], missing)])], len(taken)
+        return array[np.concatenate([taken, np.repeat(taken[-1:], missing)])], len(taken)
+
+    starts = grain.MapDataset.range(0, len(rows), batch_size)
+    yield from starts.map(read).to_iter_dataset(_READ_AHEAD)

@@ -1,10 +1,8 @@
 """`load_corpus`: the one door through which every dataset comes in."""
 
-import fcntl
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from data_pipelines.corpus import Corpus
 from data_pipelines.demo.generate import generate_demo
 from data_pipelines.errors import unknown
 from data_pipelines.formats.raw import RawClip, total
+from data_pipelines.locks import one_at_a_time
 from data_pipelines.places import data_home, find_manual_dir
 from data_pipelines.protocols import published_splits
 from dynapurls_jax.config import DATASETS
@@ -82,7 +81,7 @@ def _prepared_builder(
     if source is None and (explicit or not builder.DOWNLOADS):
         raise FileNotFoundError(builder.missing(manual_dir))
     origin = builder.origin(source) if source else builder.URL
-    with _one_at_a_time(home / f"{builder.name}.lock"):
+    with one_at_a_time(home / f"{builder.name}.lock"):
         prepared, skipped = builder.prepared_from()
         if prepared != origin or (skipped and not skip_bad):
             manual_dir.mkdir(parents=True, exist_ok=True)
@@ -102,15 +101,6 @@ def _make_aside(name: str, manual_dir: Path, home: Path, origin: str, skip_bad: 
         place.parent.mkdir(parents=True, exist_ok=True)
         made.replace(place)
     print(f"prepared {name} in {place}", flush=True)
-
-
-@contextmanager
-def _one_at_a_time(file: Path) -> Iterator[None]:
-    """Lets one process prepare a dataset; others wait, and then find it prepared."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 class _RecordClips(Sequence):

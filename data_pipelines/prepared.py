@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from data_pipelines.array_store import StaleStoreError, open_store, write_store
+from data_pipelines.array_store import open_or_make
 from data_pipelines.corpus import Corpus
 from data_pipelines.errors import unknown
 from data_pipelines.ingest import num_cores
@@ -60,27 +60,30 @@ def prepare(corpus: Corpus, frames: int, fit: str, joints: str = "") -> Prepared
     key = hashlib.sha256(repr(made_from).encode()).hexdigest()[:12]
     folder = data_home() / "prepared" / f"{corpus.name}-T{frames}-{fit}-{key}"
     shape = (len(corpus), int(corpus.persons.max()), frames, target.num_joints, 3)
-    try:
-        return PreparedClips(open_store(folder, made_from), target)
-    except (FileNotFoundError, StaleStoreError):
-        pass
-    gigabytes = 4 * np.prod(shape, dtype=np.int64) / 1e9
-    print(f"preparing {len(corpus)} clips, {gigabytes:.2f} GB, in {folder}", flush=True)
-    write_store(folder, _chunks(corpus, shape, fit, target), shape, made_from)
-    return PreparedClips(open_store(folder, made_from), target)
+
+    def chunks(row: int) -> Iterator[np.ndarray]:
+        gigabytes = 4 * np.prod(shape, dtype=np.int64) / 1e9
+        print(f"preparing {len(corpus)} clips, {gigabytes:.2f} GB, in {folder}", flush=True)
+        return _chunks(corpus, row, shape, fit, target)
+
+    return PreparedClips(open_or_make(folder, made_from, shape, np.float32, chunks), target)
 
 
-def _chunks(corpus: Corpus, shape: tuple, fit: str, target: Skeleton) -> Iterator[np.ndarray]:
+def _chunks(
+    corpus: Corpus, first: int, shape: tuple, fit: str, target: Skeleton
+) -> Iterator[np.ndarray]:
+    """Clips from row `first` on, some at a time."""
+
     def one(index: int) -> np.ndarray:
         clip = FIT[fit](corpus.clips[index], corpus.skeleton, shape[2])
         clip = map_joints(clip, corpus.skeleton, target)
         return np.pad(clip, ((0, shape[1] - len(clip)), (0, 0), (0, 0), (0, 0)))
 
     with (
-        progress("preparing clips", len(corpus)) as report,
+        progress("preparing clips", len(corpus), first) as report,
         ThreadPoolExecutor(num_cores()) as pool,
     ):
-        for start in range(0, len(corpus), _CHUNK):
+        for start in range(first, len(corpus), _CHUNK):
             rows = range(start, min(start + _CHUNK, len(corpus)))
             yield np.stack(list(pool.map(one, rows)))
             report(rows[-1] + 1)

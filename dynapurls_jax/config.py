@@ -1,5 +1,8 @@
 """The configuration of a run: every key there is, with its default, the paper's if it has one."""
 
+import runpy
+from pathlib import Path
+
 import ml_collections
 from ml_collections import ConfigDict
 
@@ -22,6 +25,7 @@ QUERIES = ("label_free", "per_candidate", "oracle_label")
 HEADS = ("row", "joint")
 SCORES = ("global", "weighted")
 DTYPES = ("float32", "bfloat16")
+OPTIMIZERS = ("adamw", "sgd")
 ADAPTERS = ("dynapurls", "static")
 
 
@@ -64,7 +68,8 @@ def default_config() -> ConfigDict:
     config.pretrain = ConfigDict()
     config.pretrain.epochs = 40
     config.pretrain.batch_size = 32
-    config.pretrain.learning_rate = 2e-3  # AdamW, cosine with one epoch of warm-up
+    config.pretrain.optimizer = "adamw"  # or "sgd", the published recipe; training/optimizers.py
+    config.pretrain.learning_rate = 2e-3
     config.pretrain.weight_decay = 1e-2
 
     config.text = ConfigDict()
@@ -133,6 +138,11 @@ def small_dataset_config(name: str) -> ConfigDict:
     config.alignment.epochs = 150
     config.alignment.patience = 25
     return config
+
+
+def load_config(file: Path) -> ConfigDict:
+    """The experiment of a file such as `configs/ntu60.py`."""
+    return runpy.run_path(str(file))["get_config"]()
 
 
 def plain(config: ConfigDict, *keys: str) -> dict:

@@ -9,7 +9,6 @@ docs/results.md, if all datasets were asked for.
 """
 
 import argparse
-import importlib.util
 import json
 import os
 import shutil
@@ -24,6 +23,7 @@ import jax
 import numpy as np
 
 from data_pipelines.datasets import load_corpus
+from dynapurls_jax.config import load_config
 from dynapurls_jax.evaluation.report import percent
 
 ROOT = Path(__file__).parents[1]
@@ -65,14 +65,6 @@ def runs_done(runs: Path) -> int:
     return len(list(runs.glob("*/*/seed*/align-*/stage.json")))
 
 
-def splits_of(name: str) -> tuple[str, ...]:
-    """The splits of a config file."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "configs" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config().splits
-
-
 def command(name: str, workdir: Path, query: str, *extra: str) -> list[str]:
     """The training command of a dataset."""
     python = [sys.executable, "-m", "dynapurls_jax.train", f"--config=configs/{name}.py"]
@@ -109,7 +101,11 @@ def train_everything(options) -> None:
 
     for name in options.datasets:  # prepared once, before the processes need it
         print(load_corpus(name).summary(), flush=True)
-    tasks = [(name, split) for name in options.datasets for split in splits_of(name)]
+    tasks = [
+        (name, split)
+        for name in options.datasets
+        for split in load_config(ROOT / f"configs/{name}.py").splits
+    ]
     with ThreadPoolExecutor(options.jobs) as pool:
         list(pool.map(job, tasks))
 

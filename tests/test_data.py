@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_pipelines import classes
-from data_pipelines.array_store import StaleStoreError, open_store, write_store
 from data_pipelines.batches import epoch_batches, padded_batches
 from data_pipelines.datasets import load_corpus
 from data_pipelines.errors import DataError
@@ -310,21 +309,3 @@ def test_padded_batches_cover_everything_once():
     rows = [batch[:real] for batch, real in padded_batches(np.arange(7) * 10, chosen, 3)]
     assert [len(batch) for batch, _ in padded_batches(np.arange(7), chosen, 3)] == [3, 3, 3]
     np.testing.assert_array_equal(np.concatenate(rows), chosen * 10)
-
-
-def test_feature_store_round_trip_and_staleness(tmp_path):
-    tokens = np.random.default_rng(0).normal(size=(5, 3, 2, 4)).astype(np.float16)
-    origin = {"checkpoint": "abc", "config": {"width": 8}}
-    write_store(tmp_path / "store", [tokens[:3], tokens[3:]], tokens.shape, origin)
-    np.testing.assert_array_equal(open_store(tmp_path / "store", origin), tokens)
-    with pytest.raises(StaleStoreError, match="checkpoint is 'new' now, was 'abc'"):
-        open_store(tmp_path / "store", origin | {"checkpoint": "new"})
-    with pytest.raises(StaleStoreError, match="width"):
-        open_store(tmp_path / "store", origin | {"config": {"width": 16}})
-    with pytest.raises(ValueError, match="expected 6 rows"):
-        write_store(tmp_path / "store", [tokens], (6, 3, 2, 4), origin)
-    # The failed write left the one before as it was, and nothing beside it.
-    np.testing.assert_array_equal(open_store(tmp_path / "store", origin), tokens)
-    assert [path.name for path in tmp_path.iterdir()] == ["store"]
-    with pytest.raises(FileNotFoundError, match="no complete store"):
-        open_store(tmp_path / "other", origin)

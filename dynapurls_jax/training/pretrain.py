@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from data_pipelines.batches import epoch_batches, padded_batches
+from data_pipelines.batches import epoch_batches
 from data_pipelines.prepared import PreparedClips
 from data_pipelines.preprocess import Augmentation, augment, to_streams
 from data_pipelines.progress import progress
@@ -19,9 +19,9 @@ from dynapurls_jax.encoders.compiled import jit
 from dynapurls_jax.encoders.persons import capacity_for
 from dynapurls_jax.encoders.shift_gcn import ShiftGCN
 from dynapurls_jax.training.checkpoints import Checkpoints
+from dynapurls_jax.training.optimizers import OPTIMIZERS
 
 CHECKPOINT_EVERY = 5  # epochs
-EVALUATION_BATCH = 64
 
 
 class PretrainState(flax.struct.PyTreeNode):
@@ -73,7 +73,7 @@ def pretrain(
     settings = config.pretrain
     encoder = encoder_of(config, num_classes)
     steps_per_epoch = max(1, len(labels) // min(settings.batch_size, len(labels)))
-    optimizer = _optimizer(settings, steps_per_epoch)
+    optimizer = OPTIMIZERS[settings.optimizer](settings, steps_per_epoch)
 
     def fresh() -> PretrainState:
         shape = (1, *clips.clips.shape[1:-1], 3 * len(config.data.streams))
@@ -112,21 +112,6 @@ def _run_epochs(config, encoder, optimizer, state, data, seed, checkpoints) -> P
     return state
 
 
-def _optimizer(settings, steps_per_epoch: int) -> optax.GradientTransformation:
-    total = settings.epochs * steps_per_epoch
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, settings.learning_rate, min(steps_per_epoch, total // 2), total
-    )
-    return optax.chain(
-        optax.clip_by_global_norm(5.0),
-        optax.adamw(
-            schedule,
-            weight_decay=settings.weight_decay,
-            mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params),
-        ),
-    )
-
-
 def streams_of(config: ConfigDict, clips: PreparedClips) -> Callable:
     """`to_streams` of a configuration: `[B, M, T, V, 3]` to `[B, M, T, V, c]`."""
     return partial(to_streams, streams=config.data.streams, parents=clips.skeleton.parents)
@@ -153,49 +138,3 @@ def make_step(encoder: ShiftGCN, optimizer, strength: Augmentation, streams: Cal
         return PretrainState(params, batch_stats, opt_state, state.step + 1), loss
 
     return step
-
-
-def _in_batches(apply, array: np.ndarray, rows: np.ndarray, title: str):
-    """Results of `apply` on batches of some rows, in order.
-
-    The device has one batch more than was asked for, so that it computes while the host reads.
-    """
-    with progress(title, len(rows)) as report:
-        done, running = 0, None
-        for batch, real in padded_batches(array, rows, EVALUATION_BATCH):
-            started = apply(batch, capacity_for(batch)), real
-            if running is not None:
-                yield np.asarray(running[0])[: running[1]]
-                done += running[1]
-                report(done)
-            running = started
-        if running is not None:
-            yield np.asarray(running[0])[: running[1]]
-            report(len(rows))
-
-
-def accuracy(
-    config: ConfigDict, variables: dict, clips: PreparedClips, rows: np.ndarray, labels: np.ndarray
-) -> float | None:
-    """Share of the clips `rows` whose class the classifier of stage 1 finds, in [0, 1].
-
-    None if there are no such clips, as where nobody but training subjects did the seen classes.
-
-    Args:
-      labels: `[n]` of these rows, positions among the seen classes.
-    """
-    if not len(rows):
-        return None
-    encoder, streams = encoder_of_variables(config, variables), streams_of(config, clips)
-    apply = jit(lambda b, n: encoder.apply(variables, streams(b), False, n), static_argnums=1)
-    logits = np.concatenate(list(_in_batches(apply, clips.clips, rows, "classifying clips")))
-    return float((logits.argmax(axis=-1) == labels).mean())
-
-
-def token_chunks(config: ConfigDict, variables: dict, clips: PreparedClips):
-    """Tokens `[b, T', V, n]` float32 of all clips, in order."""
-    encoder, streams = encoder_of_variables(config, variables), streams_of(config, clips)
-    apply = jit(
-        lambda b, n: encoder.apply(variables, streams(b), n, method="tokens"), static_argnums=1
-    )
-    yield from _in_batches(apply, clips.clips, np.arange(len(clips.clips)), "extracting tokens")

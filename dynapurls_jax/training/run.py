@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
-from data_pipelines.array_store import StaleStoreError, open_store, write_store
 from data_pipelines.corpus import Corpus
 from data_pipelines.datasets import load_corpus
 from data_pipelines.errors import unknown
@@ -21,10 +20,10 @@ from data_pipelines.known import KNOWN
 from data_pipelines.prepared import PreparedClips, prepare
 from data_pipelines.protocols import Protocol, make_protocol
 from dynapurls_jax.config import plain
-from dynapurls_jax.encoders.shift_gcn import token_width
 from dynapurls_jax.text.features import text_features
 from dynapurls_jax.training import align, pretrain
 from dynapurls_jax.training.checkpoints import Checkpoints, tree_digest
+from dynapurls_jax.training.encode import accuracy, token_store
 from dynapurls_jax.training.stages import CheckpointError, Stage, stage_is_done
 
 CONFIG = "config.json"
@@ -141,21 +140,18 @@ def train_one(inputs: Inputs, workdir: Path, split: str, seed: int) -> TrainedRu
         encoder_results = None
         tokens, tokens_identity = _flat(inputs.features), {"checkpoint": inputs.corpus.digest}
     else:
-        encoder_variables, encoder_stage = _encoder_stage(
-            inputs, inputs.clips, protocol, folder, seed
-        )
-        encoder_results = encoder_stage.results
-        tokens, tokens_identity = _token_stage(
-            inputs, protocol, folder, encoder_variables, encoder_stage.identity
-        )
+        encoder_variables, stage = encoder_stage(inputs, inputs.clips, protocol, folder, seed)
+        encoder_results = stage.results
+        tokens, tokens_identity = _token_stage(inputs, folder, encoder_variables, stage.identity)
     variables, align_stage = _align_stage(inputs, protocol, folder, seed, tokens, tokens_identity)
     results = {"encoder": encoder_results, "align": align_stage.results}
     return TrainedRun(split, seed, protocol, variables, tokens, results)
 
 
-def _encoder_stage(
+def encoder_stage(
     inputs: Inputs, clips: PreparedClips, protocol: Protocol, folder: Path, seed: int
-):
+) -> tuple[dict, Stage]:
+    """Stage 1 in `folder / "encoder"`: encoder variables, and the stage with its results."""
     config, corpus = inputs.config, inputs.corpus
     identity = plain(config, "augment", "encoder", "pretrain") | {
         "data": {k: v for k, v in plain(config, "data")["data"].items() if k not in PLACES},
@@ -174,7 +170,7 @@ def _encoder_stage(
     checkpoints.close()
     if stage.results is None:
         shares = {
-            name: pretrain.accuracy(config, variables, clips, index, labels[index])
+            name: accuracy(config, variables, clips, index, labels[index])
             for name, index in (("val", protocol.val), ("seen_test", protocol.seen_test))
         }
         stage.finish({f"{name}_accuracy": share for name, share in shares.items()})
@@ -194,21 +190,10 @@ def _open_checkpoints(stage: Stage) -> Checkpoints:
     return checkpoints
 
 
-def _token_stage(inputs, protocol, folder, variables, encoder_identity):
-    config = inputs.config
+def _token_stage(inputs, folder, variables, encoder_identity):
     made_from = encoder_identity | {"checkpoint": tree_digest(variables)}
     store = folder / "tokens"
-    try:
-        tokens = open_store(store, made_from)
-    except (FileNotFoundError, StaleStoreError) as reason:
-        if isinstance(reason, StaleStoreError):
-            print(f"  {reason}; making it again", flush=True)
-        n, _, _, v, _ = inputs.clips.clips.shape
-        shape = (n, config.encoder.segments, v, token_width(config.encoder.width))
-        chunks = pretrain.token_chunks(config, variables, inputs.clips)
-        write_store(store, (chunk.astype(np.float16) for chunk in chunks), shape, made_from)
-        tokens = open_store(store, made_from)
-    return _flat(tokens), made_from
+    return _flat(token_store(store, made_from, inputs.config, variables, inputs.clips)), made_from
 
 
 def _flat(tokens) -> Float[Array, "N S n"]:
