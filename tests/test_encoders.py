@@ -34,12 +34,16 @@ def test_spatial_shift_reads_the_published_permutation():
     np.testing.assert_array_equal(shifted(np.asarray(shifted(last, 1)), -1), last)
 
 
-@settings(max_examples=40)
-@given(
+# Displacements of three channels, a stride, and a seed for everything else.
+DISPLACED = (
     st.lists(st.floats(-9, 9, width=32), min_size=3, max_size=3),
     st.sampled_from([1, 2]),
     st.integers(0, 50),
 )
+
+
+@settings(max_examples=40)
+@given(*DISPLACED)
 def test_temporal_shift_interpolates_and_reads_zero_outside(displacement, stride, seed):
     frames, channels = 6, len(displacement)
     x = np.random.default_rng(seed).normal(size=(channels, frames, 2, 1)).astype(np.float32)
@@ -75,11 +79,7 @@ def interpolation(x, where, stride):
 
 
 @settings(max_examples=40)
-@given(
-    st.lists(st.floats(-9, 9, width=32), min_size=3, max_size=3),
-    st.sampled_from([1, 2]),
-    st.integers(0, 50),
-)
+@given(*DISPLACED)
 def test_temporal_shift_gradients_equal_those_of_a_matrix(displacement, stride, seed):
     where = jnp.asarray(displacement, jnp.float32)
     # On a frame exactly, the interpolation has no derivative but one on either side.

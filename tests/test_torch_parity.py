@@ -5,10 +5,13 @@ import os
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from ml_collections import ConfigDict
 
 from dynapurls_jax.convert.shift_gcn import from_state_dict, to_state_dict
 from dynapurls_jax.encoders.shift_gcn import LAYERS, ShiftBlock, ShiftGCN
+from dynapurls_jax.training.optimizers import sgd
 
 if not os.environ.get("CI"):  # there it must be installed
     pytest.importorskip("torch", reason="torch, a dev extra, is not installed: no parity tests")
@@ -115,3 +118,21 @@ def test_our_state_dict_loads_there(network):
     model.load_state_dict(state, strict=True)
     with torch.no_grad():
         np.testing.assert_allclose(encoder.apply(variables, ours), model.eval()(theirs), atol=1e-4)
+
+
+def test_the_published_recipe_is_that_of_torch():
+    """SGD with Nesterov momentum, decay and steps after 60, 80 and 100 of 140 epochs."""
+    settings = ConfigDict({"epochs": 14, "learning_rate": 0.1, "weight_decay": 1e-2})
+    start = np.random.default_rng(0).normal(size=3).astype(np.float32)
+    theirs = torch.nn.Parameter(torch.tensor(start))
+    peer = torch.optim.SGD([theirs], 0.1, momentum=0.9, weight_decay=1e-2, nesterov=True)
+    rates = torch.optim.lr_scheduler.MultiStepLR(peer, [6 * 2, 8 * 2, 10 * 2], gamma=0.1)
+    optimizer = sgd(settings, steps_per_epoch=2)
+    ours, state = jnp.asarray(start), optimizer.init(jnp.asarray(start))
+    for step in range(2 * settings.epochs):
+        updates, state = optimizer.update(jnp.sin(ours + step), state, ours)
+        ours = optax.apply_updates(ours, updates)
+        theirs.grad = torch.sin(theirs.detach() + step)
+        peer.step()
+        rates.step()
+        np.testing.assert_allclose(ours, theirs.detach(), atol=1e-5, err_msg=f"step {step}")

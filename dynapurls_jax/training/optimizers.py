@@ -39,7 +39,7 @@ def sgd(settings: ConfigDict, steps_per_epoch: int) -> optax.GradientTransformat
     """
     total = settings.epochs * steps_per_epoch
     schedule = optax.piecewise_constant_schedule(
-        settings.learning_rate, {int(share * total): 0.1 for share in STEPS}
+        settings.learning_rate, {round(share * total): 0.1 for share in STEPS}
     )
     return optax.chain(
         optax.add_decayed_weights(settings.weight_decay),
