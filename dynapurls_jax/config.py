@@ -20,7 +20,9 @@ DATASETS = (
 )
 FITS = ("resample", "pad", "published")
 STREAMS = ("joint", "bone", "joint_motion", "bone_motion")
-TEXT_ENCODERS = ("minilm", "hashing", "precomputed")
+TEXT_ENCODERS = ("clip", "minilm", "hashing", "precomputed")
+# The order of the granularity axis G, everywhere.
+GRANULARITIES = ("global", "head", "hands", "torso", "legs", "start", "middle", "end")
 QUERIES = ("label_free", "per_candidate", "oracle_label")
 HEADS = ("row", "joint")
 SCORES = ("global", "weighted")
@@ -73,10 +75,12 @@ def default_config() -> ConfigDict:
     config.pretrain.weight_decay = 1e-2
 
     config.text = ConfigDict()
-    config.text.encoder = "minilm"  # or "hashing", or "precomputed"
+    config.text.encoder = "minilm"  # or "clip", "hashing", "precomputed"
+    config.text.model = "openai/clip-vit-base-patch32"  # of "clip": a hub id or a local folder
+    config.text.dtype = "float32"  # or "bfloat16": of CLIP's features
     config.text.descriptions = ""  # a JSON file; empty: the project's own; "names": class names
     config.text.precomputed = ""  # the npz of text.encoder="precomputed"
-    config.text.template = "a video of {}"  # section 3.2.2
+    config.text.template = ConfigDict(dict.fromkeys(GRANULARITIES, "a video of {}"))  # 3.2.2
 
     config.alignment = ConfigDict()
     config.alignment.query = "label_free"  # or "per_candidate", "oracle_label"

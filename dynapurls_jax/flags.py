@@ -64,6 +64,7 @@ def check_config(config: ConfigDict) -> None:
         "encoder.dtype": (config.encoder.dtype, DTYPES),
         "pretrain.optimizer": (config.pretrain.optimizer, OPTIMIZERS),
         "text.encoder": (config.text.encoder, TEXT_ENCODERS),
+        "text.dtype": (config.text.dtype, DTYPES),
         "alignment.query": (config.alignment.query, QUERIES),
         "alignment.head": (config.alignment.head, HEADS),
         "alignment.score": (config.alignment.score, SCORES),

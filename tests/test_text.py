@@ -7,9 +7,8 @@ import pytest
 
 from data_pipelines import classes
 from data_pipelines.errors import DataError
-from dynapurls_jax.config import default_config
+from dynapurls_jax.config import GRANULARITIES, default_config
 from dynapurls_jax.text.descriptions import (
-    GRANULARITIES,
     check_descriptions,
     load_descriptions,
     shipped_descriptions,
@@ -17,8 +16,8 @@ from dynapurls_jax.text.descriptions import (
 from dynapurls_jax.text.encoders import (
     Hashing,
     encode_descriptions,
+    in_templates,
     load_precomputed,
-    make_text_encoder,
 )
 from dynapurls_jax.text.features import text_features
 from dynapurls_jax.text.minilm import MiniLM
@@ -55,7 +54,7 @@ def test_a_class_without_description_is_named():
     assert "all 3 classes, got 2" in str(error.value)
 
 
-@pytest.mark.parametrize("broken", [None, "", "  ", 3])
+@pytest.mark.parametrize("broken", [None, "", "  ", 3, [], ["wave", ""]])
 def test_a_missing_or_empty_text_is_named(broken):
     texts = {name: dict(GOOD[name]) for name in NAMES}
     texts["wave"]["legs"] = broken
@@ -84,18 +83,33 @@ def test_hashing_is_deterministic_and_nearer_for_shared_words():
 
 def test_features_are_unit_rows_in_class_id_order():
     texts = check_descriptions(GOOD, NAMES, "here")
-    features = encode_descriptions(texts, Hashing(), "a video of {}")
+    features = encode_descriptions(texts, Hashing())
     assert features.shape == (2, 8, 512)
     np.testing.assert_allclose(np.linalg.norm(features, axis=-1), 1, atol=1e-6)
-    swapped = encode_descriptions(texts[::-1], Hashing(), "a video of {}")
+    swapped = encode_descriptions(texts[::-1], Hashing())
     np.testing.assert_array_equal(swapped[::-1], features)
-    with pytest.raises(ValueError, match=r"text\.template with one \{\}"):
-        encode_descriptions(texts, Hashing(), "a video")
 
 
-def test_unknown_encoder_names_the_nearest():
-    with pytest.raises(ValueError, match="did you mean 'minilm'"):
-        make_text_encoder("minilmm")
+def test_phrasings_are_averaged_as_directions():
+    descriptions = {name: dict(GOOD[name]) for name in NAMES}
+    phrasings = ["swing the arm", "move the arm to and fro", "greet"]
+    descriptions["wave"]["hands"] = phrasings
+    features = encode_descriptions(check_descriptions(descriptions, NAMES, "here"), Hashing())
+    mean = Hashing().encode(phrasings).mean(axis=0)
+    hands = GRANULARITIES.index("hands")
+    np.testing.assert_allclose(features[0, hands], mean / np.linalg.norm(mean), atol=1e-6)
+    single = encode_descriptions(check_descriptions(GOOD, NAMES, "here"), Hashing())
+    np.testing.assert_array_equal(np.delete(features[0], hands, 0), np.delete(single[0], hands, 0))
+    np.testing.assert_array_equal(features[1], single[1])
+
+
+def test_each_granularity_has_its_template():
+    templates = dict.fromkeys(GRANULARITIES, "a video of {}") | {"legs": "the legs: {}"}
+    texts = in_templates(check_descriptions(GOOD, NAMES, "here"), templates)
+    assert texts[1][GRANULARITIES.index("head")] == ["a video of kick a ball with the head"]
+    assert texts[1][GRANULARITIES.index("legs")] == ["the legs: kick a ball with the legs"]
+    with pytest.raises(ValueError, match=r"text\.template\.legs: expected a text with one \{\}"):
+        in_templates(texts, templates | {"legs": "the legs"})
 
 
 def _precomputed(path, names=NAMES, text=None):
@@ -144,6 +158,26 @@ def test_text_settings_choose_the_source(tmp_path, demo):
     (tmp_path / "mine.json").write_text(json.dumps({"classes": GOOD}))
     with pytest.raises(DataError, match="'class 0', 'class 1'"):
         text_features(settings, corpus)
+
+
+def test_features_are_encoded_once(demo, monkeypatch, tmp_path):
+    monkeypatch.setenv("DYNAPURLS_CACHE", str(tmp_path))
+    settings = default_config().text
+    settings.encoder = "hashing"
+    first, digest = text_features(settings, demo)
+    file = next((tmp_path / "text").iterdir())
+    assert file.name == f"{digest}.npy"
+    with monkeypatch.context() as patch:
+        patch.setattr(Hashing, "encode", None)
+        np.testing.assert_array_equal(text_features(settings, demo)[0], first)
+    file.write_bytes(file.read_bytes()[:200])  # as a full disk leaves it
+    np.testing.assert_array_equal(text_features(settings, demo)[0], first)
+    settings.template["head"] = "the head: {}"
+    other, changed = text_features(settings, demo)
+    assert changed != digest
+    assert not np.array_equal(other, first)
+    monkeypatch.setattr(Hashing, "digest", "other weights")
+    assert text_features(settings, demo)[1] not in (digest, changed)
 
 
 @pytest.mark.shared_data

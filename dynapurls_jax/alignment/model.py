@@ -10,8 +10,7 @@ from data_pipelines.errors import unknown
 from dynapurls_jax.alignment.heads import HEADS
 from dynapurls_jax.alignment.losses import symmetric_info_nce
 from dynapurls_jax.alignment.partition import PartitionAlignment, Text, Visual, unit
-from dynapurls_jax.config import QUERIES, SCORES
-from dynapurls_jax.text.descriptions import GRANULARITIES
+from dynapurls_jax.config import GRANULARITIES, QUERIES, SCORES
 
 Variables = dict[str, Any]
 

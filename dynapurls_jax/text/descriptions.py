@@ -6,11 +6,12 @@ from importlib import resources
 from pathlib import Path
 
 from data_pipelines.errors import DataError
+from dynapurls_jax.config import GRANULARITIES
 
-# The order of the granularity axis G, everywhere.
-GRANULARITIES = ("global", "head", "hands", "torso", "legs", "start", "middle", "end")
-
-Descriptions = dict[str, dict[str, str]]
+# Class name to granularity to a text, or to several phrasings of it.
+Descriptions = dict[str, Mapping[str, str | list[str]]]
+# `C` lists of `G` lists of phrasings, in class id order.
+ClassTexts = list[list[list[str]]]
 
 
 def shipped_descriptions(dataset: str) -> Path:
@@ -32,7 +33,7 @@ def shipped_descriptions(dataset: str) -> Path:
 
 
 def load_descriptions(path: str | Path) -> Descriptions:
-    """Reads `{"provenance": ..., "classes": {class name: {granularity: text}}}`.
+    """Reads `{"provenance": ..., "classes": {class name: {granularity: text or texts}}}`.
 
     Raises:
       FileNotFoundError: no such file.
@@ -54,16 +55,13 @@ def load_descriptions(path: str | Path) -> Descriptions:
 
 def check_descriptions(
     descriptions: Mapping, class_names: Sequence[str], source: object
-) -> list[list[str]]:
+) -> ClassTexts:
     """Puts descriptions in class id order, all eight of each.
 
     Args:
-      descriptions: class name to granularity to text.
+      descriptions: class name to granularity to a text, or a list of phrasings.
       class_names: the classes that need one; others may be there too.
       source: named in errors.
-
-    Returns:
-      `C` lists of `G = 8` texts.
 
     Raises:
       DataError: a class or a granularity is missing, or a text is empty or not a string.
@@ -75,14 +73,20 @@ def check_descriptions(
             f"without one: {', '.join(map(repr, missing[:5]))}" + (", ..." * (len(missing) > 5)),
             source,
         )
-    ordered = []
-    for name in class_names:
-        texts = descriptions[name]
-        for granularity in GRANULARITIES:
-            text = texts.get(granularity) if isinstance(texts, Mapping) else None
-            if not isinstance(text, str) or not text.strip():
-                raise DataError(
-                    f"class {name!r}: expected a text for {granularity!r}, got {text!r}", source
-                )
-        ordered.append([texts[granularity].strip() for granularity in GRANULARITIES])
-    return ordered
+    return [
+        [_phrasings(descriptions[name], name, granularity, source) for granularity in GRANULARITIES]
+        for name in class_names
+    ]
+
+
+def _phrasings(texts: object, name: str, granularity: str, source: object) -> list[str]:
+    found = texts.get(granularity) if isinstance(texts, Mapping) else None
+    given = found if isinstance(found, list) else [found]
+    phrasings = [text.strip() for text in given if isinstance(text, str) and text.strip()]
+    if not phrasings or len(phrasings) < len(given):
+        raise DataError(
+            f"class {name!r}: expected a text for {granularity!r}, or a list of them, "
+            f"got {found!r}",
+            source,
+        )
+    return phrasings

@@ -1,24 +1,27 @@
 """Text encoders behind one interface, and class descriptions through one of them to `F`."""
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
+from ml_collections import ConfigDict
 from sklearn.feature_extraction.text import HashingVectorizer
 
 from data_pipelines.errors import DataError, unknown
-from dynapurls_jax.text.descriptions import GRANULARITIES
+from dynapurls_jax.config import GRANULARITIES
+from dynapurls_jax.text.clip import CLIPEncoder
+from dynapurls_jax.text.descriptions import ClassTexts
 from dynapurls_jax.text.minilm import MiniLM
 
 
 @runtime_checkable
 class TextEncoder(Protocol):
-    """Sentences to vectors of width `dim`."""
+    """Sentences to vectors of one width; `digest` names the weights they come from."""
 
-    dim: int
+    digest: str
 
     def encode(self, texts: list[str]) -> np.ndarray:
         """`[N, d]` float32."""
@@ -32,8 +35,9 @@ class Hashing:
     for texts with a small, shared vocabulary, such as the demo's; weak for anything else.
     """
 
+    digest = "scikit-learn"
+
     def __init__(self, dim: int = 512):
-        self.dim = dim
         self._vectorizer = HashingVectorizer(
             n_features=dim, ngram_range=(1, 2), norm="l2", stop_words="english"
         )
@@ -43,38 +47,61 @@ class Hashing:
         return self._vectorizer.transform(texts).toarray().astype(np.float32)
 
 
-ENCODERS: dict[str, type] = {"hashing": Hashing, "minilm": MiniLM}
+ENCODERS: dict[str, Callable[[ConfigDict], TextEncoder]] = {
+    "hashing": lambda settings: Hashing(),
+    "minilm": lambda settings: MiniLM(),
+    "clip": lambda settings: CLIPEncoder(settings.model, settings.dtype),
+}
 
 
-def make_text_encoder(name: str) -> TextEncoder:
-    """The encoder of this name.
+def make_text_encoder(settings: ConfigDict) -> TextEncoder:
+    """The encoder that `config.text` names.
 
     Raises:
       ValueError: unknown name.
-      ModuleNotFoundError: its weights are not installed; says how to get them.
+      ModuleNotFoundError, FileNotFoundError: its weights are not there; says how to get them.
     """
-    if name not in ENCODERS:
-        raise unknown("text encoder", name, [*ENCODERS, "precomputed"])
-    return ENCODERS[name]()
+    if settings.encoder not in ENCODERS:
+        raise unknown("text encoder", settings.encoder, [*ENCODERS, "precomputed"])
+    return ENCODERS[settings.encoder](settings)
 
 
-def encode_descriptions(
-    texts: Sequence[Sequence[str]], encoder: TextEncoder, template: str
-) -> Float[np.ndarray, "C G d"]:
-    """Class descriptions to `F` (eq. 2-3): each text in the template, encoded, unit length.
+def in_templates(texts: ClassTexts, templates: Mapping[str, str]) -> ClassTexts:
+    """Each text in the template of its granularity.
 
     Args:
-      texts: `C` lists of `G` descriptions.
-      template: with one `{}` for the description, e.g. "a video of {}" (section 3.2.2).
+      texts: `C` lists of `G` lists of phrasings.
+      templates: granularity to a text with one `{}`, e.g. "a video of {}" (section 3.2.2).
 
     Raises:
-      ValueError: the template has no `{}`.
+      ValueError: a template has no `{}`.
     """
-    if template.count("{}") != 1:
-        raise ValueError(f"expected text.template with one {{}}, got {template!r}")
-    flat = [template.format(text) for row in texts for text in row]
-    vectors = encoder.encode(flat).reshape(len(texts), len(GRANULARITIES), -1)
-    return unit_rows(vectors)
+    for granularity in GRANULARITIES:
+        if templates[granularity].count("{}") != 1:
+            raise ValueError(
+                f"text.template.{granularity}: expected a text with one {{}}, "
+                f"got {templates[granularity]!r}"
+            )
+    return [
+        [
+            [templates[granularity].format(text) for text in phrasings]
+            for granularity, phrasings in zip(GRANULARITIES, row, strict=True)
+        ]
+        for row in texts
+    ]
+
+
+def encode_descriptions(texts: ClassTexts, encoder: TextEncoder) -> Float[np.ndarray, "C G d"]:
+    """Class descriptions to `F` (eq. 2-3): encoded, unit length, mean of phrasings, unit length.
+
+    Args:
+      texts: `C` lists of `G` lists of phrasings.
+    """
+    flat = [text for row in texts for phrasings in row for text in phrasings]
+    vectors = unit_rows(encoder.encode(flat))
+    counts = [len(phrasings) for row in texts for phrasings in row]
+    sums = np.add.reduceat(vectors, np.cumsum([0, *counts[:-1]]), axis=0)
+    return unit_rows(sums).reshape(len(texts), len(GRANULARITIES), -1)
 
 
 def load_precomputed(path: str | Path, class_names: Sequence[str]) -> Float[np.ndarray, "C G d"]:

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,20 +13,27 @@ from ml_collections import ConfigDict
 from data_pipelines.corpus import Corpus
 from data_pipelines.demo.recipes import demo_recipes
 from data_pipelines.demo.wording import describe
+from data_pipelines.places import data_home
+from dynapurls_jax.config import GRANULARITIES
 from dynapurls_jax.text.descriptions import (
-    GRANULARITIES,
     Descriptions,
     check_descriptions,
     load_descriptions,
     shipped_descriptions,
 )
-from dynapurls_jax.text.encoders import encode_descriptions, load_precomputed, make_text_encoder
+from dynapurls_jax.text.encoders import (
+    encode_descriptions,
+    in_templates,
+    load_precomputed,
+    make_text_encoder,
+)
 
 
 def text_features(settings: ConfigDict, corpus: Corpus) -> tuple[Float[np.ndarray, "C G d"], str]:
     """`F` of all classes of a corpus, in class id order (eq. 2-3), and a hash of its source.
 
-    The hash is of the texts, not of the vectors, whose last bits differ between devices.
+    The hash is of the encoder's weights and of the texts in their templates, not of the vectors,
+    whose last bits differ between devices. Under it the vectors are kept below `data_home()`.
 
     Args:
       settings: `config.text`.
@@ -35,11 +44,28 @@ def text_features(settings: ConfigDict, corpus: Corpus) -> tuple[Float[np.ndarra
     if settings.encoder == "precomputed":
         vectors = load_precomputed(settings.precomputed, corpus.class_names)
         return vectors, _digest(Path(settings.precomputed).read_bytes())
-    encoder = make_text_encoder(settings.encoder)
+    encoder = make_text_encoder(settings)
     descriptions, source = _descriptions(settings, corpus)
     texts = check_descriptions(descriptions, corpus.class_names, source)
-    vectors = encode_descriptions(texts, encoder, settings.template)
-    return vectors, _digest(json.dumps(texts).encode())
+    texts = in_templates(texts, settings.template.to_dict())
+    made_from = {"encoder": settings.encoder, "weights": encoder.digest, "texts": texts}
+    digest = _digest(json.dumps(made_from).encode())
+    return _kept(digest, lambda: encode_descriptions(texts, encoder)), digest
+
+
+def _kept(digest: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """An array from the cache, made and put there if it is not."""
+    file = data_home() / "text" / f"{digest}.npy"
+    try:
+        return np.load(file)
+    except (FileNotFoundError, ValueError, EOFError):  # never made, or half written by a crash
+        vectors = make()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_suffix(f".{os.getpid()}.tmp")
+    with temporary.open("wb") as written:
+        np.save(written, vectors)
+    temporary.replace(file)
+    return vectors
 
 
 def _digest(content: bytes) -> str:
@@ -51,7 +77,10 @@ def _descriptions(settings: ConfigDict, corpus: Corpus) -> tuple[Descriptions, o
         recipes = demo_recipes()
         return {r.name: describe(r, seed) for seed, r in enumerate(recipes)}, "demo recipes"
     if settings.descriptions == "names":
-        return {name: dict.fromkeys(GRANULARITIES, name) for name in corpus.class_names}, "names"
+        by_name: Descriptions = {
+            name: dict.fromkeys(GRANULARITIES, name) for name in corpus.class_names
+        }
+        return by_name, "names"
     path = settings.descriptions or corpus.descriptions or corpus.name
     if not Path(path).suffix:  # the name of a dataset, not a file
         path = shipped_descriptions(str(path))

