@@ -42,7 +42,7 @@ def main() -> None:
     keep_memory()
     config = default_config()
     config.encoder.width = options.width
-    size = encode.BATCH * jax.device_count()
+    size = encode.clips_a_device() * jax.device_count()
     if options.clips % size:
         parser.error(f"--clips: expected a multiple of {size}, got {options.clips}")
     shape = (options.clips, 2, options.frames, KINECT_V2.num_joints, 3)
@@ -82,7 +82,7 @@ def compute(config, variables: dict, clips: PreparedClips, size: int) -> float:
     """Seconds of the encoder if its clips lay on the devices already."""
     run = encode.on_all_devices(encode.tokens_of(config, variables, clips), encode.mesh_of_all())
     batch = jnp.asarray(clips.clips[:size])
-    capacity = capacity_for(clips.clips[: encode.BATCH])
+    capacity = capacity_for(clips.clips[: encode.clips_a_device()])
     jax.block_until_ready(run(variables, batch, capacity))
     start = time.perf_counter()
     for _ in range(len(clips.clips) // size):

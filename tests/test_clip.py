@@ -14,6 +14,8 @@ import pytest
 
 from data_pipelines.errors import DataError
 from dynapurls_jax.text.clip import CLIPEncoder, CLIPText, clip_params
+from dynapurls_jax.text.descriptions import load_descriptions, shipped_descriptions
+from dynapurls_jax.text.lint import estimated_tokens, lint
 
 if not os.environ.get("CI"):  # there it must be installed
     pytest.importorskip("torch", reason="torch, a dev extra, is not installed: no parity tests")
@@ -184,6 +186,18 @@ def test_tokens_are_those_of_the_published_vocabulary(shared_data, model_folder)
         assert got[: len(expected)] == expected, text
         assert set(got[len(expected) :]) <= {end}, text
         assert len(got) <= 77
+
+
+@pytest.mark.shared_data
+def test_shipped_descriptions_fit_into_clip(model_folder):
+    """Counted with the published vocabulary; the lint's estimate is never below that."""
+    encoder = CLIPEncoder(str(model_folder))
+    for dataset in ("utd_mhad", "nw_ucla", "kinder_gator", "ntu120", "pku_mmd"):
+        descriptions = load_descriptions(shipped_descriptions(dataset))
+        assert lint(descriptions, lambda text: len(encoder.tokenizer(text)["input_ids"])) == []
+        for texts in descriptions.values():
+            for text in texts.values():
+                assert len(encoder.tokenizer(text)["input_ids"]) <= estimated_tokens(text)
 
 
 @pytest.mark.shared_data

@@ -21,7 +21,7 @@ CLIPS, WIDTH = 13, 4
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
     """Several batches, the last not full."""
-    monkeypatch.setattr(encode, "BATCH", 2)
+    monkeypatch.setattr(encode, "clips_a_device", lambda: 2)
 
 
 def small_case():
@@ -69,7 +69,7 @@ def test_several_devices_give_what_one_gives(tmp_path):
         "import sys, pathlib, jax, numpy as np\n"
         "from tests.test_encode import make_tokens, encode\n"
         "assert jax.device_count() == 3\n"
-        "encode.BATCH = 2\n"
+        "encode.clips_a_device = lambda: 2\n"
         "np.save(sys.argv[1] + '.npy', make_tokens(pathlib.Path(sys.argv[1])))\n"
     )
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=3"

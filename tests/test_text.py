@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from data_pipelines import classes
+from data_pipelines.classes_kinect_v2 import NTU_120, PKU_MMD
 from data_pipelines.errors import DataError
 from dynapurls_jax.config import GRANULARITIES, default_config
 from dynapurls_jax.text.descriptions import (
@@ -20,7 +21,9 @@ from dynapurls_jax.text.encoders import (
     load_precomputed,
 )
 from dynapurls_jax.text.features import text_features
+from dynapurls_jax.text.lint import lint, overlaps
 from dynapurls_jax.text.minilm import MiniLM
+from dynapurls_jax.text.spreadsheet import read_sheet
 from tests.conftest import tiny_corpus
 
 NAMES = ("wave", "kick a ball")
@@ -33,13 +36,16 @@ GOOD = {name: {g: f"{name} with the {g}" for g in GRANULARITIES} for name in NAM
         ("utd_mhad", classes.UTD_MHAD),
         ("nw_ucla", classes.NW_UCLA),
         ("kinder_gator", classes.KINDER_GATOR),
+        ("ntu60", NTU_120[:60]),
+        ("ntu120", NTU_120),
+        ("pku_mmd", PKU_MMD),
+        ("pku_mmd_2", PKU_MMD),
     ],
 )
-def test_shipped_descriptions_are_complete_and_tell_all_classes_apart(dataset, names):
-    texts = check_descriptions(load_descriptions(shipped_descriptions(dataset)), names, dataset)
-    assert len({tuple(row) for row in texts}) == len(names)
-    assert len({row[0] for row in texts}) == len(names)  # the global text alone, too
-    assert all(len(text.split()) < 60 for row in texts for text in row)  # CLIP takes 77 tokens
+def test_shipped_descriptions_are_complete_and_pass_the_lint(dataset, names):
+    descriptions = load_descriptions(shipped_descriptions(dataset))
+    check_descriptions(descriptions, names, dataset)
+    assert lint(descriptions) == []
 
 
 def test_datasets_without_descriptions_are_named():
@@ -168,7 +174,7 @@ def test_features_are_encoded_once(demo, monkeypatch, tmp_path):
     file = next((tmp_path / "text").iterdir())
     assert file.name == f"{digest}.npy"
     with monkeypatch.context() as patch:
-        patch.setattr(Hashing, "encode", None)
+        patch.setattr(Hashing, "encode", lambda self, texts: pytest.fail("encoded again"))
         np.testing.assert_array_equal(text_features(settings, demo)[0], first)
     file.write_bytes(file.read_bytes()[:200])  # as a full disk leaves it
     np.testing.assert_array_equal(text_features(settings, demo)[0], first)
@@ -180,6 +186,62 @@ def test_features_are_encoded_once(demo, monkeypatch, tmp_path):
     assert text_features(settings, demo)[1] not in (digest, changed)
 
 
+def test_the_lint_names_class_and_granularity():
+    assert lint(GOOD) == []
+    broken = {name: dict(GOOD[name]) for name in NAMES}
+    broken["wave"] |= {"head": "Nods.", "legs": "", "hands": "swing " * 70}
+    (missing,) = lint(broken)
+    assert missing.startswith("class 'wave': expected a text for 'legs'")
+    broken["wave"]["legs"] = "  Kick a ball WITH the legs"
+    errors = lint(broken)
+    assert len(errors) == 3
+    assert errors[0] == "class 'wave', head: expected 4 words or more, got 'Nods.'"
+    assert errors[1].startswith("class 'wave', hands: expected at most 69 tokens, got 142")
+    assert errors[2].startswith("class 'wave', legs and class 'kick a ball', legs: the same text")
+
+
+def test_overlap_is_larger_for_twins():
+    words = {"put on a hat": "lift the hat up", "take off a hat": "lift the hat off"}
+    words |= {"jump": "both feet leave the ground"}
+    texts = {name: dict.fromkeys(GRANULARITIES, text) for name, text in words.items()}
+    pairs, single = overlaps(texts)
+    assert pairs[0][1:] == ("put on a hat", "take off a hat")
+    assert len(pairs) == 3
+    assert pairs[-1][0] == 0
+    assert 0 < single < 1
+
+
+def test_the_spreadsheet_of_others_is_read(tmp_path):
+    openpyxl = pytest.importorskip("openpyxl", reason="openpyxl is not installed")
+    book = openpyxl.Workbook()
+    sheet = book.active
+    sheet.title = "Mine"
+    sheet.append(["Action Labels", *(g.capitalize() for g in GRANULARITIES[1:]), "Global Desc"])
+    for name in (*NAMES, "more"):
+        sheet.append([name.upper(), *(GOOD["wave"][g] for g in GRANULARITIES[1:]), f"{name} it"])
+    file = tmp_path / "mine.xlsx"
+    book.save(file)
+    labels, descriptions = read_sheet(file, "Mine", NAMES)
+    assert labels == ["WAVE", "KICK A BALL"]
+    assert descriptions["wave"] == GOOD["wave"] | {"global": "WAVE: wave it"}
+    with pytest.raises(ValueError, match="did you mean 'Mine'"):
+        read_sheet(file, "Mime", NAMES)
+    with pytest.raises(DataError, match="expected 4 classes, got 3"):
+        read_sheet(file, "Mine", (*NAMES, "more", "yet more"))
+    sheet["C2"] = None
+    sheet["B1"] = "Heads"
+    book.save(file)
+    with pytest.raises(DataError, match=r"mine\.xlsx, Mine: expected a column 'Head'"):
+        read_sheet(file, "Mine", NAMES)
+    sheet["B1"] = "Head"
+    book.save(file)
+    with pytest.raises(DataError, match="class 'wave': expected a text for 'hands'"):
+        read_sheet(file, "Mine", NAMES)
+    file.write_bytes(b"junk")
+    with pytest.raises(DataError, match="expected a spreadsheet"):
+        read_sheet(file, "Mine", NAMES)
+
+
 @pytest.mark.shared_data
 def test_minilm_equals_the_published_vectors(shared_data):
     archive = np.load(shared_data / "text" / "gpt3_desc_minilm384.npz", allow_pickle=False)
@@ -187,6 +249,11 @@ def test_minilm_equals_the_published_vectors(shared_data):
     for sheet in ("UTD-MHAD", "NTU-RGB+D"):
         names = archive[f"{sheet}|names"].tolist()
         np.testing.assert_allclose(encoder.encode(names), archive[f"{sheet}|label"], atol=1e-5)
+    _, described = read_sheet(shared_data / "text" / "gpt3_desc.xlsx", "UTD-MHAD", classes.UTD_MHAD)
+    texts = check_descriptions(described, classes.UTD_MHAD, "GPT-3")
+    ours = encode_descriptions(texts, encoder)
+    published = archive["UTD-MHAD|desc8"][:, [7, *range(7)]]  # theirs has the global text last
+    np.testing.assert_allclose(ours, published, atol=1e-5)
 
 
 def test_minilm_without_its_weights_says_how_to_get_them(monkeypatch):

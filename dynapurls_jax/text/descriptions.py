@@ -14,6 +14,10 @@ Descriptions = dict[str, Mapping[str, str | list[str]]]
 ClassTexts = list[list[list[str]]]
 
 
+# Datasets whose classes are some of another's.
+_PART_OF = {"ntu60": "ntu120", "pku_mmd_2": "pku_mmd"}
+
+
 def shipped_descriptions(dataset: str) -> Path:
     """The project's own descriptions of a dataset.
 
@@ -21,9 +25,9 @@ def shipped_descriptions(dataset: str) -> Path:
       ValueError: there are none; names the datasets that have some.
     """
     folder = Path(str(resources.files("data_pipelines").joinpath("descriptions")))
-    path = folder / f"{dataset}.json"
+    path = folder / f"{_PART_OF.get(dataset, dataset)}.json"
     if not path.exists():
-        known = ", ".join(sorted(file.stem for file in folder.glob("*.json")))
+        known = ", ".join(sorted([*(file.stem for file in folder.glob("*.json")), *_PART_OF]))
         raise ValueError(
             f"no descriptions of {dataset!r} are shipped (there are some of {known}); write some "
             "and name them with --config.text.descriptions=mine.json, or take the class names with "

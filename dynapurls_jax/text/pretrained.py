@@ -93,11 +93,13 @@ def _fetch(model: str) -> Path:
 
     try:
         folder = Path(snapshot_download(model, allow_patterns=FILES))
-        if not any(folder.glob("model*.safetensors")):
-            # Many older models have their safetensors only in a request to add them.
-            revision = _conversion(model)
-            folder = Path(snapshot_download(model, allow_patterns=FILES, revision=revision))
-        return folder
+        # Many older models have their safetensors only in a request to add them, which is another
+        # revision, and perhaps in the cache already.
+        for revision in (folder, *sorted(folder.parent.iterdir())):
+            if any(revision.glob("model*.safetensors")):
+                return revision
+        request = _conversion(model)
+        return Path(snapshot_download(model, allow_patterns=FILES, revision=request))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise FileNotFoundError(

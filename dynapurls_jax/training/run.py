@@ -136,16 +136,25 @@ def train_one(inputs: Inputs, workdir: Path, split: str, seed: int) -> TrainedRu
         f"{len(protocol.seen_test)} seen test, {len(protocol.unseen_test)} unseen test",
         flush=True,
     )
-    if inputs.clips is None:
-        encoder_results = None
-        tokens, tokens_identity = _flat(inputs.features), {"checkpoint": inputs.corpus.digest}
-    else:
-        encoder_variables, stage = encoder_stage(inputs, inputs.clips, protocol, folder, seed)
-        encoder_results = stage.results
-        tokens, tokens_identity = _token_stage(inputs, folder, encoder_variables, stage.identity)
-    variables, align_stage = _align_stage(inputs, protocol, folder, seed, tokens, tokens_identity)
-    results = {"encoder": encoder_results, "align": align_stage.results}
+    tokens, tokens_identity, encoder_results = encode_stages(inputs, protocol, folder, seed)
+    variables, aligned = align_stage(inputs, protocol, folder, seed, tokens, tokens_identity)
+    results = {"encoder": encoder_results, "align": aligned.results}
     return TrainedRun(split, seed, protocol, variables, tokens, results)
+
+
+def encode_stages(
+    inputs: Inputs, protocol: Protocol, folder: Path, seed: int
+) -> tuple[Float[Array, "N S n"], dict, dict | None]:
+    """Stages 1 and 2, or the tokens that were brought.
+
+    Returns:
+      Tokens of all clips, what they were made from, and the encoder's results if it was trained.
+    """
+    if inputs.clips is None:
+        return _flat(inputs.features), {"checkpoint": inputs.corpus.digest}, None
+    variables, stage = encoder_stage(inputs, inputs.clips, protocol, folder, seed)
+    tokens, identity = _token_stage(inputs, folder, variables, stage.identity)
+    return tokens, identity, stage.results
 
 
 def encoder_stage(
@@ -201,7 +210,15 @@ def _flat(tokens) -> Float[Array, "N S n"]:
     return jnp.asarray(tokens, jnp.float32).reshape(len(tokens), -1, tokens.shape[-1])
 
 
-def _align_stage(inputs, protocol, folder, seed, tokens, tokens_identity):
+def align_stage(
+    inputs: Inputs,
+    protocol: Protocol,
+    folder: Path,
+    seed: int,
+    tokens: Float[Array, "N S n"],
+    tokens_identity: dict,
+) -> tuple[dict, Stage]:
+    """Stage 3 in `folder / "align-<query>"`: alignment variables, and its stage with results."""
     config = inputs.config
     text = jnp.asarray(inputs.text[protocol.seen])
     identity = plain(config, "alignment", "text") | {

@@ -1,0 +1,1 @@
+"""Descriptions of new actions, asked of a language model."""

