@@ -17,4 +17,5 @@ def get_config():
         *(f"random-46_12-{k}" for k in range(3)),
     )
     config.seeds = (0,)
+    config.pretrain.epochs = 75
     return config

@@ -14,4 +14,5 @@ def get_config():
     config = small_dataset_config("utd_mhad")
     config.splits = ("22_5", "18_9", "14_13")
     config.seeds = (0, 1, 2)
+    config.pretrain.epochs = 75
     return config

@@ -1,6 +1,7 @@
 """Arrays too big for memory (tokens, prepared clips): a file, and a manifest of its origin."""
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable
@@ -38,7 +39,9 @@ def open_or_make(
 
     Raises:
       ValueError: the chunks do not fill the shape.
+      OSError: the disk is full, for instance.
     """
+    made_from = json.loads(json.dumps(made_from))
     try:
         return open_store(folder, made_from)
     except (FileNotFoundError, StaleStoreError):
@@ -52,25 +55,22 @@ def open_or_make(
             print(f"  {reason}; making it again", flush=True)
         part = folder.with_name(f"{folder.name}.part")
         record = {"shape": list(shape), "dtype": np.dtype(dtype).name, "made_from": made_from}
-        _fill(part, json.loads(json.dumps(record)), chunks)
-        (part / PROGRESS).unlink()
-        (part / MANIFEST).write_text(json.dumps(record, indent=1))
+        _fill(part, record, chunks)
+        _write_json(part / MANIFEST, record)
+        # Until the last step the part can be gone on with, or rather be put in its place.
         shutil.rmtree(folder, ignore_errors=True)
         part.replace(folder)
+        (folder / PROGRESS).unlink()
     return open_store(folder, made_from)
 
 
 def _fill(part: Path, record: dict, chunks: Chunks) -> None:
     """Fills the array from the first row that an interrupted process did not write."""
     shape, row = record["shape"], _rows_done(part, record)
-    if not row:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-    mode = "r+" if row else "w+"
-    array = open_memmap(part / ARRAY, mode=mode, dtype=record["dtype"], shape=tuple(shape))
+    array = open_memmap(part / ARRAY, mode="r+") if row else _new_array(part, record)
     saved = time.monotonic()
     try:
-        for chunk in chunks(row):
+        for chunk in chunks(row) if row < shape[0] else ():
             if row + len(chunk) > shape[0] or list(chunk.shape[1:]) != shape[1:]:
                 raise ValueError(f"expected rows of {shape}, got {list(chunk.shape)} at {row}")
             array[row : row + len(chunk)] = chunk
@@ -84,20 +84,41 @@ def _fill(part: Path, record: dict, chunks: Chunks) -> None:
         raise ValueError(f"expected {shape[0]} rows, got {row}")
 
 
+def _new_array(part: Path, record: dict) -> np.memmap:
+    """An empty array, all of whose bytes are there: a full disk is an error now, not a crash."""
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    file, shape = part / ARRAY, tuple(record["shape"])
+    array = open_memmap(file, mode="w+", dtype=record["dtype"], shape=shape)
+    with file.open("r+b") as written:
+        os.posix_fallocate(written.fileno(), 0, file.stat().st_size)
+    return array
+
+
 def _rows_done(part: Path, record: dict) -> int:
     """Rows that are there of exactly this array."""
     try:
         progress = json.loads((part / PROGRESS).read_text())
-    except (FileNotFoundError, ValueError):
+        array = np.load(part / ARRAY, mmap_mode="r")
+        fits = [list(array.shape), array.dtype.name] == [record["shape"], record["dtype"]]
+        return progress["rows"] if fits and progress["of"] == record else 0
+    except (OSError, ValueError, LookupError, EOFError):
         return 0
-    return progress["rows"] if progress["of"] == record else 0
 
 
 def _save(part: Path, array: np.memmap, record: dict, rows: int) -> None:
     array.flush()
-    temporary = part / "progress.tmp"
-    temporary.write_text(json.dumps({"of": record, "rows": rows}))
-    temporary.replace(part / PROGRESS)
+    _write_json(part / PROGRESS, {"of": record, "rows": rows})
+
+
+def _write_json(file: Path, content: dict) -> None:
+    """Whole or not at all, also if the machine fails."""
+    temporary = file.with_suffix(".tmp")
+    with temporary.open("w") as written:
+        json.dump(content, written, indent=1)
+        written.flush()
+        os.fsync(written.fileno())
+    temporary.replace(file)
 
 
 def open_store(folder: Path, made_from: dict) -> np.ndarray:
@@ -109,8 +130,13 @@ def open_store(folder: Path, made_from: dict) -> np.ndarray:
     """
     if not (folder / MANIFEST).exists():
         raise FileNotFoundError(f"no complete store in {folder}")
-    record = json.loads((folder / MANIFEST).read_text())
-    stored = record["made_from"]
+    made_from = json.loads(json.dumps(made_from))
+    try:
+        record = json.loads((folder / MANIFEST).read_text())
+        stored, shape, dtype = record["made_from"], record["shape"], record["dtype"]
+        array = np.load(folder / ARRAY, mmap_mode="r")
+    except (OSError, ValueError, LookupError, TypeError, EOFError) as error:
+        raise StaleStoreError(f"store {folder} is damaged ({error})") from error
     differing = [key for key in {**stored, **made_from} if stored.get(key) != made_from.get(key)]
     if differing:
         raise StaleStoreError(
@@ -119,13 +145,8 @@ def open_store(folder: Path, made_from: dict) -> np.ndarray:
                 f"{key} is {made_from.get(key)!r} now, was {stored.get(key)!r}" for key in differing
             )
         )
-    try:
-        array = np.load(folder / ARRAY, mmap_mode="r")
-    except (OSError, ValueError) as error:
-        raise StaleStoreError(f"store {folder} is damaged ({error})") from error
-    if list(array.shape) != record["shape"] or str(array.dtype) != record["dtype"]:
+    if list(array.shape) != shape or str(array.dtype) != dtype:
         raise StaleStoreError(
-            f"store {folder}: expected {record['shape']} {record['dtype']}, "
-            f"got {list(array.shape)} {array.dtype}"
+            f"store {folder}: expected {shape} {dtype}, got {list(array.shape)} {array.dtype}"
         )
     return array

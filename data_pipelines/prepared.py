@@ -28,10 +28,12 @@ class PreparedClips:
     Attributes:
       clips: `[N, M, T, V, 3]` float32, metres, in the order of the corpus, memory-mapped.
       skeleton: of the `V` joints.
+      version: of what was done to them.
     """
 
     clips: Float[np.ndarray, "N M T V 3"]
     skeleton: Skeleton
+    version: int = VERSION
 
 
 def prepare(corpus: Corpus, frames: int, fit: str, joints: str = "") -> PreparedClips:

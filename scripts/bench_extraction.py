@@ -18,6 +18,7 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from data_pipelines.array_store import open_or_make
 from data_pipelines.batches import padded_batches
@@ -80,8 +81,10 @@ def read(clips: PreparedClips, size: int) -> float:
 
 def compute(config, variables: dict, clips: PreparedClips, size: int) -> float:
     """Seconds of the encoder if its clips lay on the devices already."""
-    run = encode.on_all_devices(encode.tokens_of(config, variables, clips), encode.mesh_of_all())
-    batch = jnp.asarray(clips.clips[:size])
+    mesh = encode.mesh_of_all()
+    run = encode.on_all_devices(encode.tokens_of(config, variables, clips), mesh)
+    variables = jax.device_put(variables, NamedSharding(mesh, PartitionSpec()))
+    batch = jax.device_put(clips.clips[:size], NamedSharding(mesh, PartitionSpec("clips")))
     capacity = capacity_for(clips.clips[: encode.clips_a_device()])
     jax.block_until_ready(run(variables, batch, capacity))
     start = time.perf_counter()

@@ -14,7 +14,7 @@ import json
 import sys
 from pathlib import Path
 
-from data_pipelines.errors import DataError, unknown
+from data_pipelines.errors import unknown
 from data_pipelines.known import KNOWN
 from dynapurls_jax.text.spreadsheet import read_sheet
 
@@ -33,12 +33,15 @@ def main() -> None:
         if options.dataset not in KNOWN:
             raise unknown("dataset", options.dataset, KNOWN)
         labels, classes = read_sheet(options.file, options.sheet, KNOWN[options.dataset][1])
-    except (DataError, OSError, ValueError) as error:
+        record = {"provenance": f"{options.file.name}, sheet {options.sheet}", "classes": classes}
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = options.out.with_name(f"{options.out.name}.tmp")
+        temporary.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        temporary.replace(options.out)
+    except (ModuleNotFoundError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     for label, name in zip(labels, classes, strict=True):
         print(f"  {label}  ->  {name}")
-    record = {"provenance": f"{options.file.name}, sheet {options.sheet}", "classes": classes}
-    options.out.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
     print(f"{len(classes)} classes written to {options.out}")
 
 

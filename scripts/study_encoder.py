@@ -26,17 +26,10 @@ ROOT = Path(__file__).parents[1]
 # What each changes in the dataset's config.
 PUBLISHED = {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 1e-4}
 VARIANTS = {
-    "adamw": {"pretrain": {}},
-    "adamw-sign": {"encoder": {"sign_gradient": True}},
-    "sgd": {"pretrain": PUBLISHED},
-    "sgd-sign": {"pretrain": PUBLISHED, "encoder": {"sign_gradient": True}},
-    "adamw-long": {"pretrain": {"epochs": 75}},
-    "adamw-long-sign": {"pretrain": {"epochs": 75}, "encoder": {"sign_gradient": True}},
-    "sgd-long": {"pretrain": {**PUBLISHED, "epochs": 75}},
-    "sgd-long-sign": {
-        "pretrain": {**PUBLISHED, "epochs": 75},
-        "encoder": {"sign_gradient": True},
-    },
+    f"{name}{kind}": {"pretrain": {**recipe, "epochs": epochs}, "encoder": {"sign_gradient": sign}}
+    for name, recipe in (("adamw", {}), ("sgd", PUBLISHED))
+    for length, epochs in (("", 25), ("-long", 75))
+    for kind, sign in ((length, False), (f"{length}-sign", True))
 }
 
 
@@ -65,7 +58,7 @@ def compare_recipes(options) -> None:
         inputs = load_inputs(config)
         shares = []
         for split in options.splits:
-            protocol = make_protocol(inputs.corpus, split)
+            protocol = make_protocol(inputs.corpus, split, config.data.protocol)
             for seed in options.seeds:
                 folder = run_folder(options.runs / options.dataset / variant, split, seed)
                 _, stage = encoder_stage(inputs, inputs.clips, protocol, folder, seed)
@@ -80,6 +73,7 @@ def compare_poolings(options) -> None:
     config = load_config(ROOT / f"configs/{options.dataset}.py")
     config.data.fit = "pad"
     config.data.frames = 128
+    config.pretrain.epochs = 25
     inputs = load_inputs(config)
 
     def whole(clips):
@@ -95,7 +89,8 @@ def compare_poolings(options) -> None:
                 encoder = run_folder(workdir / "true-length", split, seed) / "encoder"
                 copy = run_folder(folder, split, seed) / "encoder"
                 if encoder.exists() and not copy.exists():  # one encoder for both
-                    shutil.copytree(encoder, copy)
+                    shutil.copytree(encoder, copy.with_name("copy"), dirs_exist_ok=True)
+                    copy.with_name("copy").rename(copy)
                 with mock.patch("dynapurls_jax.encoders.shift_gcn.clip_lengths", pooling):
                     run = train_one(inputs, folder, split, seed)
                 shares.append(run.results["align"]["val_accuracy"])

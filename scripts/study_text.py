@@ -11,7 +11,7 @@ Only there may texts and templates be compared to choose between them.
 """
 
 import argparse
-import re
+import hashlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -89,11 +89,13 @@ def study(dataset: str, name: str, source: str, template: str, options) -> None:
     for split in config.splits:
         for seed in config.seeds:
             encoder = run_folder(options.runs / dataset / "encoders", split, seed)
-            protocol = make_protocol(inputs.corpus, split)
+            protocol = make_protocol(inputs.corpus, split, config.data.protocol)
             tokens, identity, _ = encode_stages(inputs, protocol, encoder, seed)
             if options.pseudo:
-                protocol = make_protocol(inputs.corpus, f"pseudo-{split}-{seed}")
-            key = re.sub(r"\W+", "-", f"{name} {template}").strip("-")
+                protocol = make_protocol(
+                    inputs.corpus, f"pseudo-{split}-{seed}", config.data.protocol
+                )
+            key = f"{name} {hashlib.sha256(template.encode()).hexdigest()[:6]}".replace(" ", "-")
             folder = run_folder(options.runs / dataset / key, protocol.split, seed)
             variables, stage = align_stage(inputs, protocol, folder, seed, tokens, identity)
             run = TrainedRun(split, seed, protocol, variables, tokens, {"align": stage.results})

@@ -1,9 +1,13 @@
 """Stores of arrays: whole or not at all, of one origin, gone on with after an interruption."""
 
+import signal
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
-from data_pipelines.array_store import StaleStoreError, open_or_make, open_store
+from data_pipelines.array_store import MANIFEST, PROGRESS, StaleStoreError, open_or_make, open_store
 
 
 def test_a_store_is_made_once_and_never_of_another_origin(tmp_path, capsys):
@@ -62,3 +66,87 @@ def test_an_interrupted_store_is_gone_on_with(tmp_path):
         make(2, lambda first: chunks(first, 4))
     make(3)  # what was begun of another array is no part of this one
     assert asked[3:] == [0, 0]
+
+
+KILLED = """
+import os, pathlib, signal, sys, numpy
+from data_pipelines import array_store
+array_store.SAVE_EVERY = 0
+
+def chunks(first):
+    for row in range(first, 8, 2):
+        if row == 6:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield numpy.arange(row, row + 2, dtype=numpy.float32)[:, None]
+
+array_store.open_or_make(pathlib.Path(sys.argv[1]), {}, (8, 1), numpy.float32, chunks)
+"""
+
+
+def test_a_killed_process_leaves_what_can_be_gone_on_with(tmp_path):
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "store")])
+    assert killed.returncode == -signal.SIGKILL
+    asked = []
+
+    def rest(first):
+        asked.append(first)
+        return [np.arange(first, 8, dtype=np.float32)[:, None]]
+
+    array = open_or_make(tmp_path / "store", {}, (8, 1), np.float32, rest)
+    np.testing.assert_array_equal(array[:, 0], np.arange(8))
+    assert asked == [6]
+
+
+def test_two_processes_make_it_once(tmp_path):
+    code = """
+import pathlib, sys, time, numpy
+from data_pipelines.array_store import open_or_make
+
+def chunks(first):
+    print("making", flush=True)
+    time.sleep(1)
+    yield numpy.ones((2, 1), numpy.float32)
+
+assert open_or_make(pathlib.Path(sys.argv[1]), {}, (2, 1), numpy.float32, chunks).sum() == 2
+"""
+    call = [sys.executable, "-c", code, str(tmp_path / "store")]
+    both = [subprocess.Popen(call, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = "".join(process.communicate(timeout=60)[0] for process in both)
+    assert [process.returncode for process in both] == [0, 0]
+    assert said.count("making") == 1
+    assert said.count("waiting for another process") <= 1
+
+
+@pytest.mark.parametrize("damage", ["manifest", "half manifest", "array", "no array"])
+def test_a_damaged_store_is_made_again(damage, tmp_path):
+    rows = np.ones((4, 1), np.float32)
+
+    def make():
+        return open_or_make(tmp_path / "s", {"a": (1, 2)}, (4, 1), np.float32, lambda _: [rows])
+
+    make()
+    file = tmp_path / "s" / ("array.npy" if "array" in damage else MANIFEST)
+    if damage == "no array":
+        file.unlink()
+    else:
+        file.write_bytes(b"{}" if damage == "half manifest" else file.read_bytes()[:20])
+    with pytest.raises(StaleStoreError, match="damaged"):
+        open_store(tmp_path / "s", {"a": (1, 2)})
+    np.testing.assert_array_equal(make(), rows)
+
+
+def test_a_damaged_beginning_is_begun_again(tmp_path):
+    rows = np.ones((4, 1), np.float32)
+
+    def make(chunks):
+        return open_or_make(tmp_path / "s", {}, (4, 1), np.float32, chunks)
+
+    def interrupted(first):
+        yield rows[:2]
+        raise KeyboardInterrupt
+
+    for damaged in ("array.npy", PROGRESS):
+        with pytest.raises(KeyboardInterrupt):
+            make(interrupted)
+        (tmp_path / "s.part" / damaged).write_bytes(b"")
+    np.testing.assert_array_equal(make(lambda first: [rows[first:]]), rows)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save
 
 from data_pipelines.errors import DataError
 from dynapurls_jax.text.clip import CLIPEncoder, CLIPText, clip_params
@@ -215,14 +216,43 @@ def test_a_folder_as_the_hub_serves_it_gives_the_vectors_of_transformers(model_f
 
 @pytest.mark.shared_data
 def test_incomplete_folders_are_named(model_folder, tmp_path):
-    with pytest.raises(DataError, match=r"expected a file config\.json"):
-        CLIPEncoder(str(tmp_path))
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(DataError, match=r"expected weights in model\.safetensors"):
-        CLIPEncoder(str(tmp_path))
-    (tmp_path / "model.safetensors").write_bytes(b"junk")
-    with pytest.raises(DataError, match="expected model_type clip"):
-        CLIPEncoder(str(tmp_path))
-    (tmp_path / "config.json").write_text((model_folder / "config.json").read_text())
-    with pytest.raises(DataError, match=r"model\.safetensors: expected safetensors"):
-        CLIPEncoder(str(tmp_path)).encode(["wave"])
+    def broken(expected, texts=None):
+        with pytest.raises(DataError, match=expected):
+            CLIPEncoder(str(tmp_path)).encode(texts or ["wave"])
+
+    def write(name, content):
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    broken(r"expected a file config\.json")
+    write("config.json", "[]")
+    broken(r"config\.json: expected an object, got list")
+    write("config.json", "{}")
+    broken(r"expected weights in model\.safetensors")
+    write("model.safetensors", b"junk")
+    broken(r"expected tokenizer\.json, or vocab\.json and merges\.txt")
+    for name in ("vocab.json", "merges.txt"):
+        write(name, (model_folder / name).read_bytes())
+    broken("expected model_type clip")
+    config = json.loads((model_folder / "config.json").read_text())
+    write("config.json", json.dumps(config))
+    broken(r"model\.safetensors: expected safetensors")
+    whole = load_file(model_folder / "model.safetensors")
+    without = {name: array for name, array in whole.items() if name != "text_projection.weight"}
+    write("model.safetensors", save(without))
+    broken(r"expected a tensor text_projection\.weight, found none")
+    write("model.safetensors", save(whole))
+    CLIPEncoder(str(tmp_path)).encode(["wave"])
+    for changed in ({"vocab_size": 1000}, {"eos_token_id": 7}):
+        write("config.json", json.dumps(config | {"text_config": config["text_config"] | changed}))
+        broken("expected the tokenizer of this model, got one of 49408 tokens that ends texts with")
+
+
+@pytest.mark.shared_data
+def test_the_tokenizer_is_part_of_the_digest(model_folder, tmp_path):
+    for file in model_folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    assert CLIPEncoder(str(tmp_path)).digest == CLIPEncoder(str(model_folder)).digest
+    merges = (tmp_path / "merges.txt").read_text()
+    (tmp_path / "merges.txt").write_text(merges.rstrip() + "\nzz qq\n")
+    assert CLIPEncoder(str(tmp_path)).digest != CLIPEncoder(str(model_folder)).digest
+    assert CLIPEncoder(str(model_folder), "bfloat16").digest.endswith("bfloat16")

@@ -169,6 +169,14 @@ def test_a_dead_endpoint_ends_the_run_and_what_is_written_stays(
     assert len(endpoint.requests) == asked + 2  # the first answer about bow was kept
 
 
+def test_after_a_failure_no_thread_goes_on_asking(endpoint, monkeypatch, tmp_path):
+    endpoint.script = [401] * 99
+    names = [f"action {number}" for number in range(12)]
+    code, classes = call(monkeypatch, tmp_path, "--classes", *names, "--parallel", "4")
+    assert (code, classes) == (2, None)
+    assert len(endpoint.requests) <= 8
+
+
 def test_a_dry_run_asks_nothing(endpoint, monkeypatch, tmp_path, capsys):
     code, classes = call(
         monkeypatch, tmp_path, "--dataset", "ntu60", "--dry-run", "--prices", "1", "2"
@@ -204,6 +212,25 @@ def test_what_is_missing_to_ask_is_said(monkeypatch, tmp_path, capsys):
     assert "set OPENAI_API_KEY" in capsys.readouterr().err
     assert call(monkeypatch, tmp_path, "--dataset", "ntu6") == (2, None)
     assert "did you mean 'ntu60'" in capsys.readouterr().err
+    for option in ("--phrasings", "--per-minute", "--attempts"):
+        assert call(monkeypatch, tmp_path, "--classes", "wave", option, "0") == (2, None)
+        assert "expected a number greater than 0, got 0" in capsys.readouterr().err
+
+
+def test_a_file_of_ones_own_is_added_to_and_kept(endpoint, monkeypatch, tmp_path, capsys):
+    texts = {granularity: f"my own {granularity} text" for granularity in GRANULARITIES}
+    mine = {"licence": "mine", "provenance": {"by": "me"}, "classes": {"bow": texts}}
+    (tmp_path / "out.json").write_text(json.dumps(mine))
+    assert call(monkeypatch, tmp_path, "--classes", "bow", "wave")[0] == 0
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert record["licence"] == "mine"
+    assert record["provenance"][0] == {"by": "me"}
+    assert record["classes"]["bow"] == texts
+    assert set(record["classes"]) == {"bow", "wave"}
+    del texts["legs"]
+    (tmp_path / "out.json").write_text(json.dumps(mine))
+    assert call(monkeypatch, tmp_path, "--classes", "wave")[0] == 2
+    assert "class 'bow': expected a text for 'legs'" in capsys.readouterr().err
 
 
 def test_answers_are_read_strictly():
@@ -217,6 +244,14 @@ def test_answers_are_read_strictly():
     assert list(read_answer(PARTS, twice, True)) == ["hands"]
     assert read_answer(PARTS, "Head would: ...\nLegs would: still", True) == {}
     assert read_answer(PARTS, "I cannot help with that.", True) == {}
+    bold = "**Head would**: turn to the left.\n1. Hands would: both rise up high."
+    assert list(read_answer(PARTS, bold, True)) == ["head", "hands"]
+    phases = "**1**: the arm rises up.\n2) the arm swings over.\nPhase 3: the arm drops down."
+    assert read_answer(QUESTIONS[2], phases, True) == {
+        "start": "the arm rises up.",
+        "middle": "the arm swings over.",
+        "end": "the arm drops down.",
+    }
     chatty = "Sure!\n\nHead would: turn to the left.\n\nLet me know if you need more."
     assert read_answer(PARTS, chatty, True) == {"head": "turn to the left."}
 
@@ -229,7 +264,8 @@ def test_the_prompt_has_the_papers_form():
     assert phases.endswith("1: ...\n2: ...\n3: ...")
 
 
-def test_a_local_model_answers(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("chat", [False, True])
+def test_a_local_model_answers(chat, tmp_path, monkeypatch, capsys):
     torch = pytest.importorskip("torch", reason="torch is not installed: no local model")
     tokenizers = pytest.importorskip("tokenizers")
     import transformers
@@ -239,6 +275,8 @@ def test_a_local_model_answers(tmp_path, monkeypatch, capsys):
     tokenizer = tokenizers.Tokenizer(table)
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
     fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>")
+    if chat:
+        fast.chat_template = "{% for m in messages %}<end> {{ m['content'] }}{% endfor %}"
     fast.save_pretrained(tmp_path / "model")
     torch.manual_seed(0)
     sizes = {"vocab_size": len(words), "n_positions": 128, "n_embd": 8, "n_layer": 1, "n_head": 1}
@@ -248,7 +286,7 @@ def test_a_local_model_answers(tmp_path, monkeypatch, capsys):
     answer = model.ask("Action: wave", 0)
     assert set(answer.text.split()) <= set(words)
     assert answer == model.ask("Action: wave", 0)
-    assert answer.tokens_in == 2
+    assert answer.tokens_in == 2 + chat
     assert 0 < answer.tokens_out <= 10
     # What such a model says is of no use, and nothing is written.
     monkeypatch.setenv("DYNAPURLS_CACHE", str(tmp_path / "cache"))

@@ -136,5 +136,11 @@ def test_weights_in_several_files_are_read_as_one(tmp_path):
     index = tmp_path / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": shards}))
     assert set(Pretrained.find(str(tmp_path)).weights()) == set(WEIGHTS)
-    with pytest.raises(DataError, match=r"tensors named decoder\."):
-        Pretrained.find(str(tmp_path)).weights(("decoder.",))
+    with pytest.raises(DataError, match=r"expected a tensor decoder\.c, found none"):
+        Pretrained.find(str(tmp_path)).weights()["decoder.c"]
+    (tmp_path / "model-1.safetensors").unlink()
+    with pytest.raises(DataError, match=r"2 files of weights, without \['model-1\.safetensors'\]"):
+        Pretrained.find(str(tmp_path))
+    index.write_text("[]")
+    with pytest.raises(DataError, match=r"index\.json: expected an index of weights"):
+        Pretrained.find(str(tmp_path))

@@ -11,13 +11,18 @@ import pytest
 
 from data_pipelines.formats.feature_folder import write_features
 from data_pipelines.prepared import prepare
+from data_pipelines.preprocess import FIT, Augmentation
 from data_pipelines.protocols import unseen_classes
+from dynapurls_jax import config as names
 from dynapurls_jax.alignment.partition import unit
 from dynapurls_jax.config import default_config
+from dynapurls_jax.encoders.shift_gcn import ShiftGCN
 from dynapurls_jax.evaluation.report import write_report
+from dynapurls_jax.text.encoders import ENCODERS
 from dynapurls_jax.training import pretrain
 from dynapurls_jax.training.checkpoints import Checkpoints, tree_digest
 from dynapurls_jax.training.evaluate import evaluate_run
+from dynapurls_jax.training.optimizers import OPTIMIZERS
 from dynapurls_jax.training.run import Inputs, load_inputs, load_trained, train_one
 from dynapurls_jax.training.stages import CheckpointError, Stage, WorkdirMismatchError
 from tests.conftest import tiny_corpus
@@ -238,3 +243,33 @@ def test_stage_remembers_identity_and_results(tmp_path):
     assert Stage(tmp_path / "s", {"x": 1, "deep": {"y": [1, 2]}}).results == {"accuracy": 0.5}
     with pytest.raises(WorkdirMismatchError, match=r"deep\.y: it has \[1, 2\], asked for \[3\]"):
         Stage(tmp_path / "s", {"x": 1, "deep": {"y": [3]}})
+
+
+def test_names_in_configurations_are_those_of_registries():
+    assert set(names.OPTIMIZERS) == set(OPTIMIZERS)
+    assert set(names.TEXT_ENCODERS) == {*ENCODERS, "precomputed"}
+    assert set(names.FITS) == set(FIT)
+
+
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+def test_each_recipe_learns(name):
+    """A few steps on one batch lower its loss."""
+    settings = small_config().pretrain
+    rates = {"adamw": 2e-3, "sgd": 0.02}
+    settings.update(optimizer=name, epochs=8, learning_rate=rates[name], weight_decay=1e-4)
+    clips = jnp.asarray(np.random.default_rng(0).normal(size=(8, 1, 8, 20, 3)), jnp.float32)
+    labels = jnp.arange(8) % 4
+    encoder = ShiftGCN(4, 4)
+    optimizer = OPTIMIZERS[name](settings, steps_per_epoch=2)
+    variables = jax.jit(encoder.init)(jax.random.key(0), clips)
+    params = variables["params"]
+    state = pretrain.PretrainState(
+        params, variables["batch_stats"], optimizer.init(params), jnp.zeros((), jnp.int32)
+    )
+    still = Augmentation(turn=0.0, tilt=0.0, crop=1.0, scale=0.0, noise=0.0)
+    step = pretrain.make_step(encoder, optimizer, still, lambda clips: clips)
+    losses = []
+    for _ in range(16):
+        state, loss = step(state, clips, labels, jax.random.key(1), 8)
+        losses.append(float(loss))
+    assert losses[-1] < 0.5 * losses[0], losses

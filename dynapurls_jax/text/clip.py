@@ -12,7 +12,13 @@ from jaxtyping import Array, Float, Int
 
 from data_pipelines.errors import DataError
 from dynapurls_jax.text.pretrained import CONFIG, Pretrained
-from dynapurls_jax.text.transformer import CLIP_LAYER, Layer, layer_params, norm_params
+from dynapurls_jax.text.transformer import (
+    CLIP_LAYER,
+    Layer,
+    exact_jit,
+    layer_params,
+    norm_params,
+)
 
 _BATCH = 64
 _LENGTHS = 16  # texts are padded to a multiple of this, so that few shapes are compiled
@@ -103,7 +109,7 @@ def clip_params(weights: Mapping[str, np.ndarray], num_layers: int) -> dict:
 class CLIPEncoder:
     """Sentences to CLIP text vectors; the encoder of the paper (ViT-B/32, d = 512).
 
-    Nothing but the config is read before the first text comes.
+    Weights are hashed at once, and loaded when the first text comes.
     """
 
     def __init__(self, model: str, dtype: str = "float32"):
@@ -124,16 +130,27 @@ class CLIPEncoder:
 
     @cached_property
     def tokenizer(self):
-        """Of `transformers`."""
-        from transformers import CLIPTokenizer
+        """Of `transformers`; it must be that of the model."""
+        from transformers import AutoTokenizer
 
-        return CLIPTokenizer.from_pretrained(self._found.folder)
+        tokenizer = AutoTokenizer.from_pretrained(self._found.folder)
+        if self.config.eos_token_id not in (_OLD_EOS, tokenizer.eos_token_id):
+            reason = f"its config ends texts with {self.config.eos_token_id}"
+        elif len(tokenizer) > self.config.vocab_size or tokenizer.eos_token_id is None:
+            reason = f"it embeds {self.config.vocab_size} tokens"
+        else:
+            return tokenizer
+        raise DataError(
+            f"expected the tokenizer of this model, got one of {len(tokenizer)} tokens that ends "
+            f"texts with {tokenizer.eos_token_id}: {reason}",
+            self._found.folder,
+        )
 
     @cached_property
     def _apply(self) -> Callable:
         weights = self._found.weights(("text_model.", "text_projection."))
         variables = clip_params(weights, self.config.num_hidden_layers)
-        return partial(jax.jit(CLIPText(self.config, self.dtype).apply), variables)
+        return partial(exact_jit(CLIPText(self.config, self.dtype).apply), variables)
 
     def tokens(self, texts: list[str]) -> Int[np.ndarray, "N L"]:
         """Token ids with start and end, padded; texts that are too long are cut, and still end."""
@@ -160,7 +177,7 @@ def text_config(found: Pretrained) -> Any:
     Raises:
       DataError: it is no CLIP model.
     """
-    from transformers import CLIPTextConfig
+    from transformers import CLIPConfig, CLIPTextConfig
 
     kind = found.config.get("model_type")
     if kind == "clip_text_model":
@@ -169,5 +186,6 @@ def text_config(found: Pretrained) -> Any:
         expected = "model_type clip or clip_text_model"
         raise DataError(f"expected {expected}, got {kind!r}", found.folder / CONFIG)
     # The width of the shared space is that of the whole model.
-    width = {"projection_dim": found.config["projection_dim"]}
-    return CLIPTextConfig(**found.config.get("text_config", {}) | width)
+    whole = CLIPConfig(**found.config)
+    own: Any = whole.text_config
+    return CLIPTextConfig(**own.to_dict() | {"projection_dim": whole.projection_dim})

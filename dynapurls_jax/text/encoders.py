@@ -84,7 +84,7 @@ def in_templates(texts: ClassTexts, templates: Mapping[str, str]) -> ClassTexts:
             )
     return [
         [
-            [templates[granularity].format(text) for text in phrasings]
+            [templates[granularity].replace("{}", text) for text in phrasings]
             for granularity, phrasings in zip(GRANULARITIES, row, strict=True)
         ]
         for row in texts
@@ -96,9 +96,14 @@ def encode_descriptions(texts: ClassTexts, encoder: TextEncoder) -> Float[np.nda
 
     Args:
       texts: `C` lists of `G` lists of phrasings.
+
+    Raises:
+      ValueError: the encoder gives NaN.
     """
     flat = [text for row in texts for phrasings in row for text in phrasings]
     vectors = unit_rows(encoder.encode(flat))
+    if not np.isfinite(vectors).all():
+        raise ValueError("text encoder: expected finite vectors, got NaN or infinity")
     counts = [len(phrasings) for row in texts for phrasings in row]
     sums = np.add.reduceat(vectors, np.cumsum([0, *counts[:-1]]), axis=0)
     return unit_rows(sums).reshape(len(texts), len(GRANULARITIES), -1)

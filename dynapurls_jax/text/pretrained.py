@@ -23,7 +23,7 @@ class Pretrained:
     Attributes:
       folder: where the files are.
       config: of `config.json`.
-      digest: hash of config and weights.
+      digest: hash of config, weights and tokenizer.
     """
 
     folder: Path
@@ -45,22 +45,23 @@ class Pretrained:
         try:
             config = json.loads(file.read_text("utf-8"))
         except FileNotFoundError:
-            raise DataError(
-                f"expected a file {CONFIG} beside the weights, found none", folder
-            ) from None
+            reason = f"expected a file {CONFIG} beside the weights, found none"
+            raise DataError(reason, folder) from None
         except ValueError as error:
             raise DataError(f"expected JSON ({error})", file) from error
-        digest = hashlib.sha256(file.read_bytes())
-        for path in _weight_files(folder):
-            with path.open("rb") as weights:
-                digest.update(hashlib.file_digest(weights, "sha256").digest())
+        if not isinstance(config, dict):
+            raise DataError(f"expected an object, got {type(config).__name__}", file)
+        digest = hashlib.sha256()
+        for path in [file, *_weight_files(folder), *_tokenizer_files(folder)]:
+            with path.open("rb") as content:
+                digest.update(hashlib.file_digest(content, "sha256").digest())
         return cls(folder, config, digest.hexdigest()[:16])
 
     def weights(self, prefixes: tuple[str, ...] = ("",)) -> dict[str, np.ndarray]:
         """Tensors whose names start with one of the prefixes, as float32.
 
         Raises:
-          DataError: a file is no safetensors, or no tensor has such a name.
+          DataError: a file is no safetensors; later, when a tensor is asked for that is not there.
         """
         from safetensors import SafetensorError, safe_open
 
@@ -72,18 +73,44 @@ class Pretrained:
                     found |= {n: np.asarray(tensors.get_tensor(n), np.float32) for n in names}
             except SafetensorError as error:
                 raise DataError(f"expected safetensors ({error})", file) from error
-        if not found:
-            raise DataError(f"expected tensors named {' or '.join(prefixes)}*", self.folder)
-        return found
+        return Tensors(found, self.folder)
+
+
+class Tensors(dict):
+    """Tensors by name; one that is missing is an error that names it and the folder."""
+
+    def __init__(self, tensors: dict[str, np.ndarray], folder: Path):
+        super().__init__(tensors)
+        self._folder = folder
+
+    def __missing__(self, name: str) -> np.ndarray:
+        raise DataError(f"expected a tensor {name}, found none", self._folder)
 
 
 def _weight_files(folder: Path) -> list[Path]:
+    """The safetensors, all of which must be there."""
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
-    if (folder / SHARDS).is_file():
+    try:
         index = json.loads((folder / SHARDS).read_text("utf-8"))
-        return [folder / name for name in sorted(set(index["weight_map"].values()))]
-    raise DataError(f"expected weights in {WEIGHTS}, found none", folder)
+        files = [folder / name for name in sorted(set(index["weight_map"].values()))]
+    except FileNotFoundError:
+        raise DataError(f"expected weights in {WEIGHTS}, found none", folder) from None
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise DataError(f"expected an index of weights ({error})", folder / SHARDS) from error
+    if missing := [file.name for file in files if not file.is_file()]:
+        raise DataError(f"expected {len(files)} files of weights, without {missing}", folder)
+    return files
+
+
+def _tokenizer_files(folder: Path) -> list[Path]:
+    """One file, or two, without which transformers would make a tokenizer of no words at all."""
+    whole, parts = folder / "tokenizer.json", [folder / "vocab.json", folder / "merges.txt"]
+    if whole.is_file():
+        return [whole]
+    if all(part.is_file() for part in parts):
+        return parts
+    raise DataError("expected tokenizer.json, or vocab.json and merges.txt, found neither", folder)
 
 
 def _fetch(model: str) -> Path:
@@ -93,13 +120,11 @@ def _fetch(model: str) -> Path:
 
     try:
         folder = Path(snapshot_download(model, allow_patterns=FILES))
-        # Many older models have their safetensors only in a request to add them, which is another
-        # revision, and perhaps in the cache already.
-        for revision in (folder, *sorted(folder.parent.iterdir())):
-            if any(revision.glob("model*.safetensors")):
-                return revision
-        request = _conversion(model)
-        return Path(snapshot_download(model, allow_patterns=FILES, revision=request))
+        if not any(folder.glob("model*.safetensors")):
+            # Many older models have their safetensors only in a request to add them.
+            revision = _conversion(model, folder)
+            folder = Path(snapshot_download(model, allow_patterns=FILES, revision=revision))
+        return folder
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise FileNotFoundError(
@@ -112,11 +137,20 @@ def _fetch(model: str) -> Path:
         ) from error
 
 
-def _conversion(model: str) -> str:
-    """The revision in which the hub's own converter offers safetensors."""
+def _conversion(model: str, folder: Path) -> str:
+    """The revision in which the hub's own converter offers safetensors.
+
+    Args:
+      folder: the snapshot of the main revision, below the cache of the model.
+    """
     from huggingface_hub import get_repo_discussions
 
-    for request in get_repo_discussions(model, author="SFconvertbot"):
-        if request.is_pull_request and "safetensors" in request.title:
-            return f"refs/pr/{request.num}"
+    try:
+        for request in get_repo_discussions(model, author="SFconvertbot"):
+            if request.is_pull_request and "safetensors" in request.title:
+                return f"refs/pr/{request.num}"
+    except Exception as error:  # of whatever HTTP library the hub's client uses
+        for known in sorted((folder.parents[1] / "refs" / "refs" / "pr").glob("*")):
+            return f"refs/pr/{known.name}"  # fetched before: the cache has it
+        raise OSError(f"it has no {WEIGHTS}, and the hub cannot be asked: {error}") from error
     raise OSError(f"it has no {WEIGHTS}")

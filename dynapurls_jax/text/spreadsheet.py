@@ -26,13 +26,13 @@ def read_sheet(file: Path, sheet: str, names: tuple[str, ...]) -> tuple[list[str
     from openpyxl.utils.exceptions import InvalidFileException
 
     try:
-        book = openpyxl.load_workbook(file, read_only=True)
+        book = openpyxl.load_workbook(file)
     except (KeyError, ValueError, zipfile.BadZipFile, InvalidFileException) as error:
         raise DataError(f"expected a spreadsheet ({error})", file) from error
     if sheet not in book.sheetnames:
         raise unknown(f"sheet of {file}", sheet, book.sheetnames)
-    header, *rows = (list(row) for row in book[sheet].iter_rows(values_only=True))
-    header = [str(cell).strip() for cell in header]
+    rows = [list(row) for row in book[sheet].iter_rows(values_only=True)]
+    header = [str(cell).strip() for cell in rows.pop(0)] if rows else []
     for column in (LABEL, *COLUMNS.values()):
         if column not in header:
             raise DataError(f"expected a column {column!r}, got {header}", f"{file}, {sheet}")

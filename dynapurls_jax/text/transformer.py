@@ -71,6 +71,16 @@ class Layer(nn.Module):
         return norm_2(y + perceptron(y)).astype(self.dtype)
 
 
+def exact_jit(function: Callable) -> Callable:
+    """`jax.jit` with float32 products as they are on all devices: vectors outlive the device."""
+
+    def exact(*arguments):
+        with jax.default_matmul_precision("highest"):
+            return function(*arguments)
+
+    return jax.jit(exact)
+
+
 # Parameter of a layer to its place in the two families of published weights.
 CLIP_LAYER = {
     "attention/query": "self_attn.q_proj",

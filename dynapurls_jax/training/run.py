@@ -165,6 +165,7 @@ def encoder_stage(
     identity = plain(config, "augment", "encoder", "pretrain") | {
         "data": {k: v for k, v in plain(config, "data")["data"].items() if k not in PLACES},
         "corpus": corpus.digest,
+        "prepared": clips.version,
         "split": protocol.split,
         "seed": seed,
     }
@@ -221,7 +222,7 @@ def align_stage(
     """Stage 3 in `folder / "align-<query>"`: alignment variables, and its stage with results."""
     config = inputs.config
     text = jnp.asarray(inputs.text[protocol.seen])
-    identity = plain(config, "alignment", "text") | {
+    identity = plain(config, "alignment") | {
         "tokens": tokens_identity["checkpoint"],
         "texts": inputs.text_digest,
         "seed": seed,

@@ -14,6 +14,10 @@ class ModelError(RuntimeError):
     """The model cannot be asked; says what to do."""
 
 
+class Stopped(ModelError):
+    """The run has ended for another reason: nothing more is asked."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a model said.
@@ -35,8 +39,17 @@ class Model(Protocol):
 
     name: str
 
+    @property
+    def place(self) -> str:
+        """Where the model is."""
+        ...
+
     def ask(self, prompt: str, sample: int) -> Answer:
         """The `sample`-th answer to a prompt."""
+        ...
+
+    def stop(self) -> None:
+        """No further answer is asked for, by whatever thread."""
         ...
 
 
@@ -46,8 +59,7 @@ class Endpoint:
     def __init__(
         self,
         name: str,
-        temperature: float,
-        max_tokens: int,
+        settings: dict[str, Any],
         per_minute: float,
         timeout: float,
         retries: int,
@@ -56,7 +68,8 @@ class Endpoint:
 
         Args:
           name: of the model; empty for `OPENAI_MODEL`.
-          per_minute: requests at most.
+          settings: of a request, such as its temperature.
+          per_minute: requests at most, those not counted that the client repeats.
           timeout: seconds of one request.
           retries: after timeouts, broken connections, 429 and 5xx, with growing pauses or as long
             as the server asks.
@@ -68,7 +81,7 @@ class Endpoint:
             import openai
         except ModuleNotFoundError as error:
             raise ModelError(
-                "asking an endpoint needs the package openai: pip install 'dynapurls-jax[llm]'"
+                "asking an endpoint needs the package openai: pip install 'dynapurls-jax[describe]'"
             ) from error
         self.name = name or os.environ.get("OPENAI_MODEL", "")
         if not self.name:
@@ -80,9 +93,13 @@ class Endpoint:
             )
         self._openai = openai
         self._client: Any = openai.OpenAI(timeout=timeout, max_retries=retries)
-        self._settings = {"temperature": temperature, "max_tokens": max_tokens}
+        self._settings = settings
         self._pause, self._next, self._lock = 60 / per_minute, 0.0, threading.Lock()
-        self._retries = retries
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """No further request is made, by whatever thread."""
+        self._stopped.set()
 
     def ask(self, prompt: str, sample: int) -> Answer:
         """See `Model`.
@@ -90,18 +107,16 @@ class Endpoint:
         Raises:
           ModelError: the endpoint refuses, or still fails after all retries.
         """
-        for attempt in range(self._retries + 1):
+        for last in (False, True):  # what is no chat completion is asked for once more
             self._wait()
             try:
                 return self._request(prompt, sample)
-            except self._openai.OpenAIError as error:  # the client has retried what it can
+            except self._openai.OpenAIError as error:  # the client has repeated what it can
                 raise ModelError(f"{self._client.base_url}: {error}") from error
             except (ValueError, LookupError, TypeError, AttributeError) as error:
-                if attempt == self._retries:
-                    raise ModelError(
-                        f"{self._client.base_url}: expected a chat completion, got something else "
-                        f"{attempt + 1} times ({error})"
-                    ) from error
+                if last:
+                    reason = f"expected a chat completion, got something else, twice ({error})"
+                    raise ModelError(f"{self._client.base_url}: {reason}") from error
         raise AssertionError("unreachable")
 
     def _request(self, prompt: str, sample: int) -> Answer:
@@ -124,45 +139,67 @@ class Endpoint:
         with self._lock:
             start = max(time.monotonic(), self._next)
             self._next = start + self._pause
-        time.sleep(max(0.0, start - time.monotonic()))
+        if self._stopped.wait(max(0.0, start - time.monotonic())):
+            raise Stopped(f"{self._client.base_url}: stopped")
+
+    @property
+    def place(self) -> str:
+        """Where the model is asked."""
+        return str(self._client.base_url)
 
 
 class Local:
     """A model of `transformers` on this machine (needs torch)."""
 
-    def __init__(self, name: str, temperature: float, max_tokens: int):
+    def __init__(self, name: str, temperature: float = 1.0, max_tokens: int = 400):
         """Loads a model by hub id or folder.
 
         Raises:
           ModelError: torch or the model is missing.
         """
         try:
-            import torch  # noqa: F401
+            import torch
             from transformers import AutoModelForCausalLM, AutoTokenizer
 
             self._tokenizer: Any = AutoTokenizer.from_pretrained(name)
-            self._network: Any = AutoModelForCausalLM.from_pretrained(name)
+            network: Any = AutoModelForCausalLM.from_pretrained(name, dtype="auto")
         except (ImportError, OSError, ValueError) as error:
             raise ModelError(f"local model {name}: {error}") from error
+        self._network = network.to("cuda" if torch.cuda.is_available() else "cpu")
         self.name = name
         self._settings: dict[str, Any] = {"max_new_tokens": max_tokens}
         self._settings |= {"do_sample": temperature > 0}
         self._settings |= {"temperature": temperature} if temperature > 0 else {}
-        self._lock = threading.Lock()
+        self._lock, self._stopped = threading.Lock(), threading.Event()
+
+    @property
+    def place(self) -> str:
+        """Where the model is."""
+        return "local"
+
+    def stop(self) -> None:
+        """No further answer is begun."""
+        self._stopped.set()
 
     def ask(self, prompt: str, sample: int) -> Answer:
         """See `Model`."""
         import torch
 
-        if self._tokenizer.chat_template:
-            chat = [{"role": "user", "content": prompt}]
+        chat = bool(self._tokenizer.chat_template)
+        if chat:
             prompt = self._tokenizer.apply_chat_template(
-                chat, tokenize=False, add_generation_prompt=True
+                [{"role": "user", "content": prompt}],
+                tokenize=False,
+                add_generation_prompt=True,
+                enable_thinking=False,  # a variable of the template; those without it ignore it
             )
-        given = self._tokenizer(prompt, return_tensors="pt")
+        # A chat template has the special tokens in it already.
+        given = self._tokenizer(prompt, return_tensors="pt", add_special_tokens=not chat)
         with self._lock, torch.inference_mode():
+            if self._stopped.is_set():
+                raise Stopped("local model: stopped")
             torch.manual_seed(sample)
-            ids = self._network.generate(**given, **self._settings)[0]
+            ids = self._network.generate(**given.to(self._network.device), **self._settings)[0]
         said = ids[given["input_ids"].shape[1] :]
         whole = len(said) < self._settings["max_new_tokens"]
         text = self._tokenizer.decode(said, skip_special_tokens=True)
@@ -179,7 +216,7 @@ class Cached:
           settings: JSON-able; answers of other settings are other answers.
         """
         self._model, self._folder, self.name = model, folder, model.name
-        self._settings = settings | {"model": model.name}
+        self._settings = settings | {"model": model.name, "place": model.place}
 
     def ask(self, prompt: str, sample: int) -> Answer:
         """See `Model`; an answer from disk counts no tokens."""

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 FEWEST_WORDS, MOST_WORDS = 4, 45
-VERSION = 1  # of the wording below
 
 
 @dataclass(frozen=True)
@@ -14,7 +13,7 @@ class Question:
 
     Attributes:
       labels: granularity to the words that stand before its text in the answer.
-      task: what is asked, with `{name}` for the action.
+      task: what is asked of an action.
     """
 
     labels: dict[str, str]
@@ -72,7 +71,9 @@ def read_answer(question: Question, answer: str, whole: bool) -> dict[str, str]:
       Granularity to text.
     """
     labels = "|".join(re.escape(label) for label in question.labels.values())
-    parts = re.split(rf"^[\s*#>-]*({labels})\s*[:.)]\**\s*", answer, flags=re.IGNORECASE | re.M)
+    # Lists, numbers, bold letters and "Phase" before a number are taken for what they are.
+    label = rf"^[\s*#>-]*(?:\d+[.)]\s+\**(?=\D)|phase\s+)?({labels})\s*\**\s*[:.)]\**\s*"
+    parts = re.split(label, answer, flags=re.IGNORECASE | re.MULTILINE)
     found = [
         (label.lower(), _clean(text)) for label, text in zip(parts[1::2], parts[2::2], strict=True)
     ]
