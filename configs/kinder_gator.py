@@ -17,5 +17,4 @@ def get_config():
         *(f"random-46_12-{k}" for k in range(3)),
     )
     config.seeds = (0,)
-    config.pretrain.epochs = 75
     return config

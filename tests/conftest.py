@@ -24,11 +24,14 @@ SHARED_DATA = Path(os.environ.get("DYNAPURLS_DATA") or ROOT.parent / "shared" / 
 
 def pytest_configure(config):
     """Compiles every program once for all tests, workers and subprocesses of a session."""
-    folder = os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="xla-"))
+    own = "JAX_COMPILATION_CACHE_DIR" not in os.environ
+    if own:
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="xla-")
+    folder = os.environ["JAX_COMPILATION_CACHE_DIR"]
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
-    if not hasattr(config, "workerinput"):  # the controller outlives its workers
+    if own and not hasattr(config, "workerinput"):  # the controller outlives its workers
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 

@@ -4,6 +4,7 @@
 """
 
 import json
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -170,14 +171,13 @@ def encoder_stage(
         "seed": seed,
     }
     stage = Stage(folder / "encoder", identity)
-    checkpoints = _open_checkpoints(stage)
     num_seen = len(protocol.seen)
     labels = np.searchsorted(protocol.seen, corpus.labels)  # meaningful for seen clips only
-    # For a finished stage this only restores the last epoch.
-    variables = pretrain.pretrain(
-        config, clips, protocol.train, labels[protocol.train], num_seen, seed, checkpoints
-    )
-    checkpoints.close()
+    with closing(_open_checkpoints(stage)) as checkpoints:
+        # For a finished stage this only restores the last epoch.
+        variables = pretrain.pretrain(
+            config, clips, protocol.train, labels[protocol.train], num_seen, seed, checkpoints
+        )
     if stage.results is None:
         shares = {
             name: accuracy(config, variables, clips, index, labels[index])
@@ -229,16 +229,15 @@ def align_stage(
     }
     stage = Stage(folder / f"align-{config.alignment.query}", identity)
     labels = jnp.asarray(np.searchsorted(protocol.seen, inputs.corpus.labels))
-    checkpoints = _open_checkpoints(stage)
-    variables, results = align.align(
-        config,
-        (tokens[protocol.train], labels[protocol.train]),
-        (tokens[protocol.val], labels[protocol.val]),
-        text,
-        seed,
-        checkpoints,
-    )
-    checkpoints.close()
+    with closing(_open_checkpoints(stage)) as checkpoints:
+        variables, results = align.align(
+            config,
+            (tokens[protocol.train], labels[protocol.train]),
+            (tokens[protocol.val], labels[protocol.val]),
+            text,
+            seed,
+            checkpoints,
+        )
     if stage.results is None:
         stage.finish(results)
     print(
