@@ -2,10 +2,10 @@
 
 import gzip
 import html
+import itertools
 import json
 import os
 import re
-from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,11 @@ from safetensors.numpy import load_file, save
 
 from data_pipelines.errors import DataError
 from dynapurls_jax.text.clip import CLIPEncoder, CLIPText, clip_params
-from dynapurls_jax.text.descriptions import load_descriptions, shipped_descriptions
+from dynapurls_jax.text.descriptions import (
+    check_descriptions,
+    load_descriptions,
+    shipped_descriptions,
+)
 from dynapurls_jax.text.lint import estimated_tokens, lint
 
 if not os.environ.get("CI"):  # there it must be installed
@@ -144,7 +148,7 @@ def reference_tokens(text, ids, ranks, symbols):
         parts = [symbols[byte] for byte in word.encode()]
         parts[-1] += "</w>"
         while len(parts) > 1:
-            pairs = list(pairwise(parts))
+            pairs = list(itertools.pairwise(parts))
             best = min(pairs, key=lambda pair: ranks.get(pair, len(ranks)))
             if best not in ranks:
                 break
@@ -196,8 +200,8 @@ def test_shipped_descriptions_fit_into_clip(model_folder):
     for dataset in ("utd_mhad", "nw_ucla", "kinder_gator", "ntu120", "pku_mmd"):
         descriptions = load_descriptions(shipped_descriptions(dataset))
         assert lint(descriptions, lambda text: len(encoder.tokenizer(text)["input_ids"])) == []
-        for texts in descriptions.values():
-            for text in texts.values():
+        for row in check_descriptions(descriptions, list(descriptions), dataset):
+            for text in itertools.chain.from_iterable(row):
                 assert len(encoder.tokenizer(text)["input_ids"]) <= estimated_tokens(text)
 
 
