@@ -1,4 +1,4 @@
-"""CLIP's text tower against transformers, its tokens against the published BPE vocabulary."""
+"""Text towers against transformers, CLIP's tokens against the published BPE vocabulary."""
 
 import gzip
 import html
@@ -21,6 +21,8 @@ from dynapurls_jax.text.descriptions import (
     shipped_descriptions,
 )
 from dynapurls_jax.text.lint import estimated_tokens, lint
+from dynapurls_jax.text.minilm import MiniLM, _model_folder
+from dynapurls_jax.text.pretrained import Pretrained
 
 if not os.environ.get("CI"):  # there it must be installed
     pytest.importorskip("torch", reason="torch, a dev extra, is not installed: no parity tests")
@@ -260,3 +262,19 @@ def test_the_tokenizer_is_part_of_the_digest(model_folder, tmp_path):
     (tmp_path / "merges.txt").write_text(merges.rstrip() + "\nzz qq\n")
     assert CLIPEncoder(str(tmp_path)).digest != CLIPEncoder(str(model_folder)).digest
     assert CLIPEncoder(str(model_folder), "bfloat16").digest.endswith("bfloat16")
+
+
+def test_minilm_equals_the_packages_own_model():
+    """The model that the package ships, through transformers and torch: mean over tokens."""
+    encoder = MiniLM()
+    folder = Pretrained.find(str(_model_folder())).folder
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    peer = transformers.AutoModel.from_pretrained(folder).eval()
+    texts = ["wave the right hand", "Sit down: the knees bend, the trunk leans forward. " * 40, "x"]
+    given = tokenizer(texts, padding=True, truncation=True, max_length=256, return_tensors="pt")
+    with torch.no_grad():
+        states = peer(**given).last_hidden_state
+    mask = given["attention_mask"][..., None]
+    mean = (states * mask).sum(1) / mask.sum(1)
+    expected = torch.nn.functional.normalize(mean).numpy()
+    np.testing.assert_allclose(encoder.encode(texts), expected, atol=1e-5)
