@@ -54,7 +54,7 @@ class Handler(BaseHTTPRequestHandler):
         if isinstance(act, int):
             return self.reply(act, b'{"error": {"message": "as the script says"}}')
         if act == "hang":
-            time.sleep(1.5)
+            time.sleep(4)
         if act == "garbage":
             return self.reply(200, b"<html>busy</html>")
         text, reason = obedient(prompt), "stop"
@@ -98,7 +98,7 @@ def endpoint(monkeypatch, tmp_path):
 def call(monkeypatch, tmp_path, *arguments):
     """Exit status of the command; what it wrote, if anything."""
     out = tmp_path / "out.json"
-    fast = ["--timeout", "0.5", "--per-minute", "6000", "--parallel", "1", "--retries", "2"]
+    fast = ["--timeout", "3", "--per-minute", "6000", "--parallel", "1", "--retries", "2"]
     monkeypatch.setattr(sys, "argv", ["describe", "--out", str(out), *fast, *arguments])
     with pytest.raises(SystemExit) as stopped:
         describe.main()

@@ -144,13 +144,16 @@ def test_prepared_clips_are_kept_on_disk_and_follow_the_corpus(monkeypatch, tmp_
     np.testing.assert_array_equal(prepare(corpus, 8, "pad").clips, first)
 
 
-def test_a_failed_preparation_leaves_nothing(monkeypatch, tmp_path):
+def test_a_failed_preparation_is_not_taken_for_a_whole_one(monkeypatch, tmp_path):
     monkeypatch.setenv("DYNAPURLS_CACHE", str(tmp_path))
     corpus = tiny_corpus(classes=2, subjects=2, takes=1)
     broken = dataclasses.replace(corpus, clips=[*corpus.clips[:3], None])
     with pytest.raises(TypeError):
         prepare(broken, 8, "pad")
-    assert not list(tmp_path.rglob("array.npy"))
+    assert {path.suffix for path in (tmp_path / "prepared").iterdir()} == {".lock", ".part"}
+    prepared = prepare(corpus, 8, "pad")
+    assert len(prepared.clips) == 4
+    assert all(np.any(clip != 0) for clip in prepared.clips)
 
 
 def test_unknown_fit_is_an_error():
