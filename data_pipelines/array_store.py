@@ -90,8 +90,9 @@ def _new_array(part: Path, record: dict) -> np.memmap:
     part.mkdir(parents=True)
     file, shape = part / ARRAY, tuple(record["shape"])
     array = open_memmap(file, mode="w+", dtype=record["dtype"], shape=shape)
-    with file.open("r+b") as written:
-        os.posix_fallocate(written.fileno(), 0, file.stat().st_size)
+    if hasattr(os, "posix_fallocate"):  # macOS has none
+        with file.open("r+b") as written:
+            os.posix_fallocate(written.fileno(), 0, file.stat().st_size)
     return array
 
 
