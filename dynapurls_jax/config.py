@@ -28,7 +28,11 @@ HEADS = ("row", "joint")
 SCORES = ("global", "weighted")
 DTYPES = ("float32", "bfloat16")
 OPTIMIZERS = ("adamw", "sgd")
-ADAPTERS = ("dynapurls", "static")
+ADAPTERS = ("dynapurls", "balanced", "static")
+# What is shuffled, and what makes a stream hard: classes in blocks, class ratios of 1:10.
+ORDERS = ("shuffled", "blocked", "skewed")
+TURNS = ("predict_first", "learn_first")
+CONFIDENCES = ("max", "ratio", "margin", "entropy")
 
 
 def default_config() -> ConfigDict:
@@ -95,16 +99,38 @@ def default_config() -> ConfigDict:
     config.alignment.epochs = 300
     config.alignment.patience = 20
 
-    config.refine = ConfigDict()  # section 3.4 and 4.1.4
+    config.refine = ConfigDict()  # of eval.adapter="dynapurls": adaptation/dynapurls.py
     config.refine.learning_rate = 0.01
-    config.refine.capacity = 16  # K
+    config.refine.optimizer = "adam"  # or "sgd"
+    config.refine.anneal = True  # the rate, along the stream; False for streams without an end
+    config.refine.steps = 1  # at each chunk
+    config.refine.slots = 16  # K
+    config.refine.keep = "confident"  # or "recent": what stays in a full memory
+    config.refine.confidence = "max"  # or "ratio", "margin", "entropy"
     config.refine.threshold = 0.1  # tau_conf
+    config.refine.threshold_kind = "absolute"  # or "quantile" of the last `window`
+    config.refine.window = 128
     config.refine.min_samples = 16  # B_min, which the paper does not give
-    config.refine.per_class = 1  # draws of each class in a balanced batch; not in the paper
+    config.refine.per_class = 1  # draws of each class in a batch, 0 for all; not in the paper
+    config.refine.targets = "hard"  # or "balanced"
+    config.refine.target_temperature = 1.0
+    config.refine.rounds = 3
+    config.refine.pull = 0.0  # towards the static text
+
+    config.balanced = ConfigDict()  # of eval.adapter="balanced": adaptation/balanced.py
+    config.balanced.window = 512
+    config.balanced.temperature = 0.05
+    config.balanced.rounds = 3
+    config.balanced.strength = 1.0
+    config.balanced.gain = 4.0
+    config.balanced.trust = 8.0
 
     config.eval = ConfigDict()
-    config.eval.adapter = "dynapurls"
+    config.eval.adapter = "dynapurls"  # or "balanced", "static"
     config.eval.orders = 5  # stream orders
+    config.eval.stream = "shuffled"  # or "blocked", "skewed"
+    config.eval.chunk = 1  # samples predicted and learned from at once
+    config.eval.order = "predict_first"  # or "learn_first", as the published code
 
     config.lock()
     return config

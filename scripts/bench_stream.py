@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dynapurls_jax.adaptation import RefineSettings, dynapurls, run_stream, static
+from dynapurls_jax.adaptation import RefineSettings, adapter_of, dynapurls, run_stream, static
 from dynapurls_jax.alignment.model import make_model, mean_text
 from dynapurls_jax.alignment.partition import Text, unit
 
@@ -79,8 +79,8 @@ def bench(query: str, options) -> list[dict]:
     sample = jax.tree.map(lambda leaf: leaf[0], stream)
     settings = RefineSettings(horizon=options.samples)
     adapters = {
-        "static": static(model, variables),
-        "dynapurls": dynapurls(model, variables, sample, settings, jax.random.key(1)),
+        "static": adapter_of(static(model, variables)),
+        "dynapurls": adapter_of(dynapurls(model, variables, sample, settings)),
     }
     return [
         {"query": query, "method": name} | time_adapter(adapter, text, stream, options)
@@ -93,7 +93,9 @@ def time_adapter(adapter, text, stream, options) -> dict:
     start = time.perf_counter()
     run_stream.lower(adapter, adapter.init(text), stream).compile()
     compile_s = time.perf_counter() - start
-    samples = [jax.tree.map(lambda leaf, i=i: leaf[i], stream) for i in range(options.samples)]
+    samples = [
+        jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], stream) for i in range(options.samples)
+    ]
 
     def scan():
         jax.block_until_ready(run_stream(adapter, adapter.init(text), stream))
@@ -102,7 +104,7 @@ def time_adapter(adapter, text, stream, options) -> dict:
         state = jax.tree.map(jnp.copy, adapter.init(text))  # donation must not eat the text
         for one in samples:
             state, prediction = step(state, one)
-            int(prediction.label)  # an online user reads each answer before the next sample
+            int(prediction.label[0])  # an online user reads each answer before the next sample
         jax.block_until_ready(state)
 
     plain = jax.jit(adapter.step)

@@ -174,11 +174,8 @@ def test_report_says_what_it_is(trained, tmp_path):
     assert (tmp_path / "running_accuracy.png").stat().st_size > 1000
     record = json.loads((tmp_path / "report.json").read_text())
     methods = record["runs"][0]["methods"]
-    assert methods["static"]["accuracy_of_each_order"] == [
-        pytest.approx(
-            np.mean(result.streams["static"].predicted[0] == result.stream_labels("static"))
-        )
-    ]
+    static = np.mean(result.streams["static"].predicted == result.stream_labels("static"))
+    assert methods["static"]["accuracy_of_each_order"] == [pytest.approx(static)] * 2
     assert len(methods["dynapurls"]["accuracy_of_each_order"]) == 2
     oracle = dataclasses.replace(result, oracle=0.5, streams={})
     text = write_report(tmp_path, [oracle], inputs.corpus, "dynapurls", "oracle_label", "c")

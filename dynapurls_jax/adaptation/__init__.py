@@ -1,7 +1,34 @@
-"""Test-time methods: each an `Adapter`, all run by `run_stream`."""
+"""Test-time methods: each a `Method`, made an `Adapter` by `adapter_of`, run by `run_stream`."""
 
-from dynapurls_jax.adaptation.api import Adapter, Prediction, run_stream
+from dynapurls_jax.adaptation.api import (
+    Adapter,
+    Learned,
+    Method,
+    Prediction,
+    State,
+    adapter_of,
+    run_stream,
+)
+from dynapurls_jax.adaptation.balanced import BalancedSettings, balanced
+from dynapurls_jax.adaptation.classes import add_class, reset, retire_class, with_capacity
 from dynapurls_jax.adaptation.dynapurls import RefineSettings, dynapurls
 from dynapurls_jax.adaptation.static import static
 
-__all__ = ["Adapter", "Prediction", "RefineSettings", "dynapurls", "run_stream", "static"]
+__all__ = [
+    "Adapter",
+    "BalancedSettings",
+    "Learned",
+    "Method",
+    "Prediction",
+    "RefineSettings",
+    "State",
+    "adapter_of",
+    "add_class",
+    "balanced",
+    "dynapurls",
+    "reset",
+    "retire_class",
+    "run_stream",
+    "static",
+    "with_capacity",
+]

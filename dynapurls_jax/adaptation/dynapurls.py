@@ -1,4 +1,4 @@
-"""DynaPURLS: scale and bias on the text, learned online from confident predictions."""
+"""DynaPURLS: scale and bias on the text, learned online from the stream's own predictions."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -6,13 +6,16 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int
 
-from dynapurls_jax.adaptation.api import Adapter
-from dynapurls_jax.adaptation.memory import Memory, balanced_batch, empty_memory, insert
-from dynapurls_jax.adaptation.static import predict
+from dynapurls_jax.adaptation import confidence as sure
+from dynapurls_jax.adaptation.api import Learned, Method, State
+from dynapurls_jax.adaptation.balance import balanced_assignment, uniform_prior
+from dynapurls_jax.adaptation.memory import Batch, Memory, balanced_batch, empty_memory, insert
 from dynapurls_jax.alignment.model import Variables, ZeroShotModel
 from dynapurls_jax.alignment.partition import Text, Visual, unit
+
+Number = float | int | Float[Array, ""] | Int[Array, ""]  # an array in sweeps
 
 
 class Refinement(NamedTuple):
@@ -25,52 +28,80 @@ class Refinement(NamedTuple):
     bias: Float[Array, "C R d"]
 
 
-class RefineState(NamedTuple):
-    """What the scan carries.
+class Refined(NamedTuple):
+    """What the method remembers: `State.own`.
 
     Attributes:
-      text: the static text; constant, carried so that `step` needs nothing but its state.
       refinement: scale and bias.
-      opt_state: Adam's moments and the number of updates.
+      opt_state: the optimizer's moments and the number of updates.
       memory: the class-balanced memory.
-      seen: number of samples so far; makes the randomness of each step its own.
+      recent: confidences of the last samples, for `threshold_kind="quantile"`.
     """
 
-    text: Text
     refinement: Refinement
     opt_state: optax.OptState
     memory: Memory
-    seen: Int[Array, ""]
+    recent: sure.Recent
 
 
 @dataclass(frozen=True)
 class RefineSettings:
-    """Section 4.1.4, and defaults where the paper is silent.
+    """Algorithm 1 with section 4.1.4, and what the paper leaves open.
+
+    Those of type `Number` may be traced: `adaptation.sweep` runs a grid of them in one program.
 
     Attributes:
-      learning_rate: of Adam, cosine-annealed to 0 over `horizon` updates.
-      horizon: expected length of the stream.
-      capacity: `K`, samples kept of each class.
-      threshold: `tau_conf`; only a higher confidence is offered to the memory.
-      min_samples: `B_min`, over all classes, before the first update (not given in the paper).
-      per_class: draws of each class in a balanced batch (not given in the paper).
+      learning_rate: of the optimizer.
+      optimizer: "adam" (the paper's) or "sgd".
+      horizon: updates over which the rate is cosine-annealed to 0 (the paper does not say how
+        many); None for a constant rate, for streams without an end.
+      steps: updates at each chunk.
+      slots, capacity: `K`, samples kept of each class. `slots` is a shape; `capacity` says how many
+        of them are used, None for all.
+      keep: what leaves a full memory: the least "confident" sample (the paper's) or the least
+        "recent".
+      confidence: "max" (the paper's), "ratio", "margin" or "entropy"; see
+        `adaptation.confidence`.
+      threshold: `tau_conf`; only a higher confidence is offered to the memory. 0.1 lets everything
+        pass where there are fewer than ten classes.
+      threshold_kind: "absolute", or "quantile" of the last `window` confidences.
+      window: see `threshold_kind`.
+      min_samples: `B_min`, over all classes, before the first update (not in the paper).
+      per_class: draws of each class in a balanced batch (not in the paper); 0 for all that is held.
+      targets: of the cross-entropy: "hard", the class under which a sample was kept (eq. 15), or
+        "balanced", soft assignments over the batch under the present text.
+      target_temperature: of "balanced" targets, in units of the model's own temperature.
+      rounds: of Sinkhorn's algorithm, for "balanced" targets.
+      pull: weight of the pull towards the static text, on 1 - cos(f', f).
     """
 
-    learning_rate: float = 0.01
-    horizon: int = 1000
-    capacity: int = 16
-    threshold: float = 0.1
-    min_samples: int = 16
+    learning_rate: Number = 0.01
+    optimizer: str = "adam"
+    horizon: int | None = 1000
+    steps: int = 1
+    slots: int = 16
+    capacity: Number | None = None
+    keep: str = "confident"
+    confidence: str = "max"
+    threshold: Number = 0.1
+    threshold_kind: str = "absolute"
+    window: int = 128
+    min_samples: Number = 16
     per_class: int = 1
+    targets: str = "hard"
+    target_temperature: Number = 1.0
+    rounds: int = 3
+    pull: Number = 0.0
 
 
-def refine(text: Text, refinement: Refinement) -> Text:
+def refine(text: Text, refinement: Refinement, active) -> Text:
     """Eq. 12, for the classes; the label-free queries move as the classes move on average.
 
     With queries of its own the paper's eq. 13 refines them too. The label-free queries have no
-    class, so they take the mean scale and bias.
+    class, so they take the mean scale and bias of the active classes.
     """
-    scale, bias = (leaf.mean(axis=0) for leaf in refinement)
+    share = active / active.sum()
+    scale, bias = (jnp.tensordot(share, leaf, 1) for leaf in refinement)
     return Text(
         classes=unit(refinement.scale * text.classes + refinement.bias),
         query=unit(scale * text.query + bias),
@@ -78,58 +109,97 @@ def refine(text: Text, refinement: Refinement) -> Text:
 
 
 def dynapurls(
-    model: ZeroShotModel,
-    variables: Variables,
-    sample: Visual,
-    settings: RefineSettings,
-    key: PRNGKeyArray,
-) -> Adapter:
-    """Algorithm 1: predict, offer to the memory, take one step on a balanced batch.
+    model: ZeroShotModel, variables: Variables, sample: Visual, settings: RefineSettings
+) -> Method:
+    """Algorithm 1: offer to the memory, take a step on a balanced batch of it.
 
     Args:
       model, variables: frozen.
       sample: any one sample of the stream; gives the memory its shapes.
       settings: see `RefineSettings`.
-      key: of the draws from the memory.
     """
-    optimizer = optax.adam(optax.cosine_decay_schedule(settings.learning_rate, settings.horizon))
+    rate = settings.learning_rate
+    if settings.horizon is not None:
+        rate = optax.cosine_decay_schedule(rate, settings.horizon)
+    optimizer = {"adam": optax.adam, "sgd": optax.sgd}[settings.optimizer](rate)
 
-    def init(text: Text) -> RefineState:
-        text = Text(text.classes[:, : model.rows], text.query[: model.rows])
-        refinement = Refinement(jnp.ones_like(text.classes), jnp.zeros_like(text.classes))
-        return RefineState(
-            text=text,
+    def read(text: Text) -> Text:
+        """The rows that scoring reads."""
+        return Text(text.classes[:, : model.rows], text.query[: model.rows])
+
+    def init(text: Text, active) -> Refined:
+        classes = read(text).classes
+        refinement = Refinement(jnp.ones_like(classes), jnp.zeros_like(classes))
+        quantile = settings.threshold_kind == "quantile"
+        return Refined(
             refinement=refinement,
             opt_state=optimizer.init(refinement),
-            memory=empty_memory(text.classes.shape[0], settings.capacity, sample),
-            seen=jnp.zeros((), jnp.int32),
+            memory=empty_memory(len(classes), settings.slots, sample, settings.capacity),
+            recent=sure.nothing_yet(settings.window if quantile else 1),  # 0 cannot be saved
         )
 
-    def loss(refinement: Refinement, text: Text, batch) -> Float[Array, ""]:
+    def predict(state: State, visual: Visual) -> Float[Array, "B C"]:
+        text = refine(read(state.text), state.own.refinement, state.active)
+        return model.score(variables, visual, text)
+
+    def targets_of(batch: Batch, logits, active) -> Float[Array, "B C"]:
+        if settings.targets == "hard":
+            return jax.nn.one_hot(batch.labels, logits.shape[1])
+        logits = logits / settings.target_temperature
+        prior = uniform_prior(active)
+        balanced = balanced_assignment(logits, batch.weight, prior, settings.rounds)
+        return jax.lax.stop_gradient(balanced)
+
+    def loss(refinement: Refinement, state: State, batch: Batch) -> Float[Array, ""]:
         """Eq. 15: cross-entropy of the pseudo-labels under the current parameters."""
-        logits = model.score(variables, batch.visual, refine(text, refinement))
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
-        return jnp.sum(batch.weight * losses) / jnp.maximum(batch.weight.sum(), 1)
+        static = read(state.text)
+        refined = refine(static, refinement, state.active)
+        logits = model.score(variables, batch.visual, refined)
+        logits = jnp.where(state.active, logits, -1e9)  # finite: 0 times infinity is no gradient
+        losses = optax.softmax_cross_entropy(logits, targets_of(batch, logits, state.active))
+        away = (1 - jnp.sum(refined.classes * static.classes, axis=-1)).mean(axis=-1)
+        pull = settings.pull * jnp.sum(state.active * away) / state.active.sum()
+        return jnp.sum(batch.weight * losses) / jnp.maximum(batch.weight.sum(), 1) + pull
 
-    def update(state: RefineState, memory: Memory) -> tuple[Refinement, optax.OptState]:
-        """Eq. 16, with Adam as in section 4.1.4."""
-        batch = balanced_batch(memory, jax.random.fold_in(key, state.seen), settings.per_class)
-        grads = jax.grad(loss)(state.refinement, state.text, batch)
-        updates, opt_state = optimizer.update(grads, state.opt_state)
-        return optax.apply_updates(state.refinement, updates), opt_state
+    def admit(recent: sure.Recent, values, usable):
+        if settings.threshold_kind == "absolute":
+            return usable & (values > settings.threshold), recent
+        passed = sure.above_quantile(recent, values, settings.threshold)
+        return usable & passed, sure.remember(recent, values, usable)
 
-    def step(state: RefineState, visual: Visual):
-        prediction = predict(model, variables, visual, refine(state.text, state.refinement))
-        admitted: Bool[Array, ""] = prediction.confidence > settings.threshold
-        memory = insert(state.memory, prediction.label, prediction.confidence, visual, admitted)
-        enough = memory.filled.sum() >= settings.min_samples
+    def offer(state: State, visual: Visual, logits, usable):
+        """The memory after this chunk, and who was admitted."""
+        values = sure.confidence(settings.confidence, logits)
+        admitted, recent = admit(state.own.recent, values, usable)
+        memory, priority = state.own.memory, values
+        if settings.keep == "recent":  # ages, not times: a float would run out of times
+            memory = memory._replace(priority=memory.priority - usable.sum())
+            priority = jnp.cumsum(usable).astype(jnp.float32)
+        return insert(memory, logits.argmax(axis=-1), priority, visual, admitted), recent, admitted
+
+    def learn(state: State, visual: Visual, logits, usable):
+        memory, recent, admitted = offer(state, visual, logits, usable)
+        held = memory.filled & state.active[:, None]
+        enough = usable.any() & (held.sum() >= settings.min_samples)
+        used = state.samples - state.skipped  # a skipped sample must not change the draws
+        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), used)
+
+        def update(number, carry):
+            """Eq. 16, with Adam as in section 4.1.4."""
+            refinement, opt_state = carry
+            batch = balanced_batch(memory, jax.random.fold_in(key, number), settings.per_class)
+            grads = jax.grad(loss)(refinement, state, batch)
+            updates, opt_state = optimizer.update(grads, opt_state)
+            return optax.apply_updates(refinement, updates), opt_state
+
+        before = (state.own.refinement, state.own.opt_state)
+        after = before
+        for number in range(settings.steps):
+            after = update(number, after)
         # A select, not a cond: the memory would be copied to get into a branch.
         refinement, opt_state = jax.tree.map(
-            lambda new, old: jnp.where(enough, new, old),
-            update(state, memory),
-            (state.refinement, state.opt_state),
+            lambda new, old: jnp.where(enough, new, old), after, before
         )
-        state = RefineState(state.text, refinement, opt_state, memory, state.seen + 1)
-        return state, prediction._replace(admitted=admitted, adapted=enough)
+        return Refined(refinement, opt_state, memory, recent), Learned(admitted, enough)
 
-    return Adapter(init, step)
+    return Method(init, predict, learn)

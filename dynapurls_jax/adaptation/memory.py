@@ -13,62 +13,93 @@ class Memory(NamedTuple):
     """Up to `K` samples of each class.
 
     Attributes:
-      confidence: of each slot; minus infinity where it is empty.
+      priority: of each slot: the lowest leaves. Minus infinity where it is empty, plus infinity
+        where it may not be used.
       visual: tokens `[C, K, S, n]` and keys `[C, K, S, h]`, so that nothing is encoded again.
     """
 
-    confidence: Float[Array, "C K"]
+    priority: Float[Array, "C K"]
     visual: Visual
 
     @property
     def filled(self) -> Bool[Array, "C K"]:
         """Which slots hold a sample."""
-        return jnp.isfinite(self.confidence)
+        return jnp.isfinite(self.priority)
 
 
-def empty_memory(classes: int, capacity: int, sample: Visual) -> Memory:
-    """A memory without samples; `sample` gives the shapes of one."""
+def empty_memory(
+    classes: int, slots: int, sample: Visual, capacity: float | Array | None = None
+) -> Memory:
+    """A memory without samples.
+
+    Args:
+      classes: `C`.
+      slots: `K`, a shape.
+      sample: one sample; gives the shapes.
+      capacity: how many of the slots may be used, all by default. May be traced, so that one
+        compiled program can try several.
+    """
+    usable = jnp.arange(slots) < (slots if capacity is None else capacity)
     return Memory(
-        confidence=jnp.full((classes, capacity), -jnp.inf),
+        priority=jnp.tile(jnp.where(usable, -jnp.inf, jnp.inf), (classes, 1)),
         visual=jax.tree.map(
-            lambda leaf: jnp.zeros((classes, capacity, *leaf.shape), leaf.dtype), sample
+            lambda leaf: jnp.zeros((classes, slots, *leaf.shape), leaf.dtype), sample
         ),
     )
 
 
 def insert(
     memory: Memory,
-    label: Int[Array, ""],
-    confidence: Float[Array, ""],
+    labels: Int[Array, " B"],
+    priority: Float[Array, " B"],
     visual: Visual,
-    admit: Bool[Array, ""],
+    admit: Bool[Array, " B"],
 ) -> Memory:
-    """Algorithm 1: the sample joins its class; if that makes `K + 1`, the least confident leaves.
+    """Algorithm 1, for a chunk: each class keeps the `K` highest of what it has and what comes.
 
-    A newcomer as low as the lowest leaves itself, so that a full class only changes for the
-    better; among equally low ones held, that of the first slot leaves. An empty slot counts as the
-    least confident of all, which makes both cases one replacement.
+    The outcome is that of inserting one after the other: a newcomer as low as the lowest leaves
+    itself, and of equal newcomers the first stays. Instead of sorting, every newcomer counts who is
+    better than it, B (K + B) comparisons, and only those that stay are written.
+
+    Args:
+      priority: finite.
+      admit: the others are ignored.
     """
-    slot = jnp.argmin(memory.confidence[label])
-    replaced = memory.confidence[label, slot]
-    write = admit & (confidence > replaced)
+    slots = memory.priority.shape[1]
+    held = memory.priority[labels]  # [B, K]
+    arrival = jnp.arange(len(labels))
+    rival = admit & (labels == labels[:, None])  # [B, B]: who competes with me for my class
+    ahead = (priority > priority[:, None]) | (
+        (priority == priority[:, None]) & (arrival < arrival[:, None])
+    )
+    better = jnp.sum(held >= priority[:, None], axis=1) + jnp.sum(rival & ahead, axis=1)
+    stays = admit & (better < slots)
+    # The first that stays takes the lowest slot, the second the next lowest, and so on.
+    turn = jnp.sum(rival & stays & (arrival < arrival[:, None]), axis=1)
+    slot = jnp.where(stays, jnp.argmax(_ascending(held) == turn[:, None], axis=1), slots)
     return Memory(
-        confidence=memory.confidence.at[label, slot].set(jnp.where(write, confidence, replaced)),
+        priority=memory.priority.at[labels, slot].set(priority, mode="drop"),
         visual=jax.tree.map(
-            lambda slots, new: slots.at[label, slot].set(jnp.where(write, new, slots[label, slot])),
-            memory.visual,
-            visual,
+            lambda kept, new: kept.at[labels, slot].set(new, mode="drop"), memory.visual, visual
         ),
     )
 
 
+def _ascending(values: Float[Array, "B K"]) -> Int[Array, "B K"]:
+    """The rank of each value in its row, 0 for the lowest; of equal ones the first is lower."""
+    place = jnp.arange(values.shape[1])
+    below = values[:, None, :] < values[:, :, None]
+    tied = (values[:, None, :] == values[:, :, None]) & (place < place[:, None])
+    return jnp.sum(below | tied, axis=-1)
+
+
 class Batch(NamedTuple):
-    """A class-balanced batch: `per_class` draws from each class that has any sample.
+    """A class-balanced batch: as many draws from each class that has any sample.
 
     Attributes:
-      visual: `[C * per_class, ...]`.
+      visual: `[B, ...]`.
       labels: the pseudo-labels.
-      weight: 1 for a real draw, 0 for one from an empty class.
+      weight: 1 for a real draw, 0 for one from an empty class or slot.
     """
 
     visual: Visual
@@ -77,13 +108,27 @@ class Batch(NamedTuple):
 
 
 def balanced_batch(memory: Memory, key: PRNGKeyArray, per_class: int) -> Batch:
-    """Draws the same number of samples, with replacement, from every class that has some."""
+    """Draws the same number of samples, with replacement, from every class that has some.
+
+    A class's draws do not depend on how many classes there are.
+
+    Args:
+      per_class: draws of each class; 0 for everything that is held, which needs no chance.
+    """
+    classes, slots = memory.priority.shape
+    if per_class == 0:
+        return Batch(
+            visual=jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), memory.visual),
+            labels=jnp.repeat(jnp.arange(classes), slots),
+            weight=memory.filled.reshape(-1).astype(jnp.float32),
+        )
     counts = memory.filled.sum(axis=1)  # slots fill from the first on, so these are a prefix
-    shape = (memory.confidence.shape[0], per_class)
-    slots = jax.random.randint(key, shape, 0, jnp.maximum(counts, 1)[:, None])
-    labels = jnp.repeat(jnp.arange(shape[0]), per_class)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(classes))
+    draw = jax.vmap(lambda key, count: jax.random.randint(key, (per_class,), 0, count))
+    chosen = draw(keys, jnp.maximum(counts, 1))
+    labels = jnp.repeat(jnp.arange(classes), per_class)
     return Batch(
-        visual=jax.tree.map(lambda leaf: leaf[labels, slots.reshape(-1)], memory.visual),
+        visual=jax.tree.map(lambda leaf: leaf[labels, chosen.reshape(-1)], memory.visual),
         labels=labels,
         weight=jnp.repeat(counts > 0, per_class).astype(jnp.float32),
     )

@@ -22,17 +22,23 @@ class ZeroShotModel(NamedTuple):
       init: `(key, tokens, text) -> variables`; keeps the tokens' mean and deviation with them.
       loss: `(variables, tokens, labels, text, key) -> scalar`; the only one that takes labels.
       encode: `(variables, tokens) -> Visual`; everything that does not depend on text.
-      score: `(variables, visual, text) -> logits [B, C]`.
-      ask: `(variables, visual, queries [#B, Q, G, d], text) -> logits [B, C]`: `score` with other
-        queries than the model's own, one set (`Q = 1`) or one for each class (`Q = C`).
-      rows: how many of the `G` granularities `score` and `ask` read: the first one, or all.
+      queries: `text -> [1, Q, G, d]`: what the model asks with, one set for all classes (`Q = 1`)
+        or one for each (`Q = C`).
+      project: `(variables, visual, queries [#B, Q, G, d]) -> v [B, Q, R, d]`, unit rows (eq. 5-9).
+      match: `(variables, v, classes [C, G, d]) -> logits [B, C]` (eq. 14).
+      score: `(variables, visual, text) -> logits [B, C]`: `match` of `project` of `queries`.
+      scale: `variables -> scalar`: the learned `1 / tau` by which `match` multiplies cosines.
+      rows: `R`, how many of the `G` granularities `match` reads: the first one, or all.
     """
 
     init: Callable[[PRNGKeyArray, Array, Text], Variables]
     loss: Callable[[Variables, Array, Array, Text, PRNGKeyArray], Array]
     encode: Callable[[Variables, Array], Visual]
+    queries: Callable[[Text], Array]
+    project: Callable[[Variables, Visual, Array], Array]
+    match: Callable[[Variables, Array, Array], Array]
     score: Callable[[Variables, Visual, Text], Array]
-    ask: Callable[[Variables, Visual, Array, Text], Array]
+    scale: Callable[[Variables], Array]
     rows: int
 
 
@@ -83,11 +89,13 @@ def make_model(
         tokens = (tokens - variables["tokens"]["mean"]) / variables["tokens"]["std"]
         return Visual(tokens, apply(variables, "keys", tokens))
 
-    def similarity(variables, visual, queries, classes, **kwargs) -> Float[Array, "B C G"]:
-        rows = apply(variables, "gather_and_project", visual, queries, **kwargs)
+    def similarity(rows: Float[Array, "B Q R d"], classes) -> Float[Array, "B C R"]:
         if rows.shape[1] == 1:  # one set of queries serves every class
             return jnp.einsum("bgd,cgd->bcg", rows[:, 0], classes)
         return jnp.einsum("bcgd,cgd->bcg", rows, classes)
+
+    def scale(variables: Variables) -> Float[Array, ""]:
+        return apply(variables, "scale")
 
     def init(key, tokens: Float[Array, "N S n"], text: Text) -> Variables:
         statistics = {
@@ -110,26 +118,29 @@ def make_model(
             "per_candidate": text.classes[None],
             "oracle_label": text.classes[labels][:, None],
         }[query]
-        cosines = similarity(
-            variables, visual, queries, text.classes, train=True, rngs={"dropout": key}
+        projected = apply(
+            variables, "gather_and_project", visual, queries, train=True, rngs={"dropout": key}
         )
-        return symmetric_info_nce(
-            apply(variables, "scale") * cosines, labels, apply(variables, "weights")
-        )
+        cosines = similarity(projected, text.classes)
+        return symmetric_info_nce(scale(variables) * cosines, labels, apply(variables, "weights"))
 
-    def ask(variables: Variables, visual: Visual, queries, text: Text) -> Float[Array, "B C"]:
-        cosines = similarity(variables, visual, queries[..., :rows, :], text.classes[:, :rows])
-        if score == "global":
-            return apply(variables, "scale") * cosines[..., 0]
-        return apply(variables, "scale") * (cosines @ apply(variables, "weights"))
-
-    def score_own(variables: Variables, visual: Visual, text: Text) -> Float[Array, "B C"]:
+    def queries_of(text: Text) -> Float[Array, "1 Q G d"]:
         if query == "oracle_label":
             raise ValueError(
                 "a model trained with query=oracle_label needs the true labels to predict; it has "
                 "no zero-shot score (see dynapurls_jax.alignment.oracle)"
             )
-        queries = text.query[None, None] if query == "label_free" else text.classes[None]
-        return ask(variables, visual, queries, text)
+        return text.query[None, None] if query == "label_free" else text.classes[None]
 
-    return ZeroShotModel(init, loss, encode, score_own, ask, rows)
+    def project(variables: Variables, visual: Visual, queries) -> Float[Array, "B Q R d"]:
+        return apply(variables, "gather_and_project", visual, queries[..., :rows, :])
+
+    def match(variables: Variables, projected, classes) -> Float[Array, "B C"]:
+        cosines = similarity(projected, classes[:, :rows])
+        one = cosines[..., 0] if score == "global" else cosines @ apply(variables, "weights")
+        return scale(variables) * one
+
+    def score_own(variables: Variables, visual: Visual, text: Text) -> Float[Array, "B C"]:
+        return match(variables, project(variables, visual, queries_of(text)), text.classes)
+
+    return ZeroShotModel(init, loss, encode, queries_of, project, match, score_own, scale, rows)

@@ -25,7 +25,8 @@ def oracle_logits(
     Args:
       labels: positions in `text.classes`.
     """
-    return model.ask(variables, visual, text.classes[labels][:, None], text)
+    projected = model.project(variables, visual, text.classes[labels][:, None])
+    return model.match(variables, projected, text.classes)
 
 
 def oracle_hit_rate(model, variables, visual, text, labels) -> Float[Array, ""]:

@@ -47,6 +47,10 @@ class RunResult:
         labels = self.stream_labels(method)
         return [accuracy(p, y) for p, y in zip(self.streams[method].predicted, labels, strict=True)]
 
+    def gains(self, method: str) -> np.ndarray:
+        """What a method gains over the static model in each order, which may pick its samples."""
+        return np.array(self.accuracies(method)) - np.array(self.accuracies("static"))
+
     def per_class(self, method: str) -> np.ndarray:
         """Accuracy of each class over all orders."""
         predicted = self.streams[method].predicted
@@ -140,9 +144,9 @@ def _table(results, adapter) -> list[str]:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for split, runs in by_split(results).items():
-        statics = [run.accuracies("static")[0] for run in runs]
+        statics = [np.mean(run.accuracies("static")) for run in runs]
         adapted = [run.accuracies(adapter) for run in runs]
-        gains = np.concatenate([np.array(a) - s for a, s in zip(adapted, statics, strict=True)])
+        gains = np.concatenate([run.gains(adapter) for run in runs])
         admitted = np.mean([run.streams[adapter].admitted.mean() for run in runs])
         rows.append(
             f"| {split} | {runs[0].classes} | {len(runs[0].labels)} | "

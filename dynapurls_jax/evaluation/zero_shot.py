@@ -1,8 +1,9 @@
 """Zero-shot predictions of a trained run on its unseen stream, static and adapted.
 
-Nothing here takes labels; `evaluation.metrics` compares afterwards.
+Nothing here that predicts takes labels; `evaluation.metrics` compares afterwards.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -12,10 +13,20 @@ from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import unknown
-from dynapurls_jax.adaptation import Adapter, RefineSettings, dynapurls, run_stream, static
+from dynapurls_jax.adaptation import (
+    Adapter,
+    BalancedSettings,
+    Method,
+    RefineSettings,
+    adapter_of,
+    balanced,
+    dynapurls,
+    run_stream,
+    static,
+)
 from dynapurls_jax.alignment.model import Variables, ZeroShotModel, mean_text
 from dynapurls_jax.alignment.partition import Text, Visual
-from dynapurls_jax.config import ADAPTERS
+from dynapurls_jax.config import ADAPTERS, ORDERS
 
 
 class Streams(NamedTuple):
@@ -42,37 +53,86 @@ def candidate_text(text: Float[Array, "C G d"], seen: np.ndarray, unseen: np.nda
 
 
 def make_adapter(
-    name: str,
-    model: ZeroShotModel,
-    variables: Variables,
-    stream: Visual,
-    settings: ConfigDict,
-    seed: int,
+    name: str, config: ConfigDict, model: ZeroShotModel, variables: Variables, stream: Visual
 ) -> Adapter:
-    """The test-time method of this name.
+    """The test-time method of this name, with the settings of a configuration, ready for a stream.
+
+    Raises:
+      ValueError: unknown name.
+    """
+    learn_first = config.eval.order == "learn_first"
+    return adapter_of(make_method(name, config, model, variables, stream), learn_first)
+
+
+def make_method(
+    name: str, config: ConfigDict, model: ZeroShotModel, variables: Variables, stream: Visual
+) -> Method:
+    """The test-time method of this name, with the settings of a configuration.
 
     Raises:
       ValueError: unknown name.
     """
     if name == "static":
         return static(model, variables)
+    if name == "balanced":
+        return balanced(model, variables, BalancedSettings(**config.balanced))
     if name == "dynapurls":
-        refine = RefineSettings(horizon=len(stream.tokens), **settings)
+        chunks = -(-len(stream.tokens) // config.eval.chunk)
+        values = dict(config.refine)
+        if values.pop("anneal"):
+            values["horizon"] = chunks * config.refine.steps
+        else:
+            values["horizon"] = None
         sample = jax.tree.map(lambda leaf: leaf[0], stream)
-        return dynapurls(model, variables, sample, refine, jax.random.key(seed))
+        return dynapurls(model, variables, sample, RefineSettings(**values))
     raise unknown("adapter", name, ADAPTERS)
 
 
+def stream_order(kind: str, labels: np.ndarray, seed: int, number: int) -> np.ndarray:
+    """One order of a stream, and for "skewed" which samples it has; made before any prediction.
+
+    Args:
+      kind: "shuffled"; "blocked": classes one after the other, in random order; "skewed": of class
+        ranks 0 to C-1 a falling share is kept, from all to a tenth, then shuffled.
+      labels: of the samples. They make the test, as a camera would; no method sees them.
+      seed, number: of the random generator.
+
+    Raises:
+      ValueError: unknown kind.
+    """
+    if kind not in ORDERS:
+        raise unknown("kind of stream", kind, ORDERS)
+    rng = np.random.default_rng((seed, number, 17))
+    shuffled = rng.permutation(len(labels))
+    if kind == "shuffled":
+        return shuffled
+    classes = rng.permutation(np.unique(labels))
+    groups = [shuffled[labels[shuffled] == c] for c in classes]
+    if kind == "blocked":
+        return np.concatenate(groups)
+    ratios = 10.0 ** -np.linspace(0, 1, len(classes))
+    kept = [g[: max(1, round(len(g) * r))] for g, r in zip(groups, ratios, strict=True)]
+    return rng.permutation(np.concatenate(kept))
+
+
 def predict_streams(
-    adapter: Adapter, text: Text, stream: Visual, orders: int, seed: int
+    adapter: Adapter,
+    text: Text,
+    stream: Visual,
+    orders: Sequence[np.ndarray],
+    seed: int,
+    chunk: int = 1,
 ) -> Streams:
-    """Runs a method over `orders` seeded permutations of a stream, each from a fresh state."""
-    samples = len(stream.tokens)
+    """Runs a method over several orders of a stream, each from a fresh state and with its own key.
+
+    Args:
+      orders: of one length, indices into the stream.
+    """
     rows = []
-    for number in range(orders):
-        order = np.random.default_rng((seed, number, 17)).permutation(samples)
+    for number, order in enumerate(orders):
+        key = jax.random.fold_in(jax.random.key(seed), number)
         shuffled = jax.tree.map(lambda leaf, order=order: leaf[order], stream)
-        _, prediction = run_stream(adapter, adapter.init(text), shuffled)
-        p = jax.device_get(prediction)
+        state = adapter.init(text, key=key)
+        p = jax.device_get(run_stream(adapter, state, shuffled, chunk=chunk)[1])
         rows.append(Streams(order, p.label, p.confidence, p.admitted, p.adapted))
     return Streams(*(np.stack(column) for column in zip(*rows, strict=True)))

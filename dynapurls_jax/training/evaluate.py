@@ -8,7 +8,12 @@ from ml_collections import ConfigDict
 
 from dynapurls_jax.alignment.oracle import oracle_hit_rate
 from dynapurls_jax.evaluation.report import RunResult, write_report
-from dynapurls_jax.evaluation.zero_shot import candidate_text, make_adapter, predict_streams
+from dynapurls_jax.evaluation.zero_shot import (
+    candidate_text,
+    make_adapter,
+    predict_streams,
+    stream_order,
+)
 from dynapurls_jax.training.align import model_of
 from dynapurls_jax.training.run import Inputs, TrainedRun, load_inputs, load_trained
 
@@ -43,11 +48,15 @@ def evaluate_run(inputs: Inputs, trained: TrainedRun) -> RunResult:
     if config.alignment.query == "oracle_label":
         oracle = float(oracle_hit_rate(model, trained.variables, stream, text, jnp.asarray(labels)))
     else:
-        for name, orders in {"static": 1, config.eval.adapter: config.eval.orders}.items():
-            adapter = make_adapter(
-                name, model, trained.variables, stream, config.refine, trained.seed
+        orders = [
+            stream_order(config.eval.stream, labels, trained.seed, number)
+            for number in range(config.eval.orders)
+        ]
+        for name in dict.fromkeys(["static", config.eval.adapter]):
+            adapter = make_adapter(name, config, model, trained.variables, stream)
+            streams[name] = predict_streams(
+                adapter, text, stream, orders, trained.seed, config.eval.chunk
             )
-            streams[name] = predict_streams(adapter, text, stream, orders, trained.seed)
     return RunResult(
         split=trained.split,
         seed=trained.seed,
