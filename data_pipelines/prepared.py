@@ -71,15 +71,31 @@ def prepare(corpus: Corpus, frames: int, fit: str, joints: str = "") -> Prepared
     return PreparedClips(open_or_make(folder, made_from, shape, np.float32, chunks), target)
 
 
+def prepare_clip(
+    clip: np.ndarray, skeleton: Skeleton, target: Skeleton, fit: str, shape: tuple[int, ...]
+) -> np.ndarray:
+    """One clip as an encoder takes it.
+
+    Args:
+      clip: `[m, t, v, 3]`, metres, cleaned.
+      skeleton, target: its joints, and the encoder's.
+      fit: one of `FIT`.
+      shape: `(M, T)`, with `M >= m`.
+
+    Returns:
+      `[M, T, V, 3]` float32, metres.
+    """
+    clip = map_joints(FIT[fit](clip, skeleton, shape[1]), skeleton, target)
+    return np.pad(clip, ((0, shape[0] - len(clip)), (0, 0), (0, 0), (0, 0)))
+
+
 def _chunks(
     corpus: Corpus, first: int, shape: tuple, fit: str, target: Skeleton
 ) -> Iterator[np.ndarray]:
     """Clips from row `first` on, some at a time."""
 
     def one(index: int) -> np.ndarray:
-        clip = FIT[fit](corpus.clips[index], corpus.skeleton, shape[2])
-        clip = map_joints(clip, corpus.skeleton, target)
-        return np.pad(clip, ((0, shape[1] - len(clip)), (0, 0), (0, 0), (0, 0)))
+        return prepare_clip(corpus.clips[index], corpus.skeleton, target, fit, shape[1:3])
 
     with (
         progress("preparing clips", len(corpus), first) as report,

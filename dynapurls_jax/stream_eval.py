@@ -4,10 +4,16 @@
   python -m dynapurls_jax.stream_eval --workdir=runs/utd_mhad --split=22_5 --seeds=0,1
   python -m dynapurls_jax.stream_eval --query=oracle_label     the published protocol, marked ORACLE
 
-Prints a table and writes report.json, report.md and running_accuracy.png.
+  some_camera | python -m dynapurls_jax.stream_eval --input=- --state=runs/camera
+
+Prints a table and writes report.json, report.md and running_accuracy.png. With --input it evaluates
+nothing: it answers each clip or tokens that come (JSON lines or npy arrays, see
+data_pipelines/formats/sample_stream.py) with a JSON line: class, confidence, latency.
 """
 
+import contextlib
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -24,6 +30,13 @@ _QUERY = flags.DEFINE_string(
 )
 _SPLIT = flags.DEFINE_list("split", None, "Splits to evaluate; default: those trained last.")
 _SEEDS = flags.DEFINE_list("seeds", None, "Training seeds; default: those trained last.")
+_INPUT = flags.DEFINE_string("input", None, "Answer the samples of this file; - is standard input.")
+_STATE = flags.DEFINE_string(
+    "state", None, "With --input: a folder to keep the stream's state in, and to go on from."
+)
+_CAPACITY = flags.DEFINE_integer(
+    "capacity", None, "With --input: room for so many classes; default: the unseen ones."
+)
 _ORDERS = flags.DEFINE_integer("orders", None, "Number of stream orders.", lower_bound=1)
 
 
@@ -75,6 +88,31 @@ def _subset(kind: str, chosen: list[str] | None, trained: tuple) -> tuple:
     return tuple(names[item] for item in chosen)
 
 
+def answer_input(config: ConfigDict, workdir: Path, source: str) -> None:
+    """One JSON line for each request; everything else that there is to say goes to stderr."""
+    from data_pipelines.formats.sample_stream import read_requests
+    from dynapurls_jax.training.live import LiveStream, answer_all
+    from dynapurls_jax.training.run import load_inputs
+
+    split, seed = config.splits[0], config.seeds[0]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the state is saved
+    with contextlib.redirect_stdout(sys.stderr):
+        live = LiveStream(load_inputs(config), workdir, split, seed, _CAPACITY.value)
+        print(f"{split}, seed {seed}, {config.eval.adapter}; ready", flush=True)
+    folder = Path(_STATE.value) if _STATE.value else None
+    with contextlib.ExitStack() as stack:
+        stream = sys.stdin.buffer
+        if source != "-":
+            stream = stack.enter_context(Path(source).open("rb"))
+        answers = stack.enter_context(
+            contextlib.closing(answer_all(live, read_requests(stream), folder))
+        )
+        for answer in answers:
+            print(json.dumps(answer), flush=True)
+    state = live.state
+    print(f"{int(state.samples)} samples, {int(state.skipped)} skipped", file=sys.stderr)
+
+
 def main(_: list[str]) -> None:
     """Flags, then one call."""
     from dynapurls_jax.training.evaluate import evaluate
@@ -87,6 +125,9 @@ def main(_: list[str]) -> None:
     config.eval.adapter = _ADAPTER.value or config.eval.adapter
     config.eval.orders = _ORDERS.value or config.eval.orders
     check_config(config)
+    if _INPUT.value:
+        answer_input(config, workdir, _INPUT.value)
+        return
     command = " ".join(["python -m dynapurls_jax.stream_eval", *sys.argv[1:]])
     # A part of the workdir gets a folder of its own: it must not replace the whole.
     name = [config.alignment.query, config.eval.adapter, *(_SPLIT.value or [])]

@@ -1,0 +1,116 @@
+"""Samples and orders from a stream of bytes, such as standard input: JSON lines or npy arrays.
+
+JSON lines, one object each:
+
+  {"clip": [M][T][V][3]}    metres, in the dataset's joints; zeros where untracked; M may be missing
+  {"tokens": [S][n]}        or [T'][V][n]: what an encoder made of a clip
+  {"add": "wave", "texts": {granularity: text, ...}}    a class from now on
+  {"retire": "wave"}        a class no more
+  {"reset": true}           forget everything learned
+
+Any object may have an "id", which comes back with the answer. Or arrays as `numpy.save` writes
+them, one after the other: a clip `[T, V, 3]` or `[M, T, V, 3]`, or tokens `[S, n]`.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+
+NPY = b"\x93NUMPY"
+KINDS = ("clip", "tokens", "add", "retire", "reset")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One line or array of the stream.
+
+    Attributes:
+      line: its number, from 1.
+      kind: one of `KINDS`, or "bad".
+      value: of the kind: an array `[M, T, V, 3]` or `[S, n]`, a class's name, or what is wrong.
+      texts: of a class to be added.
+      id: whatever the sender called it.
+    """
+
+    line: int
+    kind: str
+    value: Any
+    texts: dict | None = None
+    id: Any = None
+
+
+def read_requests(stream: BinaryIO) -> Iterator[Request]:
+    """Requests as they come; what cannot be read is a request of kind "bad", with the reason.
+
+    A damaged npy array ends the stream: nobody knows where the next one begins.
+
+    Args:
+      stream: buffered, with `peek`, such as `sys.stdin.buffer`.
+    """
+    start = stream.peek(len(NPY))[: len(NPY)]  # type: ignore[attr-defined]
+    yield from (_arrays(stream) if start == NPY else _lines(stream))
+
+
+def _lines(stream: BinaryIO) -> Iterator[Request]:
+    for number, line in enumerate(stream, start=1):
+        if line.strip():
+            yield _request(number, line)
+
+
+def _request(number: int, line: bytes) -> Request:
+    try:
+        record = json.loads(line)
+    except ValueError as error:  # also bytes that are no UTF-8
+        return Request(number, "bad", f"not valid JSON ({error})")
+    kinds = [kind for kind in KINDS if isinstance(record, dict) and kind in record]
+    if len(kinds) != 1:
+        expected = "expected an object with one of " + ", ".join(KINDS)
+        return Request(number, "bad", f"{expected}, got {line[:60].decode(errors='replace')!r}")
+    kind, name = kinds[0], record.get("id")
+    value = record[kind]
+    if kind in ("clip", "tokens"):
+        try:
+            return Request(number, kind, shaped(kind, np.array(value, np.float32)), id=name)
+        except (TypeError, ValueError) as error:
+            return Request(number, "bad", f"{kind}: {error}", id=name)
+    if kind in ("add", "retire") and not isinstance(value, str):
+        return Request(number, "bad", f"{kind}: expected a class's name, got {value!r}", id=name)
+    return Request(number, kind, value, texts=record.get("texts"), id=name)
+
+
+def shaped(kind: str, array: np.ndarray) -> np.ndarray:
+    """A clip with its axis of persons, or tokens as rows.
+
+    Raises:
+      ValueError: it is neither.
+    """
+    if kind == "clip":
+        if array.ndim == 3:
+            array = array[None]
+        if array.ndim != 4 or array.shape[-1] != 3 or not array.size:
+            raise ValueError(f"expected [M, T, V, 3] or [T, V, 3], got {list(array.shape)}")
+        return array
+    if array.ndim == 3:
+        array = array.reshape(-1, array.shape[-1])
+    if array.ndim != 2 or not array.size:
+        raise ValueError(f"expected [S, n] or [T', V, n], got {list(array.shape)}")
+    return array
+
+
+def _arrays(stream: BinaryIO) -> Iterator[Request]:
+    number = 0
+    while stream.peek(1):  # type: ignore[attr-defined]
+        number += 1
+        try:
+            array = np.lib.format.read_array(stream, allow_pickle=False)
+        except ValueError as error:
+            yield Request(number, "bad", f"not an npy array ({error}); the rest is not read")
+            return
+        kind = "tokens" if array.ndim == 2 else "clip"
+        try:
+            yield Request(number, kind, shaped(kind, array.astype(np.float32)))
+        except (TypeError, ValueError) as error:
+            yield Request(number, "bad", f"{kind}: {error}")

@@ -1,0 +1,251 @@
+"""A trained run that answers requests one by one, for as long as they come."""
+
+import json
+import time
+from collections.abc import Generator, Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from data_pipelines.cleaning import clean, is_useless
+from data_pipelines.formats.raw import RawClip
+from data_pipelines.formats.sample_stream import Request
+from data_pipelines.prepared import PreparedClips, prepare_clip
+from dynapurls_jax.adaptation import (
+    State,
+    add_class,
+    reset,
+    retire_class,
+    with_capacity,
+)
+from dynapurls_jax.alignment.partition import Visual
+from dynapurls_jax.config import plain
+from dynapurls_jax.encoders.compiled import jit
+from dynapurls_jax.encoders.persons import capacity_for
+from dynapurls_jax.evaluation.zero_shot import candidate_text, make_adapter
+from dynapurls_jax.text.features import class_vector
+from dynapurls_jax.training.align import model_of
+from dynapurls_jax.training.checkpoints import Checkpoints, tree_digest
+from dynapurls_jax.training.encode import TOKEN_DTYPE, tokens_of
+from dynapurls_jax.training.run import Inputs, encoder_stage, load_trained, run_folder
+from dynapurls_jax.training.stages import Stage
+
+SAVE_EVERY = 1000  # samples
+
+
+class LiveStream:
+    """State, names of the slots, and what a request has to go through.
+
+    The configuration's `eval` says which method runs; annealing has no meaning for a stream whose
+    end nobody knows, so its rate is constant.
+    """
+
+    def __init__(
+        self, inputs: Inputs, workdir: Path, split: str, seed: int, capacity: int | None = None
+    ):
+        """Loads a finished run.
+
+        Args:
+          capacity: classes that there is room for; the unseen ones by default.
+
+        Raises:
+          FileNotFoundError: the run is not trained.
+          ValueError: more unseen classes than capacity.
+        """
+        config = inputs.config
+        run = load_trained(inputs, workdir, split, seed)
+        unseen = run.protocol.unseen
+        self._inputs = inputs
+        self._variables = run.variables
+        self._model = model_of(config, inputs.text.shape[-1])
+        self._tokens_shape = run.tokens.shape[1:]
+        self._clip_tokens = None
+        if inputs.clips is not None:
+            folder = run_folder(workdir, split, seed)
+            encoder, _ = encoder_stage(inputs, inputs.clips, run.protocol, folder, seed)
+            self._clip_tokens = ClipTokens(inputs, inputs.clips, encoder)
+        text = candidate_text(jnp.asarray(inputs.text), run.protocol.seen, unseen)
+        text, active = with_capacity(text, capacity or len(unseen))
+        names = [inputs.corpus.class_names[c] for c in unseen]
+        self.names: list[str | None] = [*names, *[None] * (len(active) - len(names))]
+        one = self._encode(jnp.zeros(self._tokens_shape))
+        live = config.copy_and_resolve_references()
+        live.refine.anneal = False
+        self._adapter = make_adapter(config.eval.adapter, live, self._model, self._variables, one)
+        # A step gives its state away: the buffers must be its own.
+        state = self._adapter.init(text, active, jax.random.key(seed))
+        self.state: State = jax.tree.map(jnp.copy, state)
+        step = jax.jit(self._adapter.step, donate_argnums=0)
+        self._step = step.lower(self.state, one).compile()  # the first sample must not wait for it
+        self.identity = plain(live, "eval", "refine", "balanced", "alignment") | {
+            "weights": tree_digest(run.variables),
+            "texts": inputs.text_digest,
+            "capacity": len(active),
+        }
+
+    def answer(self, request: Request) -> dict:
+        """What to say to a request; a bad one changes nothing.
+
+        Returns:
+          `line`, `id` if there was one, and one of: `class`, `confidence`, `adapted` and
+          `latency_ms`; `skipped`; `added` or `retired` with the class; `reset`; `error`.
+        """
+        reply: dict[str, Any] = {"line": request.line}
+        if request.id is not None:
+            reply["id"] = request.id
+        start = time.perf_counter()
+        try:
+            reply |= self._handle(request)
+        except ValueError as error:
+            reply |= {"error": str(error)}
+        if "class" in reply:
+            reply["latency_ms"] = round(1e3 * (time.perf_counter() - start), 3)
+        return reply
+
+    def _handle(self, request: Request) -> dict:
+        if request.kind == "bad":
+            return {"error": request.value}
+        if request.kind == "add":
+            return self._add(request.value, request.texts)
+        if request.kind == "retire":
+            slot = self._slot(request.value)
+            self.state = retire_class(self._adapter, self.state, slot)
+            self.names[slot] = None
+            return {"retired": request.value}
+        if request.kind == "reset":
+            self.state = reset(self._adapter, self.state)
+            return {"reset": True}
+        return self._predict(self._sample(request))
+
+    def _add(self, name: str, texts: dict | None) -> dict:
+        if name in self.names:
+            raise ValueError(f"class {name!r} is there already")
+        rows = jnp.asarray(class_vector(self._inputs.config.text, name, texts))
+        self.state, slot = add_class(self._adapter, self.state, rows)
+        self.names[slot] = name
+        return {"added": name}
+
+    def _slot(self, name: str) -> int:
+        if name not in self.names:
+            known = ", ".join(filter(None, self.names))
+            raise ValueError(f"no class {name!r}; there are {known}")
+        return self.names.index(name)
+
+    def _sample(self, request: Request) -> Visual:
+        """The sample as the method takes it."""
+        tokens = request.value
+        if request.kind == "clip":
+            if self._clip_tokens is None:
+                raise ValueError("this run was trained on features: expected tokens, got a clip")
+            tokens = self._clip_tokens(tokens)
+        if tokens.shape != self._tokens_shape:
+            raise ValueError(
+                f"tokens: expected {list(self._tokens_shape)}, got {list(tokens.shape)}"
+            )
+        # As the store of tokens has them, so that a stream answers as an evaluation does.
+        return self._encode(jnp.asarray(tokens.astype(TOKEN_DTYPE), jnp.float32))
+
+    def _encode(self, tokens) -> Visual:
+        return self._model.encode(self._variables, tokens[None])
+
+    def _predict(self, visual: Visual) -> dict:
+        self.state, prediction = self._step(self.state, visual)
+        if bool(prediction.skipped[0]):
+            return {"class": None, "skipped": "not finite"}
+        return {
+            "class": self.names[int(prediction.label[0])],
+            "confidence": round(float(prediction.confidence[0]), 6),
+            "adapted": bool(prediction.adapted[0]),
+        }
+
+
+@dataclass
+class ClipTokens:
+    """One clip through everything that a corpus's clips went through."""
+
+    inputs: Inputs
+    clips: PreparedClips
+    variables: dict
+
+    def __post_init__(self):
+        """Compiled once for each number of persons."""
+        apply = tokens_of(self.inputs.config, self.variables, self.clips)
+        self._apply = jit(apply, static_argnums=2)
+
+    def __call__(self, clip: np.ndarray) -> np.ndarray:
+        """Tokens `[S, n]` of a clip `[m, t, V, 3]`; NaN if it is not finite.
+
+        Raises:
+          ValueError: other joints or more persons than the dataset has, or an empty clip.
+        """
+        skeleton = self.inputs.corpus.skeleton
+        _, persons, frames, _, _ = self.clips.clips.shape
+        if clip.shape[2] != skeleton.num_joints:
+            raise ValueError(
+                f"clip: expected {skeleton.num_joints} joints ({skeleton.name}), "
+                f"got {clip.shape[2]}"
+            )
+        finite = bool(np.isfinite(clip).all())
+        raw = clean(RawClip("", clip if finite else np.ones_like(clip), 0))
+        if is_useless(raw):
+            raise ValueError("clip: expected two frames or more with a person, got none such")
+        if len(raw.joints) > persons:
+            raise ValueError(f"clip: expected at most {persons} persons, got {len(raw.joints)}")
+        fit, target = self.inputs.config.data.fit, self.clips.skeleton
+        batch = prepare_clip(raw.joints, skeleton, target, fit, (persons, frames))[None]
+        tokens = np.asarray(self._apply(self.variables, batch, capacity_for(batch)))
+        tokens = tokens.reshape(-1, tokens.shape[-1])
+        return tokens if finite else np.full_like(tokens, np.nan)
+
+
+def answer_all(
+    live: LiveStream, requests: Iterable[Request], folder: Path | None
+) -> Generator[dict, None, None]:
+    """Answers as requests come; saves every `SAVE_EVERY` samples and at the end, however it ends.
+
+    Args:
+      folder: where the state is kept and gone on from; None to keep nothing.
+
+    Raises:
+      WorkdirMismatchError: the folder holds another stream's state.
+    """
+    if folder is None:
+        yield from map(live.answer, requests)
+        return
+    Stage(folder, live.identity)
+    with closing(Checkpoints(folder / "checkpoints")) as checkpoints:
+        if checkpoints.latest() is not None:
+            live.state = checkpoints.restore(live.state)
+            live.names = json.loads(_names_file(folder, checkpoints.latest()).read_text())
+        saved = changed = 0
+        try:
+            for changed, request in enumerate(requests, start=1):
+                yield live.answer(request)
+                if changed - saved >= SAVE_EVERY:
+                    _save(live, folder, checkpoints)
+                    saved = changed
+        finally:
+            if changed > saved:
+                _save(live, folder, checkpoints)
+
+
+def _save(live: LiveStream, folder: Path, checkpoints: Checkpoints) -> None:
+    """Names first: a checkpoint is only there once it is whole, and its names are there then."""
+    step = (checkpoints.latest() or 0) + 1
+    file = _names_file(folder, step)
+    temporary = file.with_suffix(".tmp")
+    temporary.write_text(json.dumps(live.names))
+    temporary.replace(file)
+    checkpoints.save(step, live.state)
+    for old in folder.glob("classes-*.json"):
+        if old != file:
+            old.unlink()
+
+
+def _names_file(folder: Path, step: int | None) -> Path:
+    return folder / f"classes-{step}.json"
