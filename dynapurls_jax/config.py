@@ -32,7 +32,9 @@ ADAPTERS = ("dynapurls", "balanced", "static")
 # What is shuffled, and what makes a stream hard: classes in blocks, class ratios of 1:10.
 ORDERS = ("shuffled", "blocked", "skewed")
 TURNS = ("predict_first", "learn_first")
+PRIORS = ("uniform", "estimated")
 CONFIDENCES = ("max", "ratio", "margin", "entropy")
+GATES = ("entropy", "energy", "stacking")
 
 
 def default_config() -> ConfigDict:
@@ -119,11 +121,16 @@ def default_config() -> ConfigDict:
 
     config.balanced = ConfigDict()  # of eval.adapter="balanced": adaptation/balanced.py
     config.balanced.window = 512
-    config.balanced.temperature = 0.05
-    config.balanced.rounds = 3
-    config.balanced.strength = 1.0
-    config.balanced.gain = 4.0
-    config.balanced.trust = 8.0
+    config.balanced.temperature = 0.03
+    config.balanced.all_rows = 0.5
+    config.balanced.rounds = 6
+    config.balanced.cap = 2.0
+    config.balanced.prior = "uniform"  # or "estimated" along the stream
+    config.balanced.smoothing = 8.0
+    config.balanced.passes = 2
+    config.balanced.affinity = 0.3
+    config.balanced.gain = 2.0
+    config.balanced.trust = 4.0
 
     config.eval = ConfigDict()
     config.eval.adapter = "dynapurls"  # or "balanced", "static"

@@ -10,36 +10,59 @@ def balanced_assignment(
     weight: Float[Array, " N"],
     prior: Float[Array, " C"],
     rounds: int,
-    strength: float | Float[Array, ""] = 1.0,
+    cap: float | Float[Array, ""] = jnp.inf,
 ) -> Float[Array, "N C"]:
     """Entropic optimal transport of samples to classes by Sinkhorn's algorithm, in logarithms.
 
-    Each round scales the columns towards `prior` and the rows to 1; rows come last, so that each is
-    a distribution. M. Cuturi, "Sinkhorn distances", 2013; as pseudo-labels: Y. M. Asano et al.,
-    "Self-labelling via simultaneous clustering and representation learning", 2020. With `strength`
-    below 1 columns go only a part of the way, as in unbalanced transport (L. Chizat et al., 2018).
+    Each round moves a bias for each class by what its share lacks of `prior`, then makes each row a
+    distribution. M. Cuturi, "Sinkhorn distances", 2013; as pseudo-labels: Y. M. Asano et al.,
+    "Self-labelling via simultaneous clustering and representation learning", 2020. The cap is what
+    keeps a stream balanced that is not: a class that did not come yet is not filled with others'.
 
     Args:
       logits: minus infinity where a sample cannot belong to a class.
       weight: how much each sample counts; 0 for an empty place.
       prior: share of each class; 0 where there is none.
-      rounds: at least 1; 0 gives a plain softmax.
-      strength: exponent of the columns' scaling, in [0, 1].
+      rounds: 0 gives a plain softmax.
+      cap: how far a bias may go, in nats; without one the shares become those of the prior.
 
     Returns:
-      Rows that sum to 1; zeros where the weight is 0.
+      Rows that sum to their weight.
     """
-    log_weight = jnp.where(weight > 0, jnp.log(jnp.maximum(weight, 1e-30)), -jnp.inf)
-    log_share = jnp.log(jnp.maximum(prior, 1e-30) * jnp.maximum(weight.sum(), 1e-30))
-    plan = jax.nn.log_softmax(logits)
+    wanted = jnp.log(jnp.maximum(prior * weight.sum(), 1e-6))
+    bias = jnp.zeros_like(wanted)
+
+    def share() -> Float[Array, "N C"]:
+        return weight[:, None] * jax.nn.softmax(logits + bias)
+
     for _ in range(rounds):
-        mass = jax.nn.logsumexp(plan + log_weight[:, None], axis=0)
-        # A class that nothing can belong to has no mass; scaling it would divide by nothing.
-        plan = plan + strength * jnp.where(jnp.isfinite(mass), log_share - mass, 0.0)
-        plan = jax.nn.log_softmax(plan)
-    return jnp.where(weight[:, None] > 0, jnp.exp(plan), 0.0)
+        bias = jnp.clip(bias + wanted - jnp.log(share().sum(axis=0) + 1e-6), -cap, cap)
+    return share()
 
 
 def uniform_prior(active: Bool[Array, " C"]) -> Float[Array, " C"]:
     """The same share for each class that is there."""
     return active / active.sum()
+
+
+def estimated_prior(
+    logits: Float[Array, "N C"],
+    weight: Float[Array, " N"],
+    active: Bool[Array, " C"],
+    smoothing: float,
+    rounds: int = 3,
+) -> Float[Array, " C"]:
+    """Shares of the classes by expectation and maximisation, from uniform ones.
+
+    M. Saerens et al., "Adjusting the outputs of a classifier to new a priori probabilities", 2002.
+
+    Args:
+      smoothing: samples of each class that are thought to be there already.
+    """
+    prior = uniform_prior(active)
+    for _ in range(rounds):
+        log_prior = jnp.where(active, jnp.log(jnp.maximum(prior, 1e-9)), -jnp.inf)
+        count = (weight[:, None] * jax.nn.softmax(logits + log_prior)).sum(axis=0)
+        prior = jnp.where(active, count + smoothing, 0)
+        prior = prior / prior.sum()
+    return prior

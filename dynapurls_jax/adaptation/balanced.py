@@ -6,10 +6,12 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from data_pipelines.errors import unknown
 from dynapurls_jax.adaptation.api import Learned, Method, State
-from dynapurls_jax.adaptation.balance import balanced_assignment, uniform_prior
+from dynapurls_jax.adaptation.balance import balanced_assignment, estimated_prior, uniform_prior
 from dynapurls_jax.alignment.model import Variables, ZeroShotModel
 from dynapurls_jax.alignment.partition import Text, Visual, unit
+from dynapurls_jax.config import PRIORS
 
 Number = float | int | Float[Array, ""] | Int[Array, ""]  # an array in sweeps
 
@@ -18,13 +20,16 @@ class Window(NamedTuple):
     """The last `W` samples as they lie in text space, and the classes' vectors drawn from them.
 
     Attributes:
-      rows: projected rows `v`; `Q` is 1 (label-free) or `C` (per candidate).
+      rows: projected rows `v` that scoring reads; `Q` is 1 (label-free) or `C` (per candidate).
+      evidence: cosines of each sample with the static text; minus infinity for a class that was
+        not there when the sample came.
       filled: how many of the `W` places hold a sample.
       place: where the next one goes.
       classes: the drawn class vectors `f'`.
     """
 
     rows: Float[Array, "W Q R d"]
+    evidence: Float[Array, "W C"]
     filled: Int[Array, ""]
     place: Int[Array, ""]
     classes: Float[Array, "C R d"]
@@ -37,87 +42,124 @@ class BalancedSettings:
     Attributes:
       window: `W`, samples that are remembered.
       temperature: of the assignments, on cosines.
-      rounds: of Sinkhorn's algorithm.
-      strength: how far classes are balanced, from 0 (not at all) to 1.
+      all_rows: share of all granularities (weighted by alpha) in the evidence of assignments; the
+        rest is what scoring reads.
+      rounds, cap: of the balance; see `balanced_assignment`.
+      prior: "uniform", or "estimated" along the stream, with `smoothing` samples a class.
+      smoothing: see `prior`.
+      passes: assignments in a step; from the second on samples are also drawn by the means.
+      affinity: weight of the cosine with a class's mean beside that with its text.
       gain: how far a class's vector is drawn, at most.
       trust: assigned samples at which it is drawn half as far.
     """
 
     window: int = 512
-    temperature: Number = 0.05
-    rounds: int = 3
-    strength: Number = 1.0
-    gain: Number = 4.0
-    trust: Number = 8.0
+    temperature: Number = 0.03
+    all_rows: Number = 0.5
+    rounds: int = 6
+    cap: Number = 2.0
+    prior: str = "uniform"
+    smoothing: Number = 8.0
+    passes: int = 2
+    affinity: Number = 0.3
+    gain: Number = 2.0
+    trust: Number = 4.0
 
 
 def balanced(model: ZeroShotModel, variables: Variables, settings: BalancedSettings) -> Method:
-    """`f' = normalise(f + gain * w * mean)`, `w = count / (count + trust)`.
+    """`f' = normalise(f + gain * sum / (count + trust))`.
 
-    Mean and count of a class are those of its balanced soft assignments over the window, which are
-    made under the static text: they cannot feed on themselves. The queries stay as they are, so
-    every sample is projected once, and only its rows are kept.
+    Sum and count of a class are those of its balanced soft assignments over the window. The
+    evidence for these is the static text's, so they cannot feed on themselves; a second pass adds
+    the likeness to the means of the first. The queries stay as they are, so every sample is
+    projected once, and only its rows are kept.
 
     Args:
       model, variables: frozen.
       settings: see `BalancedSettings`.
-    """
 
-    def project(state: State, visual: Visual) -> Float[Array, "B Q R d"]:
-        return model.project(variables, visual, model.queries(state.text))
+    Raises:
+      ValueError: unknown prior.
+    """
+    if settings.prior not in PRIORS:
+        raise unknown("prior", settings.prior, PRIORS)
+
+    def read(rows: Float[Array, "*axes G d"]) -> Float[Array, "*axes R d"]:
+        """The rows that scoring reads."""
+        return rows[..., : model.rows, :]
+
+    def cosines(rows: Float[Array, "W Q R d"], classes) -> Float[Array, "W C"]:
+        return model.match(variables, rows, classes) / model.scale(variables)
 
     def init(text: Text, active) -> Window:
-        queries = model.queries(text).shape[1]
-        classes = text.classes[:, : model.rows]
+        classes, queries = read(text.classes), model.queries(text).shape[1]
         none = jnp.zeros((), jnp.int32)
-        rows = jnp.zeros((settings.window, queries, *classes.shape[1:]))
-        return Window(rows, none, none, classes)
+        return Window(
+            rows=jnp.zeros((settings.window, queries, *classes.shape[1:])),
+            evidence=jnp.full((settings.window, len(classes)), -jnp.inf),
+            filled=none,
+            place=none,
+            classes=classes,
+        )
 
     def predict(state: State, visual: Visual) -> Float[Array, "B C"]:
-        return model.match(variables, project(state, visual), state.own.classes)
+        projected = model.project(variables, visual, read(model.queries(state.text)))
+        return model.match(variables, projected, state.own.classes)
 
     def learn(state: State, visual: Visual, logits, usable):
-        window = remember(state.own, project(state, visual), usable)
-        classes = draw(window, state)
-        classes = jnp.where(usable.any(), classes, state.own.classes)
+        rows = model.project(variables, visual, model.queries(state.text))
+        every = model.match_all(variables, rows, state.text.classes) / model.scale(variables)
+        scored = cosines(read(rows), read(state.text.classes))
+        evidence = (1 - settings.all_rows) * scored + settings.all_rows * every
+        window = remember(state.own, read(rows), evidence, usable)
+        classes = jnp.where(usable.any(), draw(window, state), state.own.classes)
         return window._replace(classes=classes), Learned(usable, usable.any())
 
     def draw(window: Window, state: State) -> Float[Array, "C R d"]:
         """The class vectors, from the whole window."""
-        static = state.text.classes[:, : model.rows]
-        cosines = model.match(variables, window.rows, static) / model.scale(variables)
-        possible = state.active & asked(window.rows)
-        logits = jnp.where(possible, cosines / settings.temperature, -jnp.inf)
-        held = jnp.arange(settings.window) < window.filled
-        share = balanced_assignment(
-            logits,
-            held.astype(jnp.float32),
-            uniform_prior(state.active),
-            settings.rounds,
-            settings.strength,
-        )
+        held = (jnp.arange(settings.window) < window.filled).astype(jnp.float32)
+        means = means_of(assign(window.evidence, held, state.active), window.rows)
+        for _ in range(settings.passes - 1):
+            evidence = window.evidence + settings.affinity * cosines(window.rows, means)
+            means = means_of(assign(evidence, held, state.active), window.rows)
+        return unit(read(state.text.classes) + settings.gain * means)
+
+    def assign(evidence, held, active) -> Float[Array, "W C"]:
+        possible = active & jnp.isfinite(evidence)
+        held = held * possible.any(axis=1)  # not where only classes are left that came later
+        logits = jnp.where(possible, evidence / settings.temperature, -jnp.inf)
+        logits = jnp.where(held[:, None] > 0, logits, 0.0)  # weighs nothing, but must be a number
+        prior = uniform_prior(active)
+        if settings.prior == "estimated":
+            prior = estimated_prior(logits, held, active, settings.smoothing)
+        return balanced_assignment(logits, held, prior, settings.rounds, settings.cap)
+
+    def means_of(share: Float[Array, "W C"], rows) -> Float[Array, "C R d"]:
+        """Means of what is assigned, shorter the less it is."""
         count = share.sum(axis=0)[:, None, None]
-        rows = window.rows[:, 0] if window.rows.shape[1] == 1 else window.rows
-        axes = "wc,wrd->crd" if rows.ndim == 3 else "wc,wcrd->crd"
-        mean = jnp.einsum(axes, share, rows) / jnp.maximum(count, 1e-6)
-        return unit(static + settings.gain * count / (count + settings.trust) * mean)
+        if rows.shape[1] == 1:
+            total = jnp.einsum("wc,wrd->crd", share, rows[:, 0])
+        else:
+            total = jnp.einsum("wc,wcrd->crd", share, rows)
+        return total / (count + settings.trust)
 
     return Method(init, predict, learn)
 
 
-def asked(rows: Float[Array, "W Q R d"]) -> Bool[Array, "W Q"]:
-    """Whether a sample was projected with a class's queries; not if the class came later."""
-    return jnp.any(rows != 0, axis=(2, 3))
-
-
-def remember(window: Window, rows: Float[Array, "B Q R d"], usable: Bool[Array, " B"]) -> Window:
+def remember(
+    window: Window,
+    rows: Float[Array, "B Q R d"],
+    evidence: Float[Array, "B C"],
+    usable: Bool[Array, " B"],
+) -> Window:
     """Puts the usable samples of a chunk into the ring; of a chunk that is longer, the last."""
-    size = len(window.rows)
+    size, total = len(window.rows), usable.sum()
     number = jnp.cumsum(usable) - 1
-    kept = usable & (number >= usable.sum() - size)
+    kept = usable & (number >= total - size)
     place = jnp.where(kept, (window.place + number) % size, size)
     return window._replace(
         rows=window.rows.at[place].set(rows, mode="drop"),
-        filled=jnp.minimum(window.filled + usable.sum(), size),
-        place=(window.place + usable.sum()) % size,
+        evidence=window.evidence.at[place].set(evidence, mode="drop"),
+        filled=jnp.minimum(window.filled + total, size),
+        place=(window.place + total) % size,
     )

@@ -24,8 +24,10 @@ class ZeroShotModel(NamedTuple):
       encode: `(variables, tokens) -> Visual`; everything that does not depend on text.
       queries: `text -> [1, Q, G, d]`: what the model asks with, one set for all classes (`Q = 1`)
         or one for each (`Q = C`).
-      project: `(variables, visual, queries [#B, Q, G, d]) -> v [B, Q, R, d]`, unit rows (eq. 5-9).
-      match: `(variables, v, classes [C, G, d]) -> logits [B, C]` (eq. 14).
+      project: `(variables, visual, queries [#B, Q, G, d]) -> v [B, Q, G, d]`, unit rows (eq. 5-9).
+        A joint head needs all granularities, another takes as many as there are.
+      match: `(variables, v, classes [C, G, d]) -> logits [B, C]` (eq. 14); reads `R` granularities.
+      match_all: the same, with all granularities weighted by alpha.
       score: `(variables, visual, text) -> logits [B, C]`: `match` of `project` of `queries`.
       scale: `variables -> scalar`: the learned `1 / tau` by which `match` multiplies cosines.
       rows: `R`, how many of the `G` granularities `match` reads: the first one, or all.
@@ -37,6 +39,7 @@ class ZeroShotModel(NamedTuple):
     queries: Callable[[Text], Array]
     project: Callable[[Variables, Visual, Array], Array]
     match: Callable[[Variables, Array, Array], Array]
+    match_all: Callable[[Variables, Array, Array], Array]
     score: Callable[[Variables, Visual, Text], Array]
     scale: Callable[[Variables], Array]
     rows: int
@@ -132,15 +135,22 @@ def make_model(
             )
         return text.query[None, None] if query == "label_free" else text.classes[None]
 
-    def project(variables: Variables, visual: Visual, queries) -> Float[Array, "B Q R d"]:
-        return apply(variables, "gather_and_project", visual, queries[..., :rows, :])
+    def project(variables: Variables, visual: Visual, queries) -> Float[Array, "B Q G d"]:
+        return apply(variables, "gather_and_project", visual, queries)
 
-    def match(variables: Variables, projected, classes) -> Float[Array, "B C"]:
-        cosines = similarity(projected, classes[:, :rows])
-        one = cosines[..., 0] if score == "global" else cosines @ apply(variables, "weights")
-        return scale(variables) * one
+    def match_all(variables: Variables, projected, classes) -> Float[Array, "B C"]:
+        cosines = similarity(projected, classes) @ apply(variables, "weights")
+        return scale(variables) * cosines
+
+    def match_global(variables: Variables, projected, classes) -> Float[Array, "B C"]:
+        return scale(variables) * similarity(projected[..., :1, :], classes[:, :1])[..., 0]
+
+    match = match_global if score == "global" else match_all
 
     def score_own(variables: Variables, visual: Visual, text: Text) -> Float[Array, "B C"]:
-        return match(variables, project(variables, visual, queries_of(text)), text.classes)
+        queries = queries_of(text)[..., :rows, :]
+        return match(variables, project(variables, visual, queries), text.classes)
 
-    return ZeroShotModel(init, loss, encode, queries_of, project, match, score_own, scale, rows)
+    return ZeroShotModel(
+        init, loss, encode, queries_of, project, match, match_all, score_own, scale, rows
+    )

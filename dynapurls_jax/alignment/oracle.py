@@ -25,7 +25,8 @@ def oracle_logits(
     Args:
       labels: positions in `text.classes`.
     """
-    projected = model.project(variables, visual, text.classes[labels][:, None])
+    queries = text.classes[labels][:, None, : model.rows]
+    projected = model.project(variables, visual, queries)
     return model.match(variables, projected, text.classes)
 
 
