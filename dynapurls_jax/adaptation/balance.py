@@ -49,7 +49,7 @@ def estimated_prior(
     logits: Float[Array, "N C"],
     weight: Float[Array, " N"],
     active: Bool[Array, " C"],
-    smoothing: float,
+    smoothing: float | int | Array,
     rounds: int = 3,
 ) -> Float[Array, " C"]:
     """Shares of the classes by expectation and maximisation, from uniform ones.

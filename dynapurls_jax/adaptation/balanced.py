@@ -66,7 +66,12 @@ class BalancedSettings:
     trust: Number = 4.0
 
 
-def balanced(model: ZeroShotModel, variables: Variables, settings: BalancedSettings) -> Method:
+def balanced(
+    model: ZeroShotModel,
+    variables: Variables,
+    settings: BalancedSettings,
+    known_prior: Float[Array, " C"] | None = None,
+) -> Method:
     """`f' = normalise(f + gain * sum / (count + trust))`.
 
     Sum and count of a class are those of its balanced soft assignments over the window. The
@@ -77,6 +82,8 @@ def balanced(model: ZeroShotModel, variables: Variables, settings: BalancedSetti
     Args:
       model, variables: frozen.
       settings: see `BalancedSettings`.
+      known_prior: the classes' shares where they are known beforehand, in place of
+        `settings.prior`; needs a cap that lets them be reached.
 
     Raises:
       ValueError: unknown prior.
@@ -129,8 +136,8 @@ def balanced(model: ZeroShotModel, variables: Variables, settings: BalancedSetti
         held = held * possible.any(axis=1)  # not where only classes are left that came later
         logits = jnp.where(possible, evidence / settings.temperature, -jnp.inf)
         logits = jnp.where(held[:, None] > 0, logits, 0.0)  # weighs nothing, but must be a number
-        prior = uniform_prior(active)
-        if settings.prior == "estimated":
+        prior = uniform_prior(active) if known_prior is None else known_prior
+        if known_prior is None and settings.prior == "estimated":
             prior = estimated_prior(logits, held, active, settings.smoothing)
         return balanced_assignment(logits, held, prior, settings.rounds, settings.cap)
 

@@ -1,0 +1,305 @@
+"""Where test-time refinement helps, where it hurts, and how much there is to gain.
+
+  python scripts/study_refinement.py --pseudo           pseudo-unseen classes: to choose on
+  python scripts/study_refinement.py --pseudo --search   the same for a grid of settings
+  python scripts/study_refinement.py                     unseen classes, once, with what was chosen
+  python scripts/study_refinement.py --datasets nw_ucla --queries per_candidate --streams blocked
+
+Trains what is missing (encoders, alignments), then runs every method over several orders of each
+run's stream: shuffled, with classes in blocks, with class ratios of 1:10. Gains are paired with the
+static model on the same samples, in points. Two bounds use labels and are marked ORACLE: `labels`,
+the balanced method whose assignments are the truth; `prior`, the same method told the classes' true
+shares. A run is a split and seed; "hurt" is the share of runs x orders that lose more than a point.
+"""
+
+import argparse
+import json
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from data_pipelines.protocols import make_protocol
+from dynapurls_jax.adaptation import (
+    BalancedSettings,
+    RefineSettings,
+    adapter_of,
+    balanced,
+    dynapurls,
+    run_stream,
+    static,
+)
+from dynapurls_jax.adaptation.api import Learned, Method
+from dynapurls_jax.alignment.partition import unit
+from dynapurls_jax.config import ORDERS, load_config
+from dynapurls_jax.evaluation.metrics import mean_std
+from dynapurls_jax.evaluation.zero_shot import candidate_text, stream_order
+from dynapurls_jax.host_memory import keep_memory
+from dynapurls_jax.training.align import model_of
+from dynapurls_jax.training.run import align_stage, encode_stages, load_inputs, run_folder
+
+ROOT = Path(__file__).parents[1]
+RANDOM = ("53_5", "46_12", "38_20")
+RUNS = {  # (split, seed): five of each split, or of each size of random splits
+    "utd_mhad": [(s, k) for s in ("22_5", "18_9", "14_13") for k in range(5)],
+    "nw_ucla": [(s, k) for s in ("8_2", "5_5") for k in range(5)],
+    "kinder_gator": [(f"random-{s}-{k}", 0) for s in RANDOM for k in range(5)],
+    "demo": [("random-40_8-0", k) for k in range(5)],
+}
+PSEUDO = {  # two of each: pseudo split number k, seed k
+    "utd_mhad": [(f"pseudo-{s}-{k}", k) for s in ("22_5", "18_9", "14_13") for k in (0, 1)],
+    "nw_ucla": [(f"pseudo-{s}-{k}", k) for s in ("8_2", "5_5") for k in (0, 1)],
+    "kinder_gator": [(f"pseudo-random-{s}-{k}-{k}", k) for s in RANDOM for k in (0, 1)],
+    "demo": [(f"pseudo-random-40_8-0-{k}", k) for k in (0, 1)],
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A method with its settings; `oracle` says what it is told of the labels, "" for nothing."""
+
+    settings: RefineSettings | BalancedSettings
+    oracle: str = ""
+    learn_first: bool = False
+    chunk: int = 1
+
+
+PAPER = RefineSettings()  # the horizon is set to the stream's length
+SIMPLE = BalancedSettings(
+    temperature=0.05, all_rows=0, rounds=3, cap=float("inf"), passes=1, gain=4, trust=8
+)
+BALANCED = BalancedSettings()
+VARIANTS = {
+    "dynapurls, paper": Variant(PAPER),
+    "dynapurls, paper, rate 0.001": Variant(replace(PAPER, learning_rate=0.001)),
+    "balanced, first form": Variant(SIMPLE),
+    "balanced": Variant(BALANCED),
+    "balanced, no cap": Variant(replace(BALANCED, cap=float("inf"))),
+    "balanced, no balance": Variant(replace(BALANCED, rounds=0)),
+    "balanced, estimated prior": Variant(replace(BALANCED, prior="estimated")),
+    "balanced, scored rows only": Variant(replace(BALANCED, all_rows=0)),
+    "balanced, one pass": Variant(replace(BALANCED, passes=1)),
+    "ORACLE prior": Variant(replace(BALANCED, cap=float("inf")), oracle="prior"),
+    "ORACLE labels": Variant(BALANCED, oracle="labels"),
+}
+SOFT = replace(PAPER, targets="balanced", learning_rate=0.003, per_class=4, pull=1.0)
+SEARCH = {
+    f"rate {rate}, pull {pull}, {keep}, T {temperature}, n {n}": Variant(
+        replace(
+            SOFT,
+            learning_rate=rate,
+            pull=pull,
+            keep=keep,
+            target_temperature=temperature,
+            per_class=n,
+        )
+    )
+    for rate in (0.001, 0.003, 0.01)
+    for pull in (0.0, 1.0, 5.0)
+    for keep, temperature, n in (("confident", 1.0, 4), ("recent", 1.0, 4), ("recent", 0.5, 0))
+}
+
+
+def main() -> None:
+    """Runs, prints a table, writes the figures of every run and order."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--datasets", nargs="+", choices=RUNS, default=list(RUNS))
+    parser.add_argument("--queries", nargs="+", default=["label_free"])
+    parser.add_argument("--streams", nargs="+", choices=ORDERS, default=list(ORDERS))
+    parser.add_argument("--orders", type=int, default=5)
+    parser.add_argument("--pseudo", action="store_true", help="pseudo-unseen classes")
+    parser.add_argument("--search", action="store_true", help="a grid; only with --pseudo")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these methods only")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="folder of the workdirs")
+    parser.add_argument("--json", type=Path, help="also write the figures there")
+    options = parser.parse_args()
+    if options.search and not options.pseudo:
+        parser.error("--search chooses settings, which unseen classes must not do: add --pseudo")
+    keep_memory()
+    variants = SEARCH if options.search else VARIANTS
+    if options.only:
+        variants = {name: variants[name] for name in options.only}
+    rows = [
+        row
+        for query in options.queries
+        for dataset in options.datasets
+        for row in study(dataset, query, variants, options)
+    ]
+    for query in options.queries:
+        print_tables([row for row in rows if row["query"] == query], options)
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1))
+        print(f"written: {options.json}")
+
+
+def study(dataset: str, query: str, variants: dict[str, Variant], options) -> list[dict]:
+    """Accuracies of all runs of a dataset: a row for each run, kind of stream and method."""
+    config = load_config(ROOT / f"configs/{dataset}.py")
+    config.alignment.query = query
+    inputs = load_inputs(config)
+    model = cached_model(dataset, query, inputs)
+    rows = []
+    for split, seed in (PSEUDO if options.pseudo else RUNS)[dataset]:
+        folder = run_folder(options.runs / dataset, split, seed)
+        protocol = make_protocol(inputs.corpus, split, config.data.protocol)
+        tokens, identity, _ = encode_stages(inputs, protocol, folder, seed)
+        variables, _ = align_stage(inputs, protocol, folder, seed, tokens, identity)
+        text = candidate_text(jnp.asarray(inputs.text), protocol.seen, protocol.unseen)
+        visual = model.encode(variables, tokens[protocol.unseen_test])
+        labels = np.searchsorted(protocol.unseen, inputs.corpus.labels[protocol.unseen_test])
+        for kind in options.streams:
+            orders = np.stack(
+                [stream_order(kind, labels, seed, number) for number in range(options.orders)]
+            )
+            keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(
+                jnp.arange(options.orders)
+            )
+            for name, variant in {"static": None, **variants}.items():
+                told = jnp.asarray(labels[orders]) if variant and variant.oracle else None
+                found = predict(model, variant, variables, text, visual, orders, keys, told)
+                hits = np.asarray(found) == labels[orders]
+                rows.append(
+                    {"dataset": dataset, "query": query, "split": split, "seed": seed}
+                    | {"stream": kind, "method": name, "accuracy": hits.mean(axis=1).tolist()}
+                )
+        print(f"{dataset} {query} {split} seed {seed}: done", flush=True)
+    return rows
+
+
+@cache
+def _model(query: str, head: str, score: str, width: int, attention: int, hidden: int):
+    config = load_config(ROOT / "configs/utd_mhad.py")
+    settings = {"query": query, "head": head, "score": score}
+    config.alignment.update(settings | {"attention": attention, "hidden": hidden})
+    return model_of(config, width)
+
+
+def cached_model(dataset: str, query: str, inputs):
+    """One model object for all runs of a dataset: what is compiled for it serves them all."""
+    s = inputs.config.alignment
+    return _model(query, s.head, s.score, inputs.text.shape[-1], s.attention, s.hidden)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def predict(model, variant: Variant | None, variables, text, visual, orders, keys, told):
+    """Labels `[orders, N]`; `told` are the labels in stream order for an ORACLE, else None."""
+    length = orders.shape[1]
+
+    def one(order, key, labels):
+        stream = jax.tree.map(lambda leaf: leaf[order], visual)
+        if variant is None:
+            method = static(model, variables)
+        elif isinstance(variant.settings, RefineSettings):
+            settings = replace(variant.settings, horizon=-(-length // variant.chunk))
+            sample = jax.tree.map(lambda leaf: leaf[0], stream)
+            method = dynapurls(model, variables, sample, settings)
+        else:
+            method = balanced(model, variables, variant.settings)
+        if variant is not None and variant.oracle == "labels":
+            method = labelled(model, variables, variant.settings, labels)
+        if variant is not None and variant.oracle == "prior":
+            shares = jnp.bincount(labels, length=len(text.classes)) / length
+            method = balanced(model, variables, variant.settings, shares)
+        adapter = adapter_of(method, variant is not None and variant.learn_first)
+        chunk = 1 if variant is None else variant.chunk
+        return run_stream(adapter, adapter.init(text, key=key), stream, chunk=chunk)[1].label
+
+    return jax.vmap(one, in_axes=(0, 0, None if told is None else 0))(orders, keys, told)
+
+
+def labelled(model, variables, settings: BalancedSettings, labels) -> Method:
+    """ORACLE: class vectors drawn to the means of what truly belongs to them. Chunk 1."""
+
+    def project(state, visual):
+        queries = model.queries(state.text)[..., : model.rows, :]
+        return model.project(variables, visual, queries)
+
+    def init(text, active):
+        rows = text.classes[:, : model.rows]
+        return jnp.zeros_like(rows), jnp.zeros(len(rows))
+
+    def predict(state, visual):
+        total, count = state.own
+        means = total / (count[:, None, None] + settings.trust)
+        classes = unit(state.text.classes[:, : model.rows] + settings.gain * means)
+        return model.match(variables, project(state, visual), classes)
+
+    def learn(state, visual, logits, usable):
+        total, count = state.own
+        label = labels[state.samples]
+        rows = project(state, visual)[0]
+        own = rows[label % len(rows)]  # label-free queries give one set of rows for all classes
+        own = (total.at[label].add(own), count.at[label].add(1.0))
+        return own, Learned(usable, usable.any())
+
+    return Method(init, predict, learn)
+
+
+def print_tables(rows: list[dict], options) -> None:
+    """Gains by dataset for each kind of stream, and static accuracies by split."""
+    accuracy = {
+        (r["dataset"], r["split"], r["seed"], r["stream"], r["method"]): np.array(r["accuracy"])
+        for r in rows
+    }
+    datasets = list(dict.fromkeys(r["dataset"] for r in rows))
+    methods = list(dict.fromkeys(r["method"] for r in rows))
+    kind_of_classes = "PSEUDO-unseen" if options.pseudo else "unseen"
+    for kind in options.streams:
+        print(
+            f"\n{rows[0]['query']}, {kind} streams, {kind_of_classes} classes, {options.orders} "
+            "orders; points over static, mean ± std over runs; hurt: all runs x orders\n"
+        )
+        print(f"| method | {' | '.join(datasets)} | mean | hurt | worst |")
+        print("|---|" + "---|" * (len(datasets) + 3))
+        for method in methods:
+            cells, means, every = [], [], []
+            for dataset in datasets:
+                gains = [
+                    100 * (value - (0 if method == "static" else accuracy[(*key[:4], "static")]))
+                    for key, value in accuracy.items()
+                    if key[0] == dataset and key[3:] == (kind, method)
+                ]
+                mean, std = mean_std([g.mean() for g in gains])
+                sign = "" if method == "static" else "+"
+                cells.append(f"{mean:{sign}.1f} ± {std:.1f}")
+                means.append(mean)
+                every += gains
+            every = np.concatenate(every)
+            hurt = "" if method == "static" else f"{100 * np.mean(every < -1):.0f} %"
+            worst = "" if method == "static" else f"{every.min():+.0f}"
+            sign = "" if method == "static" else "+"
+            print(
+                f"| {method} | {' | '.join(cells)} | {np.mean(means):{sign}.1f} | {hurt} "
+                f"| {worst} |"
+            )
+    print_splits(rows, options)
+
+
+def print_splits(rows: list[dict], options) -> None:
+    """Accuracy in % of the shuffled streams for each split, random splits of a size together."""
+    groups: dict[tuple, dict[str, list]] = {}
+    for row in rows:
+        if row["stream"] == options.streams[0]:
+            split = row["split"]
+            size = split.rsplit("-", 1)[0] if "random-" in split or options.pseudo else split
+            group = groups.setdefault((row["dataset"], size), {})
+            group.setdefault(row["method"], []).append(np.mean(row["accuracy"]))
+    methods = list(next(iter(groups.values())))
+    print(f"\nAccuracy in %, {options.streams[0]} streams, mean ± std over runs\n")
+    print(f"| dataset | split | runs | {' | '.join(methods)} |")
+    print("|---|---|---|" + "---|" * len(methods))
+    for (dataset, size), group in groups.items():
+        cells = []
+        for method in methods:
+            mean, std = mean_std(100 * np.array(group[method]))
+            cells.append(f"{mean:.1f} ± {std:.1f}")
+        print(f"| {dataset} | {size} | {len(group['static'])} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()
