@@ -32,6 +32,10 @@ ADAPTERS = ("dynapurls", "balanced", "static")
 # What is shuffled, and what makes a stream hard: classes in blocks, class ratios of 1:10.
 ORDERS = ("shuffled", "blocked", "skewed")
 TURNS = ("predict_first", "learn_first")
+REFINE_OPTIMIZERS = ("adam", "sgd")
+KEEPS = ("confident", "recent")
+THRESHOLDS = ("absolute", "quantile")
+TARGETS = ("hard", "balanced")
 PRIORS = ("uniform", "estimated")
 CONFIDENCES = ("max", "ratio", "margin", "entropy")
 GATES = ("entropy", "energy", "stacking")
@@ -133,11 +137,11 @@ def default_config() -> ConfigDict:
     config.balanced.trust = 4.0
 
     config.eval = ConfigDict()
-    config.eval.adapter = "dynapurls"  # or "balanced", "static"
+    config.eval.adapter = "balanced"  # or "dynapurls", "static"; docs/refinement.md compares them
     config.eval.orders = 5  # stream orders
     config.eval.stream = "shuffled"  # or "blocked", "skewed"
     config.eval.chunk = 1  # samples predicted and learned from at once
-    config.eval.order = "predict_first"  # or "learn_first", as the published code
+    config.eval.turn = "predict_first"  # or "learn_first", as the published code
 
     config.lock()
     return config

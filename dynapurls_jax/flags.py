@@ -10,15 +10,23 @@ from ml_collections import ConfigDict, config_flags
 from data_pipelines.errors import DataError, unknown
 from dynapurls_jax.config import (
     ADAPTERS,
+    CONFIDENCES,
     DATASETS,
     DTYPES,
     FITS,
     HEADS,
+    KEEPS,
     OPTIMIZERS,
+    ORDERS,
+    PRIORS,
     QUERIES,
+    REFINE_OPTIMIZERS,
     SCORES,
     STREAMS,
+    TARGETS,
     TEXT_ENCODERS,
+    THRESHOLDS,
+    TURNS,
     default_config,
 )
 from dynapurls_jax.host_memory import keep_memory
@@ -69,6 +77,14 @@ def check_config(config: ConfigDict) -> None:
         "alignment.head": (config.alignment.head, HEADS),
         "alignment.score": (config.alignment.score, SCORES),
         "eval.adapter": (config.eval.adapter, ADAPTERS),
+        "eval.stream": (config.eval.stream, ORDERS),
+        "eval.turn": (config.eval.turn, TURNS),
+        "refine.optimizer": (config.refine.optimizer, REFINE_OPTIMIZERS),
+        "refine.keep": (config.refine.keep, KEEPS),
+        "refine.confidence": (config.refine.confidence, CONFIDENCES),
+        "refine.threshold_kind": (config.refine.threshold_kind, THRESHOLDS),
+        "refine.targets": (config.refine.targets, TARGETS),
+        "balanced.prior": (config.balanced.prior, PRIORS),
     }
     for key, (value, known) in names.items():
         if value not in known:
@@ -80,8 +96,12 @@ def check_config(config: ConfigDict) -> None:
             raise unknown("stream in data.streams", stream, STREAMS)
     if not config.data.streams:
         raise ValueError(f"data.streams: expected one or more of {', '.join(STREAMS)}")
-    if config.eval.orders < 1:
-        raise ValueError(f"eval.orders: expected 1 or more, got {config.eval.orders}")
+    counts = {"eval.orders": config.eval.orders, "eval.chunk": config.eval.chunk}
+    counts |= {f"refine.{key}": config.refine[key] for key in ("slots", "steps", "window")}
+    counts |= {f"balanced.{key}": config.balanced[key] for key in ("window", "passes")}
+    for key, value in counts.items():
+        if value < 1:
+            raise ValueError(f"{key}: expected 1 or more, got {value}")
 
 
 def _keys(config: ConfigDict, prefix: str = "") -> set[str]:

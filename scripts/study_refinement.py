@@ -1,7 +1,7 @@
 """Where test-time refinement helps, where it hurts, and how much there is to gain.
 
   python scripts/study_refinement.py --pseudo           pseudo-unseen classes: to choose on
-  python scripts/study_refinement.py --pseudo --search   the same for a grid of settings
+  python scripts/study_refinement.py --pseudo --search   settings within the paper's frame
   python scripts/study_refinement.py                     unseen classes, once, with what was chosen
   python scripts/study_refinement.py --datasets nw_ucla --queries per_candidate --streams blocked
 
@@ -86,20 +86,21 @@ VARIANTS = {
     "ORACLE labels": Variant(BALANCED, oracle="labels"),
 }
 SOFT = replace(PAPER, targets="balanced", learning_rate=0.003, per_class=4, pull=1.0)
-SEARCH = {
-    f"rate {rate}, pull {pull}, {keep}, T {temperature}, n {n}": Variant(
-        replace(
-            SOFT,
-            learning_rate=rate,
-            pull=pull,
-            keep=keep,
-            target_temperature=temperature,
-            per_class=n,
-        )
-    )
-    for rate in (0.001, 0.003, 0.01)
-    for pull in (0.0, 1.0, 5.0)
-    for keep, temperature, n in (("confident", 1.0, 4), ("recent", 1.0, 4), ("recent", 0.5, 0))
+SEARCH = {  # within the paper's frame: one thing changed at a time
+    "soft: balanced targets, rate 0.003, 4 a class, pull 1": Variant(SOFT),
+    "hard targets": Variant(replace(SOFT, targets="hard")),
+    "rate 0.001": Variant(replace(SOFT, learning_rate=0.001)),
+    "rate 0.01": Variant(replace(SOFT, learning_rate=0.01)),
+    "no pull": Variant(replace(SOFT, pull=0.0)),
+    "pull 5": Variant(replace(SOFT, pull=5.0)),
+    "memory by recency": Variant(replace(SOFT, keep="recent")),
+    "whole memory, by recency": Variant(replace(SOFT, keep="recent", per_class=0)),
+    "targets at half the temperature": Variant(replace(SOFT, target_temperature=0.5)),
+    "upper half of the margins": Variant(
+        replace(SOFT, confidence="margin", threshold_kind="quantile", threshold=0.5)
+    ),
+    "paper, learn first": Variant(PAPER, learn_first=True),
+    "paper, chunks of 16": Variant(PAPER, chunk=16),
 }
 
 
@@ -113,7 +114,9 @@ def main() -> None:
     parser.add_argument("--streams", nargs="+", choices=ORDERS, default=list(ORDERS))
     parser.add_argument("--orders", type=int, default=5)
     parser.add_argument("--pseudo", action="store_true", help="pseudo-unseen classes")
-    parser.add_argument("--search", action="store_true", help="a grid; only with --pseudo")
+    parser.add_argument(
+        "--search", action="store_true", help="the paper's frame; only with --pseudo"
+    )
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these methods only")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="folder of the workdirs")
     parser.add_argument("--json", type=Path, help="also write the figures there")

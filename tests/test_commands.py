@@ -41,7 +41,7 @@ def test_train_then_stream_eval(tmp_path):
     assert evaluated.returncode == 0, evaluated.stderr
     assert "SYNTHETIC data" in evaluated.stdout
     assert "| random-40_8-0 | 8 | 80 | 1 x 2 | 12.5 |" in evaluated.stdout
-    report = tmp_path / "runs" / "demo" / "report" / "label_free_dynapurls"
+    report = tmp_path / "runs" / "demo" / "report" / "label_free_balanced"
     assert sorted(p.name for p in report.iterdir()) == [
         "report.json",
         "report.md",

@@ -44,6 +44,7 @@ def small_config():
     config.alignment.epochs = 4
     config.alignment.batch_size = 8
     config.refine.min_samples = 2
+    config.eval.adapter = "dynapurls"
     config.eval.orders = 2
     return config
 

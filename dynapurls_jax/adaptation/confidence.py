@@ -7,9 +7,6 @@ import jax.numpy as jnp
 from jax.scipy.special import entr
 from jaxtyping import Array, Bool, Float, Int
 
-from data_pipelines.errors import unknown
-from dynapurls_jax.config import CONFIDENCES
-
 
 def confidence(kind: str, logits: Float[Array, "B C"]) -> Float[Array, " B"]:
     """How sure each prediction is; higher is surer.
@@ -18,12 +15,7 @@ def confidence(kind: str, logits: Float[Array, "B C"]) -> Float[Array, " B"]:
       kind: "max": the winner's probability (Algorithm 1), from 1/C to 1. "ratio": that over 1/C,
         from 1 to C. "margin": the winner's probability less the second's, from 0 to 1. "entropy":
         1 - H(p) / log C, from 0 to 1. C counts the classes whose logits are finite.
-
-    Raises:
-      ValueError: unknown kind.
     """
-    if kind not in CONFIDENCES:
-        raise unknown("confidence", kind, CONFIDENCES)
     p = jax.nn.softmax(logits)
     classes = jnp.sum(jnp.isfinite(logits), axis=-1)
     if kind == "max":
@@ -31,7 +23,7 @@ def confidence(kind: str, logits: Float[Array, "B C"]) -> Float[Array, " B"]:
     if kind == "ratio":
         return p.max(axis=-1) * classes
     if kind == "margin":
-        best, second = jax.lax.top_k(p, 2)[0].T
+        best, second = jax.lax.top_k(jnp.pad(p, ((0, 0), (0, 1))), 2)[0].T
         return best - second
     return 1 - entr(p).sum(axis=-1) / jnp.log(jnp.maximum(classes, 2))
 

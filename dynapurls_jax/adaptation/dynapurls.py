@@ -8,12 +8,14 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from data_pipelines.errors import unknown
 from dynapurls_jax.adaptation import confidence as sure
 from dynapurls_jax.adaptation.api import Learned, Method, State
 from dynapurls_jax.adaptation.balance import balanced_assignment, uniform_prior
 from dynapurls_jax.adaptation.memory import Batch, Memory, balanced_batch, empty_memory, insert
 from dynapurls_jax.alignment.model import Variables, ZeroShotModel
 from dynapurls_jax.alignment.partition import Text, Visual, unit
+from dynapurls_jax.config import CONFIDENCES, KEEPS, REFINE_OPTIMIZERS, TARGETS, THRESHOLDS
 
 Number = float | int | Float[Array, ""] | Int[Array, ""]  # an array in sweeps
 
@@ -49,6 +51,9 @@ class RefineSettings:
     """Algorithm 1 with section 4.1.4, and what the paper leaves open.
 
     Those of type `Number` may be traced: `adaptation.sweep` runs a grid of them in one program.
+
+    Raises:
+      ValueError: a name that does not exist.
 
     Attributes:
       learning_rate: of the optimizer.
@@ -92,6 +97,18 @@ class RefineSettings:
     target_temperature: Number = 1.0
     rounds: int = 3
     pull: Number = 0.0
+
+    def __post_init__(self):
+        """Refuses names that do not exist."""
+        for kind, known in (
+            ("optimizer", REFINE_OPTIMIZERS),
+            ("keep", KEEPS),
+            ("confidence", CONFIDENCES),
+            ("threshold_kind", THRESHOLDS),
+            ("targets", TARGETS),
+        ):
+            if getattr(self, kind) not in known:
+                raise unknown(kind, getattr(self, kind), known)
 
 
 def refine(text: Text, refinement: Refinement, active) -> Text:

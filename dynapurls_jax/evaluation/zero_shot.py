@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import unknown
@@ -60,7 +60,7 @@ def make_adapter(
     Raises:
       ValueError: unknown name.
     """
-    learn_first = config.eval.order == "learn_first"
+    learn_first = config.eval.turn == "learn_first"
     return adapter_of(make_method(name, config, model, variables, stream), learn_first)
 
 
@@ -92,8 +92,9 @@ def stream_order(kind: str, labels: np.ndarray, seed: int, number: int) -> np.nd
     """One order of a stream, and for "skewed" which samples it has; made before any prediction.
 
     Args:
-      kind: "shuffled"; "blocked": classes one after the other, in random order; "skewed": of class
-        ranks 0 to C-1 a falling share is kept, from all to a tenth, then shuffled.
+      kind: "shuffled"; "blocked": classes one after the other, in random order; "skewed": the
+        first class of a random order has ten times the samples of the last, shuffled. A skewed
+        stream is as long for every order: counts start from the smallest class.
       labels: of the samples. They make the test, as a camera would; no method sees them.
       seed, number: of the random generator.
 
@@ -110,8 +111,8 @@ def stream_order(kind: str, labels: np.ndarray, seed: int, number: int) -> np.nd
     groups = [shuffled[labels[shuffled] == c] for c in classes]
     if kind == "blocked":
         return np.concatenate(groups)
-    ratios = 10.0 ** -np.linspace(0, 1, len(classes))
-    kept = [g[: max(1, round(len(g) * r))] for g, r in zip(groups, ratios, strict=True)]
+    counts = min(map(len, groups)) * 10.0 ** -np.linspace(0, 1, len(classes))
+    kept = [g[: max(1, round(n))] for g, n in zip(groups, counts, strict=True)]
     return rng.permutation(np.concatenate(kept))
 
 
@@ -122,17 +123,19 @@ def predict_streams(
     orders: Sequence[np.ndarray],
     seed: int,
     chunk: int = 1,
+    active: Bool[np.ndarray, " C"] | None = None,
 ) -> Streams:
     """Runs a method over several orders of a stream, each from a fresh state and with its own key.
 
     Args:
       orders: of one length, indices into the stream.
+      active: which classes of the text are candidates; None for all.
     """
     rows = []
     for number, order in enumerate(orders):
         key = jax.random.fold_in(jax.random.key(seed), number)
         shuffled = jax.tree.map(lambda leaf, order=order: leaf[order], stream)
-        state = adapter.init(text, key=key)
+        state = adapter.init(text, active, key)
         p = jax.device_get(run_stream(adapter, state, shuffled, chunk=chunk)[1])
         rows.append(Streams(order, p.label, p.confidence, p.admitted, p.adapted))
     return Streams(*(np.stack(column) for column in zip(*rows, strict=True)))
