@@ -3,11 +3,13 @@
   python -m dynapurls_jax.stream_eval                      the newest run under runs/
   python -m dynapurls_jax.stream_eval --workdir=runs/utd_mhad --split=22_5 --seeds=0,1
   python -m dynapurls_jax.stream_eval --query=oracle_label     the published protocol, marked ORACLE
+  python -m dynapurls_jax.stream_eval --gzsl       seen and unseen classes together, behind a gate
 
   some_camera | python -m dynapurls_jax.stream_eval --input=- --state=runs/camera
 
-Prints a table and writes report.json, report.md and running_accuracy.png. With --input it evaluates
-nothing: it answers each clip or tokens that come (JSON lines or npy arrays, see
+Prints a table and writes report.json, report.md and running_accuracy.png (with --gzsl gate_roc.png,
+from gates fitted on the trained split pseudo-<split>-0). With --input it evaluates nothing: it
+answers each clip or tokens that come (JSON lines or npy arrays, see
 data_pipelines/formats/sample_stream.py) with a JSON line: class, confidence, latency.
 """
 
@@ -21,15 +23,18 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import DataError
+from dynapurls_jax.config import GATES
 from dynapurls_jax.flags import check_config, run
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A trained workdir; default: the newest in runs/.")
-_ADAPTER = flags.DEFINE_string("adapter", None, "Test-time method: dynapurls or static.")
+_ADAPTER = flags.DEFINE_string("adapter", None, "Test-time method: balanced, dynapurls or static.")
 _QUERY = flags.DEFINE_string(
     "query", None, "Who asks: label_free, per_candidate, or oracle_label (marked ORACLE)."
 )
 _SPLIT = flags.DEFINE_list("split", None, "Splits to evaluate; default: those trained last.")
 _SEEDS = flags.DEFINE_list("seeds", None, "Training seeds; default: those trained last.")
+_GZSL = flags.DEFINE_bool("gzsl", False, "Generalised: test clips of seen and unseen classes.")
+_GATE = flags.DEFINE_enum("gate", "all", [*GATES, "all"], "With --gzsl: what tells unseen clips.")
 _INPUT = flags.DEFINE_string("input", None, "Answer the samples of this file; - is standard input.")
 _STATE = flags.DEFINE_string(
     "state", None, "With --input: a folder to keep the stream's state in, and to go on from."
@@ -116,6 +121,7 @@ def answer_input(config: ConfigDict, workdir: Path, source: str) -> None:
 def main(_: list[str]) -> None:
     """Flags, then one call."""
     from dynapurls_jax.training.evaluate import evaluate
+    from dynapurls_jax.training.evaluate_gzsl import evaluate_gzsl
 
     workdir = Path(_WORKDIR.value) if _WORKDIR.value else newest_workdir(Path("runs"))
     config = load_config(workdir)
@@ -132,8 +138,14 @@ def main(_: list[str]) -> None:
     # A part of the workdir gets a folder of its own: it must not replace the whole.
     name = [config.alignment.query, config.eval.adapter, *(_SPLIT.value or [])]
     name += [f"seed{seed}" for seed in _SEEDS.value or []]
-    folder = workdir / "report" / "_".join(name)
-    print(evaluate(config, workdir, folder, command))
+    if _GZSL.value:
+        gates = GATES if _GATE.value == "all" else (_GATE.value,)
+        name = ["gzsl", *name, *(gates if len(gates) == 1 else ())]
+        folder = workdir / "report" / "_".join(name)
+        print(evaluate_gzsl(config, workdir, folder, gates, command))
+    else:
+        folder = workdir / "report" / "_".join(name)
+        print(evaluate(config, workdir, folder, command))
     print(f"report: {folder / 'report.md'}")
 
 

@@ -112,8 +112,8 @@ def adapter_of(method: Method, learn_first: bool = False) -> Adapter:
         return jnp.where(state.active, method.predict(state, visual), -jnp.inf)
 
     def step(state: State, visual: Visual) -> tuple[State, Prediction]:
-        usable = _finite(visual)
-        visual = jax.tree.map(lambda leaf: jnp.where(_beside(usable, leaf), leaf, 0), visual)
+        usable = finite(visual)
+        visual = without(visual, usable)
         logits = answer(state, visual)
         own, learned = method.learn(state, visual, logits, usable)
         state = state._replace(
@@ -137,15 +137,19 @@ def adapter_of(method: Method, learn_first: bool = False) -> Adapter:
     return Adapter(init, step)
 
 
-def _beside(flags: Bool[Array, " B"], leaf: Float[Array, "B *rest"]) -> Bool[Array, "B *ones"]:
-    """Flags in a shape that broadcasts against a leaf."""
-    return flags.reshape(-1, *(1,) * (leaf.ndim - 1))
-
-
-def _finite(visual: Visual) -> Bool[Array, " B"]:
+def finite(visual: Visual) -> Bool[Array, " B"]:
     """Which samples hold numbers only."""
     leaves = [jnp.isfinite(leaf).reshape(len(leaf), -1).all(axis=1) for leaf in visual]
     return jnp.stack(leaves).all(axis=0)
+
+
+def without(visual: Visual, usable: Bool[Array, " B"]) -> Visual:
+    """Zeros in place of the samples that are not usable."""
+
+    def keep(leaf):
+        return jnp.where(usable.reshape(-1, *(1,) * (leaf.ndim - 1)), leaf, 0)
+
+    return jax.tree.map(keep, visual)
 
 
 @partial(jax.jit, static_argnums=0, static_argnames=("chunk", "unroll"))
@@ -164,14 +168,24 @@ def run_stream(
     Returns:
       The last state, and the predictions with a leading axis of samples.
     """
-    samples = len(stream.tokens)
-    whole = samples // chunk * chunk
+    return scan_chunks(adapter.step, state, stream, chunk=chunk, unroll=unroll)
+
+
+def scan_chunks(step: Callable, state: State, samples: Any, *, chunk: int, unroll: int):
+    """`lax.scan` over chunks of samples; the last one may be smaller.
+
+    Args:
+      step: `(state, chunk of samples) -> (state, answers)`.
+      samples: a pytree with a leading axis of samples, as the returned answers have.
+    """
+    count = len(jax.tree.leaves(samples)[0])
+    whole = count // chunk * chunk
     chunks = jax.tree.map(
-        lambda leaf: leaf[:whole].reshape(whole // chunk, chunk, *leaf.shape[1:]), stream
+        lambda leaf: leaf[:whole].reshape(whole // chunk, chunk, *leaf.shape[1:]), samples
     )
-    state, predictions = jax.lax.scan(adapter.step, state, chunks, unroll=unroll)
-    predictions = jax.tree.map(lambda leaf: leaf.reshape(whole, *leaf.shape[2:]), predictions)
-    if whole < samples:
-        state, rest = adapter.step(state, jax.tree.map(lambda leaf: leaf[whole:], stream))
-        predictions = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), predictions, rest)
-    return state, predictions
+    state, answers = jax.lax.scan(step, state, chunks, unroll=unroll)
+    answers = jax.tree.map(lambda leaf: leaf.reshape(whole, *leaf.shape[2:]), answers)
+    if whole < count:
+        state, rest = step(state, jax.tree.map(lambda leaf: leaf[whole:], samples))
+        answers = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), answers, rest)
+    return state, answers

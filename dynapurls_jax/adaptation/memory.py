@@ -28,7 +28,7 @@ class Memory(NamedTuple):
 
 
 def empty_memory(
-    classes: int, slots: int, sample: Visual, capacity: float | Array | None = None
+    classes: int, slots: int, sample: Visual, capacity: float | int | Array | None = None
 ) -> Memory:
     """A memory without samples.
 

@@ -1,16 +1,24 @@
 """Pictures of results."""
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+from matplotlib.lines import Line2D
+from sklearn.metrics import roc_curve
 
 from dynapurls_jax.evaluation.metrics import running_accuracy
 
 STATIC_COLOUR, ADAPTED_COLOUR = "#52606d", "#c2410c"
+GATE_STYLES: dict[str, tuple[str, Any, str]] = {  # told apart without colours too
+    "entropy": ("#0072b2", "-", "o"),
+    "energy": ("#d55e00", "--", "s"),
+    "stacking": ("#009e73", "-.", "D"),
+}
 
 
 def plot_running_accuracy(results, adapter: str, title: str, path: Path) -> None:
@@ -53,5 +61,60 @@ def plot_running_accuracy(results, adapter: str, title: str, path: Path) -> None
     axes[0][-1].legend(frameon=False, loc="upper right")
     figure.suptitle(title, size=10)
     figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def plot_gate_roc(results, names: dict[str, str], title: str, path: Path) -> None:
+    """How well each gate tells unseen clips from seen ones, a panel for each split.
+
+    Args:
+      results: `GzslResult`s; a line and an operating point for each gate and seed.
+      names: of the gates, for the legend.
+      title: says what the data are.
+      path: of the PNG.
+    """
+    splits = list(dict.fromkeys(result.split for result in results))
+    figure, axes = plt.subplots(
+        1,
+        len(splits),
+        figsize=(0.6 + 3.8 * len(splits), 4.8),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for axis, split in zip(axes[0], splits, strict=True):
+        axis.plot([0, 100], [0, 100], color="black", linewidth=0.8, linestyle=":")
+        for run in (result for result in results if result.split == split):
+            for gate, scores in run.scores.items():
+                colour, dashes, marker = GATE_STYLES[gate]
+                false, true, _ = roc_curve(run.is_unseen, scores)
+                axis.plot(100 * false, 100 * true, color=colour, linestyle=dashes, linewidth=1)
+                chosen = [100 * share for share in run.operating_point(gate)]
+                axis.plot(
+                    *chosen,
+                    marker,
+                    color=colour,
+                    markeredgecolor="white",
+                    markersize=9,
+                    clip_on=False,
+                )
+        axis.set(title=split, xlabel="seen clips sent to unseen, %", xlim=(0, 100), ylim=(0, 102))
+        axis.set_aspect("equal")
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0][0].set_ylabel("unseen clips sent to unseen, %")
+    handles = [
+        Line2D([], [], color=colour, linestyle=dashes, marker=marker, label=names[gate])
+        for gate, (colour, dashes, marker) in GATE_STYLES.items()
+        if gate in results[0].scores
+    ]
+    axes[0][-1].legend(
+        handles=handles,
+        title="ROC, with operating point",
+        frameon=False,
+        loc="lower right",
+        fontsize=8,
+    )
+    figure.suptitle(title, size=10)
     figure.savefig(path, dpi=120)
     plt.close(figure)

@@ -115,16 +115,26 @@ def load_trained(inputs: Inputs, workdir: Path, split: str, seed: int) -> Traine
       FileNotFoundError: it is not trained, or not with this query; says how to train it.
     """
     folder = run_folder(workdir, split, seed)
-    query = inputs.config.alignment.query
-    stages = (f"align-{query}",) if inputs.clips is None else ("encoder", f"align-{query}")
-    for stage in stages:
-        if not stage_is_done(folder / stage):
-            raise FileNotFoundError(
-                f"{folder} has no finished stage {stage}; train it with\n"
-                f"  python -m dynapurls_jax.train --config=configs/{inputs.config.name}.py "
-                f"--workdir={workdir} --config.alignment.query={query}"
-            )
+    if missing := _unfinished(inputs, folder):
+        raise FileNotFoundError(
+            f"{folder} has no finished stage {missing[0]}; train it with\n"
+            f"  python -m dynapurls_jax.train --config=configs/{inputs.config.name}.py "
+            f"--workdir={workdir} --config.alignment.query={inputs.config.alignment.query}"
+        )
     return train_one(inputs, workdir, split, seed)
+
+
+def trained_seeds(inputs: Inputs, workdir: Path, split: str) -> tuple[int, ...]:
+    """Seeds of a split's runs that are done already, with this query; sorted."""
+    folders = [f for f in (workdir / split).glob("seed*") if f.name[4:].isdecimal()]
+    return tuple(sorted(int(f.name[4:]) for f in folders if not _unfinished(inputs, f)))
+
+
+def _unfinished(inputs: Inputs, folder: Path) -> list[str]:
+    """The stages that a run still lacks before it can be evaluated."""
+    aligned = f"align-{inputs.config.alignment.query}"
+    stages = (aligned,) if inputs.clips is None else ("encoder", aligned)
+    return [stage for stage in stages if not stage_is_done(folder / stage)]
 
 
 def train_one(inputs: Inputs, workdir: Path, split: str, seed: int) -> TrainedRun:

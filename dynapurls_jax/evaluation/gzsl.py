@@ -1,0 +1,201 @@
+"""Generalised zero-shot recognition: the gate's fit on pseudo-unseen classes, and what is reported.
+
+The fit takes clips that no report is about: held-out clips of seen classes, and clips of classes
+that a pseudo run left out of its seen ones. The metrics take predictions that are already made.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from sklearn.metrics import roc_auc_score
+
+from dynapurls_jax.adaptation.gated import Gate, gate_score
+from dynapurls_jax.evaluation.metrics import accuracy
+
+TEMPERATURES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # in units of the model's own
+
+
+class PseudoClips(NamedTuple):
+    """What a gate is fitted on: clips of one pseudo run, scored by its static model.
+
+    Attributes:
+      logits: of held-out clips of its seen classes and of clips of its pseudo-unseen ones; minus
+        infinity for every other class, as for the really unseen ones.
+      labels: global class ids.
+      seen: whether a class is a seen one of the pseudo run.
+    """
+
+    logits: Float[np.ndarray, "N C"]
+    labels: Int[np.ndarray, " N"]
+    seen: Bool[np.ndarray, " C"]
+
+    @property
+    def of_seen(self) -> Bool[np.ndarray, " N"]:
+        """Whether a clip's class is a seen one."""
+        return self.seen[self.labels]
+
+
+class GateFit(NamedTuple):
+    """What a fit says of a gate, in terms that hold for another model: see `gate_of`.
+
+    Attributes:
+      score: name in `adaptation.gated.SCORES`.
+      temperature: of the score.
+      kept: the share of held-out seen clips that stay on the seen side.
+      harmonic: `H` on the pseudo clips, the highest that there is.
+      seen_clips, unseen_clips: on how many.
+    """
+
+    score: str
+    temperature: float
+    kept: float
+    harmonic: float
+    seen_clips: int
+    unseen_clips: int
+
+
+class Generalised(NamedTuple):
+    """Section 4.1.2: accuracies of the seen and the unseen clips, and their harmonic mean."""
+
+    seen: float
+    unseen: float
+    harmonic: float
+
+
+def harmonic_mean(seen, unseen):
+    """`2 S U / (S + U)`, elementwise; 0 where both are 0."""
+    seen, unseen = np.asarray(seen, float), np.asarray(unseen, float)
+    total = seen + unseen
+    return np.divide(2 * seen * unseen, total, out=np.zeros_like(total), where=total > 0)
+
+
+def generalised_accuracy(
+    predicted: Int[np.ndarray, " N"], labels: Int[np.ndarray, " N"], seen: Bool[np.ndarray, " C"]
+) -> Generalised:
+    """Top-1 accuracy of each side, over all classes: a clip on the wrong side is a miss.
+
+    Args:
+      predicted, labels: global class ids.
+      seen: whether a class is seen.
+    """
+    of_seen = seen[labels]
+    s = accuracy(predicted[of_seen], labels[of_seen])
+    u = accuracy(predicted[~of_seen], labels[~of_seen])
+    return Generalised(s, u, float(harmonic_mean(s, u)))
+
+
+def table_9(
+    full: Int[np.ndarray, "orders N"],
+    logits: Float[np.ndarray, "orders N C"],
+    seen: Bool[np.ndarray, " C"],
+) -> dict[str, Int[np.ndarray, "orders N"]]:
+    """Predictions of the rows of the paper's Table 9, all behind the same gate.
+
+    The gate does not learn and the sides know nothing of each other. So what one side would answer
+    without refinement is the static model's best class of that side.
+
+    Args:
+      full: predictions with both sides refined.
+      logits: of the static model.
+    """
+    to_seen = seen[full]
+    best_seen = np.where(seen, logits, -np.inf).argmax(axis=-1)
+    best_unseen = np.where(seen, -np.inf, logits).argmax(axis=-1)
+    baseline = np.where(to_seen, best_seen, best_unseen)
+    return {"Baseline": baseline, "Partial": np.where(to_seen, full, baseline), "Full": full}
+
+
+def auroc(scores: Float[np.ndarray, " N"], unseen: Bool[np.ndarray, " N"]) -> float:
+    """Area under the gate's ROC curve: how often an unseen clip scores above a seen one."""
+    return float(roc_auc_score(unseen, scores))
+
+
+def scores_of(
+    name: str, logits: Float[np.ndarray, "N C"], seen: Bool[np.ndarray, " C"], temperature: float
+) -> Float[np.ndarray, " N"]:
+    """A gate's scores, as the gate itself computes them."""
+    return np.asarray(gate_score(name, jnp.asarray(logits), jnp.asarray(seen), temperature))
+
+
+def gate_of(fit: GateFit, held_out: Float[np.ndarray, "N C"], seen: Bool[np.ndarray, " C"]) -> Gate:
+    """The gate for a model: its threshold keeps as many held-out seen clips as the fit says.
+
+    Two models are not confident to the same degree, so that the score itself would not carry over
+    from a pseudo run.
+
+    Args:
+      held_out: the model's static logits of held-out clips of seen classes.
+    """
+    scores = scores_of(fit.score, held_out, seen, fit.temperature)
+    threshold = float(np.quantile(scores, fit.kept, method="inverted_cdf"))
+    return Gate(fit.score, fit.temperature, threshold)
+
+
+def fit_gate(name: str, runs: Sequence[PseudoClips]) -> GateFit:
+    """The temperature and the share of held-out seen clips to keep that have the highest `H`.
+
+    The clips of all runs are taken together, each by its rank among the held-out seen clips of its
+    own run. Every share that differs in effect is tried. Of equally good ones the middle is taken:
+    of the temperatures first, then of its shares.
+
+    Args:
+      name: one of `adaptation.gated.SCORES`.
+
+    Raises:
+      ValueError: unknown name, a run without clips on one of the sides, or nothing to tell clips
+        apart by.
+    """
+    for run in runs:
+        if run.of_seen.all() or not run.of_seen.any():
+            raise ValueError(
+                f"gate {name!r}: expected clips of seen and of pseudo-unseen classes to fit it on, "
+                f"got {run.of_seen.sum()} and {(~run.of_seen).sum()}"
+            )
+    temperatures = TEMPERATURES if name != "stacking" else (1.0,)
+    ranks = np.stack([np.concatenate([_ranks(name, run, t) for run in runs]) for t in temperatures])
+    of_seen = np.concatenate([run.of_seen for run in runs])
+    harmonic = _harmonics(ranks, np.concatenate([_hits(run) for run in runs]), of_seen)
+    if harmonic.max() < 0:
+        raise ValueError(f"gate {name!r}: all {len(of_seen)} clips to fit it on score the same")
+    rows, columns = np.nonzero(harmonic == harmonic.max())
+    row = _middle(np.unique(rows))
+    column = _middle(columns[rows == row])
+    kept = float(np.sort(ranks[row])[column : column + 2].mean())
+    clips = int(of_seen.sum())
+    best = float(harmonic.max())
+    return GateFit(name, temperatures[row], kept, best, clips, len(of_seen) - clips)
+
+
+def _ranks(name: str, run: PseudoClips, temperature: float) -> Float[np.ndarray, " N"]:
+    """The share of a run's held-out seen clips that score lower, for each of its clips."""
+    scores = scores_of(name, run.logits, run.seen, temperature)
+    held_out = np.sort(scores[run.of_seen])
+    return np.searchsorted(held_out, scores) / len(held_out)
+
+
+def _hits(run: PseudoClips) -> Bool[np.ndarray, " N"]:
+    """Whether a clip is recognised if it is sent to its own side."""
+    own_side = np.where(run.of_seen[:, None] == run.seen, run.logits, -np.inf)
+    return own_side.argmax(axis=1) == run.labels
+
+
+def _harmonics(
+    ranks: Float[np.ndarray, "grid N"],
+    hits: Bool[np.ndarray, " N"],
+    of_seen: Bool[np.ndarray, " N"],
+) -> Float[np.ndarray, "grid N-1"]:
+    """`H` with the threshold between neighbouring ranks; -1 between equal ones."""
+    order = np.argsort(ranks, axis=1)
+    ordered = np.take_along_axis(ranks, order, axis=1)
+    below = np.cumsum((hits & of_seen)[order], axis=1)[:, :-1]  # recognised, sent to seen
+    unseen_hits = hits & ~of_seen
+    above = unseen_hits.sum() - np.cumsum(unseen_hits[order], axis=1)[:, :-1]
+    harmonic = harmonic_mean(below / of_seen.sum(), above / (~of_seen).sum())
+    return np.where(ordered[:, :-1] < ordered[:, 1:], harmonic, -1.0)
+
+
+def _middle(ascending: np.ndarray) -> int:
+    return int(ascending[(len(ascending) - 1) // 2])
