@@ -2,7 +2,6 @@
 
   python scripts/bench_stream.py                            chunks, classes, queries, both methods
   python scripts/bench_stream.py --classes 120 --queries label_free
-  python scripts/bench_stream.py --sweep                    a grid of K x threshold, at once
   python scripts/bench_stream.py --end-to-end               from clips
 
 All rows are of one run on one device, at the shapes of NTU RGB+D (`SHAPES`), row head, global
@@ -41,15 +40,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dynapurls_jax.adaptation import (
-    RefineSettings,
-    adapter_of,
-    dynapurls,
-    grid_of,
-    run_stream,
-    static,
-    sweep,
-)
+from dynapurls_jax.adaptation import RefineSettings, adapter_of, dynapurls, run_stream, static
 from dynapurls_jax.alignment.model import make_model, mean_text
 from dynapurls_jax.alignment.partition import Text, unit
 from scripts.bench_encoder import fastest, limits
@@ -73,7 +64,6 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=512, help="at most; fewer where slow")
     parser.add_argument("--seconds", type=float, default=1.0, help="of one timed run, about")
     parser.add_argument("--repeats", type=int, default=3, help="timed runs; the fastest counts")
-    parser.add_argument("--sweep", action="store_true", help="only the sweep")
     parser.add_argument("--end-to-end", action="store_true", help="only from clips")
     parser.add_argument("--json", type=Path, help="also write the figures there")
     options = parser.parse_args()
@@ -83,7 +73,7 @@ def main() -> None:
         f"{device.device_kind} ({device.platform}), jax {jax.__version__}; limits "
         f"{peaks[0] / 1e9:.0f} GFLOP/s, {peaks[1] / 1e9:.0f} GB/s; {SHAPES}, K = {SETTINGS.slots}"
     )
-    bench = bench_sweep if options.sweep else bench_clips if options.end_to_end else bench_streams
+    bench = bench_clips if options.end_to_end else bench_streams
     rows = bench(options, peaks)
     if options.json:
         record = {"device": device.device_kind, "shapes": SHAPES, "limits": peaks, "rows": rows}
@@ -282,33 +272,6 @@ def time_torch(method: str, query: str, made, options) -> float:
 def timed(repeats: int, function, *arguments, **named) -> float:
     """Seconds of a call of a JAX function."""
     return fastest(lambda: jax.block_until_ready(function(*arguments, **named)), repeats)
-
-
-def bench_sweep(options, peaks) -> list[dict]:
-    """A grid of K x threshold over 3 orders as one program, against one stream after the other."""
-    rows, number = [], 3
-    grid = grid_of(capacity=[2, 4, 8, 16], threshold=[0.0, 0.1, 0.2, 0.3])
-    streams = number * len(grid["capacity"])
-    table("query", "C", "streams", "one by one, samples/ms", "at once, samples/ms", "ratio")
-    for query in options.queries:
-        for classes in options.classes:
-            count = min(options.samples, 32 if query == "per_candidate" else 128)
-            model, variables, text, stream = setup(classes, query, count)
-            rng = np.random.default_rng(1)
-            orders = jnp.asarray(np.stack([rng.permutation(count) for _ in range(number)]))
-            keys = jax.random.split(jax.random.key(2), number)
-
-            def make(model, sample, variables=variables, **cell):
-                return dynapurls(model, variables, sample, RefineSettings(**cell))
-
-            start = (make, model, text, stream, orders, keys, grid)
-            whole = streams * count / timed(options.repeats, sweep, *start) / 1e3
-            adapter = adapter_for("refined", model, variables, stream)
-            start = (adapter, adapter.init(text), stream)
-            single = count / timed(options.repeats, run_stream, *start) / 1e3
-            rows.append({"query": query, "classes": classes, "single": single, "sweep": whole})
-            line(query, classes, streams, f"{single:.2f}", f"{whole:.2f}", f"{whole / single:.1f}")
-    return rows
 
 
 def bench_clips(options, peaks) -> list[dict]:

@@ -105,7 +105,7 @@ SEARCH = {  # within the paper's frame: one thing changed at a time
 
 
 def main() -> None:
-    """Runs, prints a table, writes the figures of every run and order."""
+    """Runs, prints tables, keeps the figures of every run and order."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -119,7 +119,9 @@ def main() -> None:
     )
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these methods only")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="folder of the workdirs")
-    parser.add_argument("--json", type=Path, help="also write the figures there")
+    parser.add_argument(
+        "--json", type=Path, help="keep every figure there; what it has is not computed again"
+    )
     options = parser.parse_args()
     if options.search and not options.pseudo:
         parser.error("--search chooses settings, which unseen classes must not do: add --pseudo")
@@ -127,26 +129,21 @@ def main() -> None:
     variants = SEARCH if options.search else VARIANTS
     if options.only:
         variants = {name: variants[name] for name in options.only}
-    rows = [
-        row
-        for query in options.queries
-        for dataset in options.datasets
-        for row in study(dataset, query, variants, options)
-    ]
+    rows = json.loads(options.json.read_text()) if options.json and options.json.exists() else []
+    for query in options.queries:
+        for dataset in options.datasets:
+            study(dataset, query, variants, rows, options)
+            jax.clear_caches()  # hundreds of programs, of no use to the next dataset
     for query in options.queries:
         print_tables([row for row in rows if row["query"] == query], options)
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1))
-        print(f"written: {options.json}")
 
 
-def study(dataset: str, query: str, variants: dict[str, Variant], options) -> list[dict]:
-    """Accuracies of all runs of a dataset: a row for each run, kind of stream and method."""
+def study(dataset: str, query: str, variants: dict[str, Variant], rows: list, options) -> None:
+    """Appends a row for each run, kind of stream and method that `rows` does not have yet."""
     config = load_config(ROOT / f"configs/{dataset}.py")
     config.alignment.query = query
     inputs = load_inputs(config)
     model = cached_model(dataset, query, inputs)
-    rows = []
     for split, seed in (PSEUDO if options.pseudo else RUNS)[dataset]:
         folder = run_folder(options.runs / dataset, split, seed)
         protocol = make_protocol(inputs.corpus, split, config.data.protocol)
@@ -163,15 +160,17 @@ def study(dataset: str, query: str, variants: dict[str, Variant], options) -> li
                 jnp.arange(options.orders)
             )
             for name, variant in {"static": None, **variants}.items():
+                about = {"dataset": dataset, "query": query, "split": split, "seed": seed}
+                about |= {"stream": kind, "method": name}
+                if any(row | about == row for row in rows):
+                    continue
                 told = jnp.asarray(labels[orders]) if variant and variant.oracle else None
                 found = predict(model, variant, variables, text, visual, orders, keys, told)
                 hits = np.asarray(found) == labels[orders]
-                rows.append(
-                    {"dataset": dataset, "query": query, "split": split, "seed": seed}
-                    | {"stream": kind, "method": name, "accuracy": hits.mean(axis=1).tolist()}
-                )
+                rows.append(about | {"accuracy": hits.mean(axis=1).tolist()})
+        if options.json:
+            options.json.write_text(json.dumps(rows, indent=1))
         print(f"{dataset} {query} {split} seed {seed}: done", flush=True)
-    return rows
 
 
 @cache
