@@ -1,11 +1,11 @@
-"""Makes the results table on the real datasets: trains what is missing, evaluates, writes docs.
+"""Makes the table of the paper's settings on the real datasets: trains, evaluates, writes docs.
 
   python scripts/results.py                      everything, one process for each core
   python scripts/results.py --datasets nw_ucla   a part of it
 
 Uses the two commands as a user would. What is trained already is not trained again; the time that
-is written down is that of this call. Writes the table between the markers of README.md and
-docs/results.md, if all datasets were asked for.
+is written down is that of this call. Writes the table between the markers of docs/results.md, if all
+datasets were asked for. `scripts/study_refinement.py` compares test-time methods.
 """
 
 import argparse
@@ -29,7 +29,6 @@ from dynapurls_jax.evaluation.report import percent
 ROOT = Path(__file__).parents[1]
 DATASETS = ("utd_mhad", "nw_ucla", "kinder_gator")
 QUERIES = ("label_free", "oracle_label")
-ADAPTERS = ("balanced", "dynapurls")  # the default, and Algorithm 1 at the paper's settings
 START, END = "<!-- results -->", "<!-- /results -->"
 
 
@@ -56,9 +55,9 @@ def main() -> None:
     print(f"{table}\n\n{note}")
     if set(options.datasets) == set(DATASETS):
         write(table, note)
-        print("written: docs/results.md, README.md")
+        print("written: docs/results.md")
     else:
-        print("not written to the README: only a part of the datasets was asked for")
+        print("not written to docs/results.md: only a part of the datasets was asked for")
 
 
 def runs_done(runs: Path) -> int:
@@ -113,62 +112,64 @@ def train_everything(options) -> None:
 
 def evaluate(name: str, workdir: Path) -> list[dict]:
     """Evaluates both protocols; a row for each split, the random splits of a size together."""
-    reports = {}
-    for query, adapter in (
-        *((QUERIES[0], adapter) for adapter in ADAPTERS),
-        (QUERIES[1], "static"),
-    ):
+    records = {}
+    for query in QUERIES:
         # Everything is trained: this only makes the workdir that of the whole config.
         subprocess.run(
             command(name, workdir, query), cwd=ROOT, check=True, stdout=subprocess.DEVNULL
         )
-        call = [sys.executable, "-m", "dynapurls_jax.stream_eval", f"--workdir={workdir}"]
-        subprocess.run([*call, f"--adapter={adapter}"], cwd=ROOT, check=True)
-        report = workdir / "report" / f"{query}_{adapter}" / "report.json"
-        reports[query, adapter] = json.loads(report.read_text())["runs"]
+        subprocess.run(
+            [sys.executable, "-m", "dynapurls_jax.stream_eval", f"--workdir={workdir}"]
+            + ["--adapter=dynapurls"],
+            cwd=ROOT,
+            check=True,
+        )
+        report = workdir / "report" / f"{query}_dynapurls" / "report.json"
+        records[query] = json.loads(report.read_text())["runs"]
     groups: dict[str, dict] = {}
-    oracle_runs = reports[QUERIES[1], "static"]
-    for number, oracle in enumerate(oracle_runs):
-        runs = {adapter: reports[QUERIES[0], adapter][number] for adapter in ADAPTERS}
-        one = runs[ADAPTERS[0]]
-        size = one["split"].rsplit("-", 1)[0]
-        key = f"{size} x 3" if one["split"].startswith("random-") else one["split"]
-        empty = {"static": [], "oracle": [], "seen": []} | {adapter: [] for adapter in ADAPTERS}
-        about = {"dataset": name, "split": key, "unseen": one["candidates"], "clips": one["clips"]}
-        row = groups.setdefault(key, about | empty)
-        static = one["methods"]["static"]["accuracy_of_each_order"][0]
+    for zero_shot, oracle in zip(*(records[query] for query in QUERIES), strict=True):
+        split = zero_shot["split"]
+        key = f"{split.rsplit('-', 1)[0]} x 3" if split.startswith("random-") else split
+        row = groups.setdefault(
+            key,
+            {"dataset": name, "split": key, "unseen": zero_shot["candidates"]}
+            | {"clips": zero_shot["clips"], "static": [], "refined": [], "gain": [], "oracle": []}
+            | {"seen": []},
+        )
+        static = zero_shot["methods"]["static"]["accuracy_of_each_order"][0]
+        refined = zero_shot["methods"]["dynapurls"]["accuracy_of_each_order"]
         row["static"].append(static)
-        for adapter, run in runs.items():
-            found = run["methods"][adapter]["accuracy_of_each_order"]
-            row[adapter] += [value - static for value in found]
+        row["refined"] += refined
+        row["gain"] += [value - static for value in refined]
         row["oracle"].append(oracle["ORACLE_hit_rate_not_an_accuracy"])
-        row["seen"].append(one["training"]["encoder"]["val_accuracy"])
+        row["seen"].append(zero_shot["training"]["encoder"]["val_accuracy"])
     return list(groups.values())
 
 
 def format_table(rows: list[dict]) -> str:
-    """The table in Markdown; all figures in percent, gains in points."""
-    gains = [f"{adapter}, gain | hurt > 1 point" for adapter in ADAPTERS]
-    columns = ["dataset", "split (seen_unseen)", "clips", "chance", "static", *gains]
-    lines = [f"| {' | '.join([*columns, 'seen val.', 'ORACLE'])} |"]
-    lines.append("|" + "---|" * lines[0].count(" | ") + "---|")
+    """The table in Markdown; all figures in percent."""
+    lines = [
+        "| dataset | split (seen_unseen) | clips | chance | static | refined | gain | hurt > 1 "
+        "point | seen val. | ORACLE |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
     for row in rows:
-        cells = [row["dataset"], row["split"], str(row["clips"]), f"{100 / row['unseen']:.1f}"]
-        cells.append(percent(row["static"]))
-        for adapter in ADAPTERS:
-            hurt = 100 * np.mean(np.array(row[adapter]) < -0.01)
-            cells += [percent(row[adapter]), f"{hurt:.0f} %"]
-        cells += [percent(row["seen"]), f"{percent(row['oracle'])} (ORACLE)"]
-        lines.append(f"| {' | '.join(cells)} |")
+        cells = {k: percent(row[k]) for k in ("static", "refined", "gain", "seen", "oracle")}
+        hurt = 100 * np.mean(np.array(row["gain"]) < -0.01)
+        lines.append(
+            f"| {row['dataset']} | {row['split']} | {row['clips']} | {100 / row['unseen']:.1f} | "
+            f"{cells['static']} | {cells['refined']} | {cells['gain']} | {hurt:.0f} % | "
+            f"{cells['seen']} | {cells['oracle']} (ORACLE) |"
+        )
     return "\n".join(lines)
 
 
 def write(table: str, note: str) -> None:
-    """Puts table and note between the markers of the README and of docs/results.md."""
-    for page in (ROOT / "README.md", ROOT / "docs" / "results.md"):
-        before, rest = page.read_text().split(START)
-        _, after = rest.split(END)
-        page.write_text(f"{before}{START}\n{table}\n\n{note}\n{END}{after}")
+    """Puts table and note between the markers of docs/results.md."""
+    page = ROOT / "docs" / "results.md"
+    before, rest = page.read_text().split(START)
+    _, after = rest.split(END)
+    page.write_text(f"{before}{START}\n{table}\n\n{note}\n{END}{after}")
 
 
 if __name__ == "__main__":
