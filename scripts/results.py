@@ -4,8 +4,8 @@
   python scripts/results.py --datasets nw_ucla   a part of it
 
 Uses the two commands as a user would. What is trained already is not trained again; the time that
-is written down is that of this call. Writes the table between the markers of docs/results.md, if all
-datasets were asked for. `scripts/study_refinement.py` compares test-time methods.
+is written down is that of this call. Writes the table between the markers of docs/results.md, if
+all datasets were asked for. `scripts/study_refinement.py` compares test-time methods.
 """
 
 import argparse
@@ -119,8 +119,10 @@ def evaluate(name: str, workdir: Path) -> list[dict]:
             command(name, workdir, query), cwd=ROOT, check=True, stdout=subprocess.DEVNULL
         )
         subprocess.run(
-            [sys.executable, "-m", "dynapurls_jax.stream_eval", f"--workdir={workdir}"]
-            + ["--adapter=dynapurls"],
+            [
+                *(sys.executable, "-m", "dynapurls_jax.stream_eval"),
+                *(f"--workdir={workdir}", "--adapter=dynapurls"),
+            ],
             cwd=ROOT,
             check=True,
         )

@@ -4,9 +4,9 @@
   python scripts/study_static.py --datasets demo --variants "row head" "joint head"
 
 Runs are those of `scripts/study_refinement.py --pseudo`: an encoder and an alignment for each,
-trained where missing (alignments of another form in a folder of their own). Shares of hits in %, mean ± std
-over runs, for the global row and for all rows weighted by alpha, each as it is and with the mean
-of the training clips taken from the projected rows ("centred"). One seed for each run.
+trained where missing (alignments of another form in a folder of their own). Shares of hits in %,
+mean ± std over runs, one seed each, for the global row and for all rows weighted by alpha, each as
+it is and with the mean of the training clips taken from the projected rows ("centred").
 """
 
 import argparse
