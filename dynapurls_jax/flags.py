@@ -102,6 +102,15 @@ def check_config(config: ConfigDict) -> None:
     for key, value in counts.items():
         if value < 1:
             raise ValueError(f"{key}: expected 1 or more, got {value}")
+    positive = {f"balanced.{key}": config.balanced[key] for key in ("temperature", "trust")}
+    positive["refine.target_temperature"] = config.refine.target_temperature
+    for key, value in positive.items():
+        if value <= 0:
+            raise ValueError(f"{key}: expected more than 0, got {value}")
+    if config.refine.threshold_kind == "quantile" and not 0 <= config.refine.threshold <= 1:
+        raise ValueError(
+            f"refine.threshold: expected a quantile in [0, 1], got {config.refine.threshold}"
+        )
 
 
 def _keys(config: ConfigDict, prefix: str = "") -> set[str]:

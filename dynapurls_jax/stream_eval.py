@@ -40,7 +40,10 @@ _STATE = flags.DEFINE_string(
     "state", None, "With --input: a folder to keep the stream's state in, and to go on from."
 )
 _CAPACITY = flags.DEFINE_integer(
-    "capacity", None, "With --input: room for so many classes; default: the unseen ones."
+    "capacity",
+    None,
+    "With --input: room for so many classes; default: the unseen ones.",
+    lower_bound=1,
 )
 _ORDERS = flags.DEFINE_integer("orders", None, "Number of stream orders.", lower_bound=1)
 
@@ -93,6 +96,23 @@ def _subset(kind: str, chosen: list[str] | None, trained: tuple) -> tuple:
     return tuple(names[item] for item in chosen)
 
 
+def check_flags() -> None:
+    """Refuses flags that would be ignored.
+
+    Raises:
+      ValueError: says which, and what it goes with.
+    """
+    given = {name for name in ("state", "capacity") if flags.FLAGS[name].present}
+    if given and not _INPUT.value:
+        raise ValueError(f"--{given.pop()} goes with --input")
+    if _INPUT.value and (_GZSL.value or _ORDERS.value):
+        raise ValueError("--input answers one stream: without --gzsl and --orders")
+    if flags.FLAGS["gate"].present and not _GZSL.value:
+        raise ValueError("--gate goes with --gzsl")
+    if _INPUT.value and _INPUT.value != "-" and not Path(_INPUT.value).is_file():
+        raise FileNotFoundError(f"--input: no file {_INPUT.value}")
+
+
 def answer_input(config: ConfigDict, workdir: Path, source: str) -> None:
     """One JSON line for each request; everything else that there is to say goes to stderr."""
     from data_pipelines.formats.sample_stream import read_requests
@@ -124,6 +144,7 @@ def main(_: list[str]) -> None:
     from dynapurls_jax.training.evaluate_gzsl import evaluate_gzsl
 
     workdir = Path(_WORKDIR.value) if _WORKDIR.value else newest_workdir(Path("runs"))
+    check_flags()
     config = load_config(workdir)
     config.splits = _subset("split", _SPLIT.value, config.splits)
     config.seeds = _subset("seeds", _SEEDS.value, config.seeds)

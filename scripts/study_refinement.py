@@ -134,8 +134,14 @@ def main() -> None:
         for dataset in options.datasets:
             study(dataset, query, variants, rows, options)
             jax.clear_caches()  # hundreds of programs, of no use to the next dataset
+    shown = [
+        row
+        for row in rows
+        if (row["orders"], row["pseudo"]) == (options.orders, options.pseudo)
+        and row["method"] in ("static", *variants)
+    ]
     for query in options.queries:
-        print_tables([row for row in rows if row["query"] == query], options)
+        print_tables([row for row in shown if row["query"] == query], options)
 
 
 def study(dataset: str, query: str, variants: dict[str, Variant], rows: list, options) -> None:
@@ -161,7 +167,8 @@ def study(dataset: str, query: str, variants: dict[str, Variant], rows: list, op
             )
             for name, variant in {"static": None, **variants}.items():
                 about = {"dataset": dataset, "query": query, "split": split, "seed": seed}
-                about |= {"stream": kind, "method": name}
+                about |= {"stream": kind, "method": name, "orders": options.orders}
+                about |= {"pseudo": options.pseudo, "settings": repr(variant)}
                 if any(row | about == row for row in rows):
                     continue
                 told = jnp.asarray(labels[orders]) if variant and variant.oracle else None

@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,9 @@ import pytest
 from data_pipelines.formats.sample_stream import read_requests
 from dynapurls_jax.adaptation import run_stream
 from dynapurls_jax.evaluation.zero_shot import candidate_text, make_adapter
+from dynapurls_jax.text.encoders import make_text_encoder
 from dynapurls_jax.text.features import class_vector
+from dynapurls_jax.training import keeper
 from dynapurls_jax.training import live as live_module
 from dynapurls_jax.training.align import model_of
 from dynapurls_jax.training.live import LiveStream, answer_all
@@ -55,7 +59,7 @@ def test_clips_and_tokens_get_the_answers_of_an_evaluation(workdir, adapter):
     model = model_of(inputs.config, inputs.text.shape[-1])
     stream = model.encode(run.variables, run.tokens[index])
     text = candidate_text(jnp.asarray(inputs.text), run.protocol.seen, run.protocol.unseen)
-    same = make_adapter(adapter, inputs.config, model, run.variables, stream)
+    same = make_adapter(adapter, inputs.config, model, run.variables, stream, len(index))
     _, expected = run_stream(same, same.init(text, key=jax.random.key(0)), stream)
     clips = unseen_clips(run)
     records = [
@@ -106,7 +110,6 @@ def test_bad_requests_are_answered_with_what_is_wrong_and_change_nothing(workdir
         b'{"tokens": [["a"]]}': "tokens: ",
         b'{"retire": "juggling"}': "no class 'juggling'; there are class",
         b'{"retire": 3}': "expected a class's name, got 3",
-        b'{"add": "juggling"}': "class 'juggling': expected a text for 'global'",
         b'{"clip": 1, "tokens": 2}': "expected an object with one of",
     }
     for request, message in zip(requests(*wrong), wrong.values(), strict=True):
@@ -128,13 +131,13 @@ def test_what_is_not_finite_is_skipped_and_counted(workdir):
     assert (int(live.state.samples), int(live.state.skipped)) == (1, 1)
 
 
-def test_classes_are_added_and_retired_by_their_names(workdir, monkeypatch):
+@pytest.mark.parametrize("adapter", ["dynapurls", "balanced", "static"])
+def test_classes_are_added_and_retired_by_their_names(workdir, monkeypatch, adapter):
     _, run = workdir
     inputs = small_inputs()
-    monkeypatch.setattr(
-        live_module, "class_vector", lambda settings, name, texts: inputs.text[run.protocol.seen[0]]
-    )
-    live = start(workdir, capacity=3)
+    monkeypatch.setattr(live_module, "class_vector", lambda *_: inputs.text[run.protocol.seen[0]])
+    monkeypatch.setattr(LiveStream, "_text_encoder", None)
+    live = start(workdir, adapter, capacity=3)
     clip = {"clip": unseen_clips(run)[0].tolist()}
     known = [name for name in live.names if name]
     replies = [
@@ -148,6 +151,8 @@ def test_classes_are_added_and_retired_by_their_names(workdir, monkeypatch):
             clip,
             {"retire": "new"},
             {"reset": True},
+            clip,
+            clip,
         )
     ]
     assert replies[0]["added"] == "new"
@@ -157,23 +162,58 @@ def test_classes_are_added_and_retired_by_their_names(workdir, monkeypatch):
     assert replies[5]["class"] == "new"
     assert "the last class" in replies[6]["error"]
     assert replies[7]["reset"] is True
+    assert [r["class"] for r in replies[8:]] == ["new"] * 2
 
 
 def test_a_new_class_is_described_as_the_others_were():
     settings = small_config().text
     settings.encoder = "hashing"
     texts = dict.fromkeys(settings.template, "raise both arms")
-    rows = class_vector(settings, "cheer", texts)
+    rows = class_vector(settings, make_text_encoder(settings), "cheer", texts)
     assert rows.shape[0] == 8
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-5)
-    settings.encoder = "precomputed"
-    with pytest.raises(ValueError, match="no encoder for a new class"):
-        class_vector(settings, "cheer", texts)
+
+
+@pytest.mark.parametrize("encoder", ["precomputed", "clip"])
+def test_a_class_without_an_encoder_is_refused(workdir, encoder):
+    live = start(workdir, capacity=3)
+    live._inputs.config.text.encoder = encoder
+    live._inputs.config.text.model = "/no/such/folder"
+    answer = live.answer(requests({"add": "cheer", "texts": {}})[0])
+    assert "encoder" in answer["error"]
+
+
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_waits_for_the_answer_and_the_state_is_whole(workdir, tmp_path, kind, monkeypatch):
+    clips = [{"clip": clip.tolist()} for clip in unseen_clips(workdir[1])[:4]]
+    live, said = start(workdir, "balanced"), []
+    answer = live.answer
+
+    def interrupted(request):
+        if request.line == 2:
+            os.kill(os.getpid(), kind)
+        return answer(request)
+
+    monkeypatch.setattr(live, "answer", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        said.extend(answer_all(live, requests(*clips), tmp_path))
+    again = start(workdir, "balanced")
+    assert list(answer_all(again, [], tmp_path)) == []
+    assert int(again.state.samples) == 2
+    jax.tree.map(np.testing.assert_array_equal, again.state, live.state)
+
+
+def test_rubbish_of_every_kind_is_answered_and_the_next_line_is_read():
+    deep = b'{"tokens": ' + b"[" * 200_000
+    huge = b'{"tokens": [[1' + b"0" * 400 + b"]]}"
+    kinds = [r.kind for r in requests(deep, huge, b'{"reset": false}', {"reset": True})]
+    assert kinds == ["bad", "bad", "bad", "reset"]
+    assert requests(b"") == []
 
 
 @pytest.mark.parametrize("adapter", ["dynapurls", "balanced"])
 def test_an_interrupted_stream_goes_on_bit_by_bit(workdir, tmp_path, monkeypatch, adapter):
-    monkeypatch.setattr(live_module, "SAVE_EVERY", 2)
+    monkeypatch.setattr(keeper, "SAVE_EVERY", 2)
     clips = [{"clip": clip.tolist()} for clip in unseen_clips(workdir[1])[:6]]
     retire = {"retire": start(workdir).names[0]}
     stream = requests(*clips[:3], retire, *clips[3:])
@@ -195,5 +235,5 @@ def test_an_interrupted_stream_goes_on_bit_by_bit(workdir, tmp_path, monkeypatch
     jax.tree.map(np.testing.assert_array_equal, second.state, whole.state)
     assert len(list(tmp_path.glob("classes-*.json"))) == 1
     other = start(workdir, "static")
-    with pytest.raises(WorkdirMismatchError, match=r"eval.adapter"):
+    with pytest.raises(WorkdirMismatchError, match="adapter: it has"):
         list(answer_all(other, [], tmp_path))

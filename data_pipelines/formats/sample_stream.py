@@ -50,8 +50,8 @@ def read_requests(stream: BinaryIO) -> Iterator[Request]:
     Args:
       stream: buffered, with `peek`, such as `sys.stdin.buffer`.
     """
-    start = stream.peek(len(NPY))[: len(NPY)]  # type: ignore[attr-defined]
-    yield from (_arrays(stream) if start == NPY else _lines(stream))
+    start = stream.peek(1)[:1]  # type: ignore[attr-defined]
+    yield from (_arrays(stream) if start == NPY[:1] else _lines(stream))  # no JSON begins so
 
 
 def _lines(stream: BinaryIO) -> Iterator[Request]:
@@ -63,7 +63,7 @@ def _lines(stream: BinaryIO) -> Iterator[Request]:
 def _request(number: int, line: bytes) -> Request:
     try:
         record = json.loads(line)
-    except ValueError as error:  # also bytes that are no UTF-8
+    except (ValueError, RecursionError) as error:  # also bytes that are no UTF-8
         return Request(number, "bad", f"not valid JSON ({error})")
     kinds = [kind for kind in KINDS if isinstance(record, dict) and kind in record]
     if len(kinds) != 1:
@@ -74,8 +74,10 @@ def _request(number: int, line: bytes) -> Request:
     if kind in ("clip", "tokens"):
         try:
             return Request(number, kind, shaped(kind, np.array(value, np.float32)), id=name)
-        except (TypeError, ValueError) as error:
+        except (OverflowError, TypeError, ValueError) as error:
             return Request(number, "bad", f"{kind}: {error}", id=name)
+    if kind == "reset" and value is not True:
+        return Request(number, "bad", f"reset: expected true, got {value!r}", id=name)
     if kind in ("add", "retire") and not isinstance(value, str):
         return Request(number, "bad", f"{kind}: expected a class's name, got {value!r}", id=name)
     return Request(number, kind, value, texts=record.get("texts"), id=name)
@@ -106,7 +108,7 @@ def _arrays(stream: BinaryIO) -> Iterator[Request]:
         number += 1
         try:
             array = np.lib.format.read_array(stream, allow_pickle=False)
-        except ValueError as error:
+        except (MemoryError, ValueError) as error:
             yield Request(number, "bad", f"not an npy array ({error}); the rest is not read")
             return
         kind = "tokens" if array.ndim == 2 else "clip"

@@ -105,8 +105,14 @@ def adapter_of(method: Method, learn_first: bool = False) -> Adapter:
     def init(text: Text, active=None, key=None) -> State:
         active = jnp.ones(len(text.classes), bool) if active is None else jnp.asarray(active)
         key = jax.random.key(0) if key is None else key
-        none = jnp.zeros((), jnp.int32)
-        return State(text, active, jax.random.key_data(key), none, none, method.init(text, active))
+        return State(
+            text=text,
+            active=active,
+            key=jax.random.key_data(key),
+            samples=jnp.zeros((), jnp.int32),
+            skipped=jnp.zeros((), jnp.int32),
+            own=method.init(text, active),
+        )
 
     def answer(state: State, visual: Visual) -> Float[Array, "B C"]:
         return jnp.where(state.active, method.predict(state, visual), -jnp.inf)

@@ -76,8 +76,8 @@ def balanced(
 
     Sum and count of a class are those of its balanced soft assignments over the window. The
     evidence for these is the static text's, so they cannot feed on themselves; a second pass adds
-    the likeness to the means of the first. The queries stay as they are, so every sample is
-    projected once, and only its rows are kept.
+    the likeness to the means of the first. The queries stay as they are, so no sample is ever
+    projected again: its rows and its evidence are kept.
 
     Args:
       model, variables: frozen.
@@ -100,12 +100,11 @@ def balanced(
 
     def init(text: Text, active) -> Window:
         classes, queries = read(text.classes), model.queries(text).shape[1]
-        none = jnp.zeros((), jnp.int32)
         return Window(
             rows=jnp.zeros((settings.window, queries, *classes.shape[1:])),
             evidence=jnp.full((settings.window, len(classes)), -jnp.inf),
-            filled=none,
-            place=none,
+            filled=jnp.zeros((), jnp.int32),  # two arrays: steps that donate their state need it
+            place=jnp.zeros((), jnp.int32),
             classes=classes,
         )
 

@@ -100,7 +100,12 @@ def table_9(
     Args:
       full: predictions with both sides refined.
       logits: of the static model.
+
+    Raises:
+      ValueError: a sample was skipped, so that it is on no side.
     """
+    if (full < 0).any():
+        raise ValueError(f"{int((full < 0).sum())} test samples are not finite; expected none")
     to_seen = seen[full]
     best_seen = np.where(seen, logits, -np.inf).argmax(axis=-1)
     best_unseen = np.where(seen, -np.inf, logits).argmax(axis=-1)

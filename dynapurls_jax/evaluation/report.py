@@ -154,7 +154,7 @@ def _table(results, adapter) -> list[str]:
             f"{percent(np.concatenate(adapted))} | {percent(gains)} | "
             f"{100 * np.mean(gains < -0.01):.0f} % | {100 * admitted:.0f} % |"
         )
-        if adapter != "static" and admitted == 1:
+        if adapter == "dynapurls" and admitted == 1:
             rows_note = "The confidence threshold let every sample pass: it filters nothing here."
             if rows_note not in rows:
                 rows.insert(1, rows_note)

@@ -53,21 +53,38 @@ def candidate_text(text: Float[Array, "C G d"], seen: np.ndarray, unseen: np.nda
 
 
 def make_adapter(
-    name: str, config: ConfigDict, model: ZeroShotModel, variables: Variables, stream: Visual
+    name: str,
+    config: ConfigDict,
+    model: ZeroShotModel,
+    variables: Variables,
+    stream: Visual,
+    samples: int,
 ) -> Adapter:
     """The test-time method of this name, with the settings of a configuration, ready for a stream.
+
+    Args:
+      stream: some samples, for their shapes.
+      samples: that are to come; over these the rate is annealed.
 
     Raises:
       ValueError: unknown name.
     """
     learn_first = config.eval.turn == "learn_first"
-    return adapter_of(make_method(name, config, model, variables, stream), learn_first)
+    return adapter_of(make_method(name, config, model, variables, stream, samples), learn_first)
 
 
 def make_method(
-    name: str, config: ConfigDict, model: ZeroShotModel, variables: Variables, stream: Visual
+    name: str,
+    config: ConfigDict,
+    model: ZeroShotModel,
+    variables: Variables,
+    stream: Visual,
+    samples: int,
 ) -> Method:
     """The test-time method of this name, with the settings of a configuration.
+
+    Args:
+      stream, samples: see `make_adapter`.
 
     Raises:
       ValueError: unknown name.
@@ -77,7 +94,7 @@ def make_method(
     if name == "balanced":
         return balanced(model, variables, BalancedSettings(**config.balanced))
     if name == "dynapurls":
-        chunks = -(-len(stream.tokens) // config.eval.chunk)
+        chunks = -(-samples // config.eval.chunk)
         values = dict(config.refine)
         if values.pop("anneal"):
             values["horizon"] = chunks * config.refine.steps

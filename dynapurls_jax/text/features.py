@@ -22,6 +22,7 @@ from dynapurls_jax.text.descriptions import (
     shipped_descriptions,
 )
 from dynapurls_jax.text.encoders import (
+    TextEncoder,
     encode_descriptions,
     in_templates,
     load_precomputed,
@@ -56,22 +57,22 @@ def text_features(settings: ConfigDict, corpus: Corpus) -> tuple[Float[np.ndarra
     return _kept(digest, lambda: encode_descriptions(texts, encoder)), digest
 
 
-def class_vector(settings: ConfigDict, name: str, texts: object) -> Float[np.ndarray, "G d"]:
+def class_vector(
+    settings: ConfigDict, encoder: TextEncoder, name: str, texts: object
+) -> Float[np.ndarray, "G d"]:
     """The text of one class that no corpus has, as `text_features` would make it.
 
     Args:
       settings: `config.text`.
+      encoder: of `make_text_encoder(settings)`.
       texts: granularity to a text, or to several phrasings.
 
     Raises:
-      ValueError: the text encoder knows no words ("precomputed").
       DataError: a granularity is missing.
     """
-    if settings.encoder == "precomputed":
-        raise ValueError("precomputed text vectors: there is no encoder for a new class's words")
     checked = check_descriptions({name: texts}, [name], "texts")
     checked = in_templates(checked, settings.template.to_dict())
-    return encode_descriptions(checked, make_text_encoder(settings))[0]
+    return encode_descriptions(checked, encoder)[0]
 
 
 def _kept(digest: str, make: Callable[[], np.ndarray]) -> np.ndarray:

@@ -53,7 +53,7 @@ def evaluate_run(inputs: Inputs, trained: TrainedRun) -> RunResult:
             for number in range(config.eval.orders)
         ]
         for name in dict.fromkeys(["static", config.eval.adapter]):
-            adapter = make_adapter(name, config, model, trained.variables, stream)
+            adapter = make_adapter(name, config, model, trained.variables, stream, len(orders[0]))
             streams[name] = predict_streams(
                 adapter, text, stream, orders, trained.seed, config.eval.chunk
             )

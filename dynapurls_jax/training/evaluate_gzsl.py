@@ -120,6 +120,8 @@ def pseudo_clips(
 def evaluate_run(inputs: Inputs, trained: TrainedRun, fits: dict[str, GateFit]) -> GzslResult:
     """Predictions of one run on its seen and unseen test clips, with the labels beside them."""
     config, protocol = inputs.config, trained.protocol
+    if not len(protocol.seen_test):
+        raise ValueError(f"split {trained.split!r} has no test clips of seen classes")
     clips = np.concatenate([protocol.seen_test, protocol.unseen_test])
     labels = inputs.corpus.labels[clips]
     seen = seen_classes(inputs, protocol)
@@ -160,7 +162,7 @@ def predict_full(
     config, protocol = inputs.config, trained.protocol
     model, variables = model_of(config, inputs.text.shape[-1]), trained.variables
     stream = model.encode(variables, trained.tokens[clips])
-    method = make_method(config.eval.adapter, config, model, variables, stream)
+    method = make_method(config.eval.adapter, config, model, variables, stream, len(orders[0]))
     adapter = adapter_of(
         gated(model, variables, gate, method, method, protocol.seen),
         config.eval.turn == "learn_first",

@@ -1,10 +1,11 @@
 """A trained run that answers requests one by one, for as long as they come."""
 
-import json
+import sys
 import time
 from collections.abc import Generator, Iterable
-from contextlib import closing
+from contextlib import ExitStack, closing, redirect_stdout
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from data_pipelines.cleaning import clean, is_useless
 from data_pipelines.formats.raw import RawClip
 from data_pipelines.formats.sample_stream import Request
+from data_pipelines.locks import one_at_a_time
 from data_pipelines.prepared import PreparedClips, prepare_clip
 from dynapurls_jax.adaptation import (
     State,
@@ -28,14 +30,13 @@ from dynapurls_jax.config import plain
 from dynapurls_jax.encoders.compiled import jit
 from dynapurls_jax.encoders.persons import capacity_for
 from dynapurls_jax.evaluation.zero_shot import candidate_text, make_adapter
+from dynapurls_jax.text.encoders import TextEncoder, make_text_encoder
 from dynapurls_jax.text.features import class_vector
 from dynapurls_jax.training.align import model_of
-from dynapurls_jax.training.checkpoints import Checkpoints, tree_digest
+from dynapurls_jax.training.checkpoints import tree_digest
 from dynapurls_jax.training.encode import TOKEN_DTYPE, tokens_of
+from dynapurls_jax.training.keeper import Keeper, interrupts_after
 from dynapurls_jax.training.run import Inputs, encoder_stage, load_trained, run_folder
-from dynapurls_jax.training.stages import Stage
-
-SAVE_EVERY = 1000  # samples
 
 
 class LiveStream:
@@ -70,19 +71,27 @@ class LiveStream:
             encoder, _ = encoder_stage(inputs, inputs.clips, run.protocol, folder, seed)
             self._clip_tokens = ClipTokens(inputs, inputs.clips, encoder)
         text = candidate_text(jnp.asarray(inputs.text), run.protocol.seen, unseen)
-        text, active = with_capacity(text, capacity or len(unseen))
+        text, active = with_capacity(text, len(unseen) if capacity is None else capacity)
         names = [inputs.corpus.class_names[c] for c in unseen]
         self.names: list[str | None] = [*names, *[None] * (len(active) - len(names))]
         one = self._encode(jnp.zeros(self._tokens_shape))
         live = config.copy_and_resolve_references()
         live.refine.anneal = False
-        self._adapter = make_adapter(config.eval.adapter, live, self._model, self._variables, one)
+        self._adapter = make_adapter(
+            config.eval.adapter, live, self._model, self._variables, one, samples=1
+        )
         # A step gives its state away: the buffers must be its own.
         state = self._adapter.init(text, active, jax.random.key(seed))
         self.state: State = jax.tree.map(jnp.copy, state)
         step = jax.jit(self._adapter.step, donate_argnums=0)
         self._step = step.lower(self.state, one).compile()  # the first sample must not wait for it
-        self.identity = plain(live, "eval", "refine", "balanced", "alignment") | {
+        adapter = config.eval.adapter
+        self.identity = {
+            "adapter": adapter,
+            "turn": config.eval.turn,
+            "settings": plain(live, "refine", "balanced").get(
+                {"dynapurls": "refine"}.get(adapter, adapter)
+            ),
             "weights": tree_digest(run.variables),
             "texts": inputs.text_digest,
             "capacity": len(active),
@@ -118,17 +127,34 @@ class LiveStream:
             self.names[slot] = None
             return {"retired": request.value}
         if request.kind == "reset":
-            self.state = reset(self._adapter, self.state)
+            # Its buffers are the fresh state's: a step that donates them needs its own.
+            self.state = jax.tree.map(jnp.copy, reset(self._adapter, self.state))
             return {"reset": True}
         return self._predict(self._sample(request))
 
     def _add(self, name: str, texts: dict | None) -> dict:
         if name in self.names:
             raise ValueError(f"class {name!r} is there already")
-        rows = jnp.asarray(class_vector(self._inputs.config.text, name, texts))
+        settings = self._inputs.config.text
+        rows = jnp.asarray(class_vector(settings, self._text_encoder, name, texts))
         self.state, slot = add_class(self._adapter, self.state, rows)
         self.names[slot] = name
         return {"added": name}
+
+    @cached_property
+    def _text_encoder(self) -> TextEncoder:
+        """Loaded when the first class is added.
+
+        Raises:
+          ValueError: there is none, or its weights cannot be loaded.
+        """
+        settings = self._inputs.config.text
+        if settings.encoder == "precomputed":
+            raise ValueError("precomputed text vectors: no encoder for a new class's words")
+        try:
+            return make_text_encoder(settings)
+        except (ImportError, OSError) as error:
+            raise ValueError(f"the text encoder cannot be loaded: {error}") from error
 
     def _slot(self, name: str) -> int:
         if name not in self.names:
@@ -147,8 +173,9 @@ class LiveStream:
             raise ValueError(
                 f"tokens: expected {list(self._tokens_shape)}, got {list(tokens.shape)}"
             )
-        # As the store of tokens has them, so that a stream answers as an evaluation does.
-        return self._encode(jnp.asarray(tokens.astype(TOKEN_DTYPE), jnp.float32))
+        if self._clip_tokens is not None:  # as the store has them: an evaluation reads that
+            tokens = tokens.astype(TOKEN_DTYPE)
+        return self._encode(jnp.asarray(tokens, jnp.float32))
 
     def _encode(self, tokens) -> Visual:
         return self._model.encode(self._variables, tokens[None])
@@ -206,46 +233,29 @@ class ClipTokens:
 def answer_all(
     live: LiveStream, requests: Iterable[Request], folder: Path | None
 ) -> Generator[dict, None, None]:
-    """Answers as requests come; saves every `SAVE_EVERY` samples and at the end, however it ends.
+    """Answers as requests come; the state is kept along the way and at the end, however it ends.
+
+    `training.keeper` says when. Ctrl-C and SIGTERM wait until a request is answered: only between
+    two of them is a state whole.
 
     Args:
-      folder: where the state is kept and gone on from; None to keep nothing.
+      folder: where the state is kept and gone on from, by one process at a time; None to keep
+        nothing.
 
     Raises:
       WorkdirMismatchError: the folder holds another stream's state.
     """
-    if folder is None:
-        yield from map(live.answer, requests)
-        return
-    Stage(folder, live.identity)
-    with closing(Checkpoints(folder / "checkpoints")) as checkpoints:
-        if checkpoints.latest() is not None:
-            live.state = checkpoints.restore(live.state)
-            live.names = json.loads(_names_file(folder, checkpoints.latest()).read_text())
-        saved = changed = 0
-        try:
-            for changed, request in enumerate(requests, start=1):
-                yield live.answer(request)
-                if changed - saved >= SAVE_EVERY:
-                    _save(live, folder, checkpoints)
-                    saved = changed
-        finally:
-            if changed > saved:
-                _save(live, folder, checkpoints)
-
-
-def _save(live: LiveStream, folder: Path, checkpoints: Checkpoints) -> None:
-    """Names first: a checkpoint is only there once it is whole, and its names are there then."""
-    step = (checkpoints.latest() or 0) + 1
-    file = _names_file(folder, step)
-    temporary = file.with_suffix(".tmp")
-    temporary.write_text(json.dumps(live.names))
-    temporary.replace(file)
-    checkpoints.save(step, live.state)
-    for old in folder.glob("classes-*.json"):
-        if old != file:
-            old.unlink()
-
-
-def _names_file(folder: Path, step: int | None) -> Path:
-    return folder / f"classes-{step}.json"
+    with ExitStack() as stack:
+        keeper = None
+        if folder is not None:
+            with redirect_stdout(sys.stderr):  # it may have to say that it waits
+                stack.enter_context(one_at_a_time(folder / "lock"))
+            keeper = stack.enter_context(closing(Keeper(live, folder)))
+        for request in requests:
+            with interrupts_after() as came:
+                answer = live.answer(request)
+                if keeper is not None:
+                    keeper.after(answer)
+            yield answer
+            if came:
+                raise KeyboardInterrupt
