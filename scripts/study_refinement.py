@@ -43,12 +43,7 @@ from dynapurls_jax.training.run import align_stage, encode_stages, load_inputs, 
 
 ROOT = Path(__file__).parents[1]
 RANDOM = ("53_5", "46_12", "38_20")
-RUNS = {  # (split, seed): five of each split, or of each size of random splits
-    "utd_mhad": [(s, k) for s in ("22_5", "18_9", "14_13") for k in range(5)],
-    "nw_ucla": [(s, k) for s in ("8_2", "5_5") for k in range(5)],
-    "kinder_gator": [(f"random-{s}-{k}", 0) for s in RANDOM for k in range(5)],
-    "demo": [("random-40_8-0", k) for k in range(5)],
-}
+DATASETS = ("utd_mhad", "nw_ucla", "kinder_gator", "demo")
 PSEUDO = {  # two of each: pseudo split number k, seed k
     "utd_mhad": [(f"pseudo-{s}-{k}", k) for s in ("22_5", "18_9", "14_13") for k in (0, 1)],
     "nw_ucla": [(f"pseudo-{s}-{k}", k) for s in ("8_2", "5_5") for k in (0, 1)],
@@ -109,10 +104,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--datasets", nargs="+", choices=RUNS, default=list(RUNS))
+    parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=DATASETS)
     parser.add_argument("--queries", nargs="+", default=["label_free"])
     parser.add_argument("--streams", nargs="+", choices=ORDERS, default=list(ORDERS))
     parser.add_argument("--orders", type=int, default=5)
+    parser.add_argument(
+        "--seeds", type=int, default=5, help="of each split, or random splits of a size"
+    )
     parser.add_argument("--pseudo", action="store_true", help="pseudo-unseen classes")
     parser.add_argument(
         "--search", action="store_true", help="the paper's frame; only with --pseudo"
@@ -144,13 +142,24 @@ def main() -> None:
         print_tables([row for row in shown if row["query"] == query], options)
 
 
+def runs_of(dataset: str, options) -> list[tuple[str, int]]:
+    """Splits and seeds: some seeds of each split, or some random splits of each size."""
+    if options.pseudo:
+        return PSEUDO[dataset]
+    seeds = range(options.seeds)
+    if dataset == "kinder_gator":
+        return [(f"random-{size}-{k}", 0) for size in RANDOM for k in seeds]
+    splits = {"utd_mhad": ("22_5", "18_9", "14_13"), "nw_ucla": ("8_2", "5_5")}
+    return [(split, k) for split in splits.get(dataset, ("random-40_8-0",)) for k in seeds]
+
+
 def study(dataset: str, query: str, variants: dict[str, Variant], rows: list, options) -> None:
     """Appends a row for each run, kind of stream and method that `rows` does not have yet."""
     config = load_config(ROOT / f"configs/{dataset}.py")
     config.alignment.query = query
     inputs = load_inputs(config)
     model = cached_model(dataset, query, inputs)
-    for split, seed in (PSEUDO if options.pseudo else RUNS)[dataset]:
+    for split, seed in runs_of(dataset, options):
         folder = run_folder(options.runs / dataset, split, seed)
         protocol = make_protocol(inputs.corpus, split, config.data.protocol)
         tokens, identity, _ = encode_stages(inputs, protocol, folder, seed)
