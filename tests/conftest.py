@@ -62,6 +62,13 @@ def own_cache(tmp_path_factory):
     patch.undo()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def forget_programs():
+    """Unloads a module's compiled programs: a process can only map so many of them."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def demo() -> Corpus:
     """The demo corpus."""

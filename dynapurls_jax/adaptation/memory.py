@@ -57,9 +57,10 @@ def insert(
 ) -> Memory:
     """Algorithm 1, for a chunk: each class keeps the `K` highest of what it has and what comes.
 
-    The outcome is that of inserting one after the other: a newcomer as low as the lowest leaves
-    itself, and of equal newcomers the first stays. Instead of sorting, every newcomer counts who is
-    better than it, B (K + B) comparisons, and only those that stay are written.
+    The outcome is that of inserting one after the other, but for who stays of equally high ones,
+    which Algorithm 1 leaves open: here those that are held, then the first newcomers. Instead of
+    sorting, every newcomer counts who is better than it, B (K + B) comparisons, and only those that
+    stay are written.
 
     Args:
       priority: finite.
