@@ -15,7 +15,7 @@ shares. A run is a split and seed; "hurt" is the share of runs x orders that los
 import argparse
 import json
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -158,7 +158,7 @@ def study(dataset: str, query: str, variants: dict[str, Variant], rows: list, op
     config = load_config(ROOT / f"configs/{dataset}.py")
     config.alignment.query = query
     inputs = load_inputs(config)
-    model = cached_model(dataset, query, inputs)
+    model = model_of(config, inputs.text.shape[-1])  # one for all runs, as is what is compiled
     for split, seed in runs_of(dataset, options):
         folder = run_folder(options.runs / dataset, split, seed)
         protocol = make_protocol(inputs.corpus, split, config.data.protocol)
@@ -187,20 +187,6 @@ def study(dataset: str, query: str, variants: dict[str, Variant], rows: list, op
         if options.json:
             options.json.write_text(json.dumps(rows, indent=1))
         print(f"{dataset} {query} {split} seed {seed}: done", flush=True)
-
-
-@cache
-def _model(query: str, head: str, score: str, width: int, attention: int, hidden: int):
-    config = load_config(ROOT / "configs/utd_mhad.py")
-    settings = {"query": query, "head": head, "score": score}
-    config.alignment.update(settings | {"attention": attention, "hidden": hidden})
-    return model_of(config, width)
-
-
-def cached_model(dataset: str, query: str, inputs):
-    """One model object for all runs of a dataset: what is compiled for it serves them all."""
-    s = inputs.config.alignment
-    return _model(query, s.head, s.score, inputs.text.shape[-1], s.attention, s.hidden)
 
 
 @partial(jax.jit, static_argnums=(0, 1))

@@ -12,7 +12,7 @@ import pytest
 
 from data_pipelines.formats.sample_stream import read_requests
 from dynapurls_jax.adaptation import run_stream
-from dynapurls_jax.evaluation.zero_shot import candidate_text, make_adapter
+from dynapurls_jax.evaluation.zero_shot import candidate_text, make_adapter, make_method
 from dynapurls_jax.text.encoders import make_text_encoder
 from dynapurls_jax.text.features import class_vector
 from dynapurls_jax.training import keeper
@@ -59,7 +59,8 @@ def test_clips_and_tokens_get_the_answers_of_an_evaluation(workdir, adapter):
     model = model_of(inputs.config, inputs.text.shape[-1])
     stream = model.encode(run.variables, run.tokens[index])
     text = candidate_text(jnp.asarray(inputs.text), run.protocol.seen, run.protocol.unseen)
-    same = make_adapter(adapter, inputs.config, model, run.variables, stream, len(index))
+    method = make_method(adapter, inputs.config, model, run.variables, stream, len(index))
+    same = make_adapter(inputs.config, method)
     _, expected = run_stream(same, same.init(text, key=jax.random.key(0)), stream)
     clips = unseen_clips(run)
     records = [

@@ -15,6 +15,8 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from dynapurls_jax.alignment.partition import Text, Visual
 
+Number = float | int | Float[Array, ""] | Int[Array, ""]  # of settings: an array in sweeps
+
 
 class State(NamedTuple):
     """Everything that lives through a stream: arrays of fixed shapes, so it can be checkpointed.

@@ -7,13 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from data_pipelines.errors import unknown
-from dynapurls_jax.adaptation.api import Learned, Method, State
+from dynapurls_jax.adaptation.api import Learned, Method, Number, State
 from dynapurls_jax.adaptation.balance import balanced_assignment, estimated_prior, uniform_prior
 from dynapurls_jax.alignment.model import Variables, ZeroShotModel
 from dynapurls_jax.alignment.partition import Text, Visual, unit
 from dynapurls_jax.config import PRIORS
-
-Number = float | int | Float[Array, ""] | Int[Array, ""]  # an array in sweeps
 
 
 class Window(NamedTuple):
@@ -121,33 +119,17 @@ def balanced(
         classes = jnp.where(usable.any(), draw(window, state), state.own.classes)
         return window._replace(classes=classes), Learned(usable, usable.any())
 
+    def assign(evidence, held, active) -> Float[Array, "W C"]:
+        return assignment(settings, evidence, held, active, known_prior)
+
     def draw(window: Window, state: State) -> Float[Array, "C R d"]:
         """The class vectors, from the whole window."""
         held = (jnp.arange(settings.window) < window.filled).astype(jnp.float32)
-        means = means_of(assign(window.evidence, held, state.active), window.rows)
+        means = means_of(assign(window.evidence, held, state.active), window.rows, settings.trust)
         for _ in range(settings.passes - 1):
             evidence = window.evidence + settings.affinity * cosines(window.rows, means)
-            means = means_of(assign(evidence, held, state.active), window.rows)
+            means = means_of(assign(evidence, held, state.active), window.rows, settings.trust)
         return unit(read(state.text.classes) + settings.gain * means)
-
-    def assign(evidence, held, active) -> Float[Array, "W C"]:
-        possible = active & jnp.isfinite(evidence)
-        held = held * possible.any(axis=1)  # not where only classes are left that came later
-        logits = jnp.where(possible, evidence / settings.temperature, -jnp.inf)
-        logits = jnp.where(held[:, None] > 0, logits, 0.0)  # weighs nothing, but must be a number
-        prior = uniform_prior(active) if known_prior is None else known_prior
-        if known_prior is None and settings.prior == "estimated":
-            prior = estimated_prior(logits, held, active, settings.smoothing)
-        return balanced_assignment(logits, held, prior, settings.rounds, settings.cap)
-
-    def means_of(share: Float[Array, "W C"], rows) -> Float[Array, "C R d"]:
-        """Means of what is assigned, shorter the less it is."""
-        count = share.sum(axis=0)[:, None, None]
-        if rows.shape[1] == 1:
-            total = jnp.einsum("wc,wrd->crd", share, rows[:, 0])
-        else:
-            total = jnp.einsum("wc,wcrd->crd", share, rows)
-        return total / (count + settings.trust)
 
     return Method(init, predict, learn)
 
@@ -169,3 +151,40 @@ def remember(
         filled=jnp.minimum(window.filled + total, size),
         place=(window.place + total) % size,
     )
+
+
+def assignment(
+    settings: BalancedSettings,
+    evidence: Float[Array, "W C"],
+    held: Float[Array, " W"],
+    active: Bool[Array, " C"],
+    known_prior: Float[Array, " C"] | None,
+) -> Float[Array, "W C"]:
+    """Balanced soft assignments of a window; see `balanced_assignment`.
+
+    Args:
+      evidence: minus infinity where a sample cannot belong to a class.
+      held: 1 where the window holds a sample.
+    """
+    possible = active & jnp.isfinite(evidence)
+    held = held * possible.any(axis=1)  # not where only classes are left that came later
+    logits = jnp.where(possible, evidence / settings.temperature, -jnp.inf)
+    logits = jnp.where(held[:, None] > 0, logits, 0.0)  # weighs nothing, but must be a number
+    if known_prior is not None:
+        prior = known_prior
+    elif settings.prior == "estimated":
+        prior = estimated_prior(logits, held, active, settings.smoothing)
+    else:
+        prior = uniform_prior(active)
+    return balanced_assignment(logits, held, prior, settings.rounds, settings.cap)
+
+
+def means_of(
+    share: Float[Array, "W C"], rows: Float[Array, "W Q R d"], trust: Number
+) -> Float[Array, "C R d"]:
+    """Means of what is assigned to each class, shorter the less it is."""
+    if rows.shape[1] == 1:
+        total = jnp.einsum("wc,wrd->crd", share, rows[:, 0])
+    else:
+        total = jnp.einsum("wc,wcrd->crd", share, rows)
+    return total / (share.sum(axis=0)[:, None, None] + trust)

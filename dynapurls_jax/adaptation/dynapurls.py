@@ -6,18 +6,16 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from data_pipelines.errors import unknown
 from dynapurls_jax.adaptation import confidence as sure
-from dynapurls_jax.adaptation.api import Learned, Method, State
+from dynapurls_jax.adaptation.api import Learned, Method, Number, State
 from dynapurls_jax.adaptation.balance import balanced_assignment, uniform_prior
 from dynapurls_jax.adaptation.memory import Batch, Memory, balanced_batch, empty_memory, insert
 from dynapurls_jax.alignment.model import Variables, ZeroShotModel
 from dynapurls_jax.alignment.partition import Text, Visual, unit
 from dynapurls_jax.config import CONFIDENCES, KEEPS, REFINE_OPTIMIZERS, TARGETS, THRESHOLDS
-
-Number = float | int | Float[Array, ""] | Int[Array, ""]  # an array in sweeps
 
 
 class Refinement(NamedTuple):
@@ -135,10 +133,7 @@ def dynapurls(
       sample: any one sample of the stream; gives the memory its shapes.
       settings: see `RefineSettings`.
     """
-    rate = settings.learning_rate
-    if settings.horizon is not None:
-        rate = optax.cosine_decay_schedule(rate, settings.horizon)
-    optimizer = {"adam": optax.adam, "sgd": optax.sgd}[settings.optimizer](rate)
+    optimizer = optimizer_of(settings)
 
     def read(text: Text) -> Text:
         """The rows that scoring reads."""
@@ -159,43 +154,21 @@ def dynapurls(
         text = refine(read(state.text), state.own.refinement, state.active)
         return model.score(variables, visual, text)
 
-    def targets_of(batch: Batch, logits, active) -> Float[Array, "B C"]:
-        if settings.targets == "hard":
-            return jax.nn.one_hot(batch.labels, logits.shape[1])
-        logits = logits / settings.target_temperature
-        prior = uniform_prior(active)
-        balanced = balanced_assignment(logits, batch.weight, prior, settings.rounds)
-        return jax.lax.stop_gradient(balanced)
-
     def loss(refinement: Refinement, state: State, batch: Batch) -> Float[Array, ""]:
         """Eq. 15: cross-entropy of the pseudo-labels under the current parameters."""
         static = read(state.text)
         refined = refine(static, refinement, state.active)
         logits = model.score(variables, batch.visual, refined)
         logits = jnp.where(state.active, logits, -1e9)  # finite: 0 times infinity is no gradient
-        losses = optax.softmax_cross_entropy(logits, targets_of(batch, logits, state.active))
+        losses = optax.softmax_cross_entropy(
+            logits, targets_of(settings, batch, logits, state.active)
+        )
         away = (1 - jnp.sum(refined.classes * static.classes, axis=-1)).mean(axis=-1)
         pull = settings.pull * jnp.sum(state.active * away) / state.active.sum()
         return jnp.sum(batch.weight * losses) / jnp.maximum(batch.weight.sum(), 1) + pull
 
-    def admit(recent: sure.Recent, values, usable):
-        if settings.threshold_kind == "absolute":
-            return usable & (values > settings.threshold), recent
-        passed = sure.above_quantile(recent, values, settings.threshold)
-        return usable & passed, sure.remember(recent, values, usable)
-
-    def offer(state: State, visual: Visual, logits, usable):
-        """The memory after this chunk, and who was admitted."""
-        values = sure.confidence(settings.confidence, logits)
-        admitted, recent = admit(state.own.recent, values, usable)
-        memory, priority = state.own.memory, values
-        if settings.keep == "recent":  # ages, not times: a float would run out of times
-            memory = memory._replace(priority=memory.priority - usable.sum())
-            priority = jnp.cumsum(usable).astype(jnp.float32)
-        return insert(memory, logits.argmax(axis=-1), priority, visual, admitted), recent, admitted
-
     def learn(state: State, visual: Visual, logits, usable):
-        memory, recent, admitted = offer(state, visual, logits, usable)
+        memory, recent, admitted = offer(settings, state.own, visual, logits, usable)
         held = memory.filled & state.active[:, None]
         enough = usable.any() & (held.sum() >= settings.min_samples)
         used = state.samples - state.skipped  # a skipped sample must not change the draws
@@ -220,3 +193,47 @@ def dynapurls(
         return Refined(refinement, opt_state, memory, recent), Learned(admitted, enough)
 
     return Method(init, predict, learn)
+
+
+def optimizer_of(settings: RefineSettings) -> optax.GradientTransformation:
+    """Section 4.1.4: Adam with a cosine; or what the settings say."""
+    rate = settings.learning_rate
+    if settings.horizon is not None:
+        rate = optax.cosine_decay_schedule(rate, settings.horizon)
+    return {"adam": optax.adam, "sgd": optax.sgd}[settings.optimizer](rate)
+
+
+def targets_of(
+    settings: RefineSettings,
+    batch: Batch,
+    logits: Float[Array, "B C"],
+    active: Bool[Array, " C"],
+) -> Float[Array, "B C"]:
+    """What the cross-entropy aims at; no gradient goes through it."""
+    if settings.targets == "hard":
+        return jax.nn.one_hot(batch.labels, logits.shape[1])
+    logits = logits / settings.target_temperature
+    prior = uniform_prior(active)
+    balanced = balanced_assignment(logits, batch.weight, prior, settings.rounds)
+    return jax.lax.stop_gradient(balanced)
+
+
+def offer(
+    settings: RefineSettings,
+    own: Refined,
+    visual: Visual,
+    logits: Float[Array, "B C"],
+    usable: Bool[Array, " B"],
+) -> tuple[Memory, sure.Recent, Bool[Array, " B"]]:
+    """Offers a chunk to the memory: memory and confidences after it, and who was admitted."""
+    values, recent = sure.confidence(settings.confidence, logits), own.recent
+    if settings.threshold_kind == "absolute":
+        admitted = usable & (values > settings.threshold)
+    else:
+        admitted = usable & sure.above_quantile(recent, values, settings.threshold)
+        recent = sure.remember(recent, values, usable)
+    memory, priority = own.memory, values
+    if settings.keep == "recent":  # ages, not times: a float would run out of times
+        memory = memory._replace(priority=memory.priority - usable.sum())
+        priority = jnp.cumsum(usable).astype(jnp.float32)
+    return insert(memory, logits.argmax(axis=-1), priority, visual, admitted), recent, admitted

@@ -13,11 +13,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from data_pipelines.errors import unknown
-from dynapurls_jax.adaptation.api import Learned, Method, State
+from dynapurls_jax.adaptation.api import Learned, Method, Number, State
 from dynapurls_jax.alignment.model import Variables, ZeroShotModel
 from dynapurls_jax.alignment.partition import Text, Visual
-
-Number = float | int | Float[Array, ""]  # an array in sweeps
 
 
 def entropy(

@@ -50,6 +50,13 @@ def mean_text(classes: Float[Array, "C G d"]) -> Float[Array, "G d"]:
     return unit(classes.mean(axis=0))
 
 
+def similarity(rows: Float[Array, "B Q R d"], classes: Float[Array, "C R d"]):
+    """Cosines `[B, C, R]` of projected rows with the classes' text; both have unit rows."""
+    if rows.shape[1] == 1:  # one set of queries serves every class
+        return jnp.einsum("bgd,cgd->bcg", rows[:, 0], classes)
+    return jnp.einsum("bcgd,cgd->bcg", rows, classes)
+
+
 def make_model(
     *,
     query: str,
@@ -91,11 +98,6 @@ def make_model(
     def encode(variables: Variables, tokens: Float[Array, "*B S n"]) -> Visual:
         tokens = (tokens - variables["tokens"]["mean"]) / variables["tokens"]["std"]
         return Visual(tokens, apply(variables, "keys", tokens))
-
-    def similarity(rows: Float[Array, "B Q R d"], classes) -> Float[Array, "B C R"]:
-        if rows.shape[1] == 1:  # one set of queries serves every class
-            return jnp.einsum("bgd,cgd->bcg", rows[:, 0], classes)
-        return jnp.einsum("bcgd,cgd->bcg", rows, classes)
 
     def scale(variables: Variables) -> Float[Array, ""]:
         return apply(variables, "scale")

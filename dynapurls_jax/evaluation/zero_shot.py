@@ -52,27 +52,6 @@ def candidate_text(text: Float[Array, "C G d"], seen: np.ndarray, unseen: np.nda
     return Text(classes=text[unseen], query=mean_text(text[seen]))
 
 
-def make_adapter(
-    name: str,
-    config: ConfigDict,
-    model: ZeroShotModel,
-    variables: Variables,
-    stream: Visual,
-    samples: int,
-) -> Adapter:
-    """The test-time method of this name, with the settings of a configuration, ready for a stream.
-
-    Args:
-      stream: some samples, for their shapes.
-      samples: that are to come; over these the rate is annealed.
-
-    Raises:
-      ValueError: unknown name.
-    """
-    learn_first = config.eval.turn == "learn_first"
-    return adapter_of(make_method(name, config, model, variables, stream, samples), learn_first)
-
-
 def make_method(
     name: str,
     config: ConfigDict,
@@ -84,7 +63,8 @@ def make_method(
     """The test-time method of this name, with the settings of a configuration.
 
     Args:
-      stream, samples: see `make_adapter`.
+      stream: some samples, for their shapes.
+      samples: that are to come; over these the rate is annealed.
 
     Raises:
       ValueError: unknown name.
@@ -94,15 +74,17 @@ def make_method(
     if name == "balanced":
         return balanced(model, variables, BalancedSettings(**config.balanced))
     if name == "dynapurls":
-        chunks = -(-samples // config.eval.chunk)
         values = dict(config.refine)
-        if values.pop("anneal"):
-            values["horizon"] = chunks * config.refine.steps
-        else:
-            values["horizon"] = None
+        chunks = -(-samples // config.eval.chunk)
+        values["horizon"] = chunks * config.refine.steps if values.pop("anneal") else None
         sample = jax.tree.map(lambda leaf: leaf[0], stream)
         return dynapurls(model, variables, sample, RefineSettings(**values))
     raise unknown("adapter", name, ADAPTERS)
+
+
+def make_adapter(config: ConfigDict, method: Method) -> Adapter:
+    """A method ready for a stream, in the turn that a configuration says."""
+    return adapter_of(method, config.eval.turn == "learn_first")
 
 
 def stream_order(kind: str, labels: np.ndarray, seed: int, number: int) -> np.ndarray:

@@ -11,6 +11,7 @@ from dynapurls_jax.evaluation.report import RunResult, write_report
 from dynapurls_jax.evaluation.zero_shot import (
     candidate_text,
     make_adapter,
+    make_method,
     predict_streams,
     stream_order,
 )
@@ -53,7 +54,8 @@ def evaluate_run(inputs: Inputs, trained: TrainedRun) -> RunResult:
             for number in range(config.eval.orders)
         ]
         for name in dict.fromkeys(["static", config.eval.adapter]):
-            adapter = make_adapter(name, config, model, trained.variables, stream, len(orders[0]))
+            method = make_method(name, config, model, trained.variables, stream, len(orders[0]))
+            adapter = make_adapter(config, method)
             streams[name] = predict_streams(
                 adapter, text, stream, orders, trained.seed, config.eval.chunk
             )

@@ -31,6 +31,7 @@ from dynapurls_jax.evaluation.gzsl_report import (
 )
 from dynapurls_jax.evaluation.zero_shot import (
     candidate_text,
+    make_adapter,
     make_method,
     predict_streams,
     stream_order,
@@ -163,10 +164,7 @@ def predict_full(
     model, variables = model_of(config, inputs.text.shape[-1]), trained.variables
     stream = model.encode(variables, trained.tokens[clips])
     method = make_method(config.eval.adapter, config, model, variables, stream, len(orders[0]))
-    adapter = adapter_of(
-        gated(model, variables, gate, method, method, protocol.seen),
-        config.eval.turn == "learn_first",
-    )
+    adapter = make_adapter(config, gated(model, variables, gate, method, method, protocol.seen))
     text, active = all_classes(inputs, protocol)
     seed, chunk = trained.seed, config.eval.chunk
     return predict_streams(adapter, text, stream, orders, seed, chunk, active).predicted

@@ -29,7 +29,7 @@ from dynapurls_jax.alignment.partition import Visual
 from dynapurls_jax.config import plain
 from dynapurls_jax.encoders.compiled import jit
 from dynapurls_jax.encoders.persons import capacity_for
-from dynapurls_jax.evaluation.zero_shot import candidate_text, make_adapter
+from dynapurls_jax.evaluation.zero_shot import candidate_text, make_adapter, make_method
 from dynapurls_jax.text.encoders import TextEncoder, make_text_encoder
 from dynapurls_jax.text.features import class_vector
 from dynapurls_jax.training.align import model_of
@@ -77,15 +77,14 @@ class LiveStream:
         one = self._encode(jnp.zeros(self._tokens_shape))
         live = config.copy_and_resolve_references()
         live.refine.anneal = False
-        self._adapter = make_adapter(
-            config.eval.adapter, live, self._model, self._variables, one, samples=1
-        )
+        adapter = config.eval.adapter
+        method = make_method(adapter, live, self._model, self._variables, one, samples=1)
+        self._adapter = make_adapter(live, method)
         # A step gives its state away: the buffers must be its own.
         state = self._adapter.init(text, active, jax.random.key(seed))
         self.state: State = jax.tree.map(jnp.copy, state)
         step = jax.jit(self._adapter.step, donate_argnums=0)
         self._step = step.lower(self.state, one).compile()  # the first sample must not wait for it
-        adapter = config.eval.adapter
         self.identity = {
             "adapter": adapter,
             "turn": config.eval.turn,
