@@ -68,6 +68,7 @@ def load_config(workdir: Path) -> ConfigDict:
 
     Raises:
       FileNotFoundError: it is not a workdir.
+      DataError: it is one, but not of this version.
     """
     path = workdir / "config.json"
     if not path.exists():
@@ -79,7 +80,14 @@ def load_config(workdir: Path) -> ConfigDict:
     for key in ("splits", "seeds"):
         values[key] = tuple(values[key])
     config = ConfigDict(values)
-    check_config(config)
+    try:
+        check_config(config)
+    except ValueError as error:
+        raise DataError(
+            f"{error}; a workdir of another version? Its train command renews it, and trains "
+            "nothing again that is done",
+            path,
+        ) from error
     return config
 
 
@@ -109,6 +117,9 @@ def check_flags() -> None:
         raise ValueError("--input answers one stream: without --gzsl and --orders")
     if flags.FLAGS["gate"].present and not _GZSL.value:
         raise ValueError("--gate goes with --gzsl")
+    for name, chosen in (("split", _SPLIT.value), ("seeds", _SEEDS.value)):
+        if _INPUT.value and chosen and len(chosen) > 1:
+            raise ValueError(f"--input answers one stream: expected one --{name}, got {chosen}")
     if _INPUT.value and _INPUT.value != "-" and not Path(_INPUT.value).is_file():
         raise FileNotFoundError(f"--input: no file {_INPUT.value}")
 
@@ -123,6 +134,8 @@ def answer_input(config: ConfigDict, workdir: Path, source: str) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the state is saved
     with contextlib.redirect_stdout(sys.stderr):
         live = LiveStream(load_inputs(config), workdir, split, seed, _CAPACITY.value)
+        if len(config.splits) * len(config.seeds) > 1:
+            print("several runs here: the first is taken; --split and --seeds choose another")
         print(f"{split}, seed {seed}, {config.eval.adapter}; ready", flush=True)
     folder = Path(_STATE.value) if _STATE.value else None
     with contextlib.ExitStack() as stack:

@@ -58,6 +58,21 @@ def test_train_then_stream_eval(tmp_path):
     assert "this workdir, which has random-40_8-0" in wrong.stderr
     wrong = run("dynapurls_jax.stream_eval", "--adapter=dynapurl", cwd=tmp_path)
     assert "did you mean 'dynapurls'" in wrong.stderr
+    ungated = run("dynapurls_jax.stream_eval", "--gzsl", "--gate=energy", cwd=tmp_path)
+    assert ungated.returncode == 2
+    both = "--config.splits=('random-40_8-0', 'pseudo-random-40_8-0-0')"
+    assert both.replace("=", '="') + '"' in ungated.stderr
+    pseudo = run("dynapurls_jax.train", DEMO, *TINY, both, cwd=tmp_path)
+    assert pseudo.returncode == 0, pseudo.stderr
+    arguments = ["--gzsl", "--gate=energy", "--orders=1", "--adapter=static"]
+    gated = run("dynapurls_jax.stream_eval", *arguments, cwd=tmp_path)
+    assert gated.returncode == 0, gated.stderr
+    assert "| random-40_8-0 | 40 + 8 | " in gated.stdout
+    assert "| 1 x 1 | energy | Full |" in gated.stdout
+    report = tmp_path / "runs" / "demo" / "report" / "gzsl_label_free_static_energy"
+    assert {p.name for p in report.iterdir()} == {"report.json", "report.md", "gate_roc.png"}
+    several = run("dynapurls_jax.stream_eval", "--input=-", "--split=a,b", cwd=tmp_path)
+    assert "--input answers one stream: expected one --split" in several.stderr
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from dynapurls_jax.adaptation import (
     run_stream,
     static,
 )
-from dynapurls_jax.adaptation.gated import SCORES, gate_score, is_unseen
+from dynapurls_jax.adaptation.gated import GATE_SCORES, gate_score, is_unseen
 from dynapurls_jax.config import GATES
 from dynapurls_jax.evaluation.gzsl import (
     TEMPERATURES,
@@ -73,7 +73,7 @@ def test_scores_worked_by_hand():
 
 
 def test_names_of_gates_are_those_of_the_scores():
-    assert set(GATES) == set(SCORES)
+    assert set(GATES) == set(GATE_SCORES)
 
 
 def test_a_side_without_classes_gets_nothing():

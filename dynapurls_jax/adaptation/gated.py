@@ -46,7 +46,7 @@ def stacking(logits: Float[Array, "B C"], seen: Bool[Array, " C"], temperature):
 
 # All scores: `(logits [B, C], seen [C], temperature) -> [B]`, higher where unseen is more likely.
 # The logits are minus infinity where no class is.
-SCORES: dict[str, Callable[..., Array]] = {
+GATE_SCORES: dict[str, Callable[..., Array]] = {
     "entropy": entropy,
     "energy": energy,
     "stacking": stacking,
@@ -56,14 +56,14 @@ SCORES: dict[str, Callable[..., Array]] = {
 def gate_score(
     name: str, logits: Float[Array, "B C"], seen: Bool[Array, " C"], temperature: Number
 ) -> Float[Array, " B"]:
-    """A score of `SCORES`, by name.
+    """A score of `GATE_SCORES`, by name.
 
     Raises:
       ValueError: unknown name.
     """
-    if name not in SCORES:
-        raise unknown("gate", name, SCORES)
-    return SCORES[name](logits, seen, temperature)
+    if name not in GATE_SCORES:
+        raise unknown("gate", name, GATE_SCORES)
+    return GATE_SCORES[name](logits, seen, temperature)
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Gate:
     """A score, and from where on it says "unseen"; see `evaluation.gzsl.gate_of`.
 
     Attributes:
-      score: name in `SCORES`.
+      score: name in `GATE_SCORES`.
       temperature: of the score, in units of the model's own temperature.
       threshold: `delta`; only a higher score is unseen.
     """

@@ -42,7 +42,7 @@ class GateFit(NamedTuple):
     """What a fit says of a gate, in terms that hold for another model: see `gate_of`.
 
     Attributes:
-      score: name in `adaptation.gated.SCORES`.
+      score: name in `adaptation.gated.GATE_SCORES`.
       temperature: of the score.
       kept: the share of held-out seen clips that stay on the seen side.
       harmonic: `H` on the pseudo clips, the highest that there is.
@@ -147,7 +147,7 @@ def fit_gate(name: str, runs: Sequence[PseudoClips]) -> GateFit:
     of the temperatures first, then of its shares.
 
     Args:
-      name: one of `adaptation.gated.SCORES`.
+      name: one of `adaptation.gated.GATE_SCORES`.
 
     Raises:
       ValueError: unknown name, a run without clips on one of the sides, or nothing to tell clips

@@ -48,7 +48,7 @@ def evaluate_gzsl(
     """Evaluates every real split and seed of `config` and writes the report into `folder`.
 
     Args:
-      gates: names in `adaptation.gated.SCORES`.
+      gates: names in `adaptation.gated.GATE_SCORES`.
 
     Raises:
       FileNotFoundError: a run is not trained, or no pseudo run to fit the gates on; says how to
@@ -90,7 +90,9 @@ def pseudo_seeds(inputs: Inputs, workdir: Path, split: str) -> tuple[int, ...]:
     seeds = trained_seeds(inputs, workdir, pseudo)
     if not seeds:
         config = inputs.config
-        splits = tuple(dict.fromkeys([*config.splits, pseudo]))
+        there = sorted({folder.parent.name for folder in workdir.glob("*/seed*")})
+        # All of them: what is evaluated without --split is what was trained last.
+        splits = tuple(dict.fromkeys([*config.splits, *there, pseudo]))
         raise FileNotFoundError(
             f"{workdir / pseudo}: no trained run to fit the gate of split {split} on; train it "
             f"with\n  python -m dynapurls_jax.train --config=configs/{config.name}.py "

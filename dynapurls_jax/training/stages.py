@@ -42,7 +42,7 @@ class Stage:
             differences = "\n".join(_differences("", record["identity"], self.identity))
             raise WorkdirMismatchError(
                 f"{folder} was made from another configuration:\n{differences}\n"
-                "Choose another --workdir, or delete that folder to make it again."
+                "Choose another folder, or delete that one to make it again."
             )
 
     def _write(self, results: dict | None) -> None:
