@@ -48,10 +48,17 @@ class PlainAlgorithm1:
         self.opt_state = self.optimizer.init(self.theta)
         self.slots = [[None] * s.slots for _ in text.classes]  # (priority, number of the sample)
         self.recent, self.updates = [], 0
+        self.logits, self.gradient = jax.jit(self.logits), jax.jit(jax.grad(self.loss))
 
     def logits(self, visual, theta):
         refined = refine(self.text, theta, ON)
         return self.model.score(self.variables, visual, refined)
+
+    def loss(self, theta, rows, targets):
+        log_p = jax.nn.log_softmax(self.logits(rows, theta))
+        static, refined = self.text.classes, refine(self.text, theta, ON).classes
+        away = jnp.mean(1 - jnp.sum(static * refined, axis=-1)[:, : self.model.rows])
+        return -jnp.mean(jnp.sum(targets * log_p, axis=1)) + self.s.pull * away
 
     def admits(self, value):
         if self.s.threshold_kind == "absolute":
@@ -90,8 +97,9 @@ class PlainAlgorithm1:
                 own = jax.random.fold_in(key, c)
                 drawn = jax.random.randint(own, (self.s.per_class,), 0, len(held))
                 chosen += [(held[int(k)], c) for k in drawn]
-        index = jnp.array([number for number, _ in chosen])
-        return jax.tree.map(lambda leaf: leaf[index], visual), np.array([c for _, c in chosen])
+        index = np.array([number for number, _ in chosen])
+        rows = jax.tree.map(lambda leaf: np.asarray(leaf)[index], visual)
+        return rows, np.array([c for _, c in chosen])
 
     def update(self, visual, key):
         rows, pseudo = self.batch(visual, key)
@@ -99,14 +107,8 @@ class PlainAlgorithm1:
         if self.s.targets == "balanced":
             logits = self.logits(rows, self.theta) / self.s.target_temperature
             targets = plain_sinkhorn(np.asarray(jax.nn.softmax(logits), float), self.s.rounds)
-
-        def loss(theta):
-            log_p = jax.nn.log_softmax(self.logits(rows, theta))
-            static, refined = self.text.classes, refine(self.text, theta, ON).classes
-            away = jnp.mean(1 - jnp.sum(static * refined, axis=-1)[:, : self.model.rows])
-            return -jnp.mean(jnp.sum(targets * log_p, axis=1)) + self.s.pull * away
-
-        updates, self.opt_state = self.optimizer.update(jax.grad(loss)(self.theta), self.opt_state)
+        gradient = self.gradient(self.theta, rows, targets)
+        updates, self.opt_state = self.optimizer.update(gradient, self.opt_state)
         self.theta = optax.apply_updates(self.theta, updates)
         self.updates += 1
 
