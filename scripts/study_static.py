@@ -65,10 +65,10 @@ def study(dataset: str, name: str, options) -> list[list[float]]:
     found = []
     for split, seed in PSEUDO[dataset]:
         encoder = run_folder(options.runs / dataset, split, seed)
-        own = "static-" + "".join(c if c.isalnum() else "-" for c in name)
-        folder = (
-            run_folder(options.runs / dataset / own, split, seed) if VARIANTS[name] else encoder
-        )
+        folder = encoder
+        if set(VARIANTS[name]) - {"query"}:  # a query has a folder of its own in every run
+            own = "static-" + "".join(c if c.isalnum() else "-" for c in name)
+            folder = run_folder(options.runs / dataset / own, split, seed)
         protocol = make_protocol(inputs.corpus, split, config.data.protocol)
         tokens, identity, _ = encode_stages(inputs, protocol, encoder, seed)
         variables, _ = align_stage(inputs, protocol, folder, seed, tokens, identity)
