@@ -28,7 +28,17 @@ HEADS = ("row", "joint")
 SCORES = ("global", "weighted")
 DTYPES = ("float32", "bfloat16")
 OPTIMIZERS = ("adamw", "sgd")
-ADAPTERS = ("dynapurls", "balanced", "static")
+# Test-time methods, and where their settings stand below.
+ADAPTERS = {
+    "balanced": "balanced",
+    "dynapurls": "refine",
+    "tent": "tent",
+    "tda": "tda",
+    "adanpc": "adanpc",
+    "calip": "calip",
+    "tpt_residual": "tpt",
+    "static": "",
+}
 # What is shuffled, and what makes a stream hard: classes in blocks, class ratios of 1:10.
 ORDERS = ("shuffled", "blocked", "skewed")
 TURNS = ("predict_first", "learn_first")
@@ -136,8 +146,29 @@ def default_config() -> ConfigDict:
     config.balanced.gain = 2.0
     config.balanced.trust = 4.0
 
+    # What others do at test time; each has its paper in a file of its name, adaptation/*.py.
+    config.tent = ConfigDict({"learning_rate": 0.001, "steps": 1})
+    config.tda = ConfigDict()
+    config.tda.slots = 3  # of the positive cache, with alpha and beta
+    config.tda.weight = 2.0
+    config.tda.sharpness = 5.0
+    config.tda.negative_slots = 2
+    config.tda.negative_weight = 0.117
+    config.tda.negative_sharpness = 1.0
+    config.tda.doubt_from = 0.2  # shares of the highest entropy
+    config.tda.doubt_to = 0.5
+    config.tda.possible_from = 0.03
+    config.adanpc = ConfigDict({"neighbours": 16, "slots": 64, "threshold": 0.5})
+    config.calip = ConfigDict({"text_weight": 1.12, "visual_weight": 0.02, "temperature": 2.0})
+    config.tpt = ConfigDict()
+    config.tpt.views = 64
+    config.tpt.share = 0.1
+    config.tpt.kept = 0.5
+    config.tpt.learning_rate = 0.005
+    config.tpt.steps = 1
+
     config.eval = ConfigDict()
-    config.eval.adapter = "balanced"  # or "dynapurls", "static"; docs/refinement.md compares them
+    config.eval.adapter = "balanced"  # of ADAPTERS; docs/refinement.md compares them
     config.eval.orders = 5  # stream orders
     config.eval.stream = "shuffled"  # or "blocked", "skewed"
     config.eval.chunk = 1  # samples predicted and learned from at once

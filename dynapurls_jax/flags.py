@@ -99,14 +99,24 @@ def check_config(config: ConfigDict) -> None:
     counts = {"eval.orders": config.eval.orders, "eval.chunk": config.eval.chunk}
     counts |= {f"refine.{key}": config.refine[key] for key in ("slots", "steps", "window")}
     counts |= {f"balanced.{key}": config.balanced[key] for key in ("window", "passes")}
+    counts |= {f"tda.{key}": config.tda[key] for key in ("slots", "negative_slots")}
+    counts |= {f"adanpc.{key}": config.adanpc[key] for key in ("neighbours", "slots")}
+    counts |= {f"tpt.{key}": config.tpt[key] for key in ("views", "steps")}
+    counts["tent.steps"] = config.tent.steps
     for key, value in counts.items():
         if value < 1:
             raise ValueError(f"{key}: expected 1 or more, got {value}")
     positive = {f"balanced.{key}": config.balanced[key] for key in ("temperature", "trust")}
     positive["refine.target_temperature"] = config.refine.target_temperature
+    positive["calip.temperature"] = config.calip.temperature
     for key, value in positive.items():
         if value <= 0:
             raise ValueError(f"{key}: expected more than 0, got {value}")
+    for key in ("share", "kept"):
+        if not 0 < config.tpt[key] <= 1:
+            raise ValueError(
+                f"tpt.{key}: expected a share above 0, at most 1, got {config.tpt[key]}"
+            )
     if config.refine.threshold_kind == "quantile" and not 0 <= config.refine.threshold <= 1:
         raise ValueError(
             f"refine.threshold: expected a quantile in [0, 1], got {config.refine.threshold}"

@@ -23,11 +23,11 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import DataError
-from dynapurls_jax.config import GATES
+from dynapurls_jax.config import ADAPTERS, GATES
 from dynapurls_jax.flags import check_config, run
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A trained workdir; default: the newest in runs/.")
-_ADAPTER = flags.DEFINE_string("adapter", None, "Test-time method: balanced, dynapurls or static.")
+_ADAPTER = flags.DEFINE_string("adapter", None, f"Test-time method: {', '.join(ADAPTERS)}.")
 _QUERY = flags.DEFINE_string(
     "query", None, "Who asks: label_free, per_candidate, or oracle_label (marked ORACLE)."
 )

@@ -237,7 +237,7 @@ def filled(state, stream):
     number = jnp.arange(memory.priority.size).reshape(memory.priority.shape) % len(stream.tokens)
     memory = memory._replace(
         priority=jnp.full_like(memory.priority, 0.5),
-        visual=jax.tree.map(lambda leaf: leaf[number], stream),
+        samples=jax.tree.map(lambda leaf: leaf[number], stream),
     )
     return jax.block_until_ready(state._replace(own=state.own._replace(memory=memory)))
 

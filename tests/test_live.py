@@ -12,7 +12,8 @@ import pytest
 
 from data_pipelines.formats.sample_stream import read_requests
 from dynapurls_jax.adaptation import run_stream
-from dynapurls_jax.evaluation.zero_shot import candidate_text, make_adapter, make_method
+from dynapurls_jax.adaptation.registry import make_adapter, make_method
+from dynapurls_jax.evaluation.zero_shot import candidate_text
 from dynapurls_jax.text.encoders import make_text_encoder
 from dynapurls_jax.text.features import class_vector
 from dynapurls_jax.training import keeper

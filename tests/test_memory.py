@@ -42,7 +42,7 @@ def held(memory, label):
     filled = np.asarray(memory.filled[label])
     pairs = zip(
         np.asarray(memory.priority[label])[filled].tolist(),
-        np.asarray(memory.visual.tokens[label, :, 0, 0])[filled].astype(int).tolist(),
+        np.asarray(memory.samples.tokens[label, :, 0, 0])[filled].astype(int).tolist(),
         strict=True,
     )
     return sorted(pairs)
@@ -102,7 +102,7 @@ def test_fewer_usable_slots_equal_a_smaller_memory(stream, capacity):
         assert held(small, c) == held(masked, c)
     key = jax.random.key(0)
     a, b = balanced_batch(small, key, 4), balanced_batch(masked, key, 4)
-    np.testing.assert_array_equal(a.visual.tokens, b.visual.tokens)
+    np.testing.assert_array_equal(a.samples.tokens, b.samples.tokens)
 
 
 @settings(deadline=None, max_examples=30)
@@ -119,7 +119,7 @@ def test_balanced_batch_draws_each_filled_class_equally_and_no_other(labels, see
             count = min(labels.count(c), 2)
             expected = count if per_class == 0 else 3 * (count > 0)
             assert weights.sum() == expected
-            drawn = np.asarray(batch.visual.tokens)[own][weights > 0]
+            drawn = np.asarray(batch.samples.tokens)[own][weights > 0]
             assert (drawn == 100 + c).all()  # never an empty slot, never another class's sample
 
 
@@ -128,7 +128,7 @@ def test_draws_of_a_class_do_not_depend_on_the_number_of_classes():
     few, many = empty_memory(3, 3, sample()), empty_memory(5, 3, sample())
     few, many = offer(few, chunk), offer(many, chunk)
     key = jax.random.key(3)
-    small, large = (balanced_batch(memory, key, 4).visual.tokens for memory in (few, many))
+    small, large = (balanced_batch(memory, key, 4).samples.tokens for memory in (few, many))
     np.testing.assert_array_equal(small, large[: len(small)])
 
 

@@ -85,11 +85,11 @@ def _forget(adapter: Adapter, state: State, slot: int) -> State:
     """What the method remembers of one slot, as `init` makes it."""
     fresh = reset(adapter, state).own
 
-    def restart(axis: int | None, leaf, new):
-        if axis is None:
-            return leaf
-        index = (*(slice(None),) * axis, slot)
-        return leaf.at[index].set(new[index])
+    def restart(axes: tuple[int, ...], leaf, new):
+        for axis in axes:
+            index = (*(slice(None),) * axis, slot)
+            leaf = leaf.at[index].set(new[index])
+        return leaf
 
     leaves, structure = jax.tree.flatten(state.own)
     rows = zip(class_axes(adapter, state.text), leaves, jax.tree.leaves(fresh), strict=True)
@@ -97,10 +97,10 @@ def _forget(adapter: Adapter, state: State, slot: int) -> State:
     return state._replace(own=own)
 
 
-def class_axes(adapter: Adapter, text: Text) -> list[int | None]:
-    """Of each leaf of `own`, the axis of classes, None if it has none.
+def class_axes(adapter: Adapter, text: Text) -> list[tuple[int, ...]]:
+    """Of each leaf of `own`, its axes of classes.
 
-    It is the one that grows if there is one class more; so no method has to say.
+    They are those that grow if there is one class more; so no method has to say.
     """
 
     def shapes(extra: int) -> list[Any]:
@@ -110,8 +110,8 @@ def class_axes(adapter: Adapter, text: Text) -> list[int | None]:
         own = jax.eval_shape(lambda c: adapter.init(Text(c, text.query)).own, classes)
         return jax.tree.leaves(own)
 
-    def axis(small, large) -> int | None:
-        grown = [i for i, (a, b) in enumerate(zip(small.shape, large.shape, strict=True)) if a != b]
-        return grown[0] if grown else None
+    def axes(small, large) -> tuple[int, ...]:
+        sizes = enumerate(zip(small.shape, large.shape, strict=True))
+        return tuple(i for i, (a, b) in sizes if a != b)
 
-    return [axis(*pair) for pair in zip(shapes(0), shapes(1), strict=True)]
+    return [axes(*pair) for pair in zip(shapes(0), shapes(1), strict=True)]

@@ -158,7 +158,7 @@ def dynapurls(
         """Eq. 15: cross-entropy of the pseudo-labels under the current parameters."""
         static = read(state.text)
         refined = refine(static, refinement, state.active)
-        logits = model.score(variables, batch.visual, refined)
+        logits = model.score(variables, batch.samples, refined)
         logits = jnp.where(state.active, logits, -1e9)  # finite: 0 times infinity is no gradient
         losses = optax.softmax_cross_entropy(
             logits, targets_of(settings, batch, logits, state.active)

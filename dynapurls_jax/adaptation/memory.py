@@ -1,12 +1,10 @@
 """The class-balanced memory of section 3.4.2, in fixed shapes."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
-
-from dynapurls_jax.alignment.partition import Visual
 
 
 class Memory(NamedTuple):
@@ -15,11 +13,12 @@ class Memory(NamedTuple):
     Attributes:
       priority: of each slot: the lowest leaves. Minus infinity where it is empty, plus infinity
         where it may not be used.
-      visual: tokens `[C, K, S, n]` and keys `[C, K, S, h]`, so that nothing is encoded again.
+      samples: what is kept of each, any pytree with leaves `[C, K, ...]`; of `dynapurls` tokens
+        and keys, so that nothing is encoded again.
     """
 
     priority: Float[Array, "C K"]
-    visual: Visual
+    samples: Any
 
     @property
     def filled(self) -> Bool[Array, "C K"]:
@@ -28,21 +27,21 @@ class Memory(NamedTuple):
 
 
 def empty_memory(
-    classes: int, slots: int, sample: Visual, capacity: float | int | Array | None = None
+    classes: int, slots: int, sample: Any, capacity: float | int | Array | None = None
 ) -> Memory:
     """A memory without samples.
 
     Args:
       classes: `C`.
       slots: `K`, a shape.
-      sample: one sample; gives the shapes.
+      sample: what is kept of one; gives the shapes.
       capacity: how many of the slots may be used, all by default. May be traced, so that one
         compiled program can try several.
     """
     usable = jnp.arange(slots) < (slots if capacity is None else capacity)
     return Memory(
         priority=jnp.tile(jnp.where(usable, -jnp.inf, jnp.inf), (classes, 1)),
-        visual=jax.tree.map(
+        samples=jax.tree.map(
             lambda leaf: jnp.zeros((classes, slots, *leaf.shape), leaf.dtype), sample
         ),
     )
@@ -52,7 +51,7 @@ def insert(
     memory: Memory,
     labels: Int[Array, " B"],
     priority: Float[Array, " B"],
-    visual: Visual,
+    samples: Any,
     admit: Bool[Array, " B"],
 ) -> Memory:
     """Algorithm 1, for a chunk: each class keeps the `K` highest of what it has and what comes.
@@ -64,6 +63,7 @@ def insert(
 
     Args:
       priority: finite.
+      samples: what is to be kept, with leaves `[B, ...]`.
       admit: the others are ignored.
     """
     slots = memory.priority.shape[1]
@@ -80,8 +80,8 @@ def insert(
     slot = jnp.where(stays, jnp.argmax(_ascending(held) == turn[:, None], axis=1), slots)
     return Memory(
         priority=memory.priority.at[labels, slot].set(priority, mode="drop"),
-        visual=jax.tree.map(
-            lambda kept, new: kept.at[labels, slot].set(new, mode="drop"), memory.visual, visual
+        samples=jax.tree.map(
+            lambda kept, new: kept.at[labels, slot].set(new, mode="drop"), memory.samples, samples
         ),
     )
 
@@ -98,12 +98,12 @@ class Batch(NamedTuple):
     """A class-balanced batch: as many draws from each class that has any sample.
 
     Attributes:
-      visual: `[B, ...]`.
+      samples: with leaves `[B, ...]`.
       labels: the pseudo-labels.
       weight: 1 for a real draw, 0 for one from an empty class or slot.
     """
 
-    visual: Visual
+    samples: Any
     labels: Int[Array, " B"]
     weight: Float[Array, " B"]
 
@@ -119,7 +119,7 @@ def balanced_batch(memory: Memory, key: PRNGKeyArray, per_class: int) -> Batch:
     classes, slots = memory.priority.shape
     if per_class == 0:
         return Batch(
-            visual=jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), memory.visual),
+            samples=jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), memory.samples),
             labels=jnp.repeat(jnp.arange(classes), slots),
             weight=memory.filled.reshape(-1).astype(jnp.float32),
         )
@@ -129,7 +129,7 @@ def balanced_batch(memory: Memory, key: PRNGKeyArray, per_class: int) -> Batch:
     chosen = draw(keys, jnp.maximum(counts, 1))
     labels = jnp.repeat(jnp.arange(classes), per_class)
     return Batch(
-        visual=jax.tree.map(lambda leaf: leaf[labels, chosen.reshape(-1)], memory.visual),
+        samples=jax.tree.map(lambda leaf: leaf[labels, chosen.reshape(-1)], memory.samples),
         labels=labels,
         weight=jnp.repeat(counts > 0, per_class).astype(jnp.float32),
     )

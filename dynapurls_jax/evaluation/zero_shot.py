@@ -10,23 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
-from ml_collections import ConfigDict
 
 from data_pipelines.errors import unknown
-from dynapurls_jax.adaptation import (
-    Adapter,
-    BalancedSettings,
-    Method,
-    RefineSettings,
-    adapter_of,
-    balanced,
-    dynapurls,
-    run_stream,
-    static,
-)
-from dynapurls_jax.alignment.model import Variables, ZeroShotModel, mean_text
+from dynapurls_jax.adaptation import Adapter, run_stream
+from dynapurls_jax.alignment.model import mean_text
 from dynapurls_jax.alignment.partition import Text, Visual
-from dynapurls_jax.config import ADAPTERS, ORDERS
+from dynapurls_jax.config import ORDERS
 
 
 class Streams(NamedTuple):
@@ -50,41 +39,6 @@ def candidate_text(text: Float[Array, "C G d"], seen: np.ndarray, unseen: np.nda
     """The unseen classes as candidates; label-free queries from the seen ones, as in training."""
     text = jnp.asarray(text)
     return Text(classes=text[unseen], query=mean_text(text[seen]))
-
-
-def make_method(
-    name: str,
-    config: ConfigDict,
-    model: ZeroShotModel,
-    variables: Variables,
-    stream: Visual,
-    samples: int,
-) -> Method:
-    """The test-time method of this name, with the settings of a configuration.
-
-    Args:
-      stream: some samples, for their shapes.
-      samples: that are to come; over these the rate is annealed.
-
-    Raises:
-      ValueError: unknown name.
-    """
-    if name == "static":
-        return static(model, variables)
-    if name == "balanced":
-        return balanced(model, variables, BalancedSettings(**config.balanced))
-    if name == "dynapurls":
-        values = dict(config.refine)
-        chunks = -(-samples // config.eval.chunk)
-        values["horizon"] = chunks * config.refine.steps if values.pop("anneal") else None
-        sample = jax.tree.map(lambda leaf: leaf[0], stream)
-        return dynapurls(model, variables, sample, RefineSettings(**values))
-    raise unknown("adapter", name, ADAPTERS)
-
-
-def make_adapter(config: ConfigDict, method: Method) -> Adapter:
-    """A method ready for a stream, in the turn that a configuration says."""
-    return adapter_of(method, config.eval.turn == "learn_first")
 
 
 def stream_order(kind: str, labels: np.ndarray, seed: int, number: int) -> np.ndarray:

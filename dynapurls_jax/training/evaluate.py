@@ -6,15 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from dynapurls_jax.adaptation.registry import make_adapter, make_method
 from dynapurls_jax.alignment.oracle import oracle_hit_rate
 from dynapurls_jax.evaluation.report import RunResult, write_report
-from dynapurls_jax.evaluation.zero_shot import (
-    candidate_text,
-    make_adapter,
-    make_method,
-    predict_streams,
-    stream_order,
-)
+from dynapurls_jax.evaluation.zero_shot import candidate_text, predict_streams, stream_order
 from dynapurls_jax.training.align import model_of
 from dynapurls_jax.training.run import Inputs, TrainedRun, load_inputs, load_trained
 

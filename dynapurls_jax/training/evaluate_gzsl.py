@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines.protocols import Protocol
 from dynapurls_jax.adaptation import Gate, adapter_of, gated, run_stream, static
+from dynapurls_jax.adaptation.registry import make_adapter, make_method
 from dynapurls_jax.alignment.partition import Text
 from dynapurls_jax.evaluation.gzsl import (
     GateFit,
@@ -29,13 +30,7 @@ from dynapurls_jax.evaluation.gzsl_report import (
     pseudo_split,
     write_gzsl_report,
 )
-from dynapurls_jax.evaluation.zero_shot import (
-    candidate_text,
-    make_adapter,
-    make_method,
-    predict_streams,
-    stream_order,
-)
+from dynapurls_jax.evaluation.zero_shot import candidate_text, predict_streams, stream_order
 from dynapurls_jax.training.align import model_of
 from dynapurls_jax.training.run import Inputs, TrainedRun, load_inputs, load_trained, trained_seeds
 

@@ -25,11 +25,12 @@ from dynapurls_jax.adaptation import (
     retire_class,
     with_capacity,
 )
+from dynapurls_jax.adaptation.registry import make_adapter, make_method
 from dynapurls_jax.alignment.partition import Visual
-from dynapurls_jax.config import plain
+from dynapurls_jax.config import ADAPTERS, plain
 from dynapurls_jax.encoders.compiled import jit
 from dynapurls_jax.encoders.persons import capacity_for
-from dynapurls_jax.evaluation.zero_shot import candidate_text, make_adapter, make_method
+from dynapurls_jax.evaluation.zero_shot import candidate_text
 from dynapurls_jax.text.encoders import TextEncoder, make_text_encoder
 from dynapurls_jax.text.features import class_vector
 from dynapurls_jax.training.align import model_of
@@ -88,9 +89,7 @@ class LiveStream:
         self.identity = {
             "adapter": adapter,
             "turn": config.eval.turn,
-            "settings": plain(live, "refine", "balanced").get(
-                {"dynapurls": "refine"}.get(adapter, adapter)
-            ),
+            "settings": plain(live, *filter(None, [ADAPTERS[adapter]])),
             "weights": tree_digest(run.variables),
             "texts": inputs.text_digest,
             "capacity": len(active),

@@ -1,0 +1,69 @@
+"""Test-time methods by the names and settings of a configuration."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from data_pipelines.errors import unknown
+from dynapurls_jax.adaptation.adanpc import AdaNpcSettings, adanpc
+from dynapurls_jax.adaptation.api import Adapter, Method, adapter_of
+from dynapurls_jax.adaptation.balanced import BalancedSettings, balanced
+from dynapurls_jax.adaptation.calip import CalipSettings, calip
+from dynapurls_jax.adaptation.dynapurls import RefineSettings, dynapurls
+from dynapurls_jax.adaptation.static import static
+from dynapurls_jax.adaptation.tda import TdaSettings, tda
+from dynapurls_jax.adaptation.tent import TentSettings, tent
+from dynapurls_jax.adaptation.tpt import TptSettings, residual_prompt, tpt
+from dynapurls_jax.alignment.model import Variables, ZeroShotModel
+from dynapurls_jax.alignment.partition import Visual
+from dynapurls_jax.config import ADAPTERS
+
+# Those that need nothing but their settings: `(model, variables, settings) -> Method`.
+METHODS: dict[str, tuple[Callable[..., Method], Callable[..., Any]]] = {
+    "balanced": (balanced, BalancedSettings),
+    "tent": (tent, TentSettings),
+    "tda": (tda, TdaSettings),
+    "adanpc": (adanpc, AdaNpcSettings),
+    "calip": (calip, CalipSettings),
+}
+
+
+def make_method(
+    name: str,
+    config: ConfigDict,
+    model: ZeroShotModel,
+    variables: Variables,
+    stream: Visual,
+    samples: int,
+) -> Method:
+    """The test-time method of this name, with the settings of a configuration.
+
+    Args:
+      name: one of `config.ADAPTERS`.
+      stream: some samples, for their shapes.
+      samples: that are to come; over these the rate is annealed.
+
+    Raises:
+      ValueError: unknown name.
+    """
+    if name not in ADAPTERS:
+        raise unknown("adapter", name, ADAPTERS)
+    if name == "static":
+        return static(model, variables)
+    values = dict(config[ADAPTERS[name]])
+    if name == "dynapurls":
+        chunks = -(-samples // config.eval.chunk)
+        values["horizon"] = chunks * config.refine.steps if values.pop("anneal") else None
+        sample = jax.tree.map(lambda leaf: leaf[0], stream)
+        return dynapurls(model, variables, sample, RefineSettings(**values))
+    if name == "tpt_residual":
+        return tpt(model, variables, TptSettings(**values), residual_prompt(model))
+    method, settings = METHODS[name]
+    return method(model, variables, settings(**values))
+
+
+def make_adapter(config: ConfigDict, method: Method) -> Adapter:
+    """A method ready for a stream, in the turn that a configuration says."""
+    return adapter_of(method, config.eval.turn == "learn_first")
