@@ -36,6 +36,7 @@ ADAPTERS = {
     "tda": "tda",
     "adanpc": "adanpc",
     "calip": "calip",
+    "tpt": "tpt",
     "tpt_residual": "tpt",
     "static": "",
 }

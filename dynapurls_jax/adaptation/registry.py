@@ -15,7 +15,7 @@ from dynapurls_jax.adaptation.dynapurls import RefineSettings, dynapurls
 from dynapurls_jax.adaptation.static import static
 from dynapurls_jax.adaptation.tda import TdaSettings, tda
 from dynapurls_jax.adaptation.tent import TentSettings, tent
-from dynapurls_jax.adaptation.tpt import TptSettings, residual_prompt, tpt
+from dynapurls_jax.adaptation.tpt import Prompt, TptSettings, residual_prompt, tpt
 from dynapurls_jax.alignment.model import Variables, ZeroShotModel
 from dynapurls_jax.alignment.partition import Visual
 from dynapurls_jax.config import ADAPTERS
@@ -37,6 +37,7 @@ def make_method(
     variables: Variables,
     stream: Visual,
     samples: int,
+    prompt_of: Callable[[], Prompt] | None = None,
 ) -> Method:
     """The test-time method of this name, with the settings of a configuration.
 
@@ -44,12 +45,15 @@ def make_method(
       name: one of `config.ADAPTERS`.
       stream: some samples, for their shapes.
       samples: that are to come; over these the rate is annealed.
+      prompt_of: makes the prompt of "tpt"; None where classes come and go.
 
     Raises:
-      ValueError: unknown name.
+      ValueError: unknown name, or "tpt" without a prompt.
     """
     if name not in ADAPTERS:
         raise unknown("adapter", name, ADAPTERS)
+    if name == "tpt" and prompt_of is None:
+        raise ValueError("adapter tpt tunes through the texts of fixed classes: use tpt_residual")
     if name == "static":
         return static(model, variables)
     values = dict(config[ADAPTERS[name]])
@@ -58,8 +62,9 @@ def make_method(
         values["horizon"] = chunks * config.refine.steps if values.pop("anneal") else None
         sample = jax.tree.map(lambda leaf: leaf[0], stream)
         return dynapurls(model, variables, sample, RefineSettings(**values))
-    if name == "tpt_residual":
-        return tpt(model, variables, TptSettings(**values), residual_prompt(model))
+    if name in ("tpt", "tpt_residual"):
+        prompt = prompt_of() if name == "tpt" and prompt_of else residual_prompt(model)
+        return tpt(model, variables, TptSettings(**values), prompt)
     method, settings = METHODS[name]
     return method(model, variables, settings(**values))
 

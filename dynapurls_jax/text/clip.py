@@ -147,10 +147,15 @@ class CLIPEncoder:
         )
 
     @cached_property
-    def _apply(self) -> Callable:
+    def _tower(self) -> tuple[CLIPText, dict]:
         weights = self._found.weights(("text_model.", "text_projection."))
-        variables = clip_params(weights, self.config.num_hidden_layers)
-        return partial(exact_jit(CLIPText(self.config, self.dtype).apply), variables)
+        params = clip_params(weights, self.config.num_hidden_layers)
+        return CLIPText(self.config, self.dtype), params
+
+    @cached_property
+    def _apply(self) -> Callable:
+        tower, variables = self._tower
+        return partial(exact_jit(tower.apply), variables)
 
     def tokens(self, texts: list[str]) -> Int[np.ndarray, "N L"]:
         """Token ids with start and end, padded; texts that are too long are cut, and still end."""
@@ -169,6 +174,14 @@ class CLIPEncoder:
             filled = batch + [""] * (_BATCH - len(batch))  # one shape of batches
             rows.append(np.asarray(self._apply(jnp.asarray(self.tokens(filled))))[: len(batch)])
         return np.concatenate(rows)
+
+    def embedded(self, texts: list[str]) -> tuple[Float[Array, "N L width"], Callable]:
+        """Embeddings of texts, and what makes vectors `[N, d]` of such, differentiable."""
+        tower, variables = self._tower
+        ids = jnp.asarray(self.tokens(texts))
+        embeddings: Any = tower.apply(variables, ids, method="embed")
+        end = tower.apply(variables, ids, method="end_of")
+        return embeddings, lambda x: tower.apply(variables, x, end, method="from_embeddings")
 
 
 def text_config(found: Pretrained) -> Any:

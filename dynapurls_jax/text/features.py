@@ -16,6 +16,7 @@ from data_pipelines.demo.wording import describe
 from data_pipelines.places import data_home
 from dynapurls_jax.config import GRANULARITIES
 from dynapurls_jax.text.descriptions import (
+    ClassTexts,
     Descriptions,
     check_descriptions,
     load_descriptions,
@@ -48,13 +49,18 @@ def text_features(settings: ConfigDict, corpus: Corpus) -> tuple[Float[np.ndarra
         vectors = load_precomputed(settings.precomputed, corpus.class_names)
         return vectors, _digest(Path(settings.precomputed).read_bytes())
     encoder = make_text_encoder(settings)
-    descriptions, source = _descriptions(settings, corpus)
-    texts = check_descriptions(descriptions, corpus.class_names, source)
-    texts = in_templates(texts, settings.template.to_dict())
+    texts = class_texts(settings, corpus)
     made_from = {"encoder": settings.encoder, "weights": encoder.digest, "texts": texts}
     made_from["version"] = VERSION
     digest = _digest(json.dumps(made_from).encode())
     return _kept(digest, lambda: encode_descriptions(texts, encoder)), digest
+
+
+def class_texts(settings: ConfigDict, corpus: Corpus) -> ClassTexts:
+    """The texts of all classes of a corpus in their templates, as they go into the encoder."""
+    descriptions, source = _descriptions(settings, corpus)
+    texts = check_descriptions(descriptions, corpus.class_names, source)
+    return in_templates(texts, settings.template.to_dict())
 
 
 def class_vector(

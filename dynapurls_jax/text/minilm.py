@@ -36,26 +36,38 @@ class BertSentence(nn.Module):
 
     config: Any
 
-    @nn.compact
-    def __call__(self, ids: Int[Array, "N L"], mask: Int[Array, "N L"]) -> Float[Array, "N width"]:
-        """Unit vectors; the mask is 0 at padding."""
+    def setup(self):
         c = self.config
-        x = nn.Embed(c.vocab_size, c.hidden_size, name="token_embedding")(ids)
-        positions = jnp.arange(ids.shape[1])
-        x += nn.Embed(c.max_position_embeddings, c.hidden_size, name="position_embedding")(
-            positions
-        )
-        x = nn.LayerNorm(c.layer_norm_eps, use_fast_variance=False, name="embedding_norm")(x)
-        for index in range(c.num_hidden_layers):
-            layer = Layer(
+        self.token_embedding = nn.Embed(c.vocab_size, c.hidden_size)
+        self.position_embedding = nn.Embed(c.max_position_embeddings, c.hidden_size)
+        self.embedding_norm = nn.LayerNorm(c.layer_norm_eps, use_fast_variance=False)
+        self.layers = [
+            Layer(
                 c.num_attention_heads,
                 c.intermediate_size,
                 c.hidden_act,
                 c.layer_norm_eps,
                 norm_first=False,
                 dtype=jnp.float32,
-                name=f"layers_{index}",
             )
+            for _ in range(c.num_hidden_layers)
+        ]
+
+    def __call__(self, ids: Int[Array, "N L"], mask: Int[Array, "N L"]) -> Float[Array, "N width"]:
+        """Unit vectors; the mask is 0 at padding."""
+        return self.from_embeddings(self.embed(ids), mask)
+
+    def embed(self, ids: Int[Array, "N L"]) -> Float[Array, "N L width"]:
+        """The embeddings of tokens, before positions are added."""
+        return self.token_embedding(ids)
+
+    def from_embeddings(
+        self, embeddings: Float[Array, "N L width"], mask: Int[Array, "N L"]
+    ) -> Float[Array, "N width"]:
+        """Unit vectors of embeddings that need not be those of tokens, as in prompt tuning."""
+        x = embeddings + self.position_embedding(jnp.arange(embeddings.shape[1]))
+        x = self.embedding_norm(x)
+        for layer in self.layers:
             x = layer(x, mask[:, None, None, :] > 0)
         pooled = (x * mask[..., None]).sum(axis=1) / mask.sum(axis=1)[:, None]
         return pooled / jnp.linalg.norm(pooled, axis=-1, keepdims=True)
@@ -92,10 +104,14 @@ class MiniLM:
         self.digest = self._found.digest
 
     @cached_property
-    def _apply(self) -> Callable:
+    def _tower(self) -> tuple[BertSentence, dict]:
         config = SimpleNamespace(**self._found.config)
-        variables = bert_params(self._found.weights(), config.num_hidden_layers)
-        return partial(exact_jit(BertSentence(config).apply), variables)
+        return BertSentence(config), bert_params(self._found.weights(), config.num_hidden_layers)
+
+    @cached_property
+    def _apply(self) -> Callable:
+        tower, variables = self._tower
+        return partial(exact_jit(tower.apply), variables)
 
     @cached_property
     def _tokenizer(self):
@@ -112,11 +128,21 @@ class MiniLM:
         for start in range(0, len(texts), _BATCH):
             batch = texts[start : start + _BATCH]
             filled = batch + [""] * (_BATCH - len(batch))  # one shape of batches
-            entries = self._tokenizer.encode_batch(filled)
-            ids = jnp.array([entry.ids for entry in entries], jnp.int32)
-            mask = jnp.array([entry.attention_mask for entry in entries], jnp.int32)
-            rows.append(np.asarray(self._apply(ids, mask))[: len(batch)])
+            rows.append(np.asarray(self._apply(*self._tokens(filled)))[: len(batch)])
         return np.concatenate(rows)
+
+    def _tokens(self, texts: list[str]) -> tuple[Int[Array, "N L"], Int[Array, "N L"]]:
+        """Ids and mask, padded."""
+        entries = self._tokenizer.encode_batch(texts)
+        ids = jnp.array([entry.ids for entry in entries], jnp.int32)
+        return ids, jnp.array([entry.attention_mask for entry in entries], jnp.int32)
+
+    def embedded(self, texts: list[str]) -> tuple[Float[Array, "N L width"], Callable]:
+        """Embeddings of texts, and what makes vectors `[N, 384]` of such, differentiable."""
+        tower, variables = self._tower
+        ids, mask = self._tokens(texts)
+        embeddings: Any = tower.apply(variables, ids, method="embed")
+        return embeddings, lambda x: tower.apply(variables, x, mask, method="from_embeddings")
 
 
 def _model_folder() -> Path:

@@ -10,6 +10,7 @@ from dynapurls_jax.adaptation.registry import make_adapter, make_method
 from dynapurls_jax.alignment.oracle import oracle_hit_rate
 from dynapurls_jax.evaluation.report import RunResult, write_report
 from dynapurls_jax.evaluation.zero_shot import candidate_text, predict_streams, stream_order
+from dynapurls_jax.text.prompts import tower_prompt
 from dynapurls_jax.training.align import model_of
 from dynapurls_jax.training.run import Inputs, TrainedRun, load_inputs, load_trained
 
@@ -49,7 +50,10 @@ def evaluate_run(inputs: Inputs, trained: TrainedRun) -> RunResult:
             for number in range(config.eval.orders)
         ]
         for name in dict.fromkeys(["static", config.eval.adapter]):
-            method = make_method(name, config, model, trained.variables, stream, len(orders[0]))
+            method = make_method(
+                *(name, config, model, trained.variables, stream, len(orders[0])),
+                lambda: tower_prompt(config.text, inputs.corpus, protocol.unseen, model.rows),
+            )
             adapter = make_adapter(config, method)
             streams[name] = predict_streams(
                 adapter, text, stream, orders, trained.seed, config.eval.chunk

@@ -31,6 +31,7 @@ from dynapurls_jax.evaluation.gzsl_report import (
     write_gzsl_report,
 )
 from dynapurls_jax.evaluation.zero_shot import candidate_text, predict_streams, stream_order
+from dynapurls_jax.text.prompts import tower_prompt
 from dynapurls_jax.training.align import model_of
 from dynapurls_jax.training.run import Inputs, TrainedRun, load_inputs, load_trained, trained_seeds
 
@@ -160,7 +161,11 @@ def predict_full(
     config, protocol = inputs.config, trained.protocol
     model, variables = model_of(config, inputs.text.shape[-1]), trained.variables
     stream = model.encode(variables, trained.tokens[clips])
-    method = make_method(config.eval.adapter, config, model, variables, stream, len(orders[0]))
+    everything = range(len(inputs.text))
+    method = make_method(
+        *(config.eval.adapter, config, model, variables, stream, len(orders[0])),
+        lambda: tower_prompt(config.text, inputs.corpus, everything, model.rows),
+    )
     adapter = make_adapter(config, gated(model, variables, gate, method, method, protocol.seen))
     text, active = all_classes(inputs, protocol)
     seed, chunk = trained.seed, config.eval.chunk
