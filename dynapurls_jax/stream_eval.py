@@ -23,7 +23,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import DataError
-from dynapurls_jax.config import ADAPTERS, GATES
+from dynapurls_jax.config import ADAPTERS, GATES, default_config
 from dynapurls_jax.flags import check_config, run
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A trained workdir; default: the newest in runs/.")
@@ -77,16 +77,14 @@ def load_config(workdir: Path) -> ConfigDict:
         values = json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise DataError(f"not valid JSON ({error}); train again to renew it", path) from error
-    for key in ("splits", "seeds"):
-        values[key] = tuple(values[key])
-    config = ConfigDict(values)
+    config = default_config()  # a workdir of an earlier version lacks keys that came since
     try:
+        config.update(values)
         check_config(config)
-    except ValueError as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        reason = str(error).partition(". Other fields")[0]
         raise DataError(
-            f"{error}; a workdir of another version? Its train command renews it, and trains "
-            "nothing again that is done",
-            path,
+            f"no configuration of this version ({reason}); train again", path
         ) from error
     return config
 

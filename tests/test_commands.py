@@ -1,11 +1,15 @@
 """The two commands as users type them."""
 
+import json
 import os
 import subprocess
 import sys
 
 import pytest
 
+from data_pipelines.errors import DataError
+from dynapurls_jax.config import default_config, plain
+from dynapurls_jax.stream_eval import load_config
 from tests.conftest import ROOT
 
 DEMO = f"--config={ROOT}/configs/demo.py"
@@ -133,3 +137,15 @@ def test_importing_the_package_starts_no_device():
         [sys.executable, "-c", check], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_workdir_of_another_version_is_read_or_refused(tmp_path):
+    config = default_config()
+    config.data.name = "demo"
+    values = plain(config, *config)
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({key: part for key, part in values.items() if key != "tda"}))
+    assert load_config(tmp_path) == config  # settings that came since have their defaults
+    file.write_text(json.dumps(values | {"gone": 1}))
+    with pytest.raises(DataError, match=r"config.json: .*\"gone\" does not exist.*; train again"):
+        load_config(tmp_path)
