@@ -63,6 +63,7 @@ def main() -> None:
     )
     parser.add_argument("--samples", type=int, default=512, help="at most; fewer where slow")
     parser.add_argument("--seconds", type=float, default=1.0, help="of one timed run, about")
+    parser.add_argument("--unroll", type=int, default=1, help="chunks in one turn of the scan")
     parser.add_argument("--repeats", type=int, default=3, help="timed runs; the fastest counts")
     parser.add_argument("--end-to-end", action="store_true", help="only from clips")
     parser.add_argument("--json", type=Path, help="also write the figures there")
@@ -208,7 +209,9 @@ def time_jax(method: str, chunk: int, made, options) -> dict:
     samples = len(stream.tokens)
     adapter = adapter_for(method, model, variables, stream)
     begin = time.perf_counter()
-    program = run_stream.lower(adapter, adapter.init(text), stream, chunk=chunk).compile()
+    program = run_stream.lower(
+        adapter, adapter.init(text), stream, chunk=chunk, unroll=options.unroll
+    ).compile()
     row = {"method": method, "chunk": chunk, "compile_s": time.perf_counter() - begin}
     state = filled(adapter.init(text), stream)
     if "scan" in options.systems:
