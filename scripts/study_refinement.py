@@ -7,14 +7,15 @@
 
 Trains what is missing (encoders, alignments), then runs every method over several orders of each
 run's stream: shuffled, with classes in blocks, with class ratios of 1:10. Gains are paired with the
-static model on the same samples, in points. Two bounds use labels and are marked ORACLE: `labels`,
-the balanced method whose assignments are the truth; `prior`, the same method told the classes' true
-shares. A run is a split and seed; "hurt" is the share of runs x orders that lose more than a point.
+static model on the same samples, in points. Bounds that use labels are marked ORACLE: `labels`, the
+balanced method whose assignments are the truth; `prior`, the same method told the classes' true
+shares; `labelled memory`, the paper's refinement with every sample filed under its true class. A
+run is a split and seed; "hurt" is the share of runs x orders that lose more than a point.
 """
 
 import argparse
 import json
-from dataclasses import dataclass, replace
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -23,23 +24,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from data_pipelines.protocols import make_protocol
-from dynapurls_jax.adaptation import (
-    BalancedSettings,
-    RefineSettings,
-    adapter_of,
-    balanced,
-    dynapurls,
-    run_stream,
-    static,
-)
-from dynapurls_jax.adaptation.api import Learned, Method
-from dynapurls_jax.alignment.partition import unit
+from dynapurls_jax.adaptation import adapter_of, run_stream, static
 from dynapurls_jax.config import ORDERS, load_config
 from dynapurls_jax.evaluation.metrics import mean_std
 from dynapurls_jax.evaluation.zero_shot import candidate_text, stream_order
 from dynapurls_jax.host_memory import keep_memory
 from dynapurls_jax.training.align import model_of
 from dynapurls_jax.training.run import align_stage, encode_stages, load_inputs, run_folder
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from scripts.refinement_variants import SEARCH, VARIANTS, Variant, method_of
 
 ROOT = Path(__file__).parents[1]
 RANDOM = ("53_5", "46_12", "38_20")
@@ -49,53 +43,6 @@ PSEUDO = {  # two of each: pseudo split number k, seed k
     "nw_ucla": [(f"pseudo-{s}-{k}", k) for s in ("8_2", "5_5") for k in (0, 1)],
     "kinder_gator": [(f"pseudo-random-{s}-{k}-{k}", k) for s in RANDOM for k in (0, 1)],
     "demo": [(f"pseudo-random-40_8-0-{k}", k) for k in (0, 1)],
-}
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A method with its settings; `oracle` says what it is told of the labels, "" for nothing."""
-
-    settings: RefineSettings | BalancedSettings
-    oracle: str = ""
-    learn_first: bool = False
-    chunk: int = 1
-
-
-PAPER = RefineSettings()  # the horizon is set to the stream's length
-SIMPLE = BalancedSettings(
-    temperature=0.05, all_rows=0, rounds=3, cap=float("inf"), passes=1, gain=4, trust=8
-)
-BALANCED = BalancedSettings()
-VARIANTS = {
-    "dynapurls, paper": Variant(PAPER),
-    "dynapurls, paper, rate 0.001": Variant(replace(PAPER, learning_rate=0.001)),
-    "balanced, first form": Variant(SIMPLE),
-    "balanced": Variant(BALANCED),
-    "balanced, no cap": Variant(replace(BALANCED, cap=float("inf"))),
-    "balanced, no balance": Variant(replace(BALANCED, rounds=0)),
-    "balanced, estimated prior": Variant(replace(BALANCED, prior="estimated")),
-    "balanced, scored rows only": Variant(replace(BALANCED, all_rows=0)),
-    "balanced, one pass": Variant(replace(BALANCED, passes=1)),
-    "ORACLE prior": Variant(replace(BALANCED, cap=float("inf")), oracle="prior"),
-    "ORACLE labels": Variant(BALANCED, oracle="labels"),
-}
-SOFT = replace(PAPER, targets="balanced", learning_rate=0.003, per_class=4, pull=1.0)
-SEARCH = {  # within the paper's frame: one thing changed at a time
-    "soft: balanced targets, rate 0.003, 4 a class, pull 1": Variant(SOFT),
-    "hard targets": Variant(replace(SOFT, targets="hard")),
-    "rate 0.001": Variant(replace(SOFT, learning_rate=0.001)),
-    "rate 0.01": Variant(replace(SOFT, learning_rate=0.01)),
-    "no pull": Variant(replace(SOFT, pull=0.0)),
-    "pull 5": Variant(replace(SOFT, pull=5.0)),
-    "memory by recency": Variant(replace(SOFT, keep="recent")),
-    "whole memory, by recency": Variant(replace(SOFT, keep="recent", per_class=0)),
-    "targets at half the temperature": Variant(replace(SOFT, target_temperature=0.5)),
-    "upper half of the margins": Variant(
-        replace(SOFT, confidence="margin", threshold_kind="quantile", threshold=0.5)
-    ),
-    "paper, learn first": Variant(PAPER, learn_first=True),
-    "paper, chunks of 16": Variant(PAPER, chunk=16),
 }
 
 
@@ -192,56 +139,17 @@ def study(dataset: str, query: str, variants: dict[str, Variant], rows: list, op
 @partial(jax.jit, static_argnums=(0, 1))
 def predict(model, variant: Variant | None, variables, text, visual, orders, keys, told):
     """Labels `[orders, N]`; `told` are the labels in stream order for an ORACLE, else None."""
-    length = orders.shape[1]
 
     def one(order, key, labels):
         stream = jax.tree.map(lambda leaf: leaf[order], visual)
-        if variant is None:
-            method = static(model, variables)
-        elif isinstance(variant.settings, RefineSettings):
-            settings = replace(variant.settings, horizon=-(-length // variant.chunk))
-            sample = jax.tree.map(lambda leaf: leaf[0], stream)
-            method = dynapurls(model, variables, sample, settings)
-        else:
-            method = balanced(model, variables, variant.settings)
-        if variant is not None and variant.oracle == "labels":
-            method = labelled(model, variables, variant.settings, labels)
-        if variant is not None and variant.oracle == "prior":
-            shares = jnp.bincount(labels, length=len(text.classes)) / length
-            method = balanced(model, variables, variant.settings, shares)
+        method = static(model, variables)
+        if variant is not None:
+            method = method_of(variant, model, variables, stream, len(text.classes), labels)
         adapter = adapter_of(method, variant is not None and variant.learn_first)
         chunk = 1 if variant is None else variant.chunk
         return run_stream(adapter, adapter.init(text, key=key), stream, chunk=chunk)[1].label
 
     return jax.vmap(one, in_axes=(0, 0, None if told is None else 0))(orders, keys, told)
-
-
-def labelled(model, variables, settings: BalancedSettings, labels) -> Method:
-    """ORACLE: class vectors drawn to the means of what truly belongs to them. Chunk 1."""
-
-    def project(state, visual):
-        queries = model.queries(state.text)[..., : model.rows, :]
-        return model.project(variables, visual, queries)
-
-    def init(text, active):
-        rows = text.classes[:, : model.rows]
-        return jnp.zeros_like(rows), jnp.zeros(len(rows))
-
-    def predict(state, visual):
-        total, count = state.own
-        means = total / (count[:, None, None] + settings.trust)
-        classes = unit(state.text.classes[:, : model.rows] + settings.gain * means)
-        return model.match(variables, project(state, visual), classes)
-
-    def learn(state, visual, logits, usable):
-        total, count = state.own
-        label = labels[state.samples]
-        rows = project(state, visual)[0]
-        own = rows[label % len(rows)]  # label-free queries give one set of rows for all classes
-        own = (total.at[label].add(own), count.at[label].add(1.0))
-        return own, Learned(usable, usable.any())
-
-    return Method(init, predict, learn)
 
 
 def print_tables(rows: list[dict], options) -> None:
