@@ -160,7 +160,7 @@ def default_config() -> ConfigDict:
     config.tda.doubt_to = 0.5
     config.tda.possible_from = 0.03
     config.adanpc = ConfigDict({"neighbours": 16, "slots": 64, "threshold": 0.5})
-    config.calip = ConfigDict({"text_weight": 1.12, "visual_weight": 0.02, "temperature": 2.0})
+    config.calip = ConfigDict({"text_weight": 1.12, "visual_weight": 0.02, "sharpness": 2.0})
     config.tpt = ConfigDict()
     config.tpt.views = 64
     config.tpt.share = 0.1

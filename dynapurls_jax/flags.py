@@ -108,7 +108,6 @@ def check_config(config: ConfigDict) -> None:
             raise ValueError(f"{key}: expected 1 or more, got {value}")
     positive = {f"balanced.{key}": config.balanced[key] for key in ("temperature", "trust")}
     positive["refine.target_temperature"] = config.refine.target_temperature
-    positive["calip.temperature"] = config.calip.temperature
     for key, value in positive.items():
         if value <= 0:
             raise ValueError(f"{key}: expected more than 0, got {value}")

@@ -168,7 +168,7 @@ def test_adanpc_begins_as_the_static_model(query):
 @every_query
 def test_calip_equals_its_equations(query, score):
     plain = Plain(query, score)
-    s = CalipSettings(text_weight=0.8, visual_weight=0.5, temperature=0.3)
+    s = CalipSettings(text_weight=0.8, visual_weight=0.5, sharpness=3.0)
     first, second = (plain.variables["params"]["project"][f"Dense_{i}"] for i in (0, 1))
 
     def norm(x):
@@ -183,9 +183,10 @@ def test_calip_equals_its_equations(query, score):
         seen_text = np.empty_like(plain.text)
         seen_tokens = np.empty(plain.text.shape[1:])
         for r in range(plain.text.shape[1]):
-            cosines = lone @ plain.text[:, r].T / s.temperature  # [S, C]
-            seen_text[:, r] = norm(softmax(cosines, axis=0).T @ lone)
-            seen_tokens[r] = norm((softmax(cosines, axis=1) @ plain.text[:, r]).mean(axis=0))
+            cosines = lone @ plain.text[:, r].T * s.sharpness  # [S, C]
+            seen_text[:, r] = softmax(cosines, axis=0).T @ lone
+            each = softmax(cosines, axis=1) @ plain.text[:, r]
+            seen_tokens[r] = each.mean(axis=0) + each.max(axis=0)
         for c in plain.classes:
             by_text = plain.cosine(plain.asked(rows, c), seen_text[c])
             by_tokens = plain.cosine(seen_tokens, plain.text[c])

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from dynapurls_jax.adaptation.api import Learned, Method, Number, State
 from dynapurls_jax.adaptation.likeness import scored_rows, scored_text
 from dynapurls_jax.alignment.model import Variables, ZeroShotModel
-from dynapurls_jax.alignment.partition import Text, Visual, unit
+from dynapurls_jax.alignment.partition import Text, Visual
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,12 @@ class CalipSettings:
     Attributes:
       text_weight: beta_2, of the texts that have seen the tokens.
       visual_weight: beta_3, of the tokens that have seen the texts. (beta_1 is 1.)
-      temperature: alpha, of both attentions, on cosines.
+      sharpness: of both attentions, on cosines, as the published code has it.
     """
 
     text_weight: Number = 1.12
     visual_weight: Number = 0.02
-    temperature: Number = 2.0
+    sharpness: Number = 2.0
 
 
 def calip(model: ZeroShotModel, variables: Variables, settings: CalipSettings) -> Method:
@@ -32,11 +32,11 @@ def calip(model: ZeroShotModel, variables: Variables, settings: CalipSettings) -
 
     With `F_s` the tokens and `F_t` the texts in one space, `A = F_s F_t'`:
 
-        F_t^a = softmax_over_tokens(A' / alpha) F_s      F_s^a = softmax_over_classes(A / alpha) F_t
-        logits = (F_v F_t' + beta_2 F_v F_t^a' + beta_3 mean(F_s^a) F_t') / tau
+        F_t^a = softmax_over_tokens(2 A') F_s      F_s^a = softmax_over_classes(2 A) F_t
+        logits = (F_v F_t' + beta_2 F_v F_t^a' + beta_3 (mean(F_s^a) + max(F_s^a)) F_t') / tau
 
-    all of unit length. `F_v` is what the queries gathered, as in the static model. A token comes to
-    the space of texts as a sample with no other token does.
+    with mean and highest value over tokens. `F_v` is what the queries gathered, as in the static
+    model. A token comes to the space of texts as a sample with no other token does.
     """
 
     def tokens_in_text_space(visual: Visual, text: Text) -> Float[Array, "B S R d"]:
@@ -51,15 +51,16 @@ def calip(model: ZeroShotModel, variables: Variables, settings: CalipSettings) -
             scored_text(model, state.text),
         )
         tokens = tokens_in_text_space(visual, state.text)
-        cosines = jnp.einsum("bsrd,crd->bsrc", tokens, text) / settings.temperature
+        cosines = jnp.einsum("bsrd,crd->bsrc", tokens, text) * settings.sharpness
         seen_text = jnp.einsum("bsrc,bsrd->bcrd", jax.nn.softmax(cosines, axis=1), tokens)
         attention = jax.nn.softmax(jnp.where(state.active, cosines, -jnp.inf), axis=-1)
-        seen_tokens = jnp.einsum("bsrc,crd->brd", attention, text) / tokens.shape[1]
+        seen_tokens = jnp.einsum("bsrc,crd->bsrd", attention, text)
+        pooled = seen_tokens.mean(axis=1) + seen_tokens.max(axis=1)
         own_text = jax.vmap(lambda row, text: model.match(variables, row[None], text)[0])
         return (
             model.match(variables, rows, text)
-            + settings.text_weight * own_text(rows, unit(seen_text))
-            + settings.visual_weight * model.match(variables, unit(seen_tokens)[:, None], text)
+            + settings.text_weight * own_text(rows, seen_text)
+            + settings.visual_weight * model.match(variables, pooled[:, None], text)
         )
 
     def learn(state: State, visual: Visual, logits, usable):

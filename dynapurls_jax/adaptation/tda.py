@@ -47,7 +47,7 @@ class TdaSettings:
       slots, weight, sharpness: of the positive cache: samples of a class, alpha, beta.
       negative_slots, negative_weight, negative_sharpness: of the negative one.
       doubt_from, doubt_to: shares of the highest entropy, log C, between which a sample is
-        offered to the negative cache.
+        offered to the negative cache. (The published code divides nats by bits: 0.29 and 0.72.)
       possible_from: probability above which a class is possible.
     """
 

@@ -59,8 +59,8 @@ def tpt(
 ) -> Method:
     """Lowers the entropy of the mean answer over the surest views of a sample, then answers.
 
-    The views are random halves of the sample's tokens. The next sample starts from the same prompt
-    again: nothing is remembered.
+    The views are random halves of the sample's tokens; the paper has the whole image among them.
+    The next sample starts from the same prompt again: nothing is remembered.
     """
     optimizer = optax.adamw(settings.learning_rate, weight_decay=0.01)
 
