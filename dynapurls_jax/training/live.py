@@ -198,9 +198,17 @@ class ClipTokens:
     variables: dict
 
     def __post_init__(self):
-        """Compiled once for each number of persons."""
+        """Compiled once for each number of persons, for one of them now."""
         apply = tokens_of(self.inputs.config, self.variables, self.clips)
         self._apply = jit(apply, static_argnums=2)
+        alone = np.zeros((1, *self.clips.clips.shape[1:]), np.float32)
+        alone[:, 0] = 1
+        self._tokens(alone)
+
+    def _tokens(self, batch: np.ndarray) -> np.ndarray:
+        """`[S, n]` of a batch of one."""
+        tokens = np.asarray(self._apply(self.variables, batch, capacity_for(batch)))
+        return tokens.reshape(-1, tokens.shape[-1])
 
     def __call__(self, clip: np.ndarray) -> np.ndarray:
         """Tokens `[S, n]` of a clip `[m, t, V, 3]`; NaN if it is not finite.
@@ -223,8 +231,7 @@ class ClipTokens:
             raise ValueError(f"clip: expected at most {persons} persons, got {len(raw.joints)}")
         fit, target = self.inputs.config.data.fit, self.clips.skeleton
         batch = prepare_clip(raw.joints, skeleton, target, fit, (persons, frames))[None]
-        tokens = np.asarray(self._apply(self.variables, batch, capacity_for(batch)))
-        tokens = tokens.reshape(-1, tokens.shape[-1])
+        tokens = self._tokens(batch)
         return tokens if finite else np.full_like(tokens, np.nan)
 
 
