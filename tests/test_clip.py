@@ -218,6 +218,8 @@ def test_a_folder_as_the_hub_serves_it_gives_the_vectors_of_transformers(model_f
         with torch.no_grad():
             expected = peer.eval()(torch.from_numpy(encoder.tokens([text])).long()).text_embeds[0]
         np.testing.assert_allclose(row, expected, atol=1e-5)
+    embeddings, vectors = encoder.embedded(texts[:3])  # for prompts
+    np.testing.assert_allclose(vectors(embeddings), got[:3], atol=1e-5)
 
 
 @pytest.mark.shared_data
