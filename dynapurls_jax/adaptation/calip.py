@@ -46,10 +46,8 @@ def calip(model: ZeroShotModel, variables: Variables, settings: CalipSettings) -
         return rows.reshape(*visual.tokens.shape[:2], *rows.shape[1:])
 
     def predict(state: State, visual: Visual) -> Float[Array, "B C"]:
-        rows, text = (
-            scored_rows(model, variables, state.text, visual),
-            scored_text(model, state.text),
-        )
+        rows = scored_rows(model, variables, state.text, visual)
+        text = scored_text(model, state.text)
         tokens = tokens_in_text_space(visual, state.text)
         cosines = jnp.einsum("bsrd,crd->bsrc", tokens, text) * settings.sharpness
         seen_text = jnp.einsum("bsrc,bsrd->bcrd", jax.nn.softmax(cosines, axis=1), tokens)
