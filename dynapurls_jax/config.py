@@ -26,6 +26,15 @@ GRANULARITIES = ("global", "head", "hands", "torso", "legs", "start", "middle", 
 QUERIES = ("label_free", "per_candidate", "oracle_label")
 HEADS = ("row", "joint")
 SCORES = ("global", "weighted")
+PARTITIONS = ("adaptive", "static")
+# Which granularities are trained: their places on the axis.
+GRANULARITY_SETS = {
+    "all": tuple(range(8)),
+    "global": (0,),
+    "parts": (0, 1, 2, 3, 4),
+    "phases": (0, 5, 6, 7),
+}
+WEIGHTS = ("learned", "average")
 DTYPES = ("float32", "bfloat16")
 OPTIMIZERS = ("adamw", "sgd")
 # Test-time methods, and where their settings stand below.
@@ -107,6 +116,9 @@ def default_config() -> ConfigDict:
     config.alignment.query = "label_free"  # or "per_candidate", "oracle_label"
     config.alignment.head = "row"  # or "joint"
     config.alignment.score = "global"  # eq. 14; or "weighted", all rows by alpha
+    config.alignment.partition = "adaptive"  # or "static", by body part and third (Fig. 4)
+    config.alignment.granularities = "all"  # or "global", or that and "parts" or "phases"
+    config.alignment.weights = "learned"  # or "average": of the granularities (eq. 11)
     config.alignment.attention = 150  # h
     config.alignment.hidden = 512
     config.alignment.dropout = 0.0
@@ -121,7 +133,7 @@ def default_config() -> ConfigDict:
     config.refine.optimizer = "adam"  # or "sgd"
     config.refine.anneal = True  # the rate, along the stream; False for streams without an end
     config.refine.steps = 1  # at each chunk
-    config.refine.slots = 16  # K
+    config.refine.slots = 16  # K; 0: no memory, each chunk is learned from alone (Table 8)
     config.refine.keep = "confident"  # or "recent": what stays in a full memory
     config.refine.confidence = "max"  # or "ratio", "margin", "entropy"
     config.refine.threshold = 0.1  # tau_conf

@@ -14,10 +14,12 @@ from dynapurls_jax.config import (
     DATASETS,
     DTYPES,
     FITS,
+    GRANULARITY_SETS,
     HEADS,
     KEEPS,
     OPTIMIZERS,
     ORDERS,
+    PARTITIONS,
     PRIORS,
     QUERIES,
     REFINE_OPTIMIZERS,
@@ -27,6 +29,7 @@ from dynapurls_jax.config import (
     TEXT_ENCODERS,
     THRESHOLDS,
     TURNS,
+    WEIGHTS,
     default_config,
 )
 from dynapurls_jax.host_memory import keep_memory
@@ -76,6 +79,9 @@ def check_config(config: ConfigDict) -> None:
         "alignment.query": (config.alignment.query, QUERIES),
         "alignment.head": (config.alignment.head, HEADS),
         "alignment.score": (config.alignment.score, SCORES),
+        "alignment.partition": (config.alignment.partition, PARTITIONS),
+        "alignment.granularities": (config.alignment.granularities, GRANULARITY_SETS),
+        "alignment.weights": (config.alignment.weights, WEIGHTS),
         "eval.adapter": (config.eval.adapter, ADAPTERS),
         "eval.stream": (config.eval.stream, ORDERS),
         "eval.turn": (config.eval.turn, TURNS),
@@ -97,7 +103,7 @@ def check_config(config: ConfigDict) -> None:
     if not config.data.streams:
         raise ValueError(f"data.streams: expected one or more of {', '.join(STREAMS)}")
     counts = {"eval.orders": config.eval.orders, "eval.chunk": config.eval.chunk}
-    counts |= {f"refine.{key}": config.refine[key] for key in ("slots", "steps", "window")}
+    counts |= {f"refine.{key}": config.refine[key] for key in ("steps", "window")}
     counts |= {f"balanced.{key}": config.balanced[key] for key in ("window", "passes")}
     counts |= {f"tda.{key}": config.tda[key] for key in ("slots", "negative_slots")}
     counts |= {f"adanpc.{key}": config.adanpc[key] for key in ("neighbours", "slots")}
@@ -106,6 +112,13 @@ def check_config(config: ConfigDict) -> None:
     for key, value in counts.items():
         if value < 1:
             raise ValueError(f"{key}: expected 1 or more, got {value}")
+    if config.refine.slots < 0:
+        raise ValueError(f"refine.slots: expected 0 or more, got {config.refine.slots}")
+    if config.alignment.partition == "static" and config.alignment.query != "label_free":
+        raise ValueError(
+            "alignment.partition=static asks nobody where to look: expected "
+            f"alignment.query=label_free with it, got {config.alignment.query}"
+        )
     positive = {f"balanced.{key}": config.balanced[key] for key in ("temperature", "trust")}
     positive["refine.target_temperature"] = config.refine.target_temperature
     for key, value in positive.items():

@@ -10,7 +10,8 @@ import pytest
 from dynapurls_jax.alignment.losses import symmetric_info_nce
 from dynapurls_jax.alignment.model import ZeroShotModel, make_model, mean_text
 from dynapurls_jax.alignment.oracle import oracle_hit_rate
-from dynapurls_jax.alignment.partition import Text, unit
+from dynapurls_jax.alignment.partition import Text, static_pool, unit
+from dynapurls_jax.skeletons import KINECT_V1, KINECT_V2, PARTS
 
 B, S, N, C, D, G = 6, 4, 5, 3, 7, 8
 
@@ -132,9 +133,89 @@ def test_loss_decreases_on_one_batch(query):
         ({"query": "label-free"}, "did you mean 'label_free'"),
         ({"head": "rows"}, "did you mean 'row'"),
         ({"score": "x"}, "Known: global, weighted"),
+        ({"granularities": "part"}, "did you mean 'parts'"),
+        ({"weights": "averaged"}, "did you mean 'average'"),
     ],
 )
 def test_unknown_names_are_errors(argument, message):
     settings = {"query": "label_free", "head": "row", "score": "global"} | argument
     with pytest.raises(ValueError, match=message):
         make_model(text_width=4, **settings)
+
+
+@pytest.mark.parametrize("skeleton", [KINECT_V1, KINECT_V2])
+@pytest.mark.parametrize("segments", [3, 6, 4])
+def test_static_pool_takes_body_parts_and_thirds_of_the_time(skeleton, segments):
+    pool = static_pool(skeleton, segments).reshape(G, segments, skeleton.num_joints)
+    np.testing.assert_allclose(pool.sum(axis=(1, 2)), 1, atol=1e-6)
+    np.testing.assert_allclose(pool[0], pool[0, 0, 0])
+    for row, part in zip(pool[1:5], PARTS, strict=True):
+        assert set(np.flatnonzero(row.any(axis=0))) == set(skeleton.parts[part])
+        np.testing.assert_allclose(row.sum(axis=1), 1 / segments, atol=1e-6)
+    np.testing.assert_allclose(pool[1:5].astype(bool).sum(axis=0), 1)  # nobody's, and nobody twice
+    phases = pool[5:].sum(axis=2)
+    expected = {
+        3: np.eye(3),
+        6: np.repeat(np.eye(3) / 2, 2, axis=1),
+        4: np.array([[0.75, 0.25, 0, 0], [0, 0.5, 0.5, 0], [0, 0, 0.25, 0.75]]),
+    }[segments]
+    np.testing.assert_allclose(phases, expected, atol=1e-6)
+
+
+def test_a_static_partition_gathers_by_its_pool_whatever_is_asked():
+    model, variables, tokens, text = _setup("label_free")
+    pool = jax.nn.softmax(jax.random.normal(jax.random.key(3), (G, S)))
+    variables = model.init(jax.random.key(0), tokens, text, pool)
+    visual = model.encode(variables, tokens)
+    head = variables["params"]["project"]
+    gathered = np.einsum("gs,bsn->bgn", pool, visual.tokens)
+    hidden = jax.nn.relu(gathered @ head["Dense_0"]["kernel"])
+    expected = unit(hidden @ head["Dense_1"]["kernel"] + head["Dense_1"]["bias"])
+    for queries in (text.query[None, None], -text.query[None, None]):
+        projected = model.project(variables, visual, queries)
+        np.testing.assert_allclose(projected[:, 0], expected, atol=2e-4)
+    globally = model.project(variables, visual, text.query[None, None, :1])
+    np.testing.assert_allclose(globally[:, 0], expected[:, :1], atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("granularities", "used"),
+    [("all", range(8)), ("global", [0]), ("parts", range(5)), ("phases", [0, 5, 6, 7])],
+)
+@pytest.mark.parametrize("weights", ["learned", "average"])
+def test_only_what_is_used_is_trained_and_weighted(granularities, used, weights):
+    _, variables, tokens, text = _setup("label_free")
+    model = make_model(
+        query="label_free",
+        head="row",
+        score="weighted",
+        text_width=D,
+        granularities=granularities,
+        weights=weights,
+        attention=4,
+        hidden=16,
+    )
+    alpha = jnp.arange(8.0)
+    variables["params"]["alpha"] = alpha
+
+    def loss(classes, params):
+        own = {**variables, "params": params}
+        labels = jnp.array([0, 1, 2, 0, 1, 2])
+        return model.loss(own, tokens, labels, Text(classes, text.query), jax.random.key(0))
+
+    by_text, by_params = jax.grad(loss, argnums=(0, 1))(text.classes, variables["params"])
+    moved = np.flatnonzero(np.abs(by_text).sum(axis=(0, 2)) > 0)
+    np.testing.assert_array_equal(moved, list(used))
+    learns = weights == "learned" and granularities != "global"  # one weight is always 1
+    assert bool(np.any(by_params["alpha"] != 0)) == learns
+    cosines = np.einsum(
+        "bgd,cgd->bcg",
+        model.project(variables, model.encode(variables, tokens), text.query[None, None])[:, 0],
+        text.classes,
+    )
+    share = np.zeros(8)
+    share[list(used)] = np.exp(alpha[jnp.array(list(used))]) if weights == "learned" else 1
+    scale = np.exp(variables["params"]["log_scale"])
+    expected = scale * cosines @ (share / share.sum())
+    logits = model.score(variables, model.encode(variables, tokens), text)
+    np.testing.assert_allclose(logits, expected, atol=2e-4)

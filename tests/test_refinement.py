@@ -101,8 +101,7 @@ class PlainAlgorithm1:
         rows = jax.tree.map(lambda leaf: np.asarray(leaf)[index], visual)
         return rows, np.array([c for _, c in chosen])
 
-    def update(self, visual, key):
-        rows, pseudo = self.batch(visual, key)
+    def update(self, rows, pseudo):
         targets = np.eye(len(self.slots))[pseudo]
         if self.s.targets == "balanced":
             logits = self.logits(rows, self.theta) / self.s.target_temperature
@@ -120,10 +119,15 @@ class PlainAlgorithm1:
             before = np.asarray(jax.nn.softmax(self.logits(now, self.theta)))
             numbers = range(start, start + len(before))
             admitted += self.offer(numbers, before)
-            if sum(pair is not None for bank in self.slots for pair in bank) >= self.s.min_samples:
-                key = jax.random.fold_in(self.key, start)
-                for step in range(self.s.steps):
-                    self.update(visual, jax.random.fold_in(key, step))
+            held = sum(pair is not None for bank in self.slots for pair in bank)
+            key = jax.random.fold_in(self.key, start)
+            for step in range(self.s.steps):
+                if self.s.slots and held >= self.s.min_samples:
+                    self.update(*self.batch(visual, jax.random.fold_in(key, step)))
+                elif not self.s.slots and any(admitted[start:]):
+                    kept = np.flatnonzero(admitted[start:])
+                    rows = jax.tree.map(lambda leaf, kept=kept: leaf[kept], now)
+                    self.update(rows, before.argmax(axis=1)[kept])
             after = self.logits(now, self.theta) if learn_first else before
             predicted += np.asarray(after).argmax(axis=1).tolist()
         return predicted, admitted
@@ -139,6 +143,8 @@ VARIANTS = {
     "chunk": {"chunk": 3, "min_samples": 6},
     "learn first, two steps": {"chunk": 4, "learn_first": True, "steps": 2},
     "sgd, endless": {"optimizer": "sgd", "horizon": None, "learning_rate": 0.5},
+    "no memory": {"slots": 0},
+    "no memory, chunk, two steps": {"slots": 0, "chunk": 4, "steps": 2},
     "recent": {"keep": "recent", "slots": 2, "chunk": 3},
     "margin quantile": {"confidence": "margin", "threshold_kind": "quantile", "threshold": 0.4},
     "quantile of few": {"threshold_kind": "quantile", "threshold": 0.5, "window": 6, "chunk": 2},

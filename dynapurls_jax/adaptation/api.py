@@ -66,6 +66,11 @@ class Learned(NamedTuple):
     adapted: Bool[Array, ""]
 
 
+def static_classes(state: State) -> Float[Array, "C G d"]:
+    """The text as it came."""
+    return state.text.classes
+
+
 class Method(NamedTuple):
     """A test-time method; no label ever comes near it.
 
@@ -76,11 +81,14 @@ class Method(NamedTuple):
       learn: `(state, visual, logits, usable [B]) -> (own, Learned)`. The logits are those of
         `predict`, minus infinity where no class is. Samples that are not usable must leave no
         trace; a chunk without any usable one must leave `own` as it is.
+      classes: `state -> [C, R, d]`: the class vectors that `predict` matches with, unit rows; the
+        static text where the method does not move it.
     """
 
     init: Callable[[Text, Array], Any]
     predict: Callable[[State, Visual], Array]
     learn: Callable[[State, Visual, Array, Array], tuple[Any, Learned]]
+    classes: Callable[[State], Array] = static_classes
 
 
 class Adapter(NamedTuple):

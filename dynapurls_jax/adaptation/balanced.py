@@ -131,7 +131,7 @@ def balanced(
             means = means_of(assign(evidence, held, state.active), window.rows, settings.trust)
         return unit(read(state.text.classes) + settings.gain * means)
 
-    return Method(init, predict, learn)
+    return Method(init, predict, learn, lambda state: state.own.classes)
 
 
 def remember(

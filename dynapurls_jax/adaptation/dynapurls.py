@@ -60,7 +60,8 @@ class RefineSettings:
         many); None for a constant rate, for streams without an end.
       steps: updates at each chunk.
       slots, capacity: `K`, samples kept of each class. `slots` is a shape; `capacity` says how many
-        of them are used, None for all.
+        of them are used, None for all. Without slots there is no memory (Table 8): each chunk is
+        learned from alone, once it is there.
       keep: what leaves a full memory: the least "confident" sample (the paper's) or the least
         "recent".
       confidence: "max" (the paper's), "ratio", "margin" or "entropy"; see
@@ -146,13 +147,15 @@ def dynapurls(
         return Refined(
             refinement=refinement,
             opt_state=optimizer.init(refinement),
-            memory=empty_memory(len(classes), settings.slots, sample, settings.capacity),
+            memory=empty_memory(len(classes), max(1, settings.slots), sample, settings.capacity),
             recent=sure.nothing_yet(settings.window if quantile else 1),  # 0 cannot be saved
         )
 
+    def text_of(state: State) -> Text:
+        return refine(read(state.text), state.own.refinement, state.active)
+
     def predict(state: State, visual: Visual) -> Float[Array, "B C"]:
-        text = refine(read(state.text), state.own.refinement, state.active)
-        return model.score(variables, visual, text)
+        return model.score(variables, visual, text_of(state))
 
     def loss(refinement: Refinement, state: State, batch: Batch) -> Float[Array, ""]:
         """Eq. 15: cross-entropy of the pseudo-labels under the current parameters."""
@@ -171,13 +174,20 @@ def dynapurls(
         memory, recent, admitted = offer(settings, state.own, visual, logits, usable)
         held = memory.filled & state.active[:, None]
         enough = usable.any() & (held.sum() >= settings.min_samples)
+        if not settings.slots:
+            enough = admitted.any()
         used = state.samples - state.skipped  # a skipped sample must not change the draws
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), used)
 
         def update(number, carry):
             """Eq. 16, with Adam as in section 4.1.4."""
             refinement, opt_state = carry
-            batch = balanced_batch(memory, jax.random.fold_in(key, number), settings.per_class)
+            if settings.slots:
+                drawn = jax.random.fold_in(key, number)
+                batch = balanced_batch(memory, drawn, settings.per_class)
+            else:
+                labels = logits.argmax(axis=-1)
+                batch = Batch(visual, labels, admitted.astype(jnp.float32))
             grads = jax.grad(loss)(refinement, state, batch)
             updates, opt_state = optimizer.update(grads, opt_state)
             return optax.apply_updates(refinement, updates), opt_state
@@ -192,7 +202,7 @@ def dynapurls(
         )
         return Refined(refinement, opt_state, memory, recent), Learned(admitted, enough)
 
-    return Method(init, predict, learn)
+    return Method(init, predict, learn, lambda state: text_of(state).classes)
 
 
 def optimizer_of(settings: RefineSettings) -> optax.GradientTransformation:
@@ -233,6 +243,8 @@ def offer(
         admitted = usable & sure.above_quantile(recent, values, settings.threshold)
         recent = sure.remember(recent, values, usable)
     memory, priority = own.memory, values
+    if not settings.slots:
+        return memory, recent, admitted
     if settings.keep == "recent":  # ages, not times: a float would run out of times
         memory = memory._replace(priority=memory.priority - usable.sum())
         priority = jnp.cumsum(usable).astype(jnp.float32)

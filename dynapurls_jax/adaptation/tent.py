@@ -75,4 +75,7 @@ def tent(model: ZeroShotModel, variables: Variables, settings: TentSettings) -> 
         )
         return own, Learned(usable, enough)
 
-    return Method(init, predict, learn)
+    def classes(state: State) -> Float[Array, "C R d"]:
+        return refine(read(state.text), state.own.refinement, state.active).classes
+
+    return Method(init, predict, learn, classes)

@@ -10,7 +10,7 @@ from data_pipelines.errors import unknown
 from dynapurls_jax.alignment.heads import HEADS
 from dynapurls_jax.alignment.losses import symmetric_info_nce
 from dynapurls_jax.alignment.partition import PartitionAlignment, Text, Visual, unit
-from dynapurls_jax.config import GRANULARITIES, QUERIES, SCORES
+from dynapurls_jax.config import GRANULARITIES, GRANULARITY_SETS, QUERIES, SCORES, WEIGHTS
 
 Variables = dict[str, Any]
 
@@ -19,11 +19,14 @@ class ZeroShotModel(NamedTuple):
     """A zero-shot model over token batches.
 
     Attributes:
-      init: `(key, tokens, text) -> variables`; keeps the tokens' mean and deviation with them.
+      init: `(key, tokens, text, pool=None) -> variables`; keeps the tokens' mean and deviation with
+        them, and the pool `[G, S]` of a static partition, which takes the place of attention.
       loss: `(variables, tokens, labels, text, key) -> scalar`; the only one that takes labels.
       encode: `(variables, tokens) -> Visual`; everything that does not depend on text.
       queries: `text -> [1, Q, G, d]`: what the model asks with, one set for all classes (`Q = 1`)
         or one for each (`Q = C`).
+      attend: `(variables, visual, queries [#B, Q, G, d]) -> [B, Q, G, S]`: where each description
+        looks (eq. 5-7).
       project: `(variables, visual, queries [#B, Q, G, d]) -> v [B, Q, G, d]`, unit rows (eq. 5-9).
         A joint head needs all granularities, another takes as many as there are.
       match: `(variables, v, classes [C, G, d]) -> logits [B, C]` (eq. 14); reads `R` granularities.
@@ -33,10 +36,11 @@ class ZeroShotModel(NamedTuple):
       rows: `R`, how many of the `G` granularities `match` reads: the first one, or all.
     """
 
-    init: Callable[[PRNGKeyArray, Array, Text], Variables]
+    init: Callable[..., Variables]
     loss: Callable[[Variables, Array, Array, Text, PRNGKeyArray], Array]
     encode: Callable[[Variables, Array], Visual]
     queries: Callable[[Text], Array]
+    attend: Callable[[Variables, Visual, Array], Array]
     project: Callable[[Variables, Visual, Array], Array]
     match: Callable[[Variables, Array, Array], Array]
     match_all: Callable[[Variables, Array, Array], Array]
@@ -63,6 +67,8 @@ def make_model(
     head: str,
     score: str,
     text_width: int,
+    granularities: str = "all",
+    weights: str = "learned",
     attention: int = 150,
     hidden: int = 512,
     dropout: float = 0.0,
@@ -75,25 +81,35 @@ def make_model(
         published protocol; such a model cannot `score`, see `alignment.oracle`.
       head: "row" or "joint".
       score: "global" uses the global row alone (eq. 14), "weighted" all rows by alpha.
+      granularities: which are trained and weighted: "all", "global", or global and "parts" or
+        "phases" (Table 7).
+      weights: of the granularities: "learned", or "average" for the same for all.
       text_width, attention, hidden: `d`, `h` and the head's hidden width.
       dropout: in the head, while training.
 
     Raises:
-      ValueError: unknown query, head or score.
+      ValueError: unknown query, head, score, granularities or weights.
     """
     for kind, value, known in (
         ("query", query, QUERIES),
         ("head", head, HEADS),
         ("score", score, SCORES),
+        ("granularities", granularities, GRANULARITY_SETS),
+        ("weights", weights, WEIGHTS),
     ):
         if value not in known:
             raise unknown(kind, value, known)
     # The row head takes each row on its own, so the global score needs no other.
-    rows = 1 if score == "global" and head == "row" else len(GRANULARITIES)
-    module = PartitionAlignment(head, text_width, attention, hidden, dropout)
+    scored = 1 if score == "global" and head == "row" else len(GRANULARITIES)
+    module = PartitionAlignment(
+        *(head, text_width, attention, hidden, dropout),
+        used=GRANULARITY_SETS[granularities],
+        learned=weights == "learned",
+    )
 
     def apply(variables: Variables, method: str, *args: Any, **kwargs: Any) -> Any:
-        return module.apply(variables, *args, method=method, **kwargs)
+        params = {"params": variables["params"]}
+        return module.apply(params, *args, method=method, **kwargs)
 
     def encode(variables: Variables, tokens: Float[Array, "*B S n"]) -> Visual:
         tokens = (tokens - variables["tokens"]["mean"]) / variables["tokens"]["std"]
@@ -102,13 +118,20 @@ def make_model(
     def scale(variables: Variables) -> Float[Array, ""]:
         return apply(variables, "scale")
 
-    def init(key, tokens: Float[Array, "N S n"], text: Text) -> Variables:
+    def init(key, tokens: Float[Array, "N S n"], text: Text, pool=None) -> Variables:
         statistics = {
             "mean": tokens.mean(axis=(0, 1)),
             "std": tokens.std(axis=(0, 1)) + 1e-3,
         }
         params = module.init(key, tokens[:1], text.classes[None, :1])["params"]
-        return {"params": params, "tokens": statistics}
+        partition = {} if pool is None else {"pool": jnp.asarray(pool)}
+        return {"params": params, "tokens": statistics, **partition}
+
+    def attend(variables: Variables, visual: Visual, queries) -> Float[Array, "B Q G S"]:
+        if "pool" not in variables:
+            return apply(variables, "attend", visual, queries)
+        pool = variables["pool"][: queries.shape[2]]  # the rows that are asked for
+        return jnp.broadcast_to(pool, (len(visual.tokens), queries.shape[1], *pool.shape))
 
     def loss(
         variables: Variables,
@@ -123,8 +146,9 @@ def make_model(
             "per_candidate": text.classes[None],
             "oracle_label": text.classes[labels][:, None],
         }[query]
+        where = attend(variables, visual, queries)
         projected = apply(
-            variables, "gather_and_project", visual, queries, train=True, rngs={"dropout": key}
+            variables, "gather_and_project", visual, where, train=True, rngs={"dropout": key}
         )
         cosines = similarity(projected, text.classes)
         return symmetric_info_nce(scale(variables) * cosines, labels, apply(variables, "weights"))
@@ -138,7 +162,7 @@ def make_model(
         return text.query[None, None] if query == "label_free" else text.classes[None]
 
     def project(variables: Variables, visual: Visual, queries) -> Float[Array, "B Q G d"]:
-        return apply(variables, "gather_and_project", visual, queries)
+        return apply(variables, "gather_and_project", visual, attend(variables, visual, queries))
 
     def match_all(variables: Variables, projected, classes) -> Float[Array, "B C"]:
         cosines = similarity(projected, classes) @ apply(variables, "weights")
@@ -150,9 +174,10 @@ def make_model(
     match = match_global if score == "global" else match_all
 
     def score_own(variables: Variables, visual: Visual, text: Text) -> Float[Array, "B C"]:
-        queries = queries_of(text)[..., :rows, :]
+        queries = queries_of(text)[..., :scored, :]
         return match(variables, project(variables, visual, queries), text.classes)
 
     return ZeroShotModel(
-        init, loss, encode, queries_of, project, match, match_all, score_own, scale, rows
+        *(init, loss, encode, queries_of, attend, project),
+        *(match, match_all, score_own, scale, scored),
     )

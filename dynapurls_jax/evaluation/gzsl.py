@@ -15,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 from dynapurls_jax.adaptation.gated import Gate, gate_score
 from dynapurls_jax.evaluation.metrics import accuracy
 
+TABLE_9 = ("Baseline", "Partial", "Full")  # its rows
 TEMPERATURES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # in units of the model's own
 
 
@@ -110,7 +111,8 @@ def table_9(
     best_seen = np.where(seen, logits, -np.inf).argmax(axis=-1)
     best_unseen = np.where(seen, -np.inf, logits).argmax(axis=-1)
     baseline = np.where(to_seen, best_seen, best_unseen)
-    return {"Baseline": baseline, "Partial": np.where(to_seen, full, baseline), "Full": full}
+    partial = np.where(to_seen, full, baseline)
+    return dict(zip(TABLE_9, (baseline, partial, full), strict=True))
 
 
 def auroc(scores: Float[np.ndarray, " N"], unseen: Bool[np.ndarray, " N"]) -> float:

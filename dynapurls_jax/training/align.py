@@ -1,14 +1,15 @@
 """Stage 3: alignment of tokens with text on the seen classes; one dispatch an epoch."""
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
 from data_pipelines.progress import progress
 from dynapurls_jax.alignment.model import Variables, ZeroShotModel, make_model, mean_text
@@ -31,12 +32,18 @@ class AlignState(flax.struct.PyTreeNode):
 
 
 def model_of(config: ConfigDict, text_width: int) -> ZeroShotModel:
-    """The zero-shot model of a configuration."""
-    settings = config.alignment
+    """The zero-shot model of a configuration; the same object for the same settings."""
+    return _model(FrozenConfigDict(config.alignment), text_width)
+
+
+@lru_cache
+def _model(settings: FrozenConfigDict, text_width: int) -> ZeroShotModel:
     return make_model(
         query=settings.query,
         head=settings.head,
         score=settings.score,
+        granularities=settings.granularities,
+        weights=settings.weights,
         text_width=text_width,
         attention=settings.attention,
         hidden=settings.hidden,
@@ -51,12 +58,14 @@ def align(
     text: Float[Array, "C G d"],
     seed: int,
     checkpoints: Checkpoints,
+    pool: Float[np.ndarray, "G S"] | None = None,
 ) -> tuple[Variables, dict]:
     """Trains until the accuracy on seen validation clips stops rising; goes on from a checkpoint.
 
     Args:
       train, val: tokens and labels; labels are positions in `text`.
       text: `F` of the seen classes.
+      pool: of a static partition; see `static_pool`.
 
     Returns:
       The variables of the best epoch, and `{"val_accuracy", "best_epoch", "epochs"}`.
@@ -67,7 +76,7 @@ def align(
     optimizer = optax.adamw(settings.learning_rate, weight_decay=settings.weight_decay)
 
     def fresh() -> AlignState:
-        variables = model.init(jax.random.key(seed), train[0], seen)
+        variables = model.init(jax.random.key(seed), train[0], seen, pool)
         return AlignState(
             variables=variables,
             opt_state=optimizer.init(variables["params"]),

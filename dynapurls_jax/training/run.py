@@ -20,7 +20,9 @@ from data_pipelines.formats.feature_folder import read_features
 from data_pipelines.known import KNOWN
 from data_pipelines.prepared import PreparedClips, prepare
 from data_pipelines.protocols import Protocol, make_protocol
+from dynapurls_jax.alignment.partition import static_pool
 from dynapurls_jax.config import plain
+from dynapurls_jax.skeletons import Skeleton
 from dynapurls_jax.text.features import text_features
 from dynapurls_jax.training import align, pretrain
 from dynapurls_jax.training.checkpoints import Checkpoints, tree_digest
@@ -137,8 +139,15 @@ def _unfinished(inputs: Inputs, folder: Path) -> list[str]:
     return [stage for stage in stages if not stage_is_done(folder / stage)]
 
 
-def train_one(inputs: Inputs, workdir: Path, split: str, seed: int) -> TrainedRun:
-    """One split and seed through the three stages."""
+def train_one(
+    inputs: Inputs, workdir: Path, split: str, seed: int, variant: str = ""
+) -> TrainedRun:
+    """One split and seed through the three stages.
+
+    Args:
+      variant: names a changed alignment: a folder of its own, beside the run's own alignment and
+        on the same encoder.
+    """
     protocol = make_protocol(inputs.corpus, split, inputs.config.data.protocol)
     folder = run_folder(workdir, split, seed)
     print(
@@ -148,7 +157,8 @@ def train_one(inputs: Inputs, workdir: Path, split: str, seed: int) -> TrainedRu
         flush=True,
     )
     tokens, tokens_identity, encoder_results = encode_stages(inputs, protocol, folder, seed)
-    variables, aligned = align_stage(inputs, protocol, folder, seed, tokens, tokens_identity)
+    aligns = folder / variant
+    variables, aligned = align_stage(inputs, protocol, aligns, seed, tokens, tokens_identity)
     results = {"encoder": encoder_results, "align": aligned.results}
     return TrainedRun(split, seed, protocol, variables, tokens, results)
 
@@ -247,6 +257,7 @@ def align_stage(
             text,
             seed,
             checkpoints,
+            partition_of(inputs, tokens.shape[1]),
         )
     if stage.results is None:
         stage.finish(results)
@@ -256,3 +267,20 @@ def align_stage(
         flush=True,
     )
     return variables, stage
+
+
+def partition_of(inputs: Inputs, tokens: int) -> Float[np.ndarray, "G S"] | None:
+    """The pool of a static partition; None for an adaptive one.
+
+    Args:
+      tokens: `S`.
+    """
+    if inputs.config.alignment.partition == "adaptive":
+        return None
+    skeleton = skeleton_of(inputs)
+    return static_pool(skeleton, tokens // skeleton.num_joints)
+
+
+def skeleton_of(inputs: Inputs) -> Skeleton:
+    """The joints that tokens are of."""
+    return inputs.corpus.skeleton if inputs.clips is None else inputs.clips.skeleton
