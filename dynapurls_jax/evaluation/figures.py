@@ -9,16 +9,19 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 from matplotlib.lines import Line2D
+from matplotlib.ticker import ScalarFormatter
 from sklearn.metrics import roc_curve
 
 from dynapurls_jax.evaluation.metrics import running_accuracy
 
 STATIC_COLOUR, ADAPTED_COLOUR = "#52606d", "#c2410c"
-GATE_STYLES: dict[str, tuple[str, Any, str]] = {  # told apart without colours too
-    "entropy": ("#0072b2", "-", "o"),
-    "energy": ("#d55e00", "--", "s"),
-    "stacking": ("#009e73", "-.", "D"),
-}
+STYLES: tuple[tuple[str, Any, str], ...] = (  # told apart without colours too
+    ("#0072b2", "-", "o"),
+    ("#d55e00", "--", "s"),
+    ("#009e73", "-.", "D"),
+    ("#cc79a7", ":", "^"),
+)
+GATE_STYLES = dict(zip(("entropy", "energy", "stacking"), STYLES, strict=False))
 
 
 def plot_running_accuracy(results, adapter: str, title: str, path: Path) -> None:
@@ -115,6 +118,39 @@ def plot_gate_roc(results, names: dict[str, str], title: str, path: Path) -> Non
         loc="lower right",
         fontsize=8,
     )
+    figure.suptitle(title, size=10)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def plot_sensitivity(cells, title: str, path: Path) -> None:
+    """Figure 7: accuracy by confidence threshold and by memory capacity.
+
+    Args:
+      cells: with `split`, `row` ("threshold 0.1"), `mean` and `std` in %.
+      title: says what the data are.
+      path: of the PNG.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
+    names = {"threshold": "confidence threshold", "capacity": "memory capacity K"}
+    for axis, (kind, label) in zip(axes, names.items(), strict=True):
+        points = [cell for cell in cells if cell.row.startswith(kind)]
+        for number, split in enumerate(dict.fromkeys(cell.split for cell in points)):
+            own = [cell for cell in points if cell.split == split]
+            x = [float(cell.row.split()[1]) for cell in own]
+            y, spread = [cell.mean for cell in own], [cell.std for cell in own]
+            colour, dashes, marker = STYLES[number % len(STYLES)]
+            low = [a - b for a, b in zip(y, spread, strict=True)]
+            high = [a + b for a, b in zip(y, spread, strict=True)]
+            axis.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
+            axis.plot(x, y, color=colour, linestyle=dashes, marker=marker, label=split)
+        if kind == "capacity":
+            axis.set_xscale("log", base=2)
+            axis.xaxis.set_major_formatter(ScalarFormatter())
+        axis.set_xlabel(label)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel("accuracy, %")
+    axes[1].legend(frameon=False, fontsize=8, title="split, mean ± std over runs")
     figure.suptitle(title, size=10)
     figure.savefig(path, dpi=120)
     plt.close(figure)

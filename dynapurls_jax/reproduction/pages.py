@@ -1,0 +1,171 @@
+"""A table's cells from the records, and the table as Markdown, CSV and JSON."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from dynapurls_jax.evaluation.metrics import mean_std
+from dynapurls_jax.reproduction.jobs import Records, group_of, job_of, runs_of
+from dynapurls_jax.reproduction.paper import NOTE, paper_figure
+from dynapurls_jax.reproduction.tables import Table
+
+SHARES = ("zsl", "gzsl", "sweep")  # kinds of jobs whose results are shares, shown in %
+SPEED = "samples/ms"
+
+
+class Cell(NamedTuple):
+    """One figure: mean and standard deviation over runs, each the mean over its stream orders.
+
+    Attributes:
+      split: or the size of random splits.
+      row, column: names in the table.
+      values: of each run; shares in %.
+      paper: what the paper prints there.
+    """
+
+    split: str
+    row: str
+    column: str
+    mean: float
+    std: float
+    values: list[float]
+    paper: float | None
+
+    def __str__(self) -> str:
+        if self.column == "chance":
+            return f"{self.mean:.1f}"
+        digits = 2 if self.column == SPEED else 1
+        return f"{self.mean:.{digits}f} ± {self.std:.{digits}f}"
+
+
+class Page(NamedTuple):
+    """A table with its figures, and what they were made with.
+
+    Attributes:
+      name: of the table, a key of `tables.TABLES`.
+      dataset: and whether it is `synthetic`.
+      cells: in the order of splits, rows and columns.
+      orders: of the stream, for each run.
+      commits: of the code that computed the figures.
+      command, device: that did.
+    """
+
+    name: str
+    title: str
+    note: str
+    dataset: str
+    synthetic: bool
+    orders: int
+    commits: list[str]
+    command: str
+    device: str
+    cells: list[Cell]
+
+
+def cells_of(
+    name: str, table: Table, config: ConfigDict, seeds: int, records: Records
+) -> tuple[list[Cell], list[str]]:
+    """Every cell that can be filled, and the commits that its figures were made with."""
+    cells, commits = [], []
+    groups: dict[str, list[tuple[str, int]]] = {}
+    for run in runs_of(config, seeds):
+        groups.setdefault(group_of(run[0]), []).append(run)
+    for group, runs in groups.items():
+        for row in table.rows:
+            for column in table.columns:
+                overrides = row.overrides | column.overrides
+                found = [records.get(job_of(column.kind, *run, overrides)) for run in runs]
+                known = [record for record in found if record is not None]
+                if known:
+                    factor = 100 if column.kind in SHARES else 1
+                    results = [record["results"][row.pick + column.pick] for record in known]
+                    values = [factor * float(np.mean(result)) for result in results]
+                    paper = paper_figure(config.data.name, name, row.name, column.name, group)
+                    place = (group, row.name, column.name)
+                    cells.append(Cell(*place, *mean_std(values), values, paper))
+                    commits += [record["commit"] for record in known]
+    return cells, list(dict.fromkeys(commits))
+
+
+def markdown(page: Page, heading: str = "#") -> str:
+    """The table in Markdown: a block of rows for each split."""
+    shown = f"{page.dataset}, SYNTHETIC data" if page.synthetic else page.dataset
+    columns = list(dict.fromkeys(cell.column for cell in page.cells))
+    rows = list(dict.fromkeys(cell.row for cell in page.cells))
+    papers = [c for c in columns if any(x.column == c and x.paper is not None for x in page.cells)]
+    header = ["split", "runs", *([""] if any(rows) else []), *columns]
+    header += [f"paper: {column}" for column in papers]
+    lines = [
+        f"{heading} {page.title} ({shown})",
+        "",
+        "In % (speeds in samples/ms), mean ± std over runs (seeds or random splits), each the mean "
+        f"over {page.orders} stream orders. {page.note}" + (f" {NOTE}" if papers else ""),
+        "",
+        f"| {' | '.join(header)} |",
+        "|---" * len(header) + "|",
+    ]
+    by_place = {(cell.split, cell.row, cell.column): cell for cell in page.cells}
+    for split in dict.fromkeys(cell.split for cell in page.cells):
+        for row in rows:
+            found = [by_place.get((split, row, column)) for column in columns]
+            runs = max((len(cell.values) for cell in found if cell), default=0)
+            start = [split, str(runs), *([row] if any(rows) else [])]
+            texts = ["-" if cell is None else str(cell) for cell in found]
+            beside = [by_place.get((split, row, column)) for column in papers]
+            texts += ["-" if not c or c.paper is None else f"{c.paper:g}" for c in beside]
+            lines.append(f"| {' | '.join(start + texts)} |")
+    lines += ["", f"`{page.command}`; commit {', '.join(page.commits)}; {page.device}."]
+    return "\n".join(lines) + "\n"
+
+
+def table_csv(page: Page) -> str:
+    """A line for each cell."""
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(["split", "row", "column", "mean", "std", "runs", "paper"])
+    for cell in page.cells:
+        writer.writerow([*cell[:5], len(cell.values), "" if cell.paper is None else cell.paper])
+    return lines.getvalue()
+
+
+def write_page(page: Page, folder: Path) -> list[Path]:
+    """Writes `<table>_<dataset>.md`, `.csv` and `.json` into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    record = page._asdict() | {"cells": [cell._asdict() for cell in page.cells]}
+    stem = f"table{page.name}" if page.name.isdecimal() else page.name
+    written = []
+    for suffix, text in (
+        ("md", markdown(page)),
+        ("csv", table_csv(page)),
+        ("json", json.dumps(record, indent=1) + "\n"),
+    ):
+        path = folder / f"{stem}_{page.dataset}.{suffix}"
+        path.write_text(text, "utf-8")
+        written.append(path)
+    return written
+
+
+def read_page(path: Path) -> Page:
+    """A page from its JSON."""
+    record = json.loads(path.read_text("utf-8"))
+    record["cells"] = [Cell(**cell) for cell in record["cells"]]
+    return Page(**record)
+
+
+def readme_table(pages: Sequence[Page]) -> str:
+    """The README's results: Table 3 of several datasets as one."""
+    columns = ("chance", "static", "balanced", "dynapurls")
+    lines = [f"| dataset | split (seen_unseen) | runs | {' | '.join(columns)} |", "|---" * 7 + "|"]
+    for page in pages:
+        for split in dict.fromkeys(cell.split for cell in page.cells):
+            found = {cell.column: cell for cell in page.cells if cell.split == split}
+            texts = [str(found[column]) for column in columns]
+            runs = len(found["static"].values)
+            lines.append(f"| {page.dataset} | {split} | {runs} | {' | '.join(texts)} |")
+    return "\n".join(lines) + "\n"
