@@ -1,7 +1,9 @@
 """Accuracy, from predictions that are already made. The only place that compares with labels."""
 
+from typing import NamedTuple
+
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 
 def accuracy(predicted: Int[np.ndarray, "*N"], labels: Int[np.ndarray, "*N"]) -> float:
@@ -30,3 +32,40 @@ def mean_std(values) -> tuple[float, float]:
     """Mean and sample standard deviation (0 for a single value)."""
     values = np.asarray(values, float)
     return float(values.mean()), float(values.std(ddof=1)) if values.size > 1 else 0.0
+
+
+class Calibration(NamedTuple):
+    """How confidence and accuracy agree, in equal bins of confidence (Guo et al., ICML 2017).
+
+    Attributes:
+      confidence, accuracy: means of each bin; NaN for an empty one.
+      share: of the predictions that are in it.
+      error: the expected calibration error, in [0, 1].
+    """
+
+    confidence: Float[np.ndarray, " bins"]
+    accuracy: Float[np.ndarray, " bins"]
+    share: Float[np.ndarray, " bins"]
+    error: float
+
+
+def calibration(
+    confidence: Float[np.ndarray, " N"], hits: Bool[np.ndarray, " N"], bins: int = 10
+) -> Calibration:
+    """The reliability of predictions.
+
+    Args:
+      confidence: in [0, 1].
+      hits: whether each prediction was right.
+      bins: of equal width; a bin holds its upper edge.
+    """
+    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    count = np.bincount(place, minlength=bins)
+    empty, some = np.full(bins, np.nan), count > 0
+    means = [
+        np.divide(np.bincount(place, values, bins), count, out=empty.copy(), where=some)
+        for values in (confidence, hits)
+    ]
+    share = count / len(place)
+    gap = np.nan_to_num(np.abs(means[0] - means[1]))
+    return Calibration(means[0], means[1], share, float(np.sum(share * gap)))

@@ -8,6 +8,7 @@ import numpy as np
 
 from data_pipelines.corpus import Corpus
 from dynapurls_jax.alignment.oracle import MARK
+from dynapurls_jax.evaluation.details import Details
 from dynapurls_jax.evaluation.figures import plot_running_accuracy
 from dynapurls_jax.evaluation.metrics import accuracy, mean_std, per_class_accuracy
 from dynapurls_jax.evaluation.zero_shot import Streams
@@ -23,6 +24,7 @@ class RunResult:
       streams: method name to its predictions; "static" is always there, unless `oracle`.
       oracle: hit rate of the published protocol; None for a zero-shot model.
       training: what the training stages reported.
+      details: of the adapted stream in its first order; None with `oracle`.
     """
 
     split: str
@@ -32,6 +34,7 @@ class RunResult:
     streams: dict[str, Streams]
     oracle: float | None
     training: dict
+    details: Details | None = None
 
     @property
     def classes(self) -> int:
@@ -87,6 +90,8 @@ def write_report(
 ) -> str:
     """Writes report.json, report.md and running_accuracy.png into `folder`.
 
+    The pages that report.md links to are written by `run_page`.
+
     Returns:
       The Markdown.
     """
@@ -114,10 +119,18 @@ def write_report(
         lines += _table(results, adapter) + _per_class(results, adapter)
         picture = folder / "running_accuracy.png"
         plot_running_accuracy(results, adapter, f"{kind}, {query}", picture)
-        lines += ["", f"![running accuracy]({picture.name})"]
+        lines += ["", f"![running accuracy]({picture.name})", "", "## Clip by clip", ""]
+        for result in results:
+            name = page_name(result)
+            lines.append(f"- [{result.split}, seed {result.seed}]({name})")
     text = "\n".join(lines) + "\n"
     (folder / "report.md").write_text(text)
     return text
+
+
+def page_name(result: RunResult) -> str:
+    """The file of a run's own page, beside report.md."""
+    return f"{result.split or 'all'}-seed{result.seed}.html"
 
 
 def by_split(results: list[RunResult]) -> dict[str, list[RunResult]]:

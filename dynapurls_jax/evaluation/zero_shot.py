@@ -69,6 +69,11 @@ def stream_order(kind: str, labels: np.ndarray, seed: int, number: int) -> np.nd
     return rng.permutation(np.concatenate(kept))
 
 
+def stream_key(seed: int, number: int) -> Array:
+    """The randomness of a method along one order."""
+    return jax.random.fold_in(jax.random.key(seed), number)
+
+
 def predict_streams(
     adapter: Adapter,
     text: Text,
@@ -86,7 +91,7 @@ def predict_streams(
     """
     rows = []
     for number, order in enumerate(orders):
-        key = jax.random.fold_in(jax.random.key(seed), number)
+        key = stream_key(seed, number)
         shuffled = jax.tree.map(lambda leaf, order=order: leaf[order], stream)
         state = adapter.init(text, active, key)
         p = jax.device_get(run_stream(adapter, state, shuffled, chunk=chunk)[1])

@@ -22,7 +22,7 @@ from dynapurls_jax.alignment.partition import Text, Visual
 from dynapurls_jax.config import plain
 from dynapurls_jax.evaluation.gzsl import TABLE_9, fit_gate
 from dynapurls_jax.evaluation.gzsl_report import pseudo_split
-from dynapurls_jax.evaluation.zero_shot import candidate_text, stream_order
+from dynapurls_jax.evaluation.zero_shot import candidate_text, stream_key, stream_order
 from dynapurls_jax.reproduction.tables import CAPACITIES, THRESHOLDS, Overrides, Table
 from dynapurls_jax.text.prompts import tower_prompt
 from dynapurls_jax.training import evaluate_gzsl
@@ -173,7 +173,7 @@ def zsl(inputs: Inputs, trained: TrainedRun, _: Path) -> Results:
     settings, prompt_of = FrozenConfigDict(config), prompts(inputs, trained, model)
     found = []
     for number, order in enumerate(orders):
-        key = jax.random.fold_in(jax.random.key(trained.seed), number)
+        key = stream_key(trained.seed, number)
         predicted = answer(model, settings, prompt_of, variables, text, stream, order, key)
         found.append(hit_rate(predicted, labels[order]))
     return {"accuracy": found}
@@ -258,9 +258,7 @@ def sensitivity(inputs: Inputs, trained: TrainedRun, _: Path) -> Results:
     def make(model, sample, **cell):
         return dynapurls(model, trained.variables, sample, RefineSettings(**(fixed | cell)))
 
-    keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(trained.seed)))(
-        jnp.arange(len(orders))
-    )
+    keys = jnp.stack([stream_key(trained.seed, number) for number in range(len(orders))])
     results = {}
     for name, grid in {
         "threshold": grid_of(threshold=THRESHOLDS, capacity=[config.refine.slots]),

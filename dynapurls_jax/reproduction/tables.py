@@ -54,8 +54,8 @@ REFINED = (
     Column("balanced", DEFAULT),
 )
 REFINED_NOTE = (
-    "static: eq. 14, the global row; all rows: weighted by alpha, of the same model. dynapurls: the "
-    "paper's refinement at the paper's settings; balanced: this project's default."
+    "static: eq. 14, the global row; all rows: of the same model, weighted by alpha. dynapurls: "
+    "the paper's refinement at the paper's settings; balanced: this project's default."
 )
 ACCURACY = Column("ZSL", {})
 GLOBAL = {"alignment.granularities": "global"}

@@ -1,5 +1,6 @@
 """From a trained workdir to a report: the one place where labels meet predictions."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -8,11 +9,26 @@ from ml_collections import ConfigDict
 
 from dynapurls_jax.adaptation.registry import make_adapter, make_method
 from dynapurls_jax.alignment.oracle import oracle_hit_rate
+from dynapurls_jax.evaluation.details import details_of
+from dynapurls_jax.evaluation.page import Clips
 from dynapurls_jax.evaluation.report import RunResult, write_report
-from dynapurls_jax.evaluation.zero_shot import candidate_text, predict_streams, stream_order
+from dynapurls_jax.evaluation.run_page import write_run_page
+from dynapurls_jax.evaluation.zero_shot import (
+    candidate_text,
+    predict_streams,
+    stream_key,
+    stream_order,
+)
+from dynapurls_jax.text.features import class_texts
 from dynapurls_jax.text.prompts import tower_prompt
 from dynapurls_jax.training.align import model_of
-from dynapurls_jax.training.run import Inputs, TrainedRun, load_inputs, load_trained
+from dynapurls_jax.training.run import (
+    Inputs,
+    TrainedRun,
+    load_inputs,
+    load_trained,
+    skeleton_of,
+)
 
 
 def evaluate(config: ConfigDict, workdir: Path, folder: Path, command: str) -> str:
@@ -24,14 +40,34 @@ def evaluate(config: ConfigDict, workdir: Path, folder: Path, command: str) -> s
     Returns:
       The report's Markdown.
     """
-    inputs = load_inputs(config)
-    results = [
-        evaluate_run(inputs, load_trained(inputs, workdir, split, seed))
-        for split in config.splits
-        for seed in config.seeds
-    ]
+    inputs, results = load_inputs(config), []
+    for split in config.splits:
+        for seed in config.seeds:
+            trained = load_trained(inputs, workdir, split, seed)
+            result = evaluate_run(inputs, trained)
+            if result.details is not None:
+                clips = clips_of(inputs, trained)
+                page = write_run_page(folder, result, clips, inputs.corpus, config, command)
+                print(f"  clip by clip: {page}", flush=True)
+            results.append(replace(result, details=None))  # 16 000 clips of NTU are much
     query, adapter = config.alignment.query, config.eval.adapter
     return write_report(folder, results, inputs.corpus, adapter, query, command)
+
+
+def clips_of(inputs: Inputs, trained: TrainedRun) -> Clips:
+    """What a run's page plays: its unseen test clips, with the candidates' descriptions."""
+    protocol, settings = trained.protocol, inputs.config.text
+    index = protocol.unseen_test
+    texts = None
+    if settings.encoder != "precomputed":
+        every = class_texts(settings, inputs.corpus)
+        texts = [[phrasings[0] for phrasings in every[c]] for c in protocol.unseen]
+    return Clips(
+        joints=None if inputs.clips is None else inputs.clips.clips[index],
+        ids=[inputs.corpus.clip_ids[n] for n in index],
+        skeleton=skeleton_of(inputs),
+        texts=texts,
+    )
 
 
 def evaluate_run(inputs: Inputs, trained: TrainedRun) -> RunResult:
@@ -41,7 +77,7 @@ def evaluate_run(inputs: Inputs, trained: TrainedRun) -> RunResult:
     text = candidate_text(jnp.asarray(inputs.text), protocol.seen, protocol.unseen)
     stream = model.encode(trained.variables, trained.tokens[protocol.unseen_test])
     labels = np.searchsorted(protocol.unseen, inputs.corpus.labels[protocol.unseen_test])
-    streams, oracle = {}, None
+    streams, oracle, details = {}, None, None
     if config.alignment.query == "oracle_label":
         oracle = float(oracle_hit_rate(model, trained.variables, stream, text, jnp.asarray(labels)))
     else:
@@ -55,9 +91,14 @@ def evaluate_run(inputs: Inputs, trained: TrainedRun) -> RunResult:
                 lambda: tower_prompt(config.text, inputs.corpus, protocol.unseen, model.rows),
             )
             adapter = make_adapter(config, method)
-            streams[name] = predict_streams(
-                adapter, text, stream, orders, trained.seed, config.eval.chunk
-            )
+            chunk = config.eval.chunk
+            streams[name] = predict_streams(adapter, text, stream, orders, trained.seed, chunk)
+        details = details_of(
+            *(model, trained.variables, text, stream, method, adapter),
+            order=orders[0],
+            key=stream_key(trained.seed, 0),
+            chunk=config.eval.chunk,
+        )
     return RunResult(
         split=trained.split,
         seed=trained.seed,
@@ -66,4 +107,5 @@ def evaluate_run(inputs: Inputs, trained: TrainedRun) -> RunResult:
         streams=streams,
         oracle=oracle,
         training=trained.results,
+        details=details,
     )

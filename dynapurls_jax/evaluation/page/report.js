@@ -1,0 +1,270 @@
+"use strict";
+const data = JSON.parse(document.getElementById("data").textContent);
+const byId = (id) => document.getElementById(id);
+const state = { shown: [], clip: null, frame: 0, playing: false, row: -1, sort: "turn", rising: true };
+const FRAMES_A_SECOND = 12;
+
+function bytes(text) {
+  return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+}
+
+function make(tag, text, kind) {
+  const element = document.createElement(tag);
+  if (text !== undefined) element.textContent = text; // never as HTML: names are not ours
+  if (kind) element.className = kind;
+  return element;
+}
+
+const best = (clip, when) => clip[when][0][0];
+const sure = (clip) => clip.adapted[0][1];
+const changed = (clip) => best(clip, "static") !== best(clip, "adapted");
+const OUTCOMES = {
+  "": () => true,
+  changed,
+  fixed: (clip) => best(clip, "static") !== clip.label && best(clip, "adapted") === clip.label,
+  broken: (clip) => best(clip, "static") === clip.label && best(clip, "adapted") !== clip.label,
+  wrong: (clip) => best(clip, "adapted") !== clip.label,
+};
+const KEYS = {
+  turn: (clip) => clip.turn,
+  label: (clip) => data.classes[clip.label],
+  before: (clip) => data.classes[best(clip, "static")],
+  after: (clip) => data.classes[best(clip, "adapted")],
+  changed: (clip) => (changed(clip) ? 0 : 1),
+  confidence: sure,
+};
+
+// The list ---------------------------------------------------------------------------------------
+
+function listClips() {
+  const label = byId("by-class").value;
+  const least = Number(byId("by-confidence").value) / 100;
+  const outcome = OUTCOMES[byId("by-outcome").value];
+  const key = KEYS[state.sort];
+  state.shown = data.clips.filter(
+    (clip) => (label === "" || clip.label === Number(label)) && outcome(clip) && sure(clip) >= least,
+  );
+  state.shown.sort((a, b) => {
+    const [x, y] = state.rising ? [key(a), key(b)] : [key(b), key(a)];
+    return x < y ? -1 : x > y ? 1 : a.turn - b.turn;
+  });
+  const body = byId("clips").tBodies[0];
+  body.replaceChildren(...state.shown.map(listRow));
+  const all = data.clips.length;
+  byId("count").textContent = `${state.shown.length} of ${all} clips` + (data.left_out ? `; ${data.left_out} more are not in this file` : "");
+  for (const button of document.querySelectorAll("[data-sort]")) {
+    const own = button.dataset.sort === state.sort;
+    button.parentElement.setAttribute("aria-sort", own ? (state.rising ? "ascending" : "descending") : "none");
+  }
+  if (!state.shown.includes(state.clip)) choose(state.shown[0] || null);
+  else mark();
+}
+
+function listRow(clip) {
+  const row = make("tr");
+  row.tabIndex = -1;
+  row.append(make("td", data.classes[clip.label]));
+  for (const when of ["static", "adapted"]) {
+    const guess = best(clip, when);
+    row.append(make("td", data.classes[guess], guess === clip.label ? "hit" : "miss"));
+  }
+  row.append(make("td", changed(clip) ? "yes" : ""));
+  row.append(make("td", `${(100 * sure(clip)).toFixed(0)} %`));
+  row.addEventListener("click", () => choose(clip));
+  return row;
+}
+
+function mark() {
+  const rows = byId("clips").tBodies[0].rows;
+  state.shown.forEach((clip, place) => {
+    const own = clip === state.clip;
+    rows[place].setAttribute("aria-selected", own);
+    rows[place].tabIndex = own ? 0 : -1;
+    if (own) rows[place].scrollIntoView({ block: "nearest" });
+  });
+}
+
+function step(by) {
+  const place = state.shown.indexOf(state.clip) + by;
+  if (place >= 0 && place < state.shown.length) choose(state.shown[place]);
+}
+
+// The clip ---------------------------------------------------------------------------------------
+
+function choose(clip) {
+  state.clip = clip;
+  state.frame = 0;
+  byId("clip-title").textContent = clip ? `${data.classes[clip.label]} (${clip.id}, number ${clip.turn + 1} of the stream)` : "No clip";
+  if (clip) {
+    byId("seek").max = Math.max(0, clip.frames - 1);
+    for (const when of ["static", "adapted"]) byId(`top-${when}`).replaceChildren(...clip[when].map((pair) => bar(clip, pair)));
+    mark();
+  }
+  describe();
+  draw();
+}
+
+function bar(clip, [guess, share]) {
+  const item = make("li", undefined, guess === clip.label ? "true" : "");
+  const fill = make("span", undefined, "fill");
+  fill.style.width = `${100 * share}%`;
+  item.append(fill, make("span", `${data.classes[guess]} ${(100 * share).toFixed(0)} %`));
+  return item;
+}
+
+function describe() {
+  const [clip, row] = [state.clip, state.row];
+  const texts = clip && data.texts ? data.texts[best(clip, "static")] : null;
+  const parts = [];
+  if (row >= 0 && texts) parts.push(`${data.classes[best(clip, "static")]}: ${texts[row]}`);
+  if (row >= 0 && clip) parts.push(`(weakest to strongest token: ${clip.range[row].join(" to ")} times an even share)`);
+  byId("description").textContent = parts.join(" ");
+}
+
+function joints(clip) {
+  if (!clip.points) clip.points = bytes(clip.data);
+  if (!clip.looks) clip.looks = bytes(clip.attention);
+  return clip.points;
+}
+
+/** Screen position of a joint: quantised metres, turned about the vertical, seen from the front. */
+function place(clip, person, joint, width, height) {
+  const count = data.joints.length;
+  const start = ((person * clip.frames + state.frame) * count + joint) * 3;
+  const [x, y, z] = [0, 1, 2].map((axis) => clip.points[start + axis] / 255 - clip.centre[axis]);
+  const angle = (Number(byId("turn").value) * Math.PI) / 180;
+  const across = -(x * Math.cos(angle) - y * Math.sin(angle));
+  const size = Math.min(width, height) * 0.92; // the longest side of the box is 1
+  return [width / 2 + across * size, height / 2 - z * size];
+}
+
+function look(clip, joint) {
+  if (state.row < 0) return 0;
+  const count = data.joints.length;
+  const segment = Math.floor((state.frame * data.segments) / clip.frames);
+  return clip.looks[(state.row * data.segments + segment) * count + joint] / 255;
+}
+
+function draw() {
+  const canvas = byId("skeleton");
+  const pen = canvas.getContext("2d");
+  const { width, height } = canvas;
+  pen.clearRect(0, 0, width, height);
+  const clip = state.clip;
+  byId("frame").textContent = clip ? `${state.frame + 1} of ${clip.frames}` : "";
+  byId("seek").value = state.frame;
+  if (!clip || !clip.data) return;
+  joints(clip);
+  for (let person = 0; person < clip.persons; person += 1) {
+    const at = data.joints.map((_, joint) => place(clip, person, joint, width, height));
+    pen.strokeStyle = "#7b8794";
+    pen.lineWidth = 5;
+    pen.lineCap = "round";
+    for (const [child, parent] of data.bones) {
+      pen.beginPath();
+      pen.moveTo(...at[child]);
+      pen.lineTo(...at[parent]);
+      pen.stroke();
+    }
+    at.forEach(([x, y], joint) => {
+      const strength = look(clip, joint);
+      pen.beginPath();
+      pen.arc(x, y, 6 + 18 * strength, 0, 2 * Math.PI);
+      pen.fillStyle = state.row < 0 ? "#3e4c59" : colour(strength);
+      pen.fill();
+      pen.lineWidth = 1.5;
+      pen.strokeStyle = "#1f2933";
+      pen.stroke();
+    });
+  }
+}
+
+/** From light yellow to dark blue: the ends differ in lightness, for every eye and in print. */
+function colour(strength) {
+  const [from, to] = [[255, 234, 70], [0, 34, 78]];
+  return `rgb(${from.map((low, i) => Math.round(low + strength * (to[i] - low))).join(" ")})`;
+}
+
+function seek(frame) {
+  if (!state.clip) return;
+  state.frame = (frame + state.clip.frames) % state.clip.frames;
+  draw();
+}
+
+function play(on) {
+  state.playing = on;
+  byId("play").textContent = on ? "Pause" : "Play";
+  byId("play").setAttribute("aria-pressed", on);
+  let last = 0;
+  function tick(now) {
+    if (!state.playing) return;
+    if (now - last > 1000 / FRAMES_A_SECOND) {
+      last = now;
+      seek(state.frame + 1);
+    }
+    requestAnimationFrame(tick);
+  }
+  if (on) requestAnimationFrame(tick);
+}
+
+// Controls ---------------------------------------------------------------------------------------
+
+function attend(row) {
+  state.row = row;
+  byId("descriptions").querySelector(`input[value="${row}"]`).checked = true;
+  describe();
+  draw();
+}
+
+["none", ...data.granularities].forEach((name, place) => {
+  const [label, input] = [make("label"), make("input")];
+  Object.assign(input, { type: "radio", name: "row", value: place - 1, checked: place === 0 });
+  input.addEventListener("change", () => attend(place - 1));
+  label.append(input, ` ${place} ${name}`);
+  byId("descriptions").append(label);
+});
+data.classes.forEach((name, place) => {
+  const option = make("option", name);
+  option.value = place;
+  byId("by-class").append(option);
+});
+for (const id of ["by-class", "by-outcome", "by-confidence"]) byId(id).addEventListener("input", listClips);
+for (const button of document.querySelectorAll("[data-sort]")) {
+  button.addEventListener("click", () => {
+    state.rising = state.sort === button.dataset.sort ? !state.rising : true;
+    state.sort = button.dataset.sort;
+    listClips();
+  });
+}
+byId("play").addEventListener("click", () => play(!state.playing));
+byId("seek").addEventListener("input", (event) => { play(false); seek(Number(event.target.value)); });
+byId("turn").addEventListener("input", draw);
+byId("skeleton").addEventListener("pointermove", (event) => {
+  if (event.buttons !== 1) return;
+  const turn = Number(byId("turn").value) + event.movementX / 2;
+  byId("turn").value = ((turn + 540) % 360) - 180;
+  draw();
+});
+document.addEventListener("keydown", (event) => {
+  const field = event.target.matches("input:not([type=radio]), select");
+  if (event.ctrlKey || event.altKey || event.metaKey || field) return;
+  const button = event.target.matches("button");
+  const radio = event.target.matches("input[type=radio]");
+  const actions = {
+    ArrowUp: radio ? null : () => step(-1),
+    ArrowDown: radio ? null : () => step(1),
+    ArrowLeft: radio ? null : () => { play(false); seek(state.frame - 1); },
+    ArrowRight: radio ? null : () => { play(false); seek(state.frame + 1); },
+    " ": button || radio ? null : () => play(!state.playing),
+  };
+  const digit = /^[0-9]$/.test(event.key) && Number(event.key) <= data.granularities.length;
+  const action = digit ? () => attend(Number(event.key) - 1) : actions[event.key];
+  if (!action) return;
+  event.preventDefault();
+  action();
+});
+if (!data.clips.some((clip) => clip.data)) {
+  byId("skeleton").hidden = true;
+  byId("no-clip").hidden = false;
+}
+listClips();
