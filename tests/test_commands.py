@@ -47,10 +47,24 @@ def test_train_then_stream_eval(tmp_path):
     assert "| random-40_8-0 | 8 | 80 | 1 x 2 | 12.5 |" in evaluated.stdout
     report = tmp_path / "runs" / "demo" / "report" / "label_free_balanced"
     assert sorted(p.name for p in report.iterdir()) == [
+        "random-40_8-0-seed0",
+        "random-40_8-0-seed0.html",
         "report.json",
         "report.md",
         "running_accuracy.png",
     ]
+    assert sorted(p.name for p in (report / "random-40_8-0-seed0").iterdir()) == [
+        "attention.png",
+        "classes.png",
+        "confusion.png",
+        "reliability.png",
+        "running_accuracy.png",
+        "tsne.png",
+        "tsne_stages.png",
+    ]
+    page = (report / "random-40_8-0-seed0.html").read_text("utf-8")
+    assert page.count("data:image/png;base64") == 7
+    assert "SYNTHETIC clips by forward kinematics" in page
     other = run("dynapurls_jax.stream_eval", "--query=per_candidate", cwd=tmp_path)
     assert other.returncode == 2
     assert "--config.alignment.query=per_candidate" in other.stderr

@@ -266,6 +266,10 @@ def test_it_fits_a_narrow_window_and_paper(opened):
     page, *_ = opened
     wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert page.evaluate(wide) <= 0
+    assert (
+        page.evaluate(wide.replace("document.documentElement", "document.querySelector('.list')"))
+        <= 0
+    )
     page.emulate_media(media="print")
     assert not page.is_visible("#clips")
     assert not page.is_visible("#play")

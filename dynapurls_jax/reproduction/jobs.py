@@ -195,7 +195,8 @@ def prompts(inputs: Inputs, trained: TrainedRun, model: ZeroShotModel) -> Callab
     config, unseen_classes = inputs.config, trained.protocol.unseen
     if config.eval.adapter != "tpt":
         return None
-    return lambda: tower_prompt(config.text, inputs.corpus, unseen_classes, model.rows)
+    prompt = tower_prompt(config.text, inputs.corpus, unseen_classes, model.rows)
+    return lambda: prompt  # made here: weights cannot be read while a program is traced
 
 
 def unseen(inputs: Inputs, trained: TrainedRun) -> tuple[ZeroShotModel, Text, Visual, np.ndarray]:
