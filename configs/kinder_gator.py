@@ -2,7 +2,7 @@
 
 Command: python -m dynapurls_jax.train --config=configs/kinder_gator.py
 Data: Kinder-Gator.zip (50 MB); the first run says where to get it and where to put it.
-Time: about 30 minutes on one core (estimate), 6 runs; see scripts/results.py.
+Time: about 30 minutes on one core (estimate), 6 runs.
 Result (stream_eval, static): 62.0 ± 7.2 % (53/5), 40.0 ± 6.0 % (46/12).
 """
 

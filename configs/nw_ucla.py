@@ -2,7 +2,7 @@
 
 Command: python -m dynapurls_jax.train --config=configs/nw_ucla.py
 Data: all_sqe.zip (14 MB); the first run says where to get it and where to put it.
-Time: about 30 minutes on one core (estimate), 6 runs; see scripts/results.py.
+Time: about 30 minutes on one core (estimate), 6 runs.
 Result (stream_eval, static): 88.2 ± 4.2 % (8_2), 58.7 ± 1.5 % (5_5).
 """
 

@@ -2,7 +2,7 @@
 
 Command: python -m dynapurls_jax.train --config=configs/utd_mhad.py
 Data: downloads itself (14 MB).
-Time: about 35 minutes on one core (estimate), 9 runs; see scripts/results.py.
+Time: about 35 minutes on one core (estimate), 9 runs.
 Result (stream_eval, static): 28.7 ± 6.2 % (22_5), 38.7 ± 1.6 % (18_9), 25.0 ± 1.7 % (14_13).
 """
 
