@@ -7,10 +7,10 @@
 
   some_camera | python -m dynapurls_jax.stream_eval --input=- --state=runs/camera
 
-Prints a table and writes report.json, report.md and running_accuracy.png (with --gzsl gate_roc.png,
-from gates fitted on the trained split pseudo-<split>-0). With --input it evaluates nothing: it
-answers each clip or tokens that come (JSON lines or npy arrays, see
-data_pipelines/formats/sample_stream.py) with a JSON line: class, confidence, latency.
+Prints a table and writes report.json, report.md and, for each run, a page with figures and a viewer
+of clips (with --gzsl gate_roc.png, from gates fitted on the trained split pseudo-<split>-0). With
+--input it evaluates nothing: it answers each clip or tokens that come (JSON lines or npy arrays,
+see data_pipelines/formats/sample_stream.py) with a JSON line: class, confidence, latency.
 """
 
 import contextlib

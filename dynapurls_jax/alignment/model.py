@@ -1,6 +1,7 @@
 """The zero-shot model as three pure functions: `init`, `loss`, `score`."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -99,85 +100,102 @@ def make_model(
     ):
         if value not in known:
             raise unknown(kind, value, known)
-    # The row head takes each row on its own, so the global score needs no other.
-    scored = 1 if score == "global" and head == "row" else len(GRANULARITIES)
     module = PartitionAlignment(
         *(head, text_width, attention, hidden, dropout),
         used=GRANULARITY_SETS[granularities],
         learned=weights == "learned",
     )
-
-    def apply(variables: Variables, method: str, *args: Any, **kwargs: Any) -> Any:
-        params = {"params": variables["params"]}
-        return module.apply(params, *args, method=method, **kwargs)
-
-    def encode(variables: Variables, tokens: Float[Array, "*B S n"]) -> Visual:
-        tokens = (tokens - variables["tokens"]["mean"]) / variables["tokens"]["std"]
-        return Visual(tokens, apply(variables, "keys", tokens))
-
-    def scale(variables: Variables) -> Float[Array, ""]:
-        return apply(variables, "scale")
-
-    def init(key, tokens: Float[Array, "N S n"], text: Text, pool=None) -> Variables:
-        statistics = {
-            "mean": tokens.mean(axis=(0, 1)),
-            "std": tokens.std(axis=(0, 1)) + 1e-3,
-        }
-        params = module.init(key, tokens[:1], text.classes[None, :1])["params"]
-        partition = {} if pool is None else {"pool": jnp.asarray(pool)}
-        return {"params": params, "tokens": statistics, **partition}
-
-    def attend(variables: Variables, visual: Visual, queries) -> Float[Array, "B Q G S"]:
-        if "pool" not in variables:
-            return apply(variables, "attend", visual, queries)
-        pool = variables["pool"][: queries.shape[2]]  # the rows that are asked for
-        return jnp.broadcast_to(pool, (len(visual.tokens), queries.shape[1], *pool.shape))
-
-    def loss(
-        variables: Variables,
-        tokens: Float[Array, "B S n"],
-        labels: Int[Array, " B"],
-        text: Text,
-        key: PRNGKeyArray,
-    ) -> Float[Array, ""]:
-        visual = encode(variables, tokens)
-        queries = {
-            "label_free": text.query[None, None],
-            "per_candidate": text.classes[None],
-            "oracle_label": text.classes[labels][:, None],
-        }[query]
-        where = attend(variables, visual, queries)
-        projected = apply(
-            variables, "gather_and_project", visual, where, train=True, rngs={"dropout": key}
-        )
-        cosines = similarity(projected, text.classes)
-        return symmetric_info_nce(scale(variables) * cosines, labels, apply(variables, "weights"))
-
-    def queries_of(text: Text) -> Float[Array, "1 Q G d"]:
-        if query == "oracle_label":
-            raise ValueError(
-                "a model trained with query=oracle_label needs the true labels to predict; it has "
-                "no zero-shot score (see dynapurls_jax.alignment.oracle)"
-            )
-        return text.query[None, None] if query == "label_free" else text.classes[None]
-
-    def project(variables: Variables, visual: Visual, queries) -> Float[Array, "B Q G d"]:
-        return apply(variables, "gather_and_project", visual, attend(variables, visual, queries))
-
-    def match_all(variables: Variables, projected, classes) -> Float[Array, "B C"]:
-        cosines = similarity(projected, classes) @ apply(variables, "weights")
-        return scale(variables) * cosines
-
-    def match_global(variables: Variables, projected, classes) -> Float[Array, "B C"]:
-        return scale(variables) * similarity(projected[..., :1, :], classes[:, :1])[..., 0]
-
-    match = match_global if score == "global" else match_all
-
-    def score_own(variables: Variables, visual: Visual, text: Text) -> Float[Array, "B C"]:
-        queries = queries_of(text)[..., :scored, :]
-        return match(variables, project(variables, visual, queries), text.classes)
-
+    # The row head takes each row on its own, so the global score needs no other.
+    rows = 1 if score == "global" and head == "row" else len(GRANULARITIES)
+    queries, project = partial(_queries, query), partial(_project, module)
+    match = partial(_match_global if score == "global" else _match_all, module)
     return ZeroShotModel(
-        *(init, loss, encode, queries_of, attend, project),
-        *(match, match_all, score_own, scale, scored),
+        init=partial(_init, module),
+        loss=partial(_loss, module, query),
+        encode=partial(_encode, module),
+        queries=queries,
+        attend=partial(_attend, module),
+        project=project,
+        match=match,
+        match_all=partial(_match_all, module),
+        score=partial(_score, queries, project, match, rows),
+        scale=partial(_scale, module),
+        rows=rows,
     )
+
+
+def _apply(module: PartitionAlignment, variables: Variables, method: str, *args, **kwargs) -> Any:
+    return module.apply({"params": variables["params"]}, *args, method=method, **kwargs)
+
+
+def _init(module, key, tokens: Float[Array, "N S n"], text: Text, pool=None) -> Variables:
+    statistics = {
+        "mean": tokens.mean(axis=(0, 1)),
+        "std": tokens.std(axis=(0, 1)) + 1e-3,
+    }
+    params = module.init(key, tokens[:1], text.classes[None, :1])["params"]
+    partition = {} if pool is None else {"pool": jnp.asarray(pool)}
+    return {"params": params, "tokens": statistics, **partition}
+
+
+def _encode(module, variables: Variables, tokens: Float[Array, "*B S n"]) -> Visual:
+    tokens = (tokens - variables["tokens"]["mean"]) / variables["tokens"]["std"]
+    return Visual(tokens, _apply(module, variables, "keys", tokens))
+
+
+def _queries(query: str, text: Text) -> Float[Array, "1 Q G d"]:
+    if query == "oracle_label":
+        raise ValueError(
+            "a model trained with query=oracle_label needs the true labels to predict; it has "
+            "no zero-shot score (see dynapurls_jax.alignment.oracle)"
+        )
+    return text.query[None, None] if query == "label_free" else text.classes[None]
+
+
+def _attend(module, variables: Variables, visual: Visual, queries) -> Float[Array, "B Q G S"]:
+    if "pool" not in variables:
+        return _apply(module, variables, "attend", visual, queries)
+    pool = variables["pool"][: queries.shape[2]]  # the rows that are asked for
+    return jnp.broadcast_to(pool, (len(visual.tokens), queries.shape[1], *pool.shape))
+
+
+def _project(
+    module, variables: Variables, visual: Visual, queries, **training: Any
+) -> Float[Array, "B Q G d"]:
+    attention = _attend(module, variables, visual, queries)
+    return _apply(module, variables, "gather_and_project", visual, attention, **training)
+
+
+def _loss(
+    module,
+    query: str,
+    variables: Variables,
+    tokens: Float[Array, "B S n"],
+    labels: Int[Array, " B"],
+    text: Text,
+    key: PRNGKeyArray,
+) -> Float[Array, ""]:
+    visual = _encode(module, variables, tokens)
+    asks = text.classes[labels][:, None] if query == "oracle_label" else _queries(query, text)
+    rows = _project(module, variables, visual, asks, train=True, rngs={"dropout": key})
+    logits = _scale(module, variables) * similarity(rows, text.classes)
+    return symmetric_info_nce(logits, labels, _apply(module, variables, "weights"))
+
+
+def _scale(module, variables: Variables) -> Float[Array, ""]:
+    return _apply(module, variables, "scale")
+
+
+def _match_all(module, variables: Variables, rows, classes) -> Float[Array, "B C"]:
+    cosines = similarity(rows, classes) @ _apply(module, variables, "weights")
+    return _scale(module, variables) * cosines
+
+
+def _match_global(module, variables: Variables, rows, classes) -> Float[Array, "B C"]:
+    cosines = similarity(rows[..., :1, :], classes[:, :1])[..., 0]
+    return _scale(module, variables) * cosines
+
+
+def _score(queries, project, match, rows: int, variables, visual, text) -> Float[Array, "B C"]:
+    asked = queries(text)[..., :rows, :]
+    return match(variables, project(variables, visual, asked), text.classes)
