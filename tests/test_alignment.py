@@ -176,6 +176,9 @@ def test_a_static_partition_gathers_by_its_pool_whatever_is_asked():
         np.testing.assert_allclose(projected[:, 0], expected, atol=2e-4)
     globally = model.project(variables, visual, text.query[None, None, :1])
     np.testing.assert_allclose(globally[:, 0], expected[:, :1], atol=2e-4)
+    some = jax.tree.map(lambda leaf: leaf[:, 1:3], visual)  # as in the views of tpt
+    where = model.attend(variables, some, text.query[None, None])
+    np.testing.assert_allclose(where[0, 0], pool[:, 1:3] / pool[:, 1:3].sum(1, keepdims=True), 1e-4)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
@@ -140,7 +141,10 @@ def _init(module, key, tokens: Float[Array, "N S n"], text: Text, pool=None) -> 
 
 def _encode(module, variables: Variables, tokens: Float[Array, "*B S n"]) -> Visual:
     tokens = (tokens - variables["tokens"]["mean"]) / variables["tokens"]["std"]
-    return Visual(tokens, _apply(module, variables, "keys", tokens))
+    if "pool" not in variables:
+        return Visual(tokens, _apply(module, variables, "keys", tokens))
+    keys = jnp.log(variables["pool"].T + 1e-9)  # with each token, so that some can be left out
+    return Visual(tokens, jnp.broadcast_to(keys, (*tokens.shape[:-1], keys.shape[-1])))
 
 
 def _queries(query: str, text: Text) -> Float[Array, "1 Q G d"]:
@@ -155,8 +159,8 @@ def _queries(query: str, text: Text) -> Float[Array, "1 Q G d"]:
 def _attend(module, variables: Variables, visual: Visual, queries) -> Float[Array, "B Q G S"]:
     if "pool" not in variables:
         return _apply(module, variables, "attend", visual, queries)
-    pool = variables["pool"][: queries.shape[2]]  # the rows that are asked for
-    return jnp.broadcast_to(pool, (len(visual.tokens), queries.shape[1], *pool.shape))
+    fixed = jax.nn.softmax(jnp.moveaxis(visual.keys, -1, -2))[:, : queries.shape[2]]
+    return jnp.broadcast_to(fixed[:, None], (len(fixed), queries.shape[1], *fixed.shape[1:]))
 
 
 def _project(

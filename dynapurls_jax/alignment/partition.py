@@ -30,7 +30,10 @@ class Text(NamedTuple):
 
 
 class Visual(NamedTuple):
-    """What the visual side contributes: standardised tokens, and their keys (eq. 6)."""
+    """What the visual side contributes: standardised tokens, and their keys (eq. 6).
+
+    In a static partition keys are the logarithms of a token's shares in the `G` granularities.
+    """
 
     tokens: Float[Array, "*B S n"]
     keys: Float[Array, "*B S h"]
