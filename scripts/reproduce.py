@@ -154,6 +154,10 @@ def write_documents() -> None:
         pages[name] = [read_page(file) for file in files if file.exists()]
     real = [page for page in pages["3"] if not page.synthetic]
     blocks = [markdown(page, "##") for name in TABLES for page in pages[name]]
+    for page in pages["fig7"]:
+        picture = PUBLISHED / f"fig7_{page.dataset}.png"
+        plot_sensitivity(page.cells, f"{page.dataset}, unseen classes", picture)
+        blocks.append(f"![Figure 7, {page.dataset}](results/{picture.name})\n")
     for file, text in ((ROOT / "README.md", readme_table(real)), (ROOT / "docs/results.md", "")):
         content = file.read_text("utf-8")
         before, _, rest = content.partition(START)

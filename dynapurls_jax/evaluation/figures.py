@@ -9,7 +9,6 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 from matplotlib.lines import Line2D
-from matplotlib.ticker import ScalarFormatter
 from sklearn.metrics import roc_curve
 
 from dynapurls_jax.evaluation.metrics import running_accuracy
@@ -131,7 +130,7 @@ def plot_sensitivity(cells, title: str, path: Path) -> None:
       title: says what the data are.
       path: of the PNG.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), sharey=True, layout="constrained")
     names = {"threshold": "confidence threshold", "capacity": "memory capacity K"}
     for axis, (kind, label) in zip(axes, names.items(), strict=True):
         points = [cell for cell in cells if cell.row.startswith(kind)]
@@ -146,11 +145,14 @@ def plot_sensitivity(cells, title: str, path: Path) -> None:
             axis.plot(x, y, color=colour, linestyle=dashes, marker=marker, label=split)
         if kind == "capacity":
             axis.set_xscale("log", base=2)
-            axis.xaxis.set_major_formatter(ScalarFormatter())
+            axis.set_xticks(x, [f"{value:g}" for value in x])
+            axis.minorticks_off()
         axis.set_xlabel(label)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("accuracy, %")
-    axes[1].legend(frameon=False, fontsize=8, title="split, mean ± std over runs")
+    handles, labels = axes[1].get_legend_handles_labels()
+    note = "split; bands:\nstd over runs"
+    figure.legend(handles, labels, loc="outside right center", frameon=False, title=note)
     figure.suptitle(title, size=10)
     figure.savefig(path, dpi=120)
     plt.close(figure)
