@@ -79,6 +79,24 @@ def test_attention_and_features_are_those_of_the_equations(query):
     )
 
 
+def test_a_stream_of_some_samples_has_details_of_these():
+    model, variables, text = small_model()
+    stream = model.encode(variables, small_tokens(15, seed=3))
+    stream = stream._replace(tokens=stream.tokens.at[4].set(jnp.nan))  # a damaged one
+    method, order = static(model, variables), np.array([9, 2, 4, 11, 7])
+    details = details_of(
+        *(model, variables, text, stream, method, adapter_of(method), order),
+        *(stream_key(0, 0), 2),
+    )
+    np.testing.assert_array_equal(details.samples, [2, 4, 7, 9, 11])
+    np.testing.assert_array_equal(details.samples[details.order], order)
+    kept = jax.tree.map(lambda leaf: leaf[jnp.array([2, 7, 9, 11])], stream)
+    expected = jax.nn.softmax(model.score(variables, kept, text))
+    for found in (details.static, details.adapted):
+        np.testing.assert_allclose(found[[0, 2, 3, 4]], expected, atol=1e-5)
+        assert np.isfinite(found).all()
+
+
 def test_even_attention_is_no_division_by_zero():
     strength, low, high = relative(np.full((8, 4), 0.25, np.float32))
     np.testing.assert_array_equal(strength, 0)

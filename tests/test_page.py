@@ -26,6 +26,7 @@ def small_run(count=12, persons=2, frames=40, seed=0):
     static = rng.dirichlet(np.ones(len(NAMES)), count).astype(np.float32)
     adapted = rng.dirichlet(np.ones(len(NAMES)), count).astype(np.float32)
     details = Details(
+        samples=np.arange(count),
         order=rng.permutation(count),
         static=static,
         adapted=adapted,

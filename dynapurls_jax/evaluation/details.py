@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from dynapurls_jax.adaptation import Adapter, Method, run_stream
+from dynapurls_jax.adaptation.api import finite, without
 from dynapurls_jax.alignment.model import Variables, ZeroShotModel
 from dynapurls_jax.alignment.partition import Text, Visual
 
@@ -20,10 +21,11 @@ BATCH = 256
 
 
 class Details(NamedTuple):
-    """One run along one order of its stream; everything else in the order of the samples.
+    """One run along one order of its stream, all arrays but `order` in the order of `samples`.
 
     Attributes:
-      order: of the stream.
+      samples: which of the run's samples the stream has, ascending; a skewed one has not all.
+      order: of the stream, positions in `samples`.
       static, adapted: probabilities of the classes, before and along the stream.
       attention: where each description looked (eq. 7), of the static model. Per candidate, those
         of the class that it predicted.
@@ -31,6 +33,7 @@ class Details(NamedTuple):
       texts: the classes' global vectors before the stream and after each part of it.
     """
 
+    samples: Int[np.ndarray, " N"]
     order: Int[np.ndarray, " N"]
     static: Float[np.ndarray, "N C"]
     adapted: Float[np.ndarray, "N C"]
@@ -56,18 +59,23 @@ def details_of(
       method, adapter: the method, and the same ready for the stream.
       order, key, chunk: as for `predict_streams`, which then predicts the same.
     """
+    samples = np.sort(order)
+    order = np.searchsorted(samples, order)
+    stream = jax.tree.map(lambda leaf: leaf[samples], stream)
+    stream = without(stream, finite(stream))  # as the adapter itself sees it
     logits, attention, features = zip(
         *(look(model, variables, text, batch) for batch in _batches(stream)), strict=True
     )
     state = adapter.init(text, key=key)
     texts, parts, adapted = [method.classes(state)[:, 0]], _parts(order, chunk), []
     for part in parts:
-        samples = jax.tree.map(lambda leaf, part=part: leaf[part], stream)
-        state, prediction = run_stream(adapter, state, samples, chunk=chunk)
+        now = jax.tree.map(lambda leaf, part=part: leaf[part], stream)
+        state, prediction = run_stream(adapter, state, now, chunk=chunk)
         adapted.append(prediction.logits)
         texts.append(method.classes(state)[:, 0])
     along = np.asarray(jax.nn.softmax(jnp.concatenate(adapted)))
     return Details(
+        samples=samples,
         order=order,
         static=np.asarray(jax.nn.softmax(jnp.concatenate(logits))),
         adapted=along[np.argsort(order)],

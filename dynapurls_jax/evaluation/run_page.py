@@ -31,7 +31,7 @@ def write_run_page(
 
     Args:
       result: with details.
-      clips: those of `result.labels`.
+      clips: those of `result.details.samples`.
 
     Returns:
       The page.
@@ -46,7 +46,7 @@ def write_run_page(
         command=command,
         summary=summary_of(result, corpus, config),
         names=result.class_names,
-        labels=result.labels,
+        labels=labels_of(result),
         details=details_in(result),
         clips=clips,
         figures=draw_all(pictures, result, clips, corpus, config),
@@ -66,11 +66,16 @@ def details_in(result: RunResult) -> Details:
     return result.details
 
 
+def labels_of(result: RunResult) -> np.ndarray:
+    """The true classes of the details' samples."""
+    return result.labels[details_in(result).samples]
+
+
 def summary_of(result: RunResult, corpus: Corpus, config: ConfigDict) -> list[tuple[str, str]]:
     """What was measured, on what, how."""
     details, name = details_in(result), adapter(config)
     errors = [
-        calibration(p.max(axis=1), p.argmax(axis=1) == result.labels).error
+        calibration(p.max(axis=1), p.argmax(axis=1) == labels_of(result)).error
         for p in (details.static, details.adapted)
     ]
     encoder = (result.training.get("encoder") or {}).get("val_accuracy")
@@ -101,7 +106,7 @@ def draw_all(
 ) -> list[Figure]:
     """All pictures of a run, in the page's order."""
     details, name, names = details_in(result), adapter(config), result.class_names
-    labels, both = result.labels, {"static": details.static, name: details.adapted}
+    labels, both = labels_of(result), {"static": details.static, name: details.adapted}
     figures = [
         Figure(
             folder / "running_accuracy.png",

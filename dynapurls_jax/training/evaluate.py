@@ -46,7 +46,7 @@ def evaluate(config: ConfigDict, workdir: Path, folder: Path, command: str) -> s
             trained = load_trained(inputs, workdir, split, seed)
             result = evaluate_run(inputs, trained)
             if result.details is not None:
-                clips = clips_of(inputs, trained)
+                clips = clips_of(inputs, trained, result.details.samples)
                 page = write_run_page(folder, result, clips, inputs.corpus, config, command)
                 print(f"  clip by clip: {page}", flush=True)
             results.append(replace(result, details=None))  # 16 000 clips of NTU are much
@@ -54,10 +54,10 @@ def evaluate(config: ConfigDict, workdir: Path, folder: Path, command: str) -> s
     return write_report(folder, results, inputs.corpus, adapter, query, command)
 
 
-def clips_of(inputs: Inputs, trained: TrainedRun) -> Clips:
-    """What a run's page plays: its unseen test clips, with the candidates' descriptions."""
+def clips_of(inputs: Inputs, trained: TrainedRun, samples: np.ndarray) -> Clips:
+    """What a run's page plays: these of its unseen test clips, with the candidates' texts."""
     protocol, settings = trained.protocol, inputs.config.text
-    index = protocol.unseen_test
+    index = protocol.unseen_test[samples]
     texts = None
     if settings.encoder != "precomputed":
         every = class_texts(settings, inputs.corpus)
