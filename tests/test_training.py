@@ -18,10 +18,11 @@ from dynapurls_jax.alignment.partition import unit
 from dynapurls_jax.config import default_config
 from dynapurls_jax.encoders.shift_gcn import ShiftGCN
 from dynapurls_jax.evaluation.report import write_report
+from dynapurls_jax.evaluation.run_page import write_run_page
 from dynapurls_jax.text.encoders import ENCODERS
 from dynapurls_jax.training import pretrain
 from dynapurls_jax.training.checkpoints import Checkpoints, tree_digest
-from dynapurls_jax.training.evaluate import evaluate_run
+from dynapurls_jax.training.evaluate import clips_of, evaluate_run
 from dynapurls_jax.training.optimizers import OPTIMIZERS
 from dynapurls_jax.training.run import Inputs, load_inputs, load_trained, train_one
 from dynapurls_jax.training.stages import CheckpointError, Stage, WorkdirMismatchError
@@ -272,3 +273,25 @@ def test_each_recipe_learns(name):
         state, loss = step(state, clips, labels, jax.random.key(1), 8)
         losses.append(float(loss))
     assert losses[-1] < 0.5 * losses[0], losses
+
+
+@pytest.mark.parametrize(("stream", "brought"), [("shuffled", False), ("skewed", True)])
+def test_every_run_has_a_page(trained, tmp_path, brought, stream):
+    """With clips to play, and without any where features were brought."""
+    _, run = trained
+    config = small_config()
+    config.text.encoder, config.eval.stream = "precomputed", stream
+    inputs = small_inputs(config)
+    result = evaluate_run(inputs, run)
+    if brought:
+        inputs = dataclasses.replace(inputs, clips=None)
+    clips = clips_of(inputs, run, result.details.samples)
+    page = write_run_page(tmp_path, result, clips, inputs.corpus, config, "the command")
+    text = page.read_text("utf-8")
+    record = json.loads(re.search(r'application/json">(.*?)</script>', text)[1])
+    shown = run.protocol.unseen_test[result.details.samples]
+    assert [clip["id"] for clip in record["clips"]] == [inputs.corpus.clip_ids[n] for n in shown]
+    true = [record["classes"][clip["label"]] for clip in record["clips"]]
+    assert true == [inputs.corpus.class_names[y] for y in inputs.corpus.labels[shown]]
+    assert all(("data" in clip) != brought for clip in record["clips"])
+    assert text.count("data:image/png") == (6 if brought else 7)
