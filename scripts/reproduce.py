@@ -23,10 +23,11 @@ from pathlib import Path
 import jax
 
 from data_pipelines.errors import DataError
-from dynapurls_jax.config import DATASETS, load_config
+from dynapurls_jax.config import load_config
 from dynapurls_jax.evaluation.figures import plot_sensitivity
+from dynapurls_jax.flags import USER_ERRORS
 from dynapurls_jax.host_memory import keep_memory
-from dynapurls_jax.reproduction.jobs import Job, Records, Runner, jobs_of
+from dynapurls_jax.reproduction.jobs import Job, Runner, jobs_of
 from dynapurls_jax.reproduction.pages import (
     Page,
     cells_of,
@@ -35,9 +36,12 @@ from dynapurls_jax.reproduction.pages import (
     readme_table,
     write_page,
 )
+from dynapurls_jax.reproduction.records import Records
 from dynapurls_jax.reproduction.tables import TABLES
+from dynapurls_jax.training.run import write_config
 
 ROOT = Path(__file__).parents[1]
+DATASETS = sorted(file.stem for file in (ROOT / "configs").glob("*.py"))
 PUBLISHED = ROOT / "docs" / "results"  # the json that the documents are made of
 DOCUMENTED = ("utd_mhad", "nw_ucla", "kinder_gator", "demo")
 START, END = "<!-- results -->", "<!-- /results -->"
@@ -56,6 +60,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, help="of each split; default: the configuration's")
     parser.add_argument("--orders", type=int, help="of each stream; default: the configuration's")
+    parser.add_argument("--splits", nargs="+", help="default: the configuration's")
     parser.add_argument("--manual-dir", default="", help="where the dataset's archives are")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="folder of the workdirs")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "reproduction")
@@ -66,8 +71,9 @@ def main() -> None:
         return
     if not (options.table or options.all or options.quick):
         parser.error("expected --table N, --all or --quick")
-    if options.quick and (options.table or options.dataset != ["demo"]):
-        parser.error("--quick is all tables on the demo: without --table and --dataset")
+    others = (options.table, options.seeds, options.orders, options.splits)
+    if options.quick and (any(others) or options.dataset != ["demo"]):
+        parser.error("--quick is all tables on the demo: without other choices")
     keep_memory()
     for dataset in options.dataset:
         reproduce(dataset, options)
@@ -78,17 +84,21 @@ def reproduce(dataset: str, options) -> None:
     config = load_config(ROOT / f"configs/{dataset}.py")
     config.data.manual_dir = options.manual_dir
     config.eval.orders = options.orders or config.eval.orders
+    config.splits = tuple(options.splits or config.splits)
     seeds, workdir, out = options.seeds or len(config.seeds), options.runs / dataset, options.out
     if options.quick:
-        seeds, workdir, out = 2, options.runs / "quick", out / "quick"
+        seeds, workdir, out = 1, options.runs / "quick", out / "quick"
         config.pretrain.epochs, config.alignment.epochs, config.eval.orders = 4, 30, 2
     names = options.table if options.table else list(TABLES)
-    records = Records(workdir / "records.jsonl", config, commit())
+    runner = Runner(config, workdir)
+    device = f"{jax.devices()[0].device_kind}, jax {jax.__version__}"
+    about = {"commit": commit(), "device": device}
+    records = Records(workdir / "records.jsonl", runner.sources(), about)
     todo = {name: jobs_of(TABLES[name], config, seeds) for name in names}
     every = dict.fromkeys(job for jobs in todo.values() for job in jobs)
     missing = [job for job in every if records.get(job) is None]
     print(f"{dataset}: {len(missing)} jobs to do; kept in {workdir / 'records.jsonl'}", flush=True)
-    runner, start, done = Runner(config, workdir), time.monotonic(), 0
+    start, done = time.monotonic(), 0
     for name in names:
         for job in todo[name]:
             if records.get(job) is not None:
@@ -97,8 +107,8 @@ def reproduce(dataset: str, options) -> None:
             records.add(job, results)
             done += 1
             print(progress_line(job, results, done, len(missing), time.monotonic() - start))
-        cells, commits = cells_of(name, TABLES[name], config, seeds, records)
         table = TABLES[name]
+        cells, commits, devices = cells_of(name, table, config, seeds, records)
         page = Page(
             name=name,
             title=table.title,
@@ -107,16 +117,19 @@ def reproduce(dataset: str, options) -> None:
             synthetic=dataset == "demo",
             orders=config.eval.orders,
             commits=commits,
+            devices=devices,
             command=command_of(name, dataset, options),
-            device=f"{jax.devices()[0].device_kind}, jax {jax.__version__}",
             cells=cells,
         )
         written = write_page(page, out)
         if name == "fig7":
             written.append(out / f"fig7_{dataset}.png")
-            plot_sensitivity(cells, f"{dataset}, unseen classes", written[-1])
+            plot_sensitivity(cells, title_of(page), written[-1])
         print(f"\n{markdown(page)}\nwritten: {', '.join(map(str, written))}\n", flush=True)
         jax.clear_caches()
+    if not (workdir / "config.json").exists():  # so that stream_eval finds the runs
+        config.seeds = tuple(range(seeds))
+        write_config(config, workdir)
 
 
 def progress_line(job: Job, results: dict, done: int, total: int, seconds: float) -> str:
@@ -133,10 +146,18 @@ def progress_line(job: Job, results: dict, done: int, total: int, seconds: float
 def command_of(name: str, dataset: str, options) -> str:
     """The command that makes one table again."""
     what = ["--quick"] if options.quick else ["--table", name, "--dataset", dataset]
-    for flag in ("seeds", "orders"):
-        if getattr(options, flag):
-            what += [f"--{flag}", str(getattr(options, flag))]
+    for flag in ("splits", "seeds", "orders"):
+        value = getattr(options, flag)
+        if value:
+            what += [f"--{flag}", *map(str, value if isinstance(value, list) else [value])]
+    if options.manual_dir:
+        what += ["--manual-dir", options.manual_dir]
     return shlex.join(["python", "scripts/reproduce.py", *what])
+
+
+def title_of(page: Page) -> str:
+    """What a picture is of."""
+    return f"{page.dataset}{', SYNTHETIC data' if page.synthetic else ''}, unseen classes"
 
 
 def commit() -> str:
@@ -156,7 +177,7 @@ def write_documents() -> None:
     blocks = [markdown(page, "##") for name in TABLES for page in pages[name]]
     for page in pages["fig7"]:
         picture = PUBLISHED / f"fig7_{page.dataset}.png"
-        plot_sensitivity(page.cells, f"{page.dataset}, unseen classes", picture)
+        plot_sensitivity(page.cells, title_of(page), picture)
         blocks.append(f"![Figure 7, {page.dataset}](results/{picture.name})\n")
     for file, text in ((ROOT / "README.md", readme_table(real)), (ROOT / "docs/results.md", "")):
         content = file.read_text("utf-8")
@@ -180,6 +201,6 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
-    except (DataError, OSError, ValueError) as error:
+    except USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -135,6 +135,7 @@ def test_loss_decreases_on_one_batch(query):
         ({"score": "x"}, "Known: global, weighted"),
         ({"granularities": "part"}, "did you mean 'parts'"),
         ({"weights": "averaged"}, "did you mean 'average'"),
+        ({"head": "joint", "granularities": "global"}, "expected granularities=all with it"),
     ],
 )
 def test_unknown_names_are_errors(argument, message):

@@ -39,7 +39,7 @@ def small_run(count=12, persons=2, frames=40, seed=0):
     ids = [f"clip {n} {EVIL}" for n in range(count)]
     texts = [[f"{name}, {row}" for row in GRANULARITIES] for name in NAMES]
     labels = rng.integers(0, len(NAMES), count)
-    return labels, details, Clips(joints, ids, KINECT_V2, texts)
+    return labels, details, Clips(joints, np.arange(count), ids, KINECT_V2, "the class", texts)
 
 
 def write_page(folder, labels, details, clips):
@@ -215,7 +215,7 @@ def test_everything_can_be_done_with_the_keyboard(opened):
     plain = frame(page)
     page.keyboard.press("4")
     assert frame(page)[1] != plain[1]
-    assert "times an even share" in page.inner_text("#description")
+    assert re.search(r", torso\. Weakest .* times an even share", page.inner_text("#description"))
     page.focus("#by-class")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "by-outcome"

@@ -14,7 +14,6 @@ from dynapurls_jax.evaluation.figures import plot_sensitivity
 from dynapurls_jax.reproduction import jobs as jobs_module
 from dynapurls_jax.reproduction.jobs import (
     Job,
-    Records,
     Runner,
     changed,
     group_of,
@@ -33,6 +32,7 @@ from dynapurls_jax.reproduction.pages import (
     write_page,
 )
 from dynapurls_jax.reproduction.paper import FIGURES, paper_figure
+from dynapurls_jax.reproduction.records import Records
 from dynapurls_jax.reproduction.tables import TABLES
 from dynapurls_jax.training.evaluate import evaluate_run
 from dynapurls_jax.training.run import load_trained
@@ -45,13 +45,14 @@ def page_of(name, cells, dataset="ntu60", **changes):
     """A page around some cells."""
     table = TABLES[name]
     return Page(
-        name, table.title, table.note, dataset, False, 5, ["abc"], "the command", "cpu", cells
+        name, table.title, table.note, dataset, False, 5, ["abc"], ["cpu"], "the command", cells
     )._replace(**changes)
 
 
 def filled(tmp_path, name, config, seeds):
     """Records with made-up results for every job of a table: 0.1 a seed, and its orders around."""
-    records = Records(tmp_path / "records.jsonl", config, "abc123")
+    about = {"commit": "abc123", "device": "some cpu"}
+    records = Records(tmp_path / "records.jsonl", {"corpus": "x"}, about)
     for job in jobs_of(TABLES[name], config, seeds):
         picks = {
             row.pick + column.pick
@@ -127,31 +128,35 @@ def test_only_changed_alignments_get_a_folder_of_their_own():
 
 
 def test_records_survive_a_kill_and_other_configurations(tmp_path):
-    file, config = tmp_path / "records.jsonl", small_config()
+    file, sources = tmp_path / "records.jsonl", {"corpus": "x"}
     one, two = job_of("zsl", "a", 0, {"x": 1}), job_of("zsl", "a", 1, {})
-    records = Records(file, config, "first")
-    records.add(one, {"accuracy": [0.5]})
+    Records(file, sources, {"commit": "first"}).add(one, {"accuracy": [0.5]})
     with file.open("a") as half:
         half.write('{"job": {"kind": "zs')
-    records = Records(file, config, "second")
+    records = Records(file, sources, {"commit": "second"})
     assert records.get(one)["results"] == {"accuracy": [0.5]}
     assert records.get(two) is None
     records.add(two, {"accuracy": [0.25]})
-    again = Records(file, config, "third")
+    again = Records(file, sources, {})
     assert [again.get(job)["commit"] for job in (one, two)] == ["first", "second"]
+    assert Records(file, {"corpus": "y"}, {}).get(one) is None
+
+
+def test_sources_are_what_results_depend_on(runner):
+    run, config, workdir = runner
+    sources = run.sources()
+    same = changed(config, {"data.manual_dir": "/elsewhere", "splits": ("a",), "seeds": (5,)})
+    assert Runner(same, workdir).sources() == sources
     longer = changed(config, {"alignment.epochs": 99})
-    assert Records(file, longer, "third").get(one) is None
-    fewer_splits = small_config()
-    fewer_splits.splits = ("a",)
-    assert Records(file, fewer_splits, "third").get(one) is not None
+    assert Runner(longer, workdir).sources() != sources
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_a_page_says_the_same_in_every_form(name, tmp_path):
     config = load_config(ROOT / "configs" / "ntu60.py")
     records = filled(tmp_path, name, config, 2)
-    cells, commits = cells_of(name, TABLES[name], config, 2, records)
-    assert commits == ["abc123"]
+    cells, commits, devices = cells_of(name, TABLES[name], config, 2, records)
+    assert (commits, devices) == (["abc123"], ["some cpu"])
     rows, columns = len(TABLES[name].rows), len(TABLES[name].columns)
     page = page_of(name, cells, commits=commits)
     assert len(cells) == 2 * rows * columns
@@ -177,19 +182,19 @@ def test_what_is_missing_is_a_dash_and_other_data_have_no_paper(tmp_path):
     config = load_config(ROOT / "configs" / "utd_mhad.py")
     config.text.encoder = "hashing"
     records = filled(tmp_path, "10", config, 1)
-    cells, _ = cells_of("10", TABLES["10"], config, 1, records)
+    cells, *_ = cells_of("10", TABLES["10"], config, 1, records)
     text = markdown(page_of("10", cells, "utd_mhad"))
     assert "| tpt |" not in text  # without a tower there is no such row
     assert "paper" not in text
     del records._known[next(iter(records._known))]
-    cells, _ = cells_of("10", TABLES["10"], config, 1, records)
+    cells, *_ = cells_of("10", TABLES["10"], config, 1, records)
     assert " - |" in markdown(page_of("10", cells, "utd_mhad"))
 
 
 def test_sensitivity_is_drawn(tmp_path):
     config = load_config(ROOT / "configs" / "utd_mhad.py")
     records = filled(tmp_path, "fig7", config, 2)
-    cells, _ = cells_of("fig7", TABLES["fig7"], config, 2, records)
+    cells, *_ = cells_of("fig7", TABLES["fig7"], config, 2, records)
     plot_sensitivity(cells, "title", tmp_path / "fig7.png")
     assert (tmp_path / "fig7.png").stat().st_size > 5000
 
@@ -232,7 +237,7 @@ def test_jobs_of_every_kind_on_a_trained_run(runner):
     folders = {path.parent.name for path in workdir.rglob("stage.json")}
     assert folders == {"encoder", "align-label_free"}
     oracle = run(job_of("zsl", SPLIT, 0, {"alignment.query": "oracle_label"}))
-    assert set(oracle) == {"accuracy"}
+    assert set(oracle) == {"ORACLE"}
     parts = run(job_of("zsl", SPLIT, 0, {"alignment.partition": "static"}))
     assert set(parts) == set(static)
     variant = workdir / SPLIT / "seed0" / "variants" / "alignment.partition=static"
@@ -259,13 +264,16 @@ def test_the_command_goes_on_where_it_was_stopped(monkeypatch, tmp_path, capsys)
 
     class Counting:
         def __init__(self, config, workdir):
-            pass
+            workdir.mkdir(parents=True, exist_ok=True)
+
+        def sources(self):
+            return {}
 
         def __call__(self, job: Job):
             if len(asked) == stop_at[0]:
                 raise KeyboardInterrupt
             asked.append(job)
-            return {"accuracy": [0.5, 0.25], "all rows": [0.5], "chance": [0.125]}
+            return {"accuracy": [0.5, 0.25], "all rows": [0.5], "chance": [0.125], "ORACLE": [1]}
 
     monkeypatch.setattr(reproduce, "Runner", Counting)
     arguments = ["reproduce.py", "--table", "3", "6", "--dataset", "nw_ucla", "--seeds", "1"]
@@ -293,7 +301,8 @@ def test_the_command_goes_on_where_it_was_stopped(monkeypatch, tmp_path, capsys)
     ("arguments", "message"),
     [
         ([], "expected --table N, --all or --quick"),
-        (["--quick", "--table", "3"], "without --table and --dataset"),
+        (["--quick", "--table", "3"], "without other choices"),
+        (["--table", "3", "--dataset", "pku_mmd_2"], "invalid choice: 'pku_mmd_2'"),
         (["--table", "5"], "invalid choice: '5'"),
     ],
 )

@@ -275,12 +275,14 @@ def test_each_recipe_learns(name):
     assert losses[-1] < 0.5 * losses[0], losses
 
 
-@pytest.mark.parametrize(("stream", "brought"), [("shuffled", False), ("skewed", True)])
-def test_every_run_has_a_page(trained, tmp_path, brought, stream):
+@pytest.mark.parametrize(
+    ("stream", "brought", "adapter"), [("shuffled", False, "static"), ("skewed", True, "dynapurls")]
+)
+def test_every_run_has_a_page(trained, tmp_path, stream, brought, adapter):
     """With clips to play, and without any where features were brought."""
     _, run = trained
     config = small_config()
-    config.text.encoder, config.eval.stream = "precomputed", stream
+    config.eval.stream, config.eval.adapter = stream, adapter
     inputs = small_inputs(config)
     result = evaluate_run(inputs, run)
     if brought:

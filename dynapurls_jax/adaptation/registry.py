@@ -56,17 +56,23 @@ def make_method(
         raise ValueError("adapter tpt tunes through the texts of fixed classes: use tpt_residual")
     if name == "static":
         return static(model, variables)
-    values = dict(config[ADAPTERS[name]])
     if name == "dynapurls":
-        chunks = -(-samples // config.eval.chunk)
-        values["horizon"] = chunks * config.refine.steps if values.pop("anneal") else None
         sample = jax.tree.map(lambda leaf: leaf[0], stream)
-        return dynapurls(model, variables, sample, RefineSettings(**values))
+        return dynapurls(model, variables, sample, refine_settings(config, samples))
+    values = dict(config[ADAPTERS[name]])
     if name in ("tpt", "tpt_residual"):
         prompt = prompt_of() if name == "tpt" and prompt_of else residual_prompt(model)
         return tpt(model, variables, TptSettings(**values), prompt)
     method, settings = METHODS[name]
     return method(model, variables, settings(**values))
+
+
+def refine_settings(config: ConfigDict, samples: int, **changes: Any) -> RefineSettings:
+    """The settings of "dynapurls" for a stream of so many samples, some of them changed."""
+    values = dict(config.refine)
+    chunks = -(-samples // config.eval.chunk)
+    values["horizon"] = chunks * config.refine.steps if values.pop("anneal") else None
+    return RefineSettings(**(values | changes))
 
 
 def make_adapter(config: ConfigDict, method: Method) -> Adapter:

@@ -90,7 +90,8 @@ def make_model(
       dropout: in the head, while training.
 
     Raises:
-      ValueError: unknown query, head, score, granularities or weights.
+      ValueError: unknown query, head, score, granularities or weights; or a joint head with some
+        granularities only.
     """
     for kind, value, known in (
         ("query", query, QUERIES),
@@ -101,6 +102,11 @@ def make_model(
     ):
         if value not in known:
             raise unknown(kind, value, known)
+    if head == "joint" and granularities != "all":
+        raise ValueError(
+            f"head=joint reads all granularities together: expected granularities=all with it, got "
+            f"{granularities}"
+        )
     module = PartitionAlignment(
         *(head, text_width, attention, hidden, dropout),
         used=GRANULARITY_SETS[granularities],

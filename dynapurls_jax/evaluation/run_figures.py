@@ -29,8 +29,9 @@ def style(number: int) -> tuple[str, str]:
     return COLOURS[number % len(COLOURS)], MARKERS[number // len(COLOURS) % len(MARKERS)]
 
 
-def save(figure, path: Path) -> None:
-    """Writes a PNG."""
+def save(figure, title: str, path: Path) -> None:
+    """Writes a PNG under a title that says what the data are."""
+    figure.suptitle(title, size=9)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -39,6 +40,7 @@ def plot_confusion(
     labels: Int[np.ndarray, " N"],
     predictions: dict[str, Int[np.ndarray, " N"]],
     names: tuple[str, ...],
+    title: str,
     path: Path,
 ) -> None:
     """Figure 9: confusion matrices side by side, in % of each true class."""
@@ -52,7 +54,7 @@ def plot_confusion(
         squeeze=False,
         layout="constrained",
     )
-    for axis, (title, predicted) in zip(axes[0], predictions.items(), strict=True):
+    for axis, (panel, predicted) in zip(axes[0], predictions.items(), strict=True):
         matrix = confusion_matrix(labels, predicted, labels=range(count)).astype(float)
         totals = matrix.sum(axis=1, keepdims=True)
         shares = 100 * np.divide(matrix, totals, out=np.zeros_like(matrix), where=totals > 0)
@@ -63,18 +65,19 @@ def plot_confusion(
                 axis.text(
                     column, row, f"{share:.0f}", ha="center", va="center", color=colour, size=7
                 )
-        axis.set(title=title, xlabel="predicted")
+        axis.set(title=panel, xlabel="predicted")
         axis.set_xticks(range(count), names, rotation=90, size=7)
         axis.set_yticks(range(count), names, size=7)
     axes[0][0].set_ylabel("true")
     figure.colorbar(image, ax=axes[0].tolist(), label="% of the true class", shrink=0.8)
-    save(figure, path)
+    save(figure, title, path)
 
 
 def plot_class_changes(
     before: Float[np.ndarray, " C"],
     after: Float[np.ndarray, " C"],
     names: tuple[str, ...],
+    title: str,
     path: Path,
 ) -> None:
     """Figure 8: what each class gains, sorted; accuracies in [0, 1], NaN without clips."""
@@ -106,11 +109,14 @@ def plot_class_changes(
     axis.axvline(0, color="black", linewidth=0.8)
     axis.invert_yaxis()
     axis.spines[["top", "right"]].set_visible(False)
-    save(figure, path)
+    save(figure, title, path)
 
 
 def plot_reliability(
-    labels: Int[np.ndarray, " N"], probabilities: dict[str, Float[np.ndarray, "N C"]], path: Path
+    labels: Int[np.ndarray, " N"],
+    probabilities: dict[str, Float[np.ndarray, "N C"]],
+    title: str,
+    path: Path,
 ) -> None:
     """Accuracy by confidence in ten bins, and the expected calibration error."""
     figure, axes = plt.subplots(
@@ -121,8 +127,9 @@ def plot_reliability(
         squeeze=False,
         layout="constrained",
     )
-    pairs = zip(axes[0], probabilities.items(), (STATIC_COLOUR, ADAPTED_COLOUR), strict=True)
-    for axis, (title, values), colour in pairs:
+    colours = (STATIC_COLOUR, ADAPTED_COLOUR)[: len(probabilities)]
+    pairs = zip(axes[0], probabilities.items(), colours, strict=True)
+    for axis, (panel, values), colour in pairs:
         hits = values.argmax(axis=1) == labels
         found = calibration(values.max(axis=1), hits)
         middles = (np.arange(len(found.share)) + 0.5) / len(found.share)
@@ -140,14 +147,14 @@ def plot_reliability(
                 )
         axis.plot([0, 100], [0, 100], color="black", linewidth=0.8, linestyle=":")
         axis.set(
-            title=f"{title}: ECE {100 * found.error:.1f} points",
+            title=f"{panel}: ECE {100 * found.error:.1f} points",
             xlabel="confidence, %",
             xlim=(0, 100),
             ylim=(0, 108),
         )
         axis.spines[["top", "right"]].set_visible(False)
     axes[0][0].set_ylabel("accuracy, % (on the bars: % of clips)")
-    save(figure, path)
+    save(figure, title, path)
 
 
 def embed(
@@ -167,13 +174,14 @@ def plot_tsne(
     texts: dict[str, Float[np.ndarray, "C 2"]],
     labels: Int[np.ndarray, " N"],
     names: tuple[str, ...],
+    title: str,
     path: Path,
 ) -> None:
     """Figures 2 and 10: features by true class, and the classes' texts as stars, stage by stage."""
     figure, axes = plt.subplots(
         1, len(texts), figsize=(3.6 * len(texts) + 1.8, 4.0), squeeze=False, layout="constrained"
     )
-    for axis, (title, stars) in zip(axes[0], texts.items(), strict=True):
+    for axis, (panel, stars) in zip(axes[0], texts.items(), strict=True):
         for c, name in enumerate(names):
             colour, marker = style(c)
             own = points[labels == c]
@@ -184,7 +192,7 @@ def plot_tsne(
             colour, _ = style(c)
             axis.scatter(*star, s=190, color=colour, marker="*", edgecolors="black", zorder=3)
             axis.annotate(str(c + 1), star, size=7, xytext=(6, 5), textcoords="offset points")
-        axis.set(title=title, xticks=[], yticks=[])
+        axis.set(title=panel, xticks=[], yticks=[])
     handles = [
         plt.Line2D([], [], linestyle="", color=style(c)[0], marker=style(c)[1], markersize=5)
         for c in range(len(names))
@@ -199,7 +207,7 @@ def plot_tsne(
         title="clips; stars: texts",
         title_fontsize=8,
     )
-    save(figure, path)
+    save(figure, title, path)
 
 
 def plot_attention(
@@ -256,5 +264,4 @@ def plot_attention(
             )
             axis.axis("off")
         row[0].set_title(name, loc="left", size=8)
-    figure.suptitle(title, size=9)
-    save(figure, path)
+    save(figure, title, path)

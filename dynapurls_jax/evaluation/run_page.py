@@ -41,7 +41,7 @@ def write_run_page(
     pictures.mkdir(parents=True, exist_ok=True)
     write_html(
         path,
-        title=f"{corpus.name}, {result.split}, seed {result.seed}: static and {adapter(config)}",
+        title=f"{title_of(result, corpus)}: static and {adapter(config)}",
         warning=SYNTHETIC if corpus.synthetic else "",
         command=command,
         summary=summary_of(result, corpus, config),
@@ -52,6 +52,12 @@ def write_run_page(
         figures=draw_all(pictures, result, clips, corpus, config),
     )
     return path
+
+
+def title_of(result: RunResult, corpus: Corpus) -> str:
+    """The data and the run."""
+    kind = f"{corpus.name}, SYNTHETIC data" if corpus.synthetic else corpus.name
+    return f"{kind}, {result.split}, seed {result.seed}"
 
 
 def adapter(config: ConfigDict) -> str:
@@ -84,10 +90,11 @@ def summary_of(result: RunResult, corpus: Corpus, config: ConfigDict) -> list[tu
     return [
         ("data", f"{corpus.name}, protocol {config.data.protocol or 'the usual one'}"),
         ("split", f"{result.split}: {result.classes} unseen classes, {len(result.labels)} clips"),
+        ("clips of a stream", str(len(details.order))),
         ("training seed", str(result.seed)),
         ("queries, text", f"{config.alignment.query}, {config.text.encoder}"),
         ("chance", f"{100 / result.classes:.1f} %"),
-        ("static accuracy", f"{percent(result.accuracies('static')[:1]).split(' ')[0]} %"),
+        ("static accuracy", f"{percent(result.accuracies('static'))} % (std over orders)"),
         (
             f"{name}, {orders} {config.eval.stream} orders",
             f"{percent(result.accuracies(name))} % (std over orders)",
@@ -130,20 +137,20 @@ def draw_all(
             "expected calibration error.",
         ),
     ]
-    title = f"{corpus.name}{', SYNTHETIC' if corpus.synthetic else ''}, {config.alignment.query}"
+    title = title_of(result, corpus)
     plot_running_accuracy([result], name, title, figures[0].path)
     predicted = {method: values.argmax(axis=1) for method, values in both.items()}
-    run_figures.plot_confusion(labels, predicted, names, figures[1].path)
+    run_figures.plot_confusion(labels, predicted, names, title, figures[1].path)
     changes = (result.per_class("static"), result.per_class(name), names)
-    run_figures.plot_class_changes(*changes, figures[2].path)
-    run_figures.plot_reliability(labels, both, figures[3].path)
-    figures += draw_tsne(folder, details, labels, names)
+    run_figures.plot_class_changes(*changes, title, figures[2].path)
+    run_figures.plot_reliability(labels, both, title, figures[3].path)
+    figures += draw_tsne(folder, details, labels, names, title)
     if clips.joints is not None:
-        figures.append(draw_attention(folder, details, labels, names, clips))
+        figures.append(draw_attention(folder, details, labels, names, title, clips))
     return figures
 
 
-def draw_tsne(folder: Path, details: Details, labels, names) -> list[Figure]:
+def draw_tsne(folder: Path, details: Details, labels, names, title: str) -> list[Figure]:
     """Figures 2 and 10, of one embedding."""
     most = run_figures.MOST_POINTS
     shown = np.unique(np.linspace(0, len(labels) - 1, min(len(labels), most)).astype(int))
@@ -168,22 +175,24 @@ def draw_tsne(folder: Path, details: Details, labels, names) -> list[Figure]:
     ]
     ends = {"before": stars[0], "after": stars[-1]}
     for figure, texts in zip(figures, (ends, stages), strict=True):
-        run_figures.plot_tsne(points, texts, labels[shown], names, figure.path)
+        run_figures.plot_tsne(points, texts, labels[shown], names, title, figure.path)
     return figures
 
 
-def draw_attention(folder: Path, details: Details, labels, names, clips: Clips) -> Figure:
+def draw_attention(
+    folder: Path, details: Details, labels, names, title: str, clips: Clips
+) -> Figure:
     """Figure 5, on the clip that the static model is surest of; needs clips with joints."""
     n = int(details.static.max(axis=1).argmax())
     path = folder / "attention.png"
-    persons = np.asarray(clips.joints)[n]
+    persons = clips.clip(n)
     there = np.any(persons[0] != 0, axis=(1, 2))
-    title = f"{names[labels[n]]} ({clips.ids[n]})"
+    title = f"{title}: {names[labels[n]]} ({clips.ids[n]}); asked by {clips.asks}"
     run_figures.plot_attention(persons[0][there], details.attention[n], clips.skeleton, title, path)
     return Figure(
         path,
         "Where each description looks (Fig. 5)",
-        "Attention on the joints of the clip that the static model is surest of, over time: from "
-        "the description's weakest token (small, light) to its strongest (large, dark). It changes "
-        "between the segments of time that the encoder keeps.",
+        f"Attention, asked by {clips.asks}, on the joints of the clip that the static model is "
+        "surest of, over time: from the weakest token (small, light) to the strongest (large, "
+        "dark). It changes between the segments of time that the encoder keeps.",
     )

@@ -11,8 +11,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dynapurls_jax.evaluation.metrics import mean_std
-from dynapurls_jax.reproduction.jobs import Records, group_of, job_of, runs_of
+from dynapurls_jax.reproduction.jobs import group_of, job_of, runs_of
 from dynapurls_jax.reproduction.paper import NOTE, paper_figure
+from dynapurls_jax.reproduction.records import Records
 from dynapurls_jax.reproduction.tables import Table
 
 SHARES = ("zsl", "gzsl", "sweep")  # kinds of jobs whose results are shares, shown in %
@@ -52,8 +53,8 @@ class Page(NamedTuple):
       dataset: and whether it is `synthetic`.
       cells: in the order of splits, rows and columns.
       orders: of the stream, for each run.
-      commits: of the code that computed the figures.
-      command, device: that did.
+      commits, devices: of the code and of the machines that computed the figures.
+      command: that does it again.
     """
 
     name: str
@@ -63,16 +64,16 @@ class Page(NamedTuple):
     synthetic: bool
     orders: int
     commits: list[str]
+    devices: list[str]
     command: str
-    device: str
     cells: list[Cell]
 
 
 def cells_of(
     name: str, table: Table, config: ConfigDict, seeds: int, records: Records
-) -> tuple[list[Cell], list[str]]:
-    """Every cell that can be filled, and the commits that its figures were made with."""
-    cells, commits = [], []
+) -> tuple[list[Cell], list[str], list[str]]:
+    """Every cell that can be filled, and the commits and devices of the figures in them."""
+    cells, used = [], []
     groups: dict[str, list[tuple[str, int]]] = {}
     for run in runs_of(config, seeds):
         groups.setdefault(group_of(run[0]), []).append(run)
@@ -89,8 +90,11 @@ def cells_of(
                     paper = paper_figure(config.data.name, name, row.name, column.name, group)
                     place = (group, row.name, column.name)
                     cells.append(Cell(*place, *mean_std(values), values, paper))
-                    commits += [record["commit"] for record in known]
-    return cells, list(dict.fromkeys(commits))
+                    used += known
+    commits, devices = (
+        list(dict.fromkeys(record[kind] for record in used)) for kind in ("commit", "device")
+    )
+    return cells, commits, devices
 
 
 def markdown(page: Page, heading: str = "#") -> str:
@@ -120,7 +124,7 @@ def markdown(page: Page, heading: str = "#") -> str:
             beside = [by_place.get((split, row, column)) for column in papers]
             texts += ["-" if not c or c.paper is None else f"{c.paper:g}" for c in beside]
             lines.append(f"| {' | '.join(start + texts)} |")
-    lines += ["", f"`{page.command}`; commit {', '.join(page.commits)}; {page.device}."]
+    lines += ["", f"`{page.command}`; commit {', '.join(page.commits)}; {', '.join(page.devices)}."]
     return "\n".join(lines) + "\n"
 
 

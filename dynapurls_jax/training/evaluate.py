@@ -55,17 +55,23 @@ def evaluate(config: ConfigDict, workdir: Path, folder: Path, command: str) -> s
 
 
 def clips_of(inputs: Inputs, trained: TrainedRun, samples: np.ndarray) -> Clips:
-    """What a run's page plays: these of its unseen test clips, with the candidates' texts."""
-    protocol, settings = trained.protocol, inputs.config.text
-    index = protocol.unseen_test[samples]
-    texts = None
-    if settings.encoder != "precomputed":
-        every = class_texts(settings, inputs.corpus)
-        texts = [[phrasings[0] for phrasings in every[c]] for c in protocol.unseen]
+    """What a run's page plays: these of its unseen test clips, and who asks for attention."""
+    config, protocol = inputs.config, trained.protocol
+    index, texts = protocol.unseen_test[samples], None
+    asks = "the mean of the seen classes' texts"
+    if config.alignment.partition == "static":
+        asks = "nobody: the partition is fixed"
+    elif config.alignment.query == "per_candidate":
+        asks = "the class that the static model predicted"
+        if config.text.encoder != "precomputed":
+            every = class_texts(config.text, inputs.corpus)
+            texts = [[phrasings[0] for phrasings in every[c]] for c in protocol.unseen]
     return Clips(
-        joints=None if inputs.clips is None else inputs.clips.clips[index],
+        joints=None if inputs.clips is None else inputs.clips.clips,
+        rows=index,
         ids=[inputs.corpus.clip_ids[n] for n in index],
         skeleton=skeleton_of(inputs),
+        asks=asks,
         texts=texts,
     )
 

@@ -274,11 +274,19 @@ def partition_of(inputs: Inputs, tokens: int) -> Float[np.ndarray, "G S"] | None
 
     Args:
       tokens: `S`.
+
+    Raises:
+      ValueError: they are not of joints, as those of pooled features.
     """
     if inputs.config.alignment.partition == "adaptive":
         return None
-    skeleton = skeleton_of(inputs)
-    return static_pool(skeleton, tokens // skeleton.num_joints)
+    joints = skeleton_of(inputs).num_joints
+    if tokens % joints:
+        raise ValueError(
+            f"alignment.partition=static needs tokens of joints: expected a multiple of {joints} "
+            f"({skeleton_of(inputs).name}), got {tokens}"
+        )
+    return static_pool(skeleton_of(inputs), tokens // joints)
 
 
 def skeleton_of(inputs: Inputs) -> Skeleton:

@@ -32,17 +32,27 @@ class Clips(NamedTuple):
     """What the viewer plays.
 
     Attributes:
-      joints: `[N, M, T, V, 3]` in metres, z up, zeros where nobody is; None where features were
-        brought.
+      joints: `[clips, M, T, V, 3]` in metres, z up, zeros where nobody is; of more clips than these
+        and perhaps on disk. None where features were brought.
+      rows: `[N]`, where in `joints` each clip is.
       ids: of the clips.
       skeleton: of the tokens' joints.
-      texts: eight of each class, or None where only vectors were given.
+      asks: whose texts the attention is of, in words.
+      texts: eight of each class, if each class asks for itself; else None.
     """
 
-    joints: Float[np.ndarray, "N M T V 3"] | None
+    joints: Float[np.ndarray, "clips M T V 3"] | None
+    rows: Int[np.ndarray, " N"]
     ids: Sequence[str]
     skeleton: Skeleton
+    asks: str
     texts: Sequence[Sequence[str]] | None
+
+    def clip(self, n: int) -> Float[np.ndarray, "M T V 3"]:
+        """One of them; there must be joints."""
+        if self.joints is None:
+            raise ValueError("expected clips, got features without any")
+        return np.asarray(self.joints[self.rows[n]])
 
 
 def write_html(
@@ -92,7 +102,7 @@ def viewer_data(
     turn = np.argsort(details.order)
     shown = np.unique(np.linspace(0, len(labels) - 1, min(len(labels), MOST_CLIPS)).astype(int))
     records = []
-    for n in shown:
+    for n in shown.tolist():
         record = {"id": clips.ids[n], "label": int(labels[n]), "turn": int(turn[n])}
         for when, probabilities in (("static", details.static), ("adapted", details.adapted)):
             best = np.argsort(-probabilities[n], kind="stable")[:TOP]
@@ -104,7 +114,7 @@ def viewer_data(
         ]
         motion = {"frames": 1, "persons": 0}
         if clips.joints is not None:
-            motion = quantised(np.asarray(clips.joints[n]))
+            motion = quantised(clips.clip(n))
         records.append(record | motion)
     return {
         "classes": list(names),
@@ -112,6 +122,7 @@ def viewer_data(
         "joints": list(clips.skeleton.joints),
         "bones": [list(bone) for bone in clips.skeleton.bones],
         "segments": details.attention.shape[-1] // clips.skeleton.num_joints,
+        "asks": clips.asks,
         "texts": clips.texts,
         "left_out": len(labels) - len(shown),
         "clips": records,

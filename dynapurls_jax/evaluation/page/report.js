@@ -1,7 +1,7 @@
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
-const state = { shown: [], clip: null, frame: 0, playing: false, row: -1, sort: "turn", rising: true };
+const state = { shown: [], clip: null, frame: 0, playing: false, next: 0, row: -1, sort: "turn", rising: true };
 const FRAMES_A_SECOND = 12;
 
 function bytes(text) {
@@ -76,11 +76,14 @@ function listRow(clip) {
 
 function mark() {
   const rows = byId("clips").tBodies[0].rows;
+  const focused = document.activeElement.matches("#clips tbody tr");
   state.shown.forEach((clip, place) => {
     const own = clip === state.clip;
     rows[place].setAttribute("aria-selected", own);
     rows[place].tabIndex = own ? 0 : -1;
-    if (own) rows[place].scrollIntoView({ block: "nearest" });
+    if (!own) return;
+    rows[place].scrollIntoView({ block: "nearest" });
+    if (focused) rows[place].focus();
   });
 }
 
@@ -114,11 +117,13 @@ function bar(clip, [guess, share]) {
 
 function describe() {
   const [clip, row] = [state.clip, state.row];
-  const texts = clip && data.texts ? data.texts[best(clip, "static")] : null;
-  const parts = [];
-  if (row >= 0 && texts) parts.push(`${data.classes[best(clip, "static")]}: ${texts[row]}`);
-  if (row >= 0 && clip) parts.push(`(weakest to strongest token: ${clip.range[row].join(" to ")} times an even share)`);
-  byId("description").textContent = parts.join(" ");
+  if (row < 0 || !clip) {
+    byId("description").textContent = "";
+    return;
+  }
+  const asking = data.texts ? `${data.classes[best(clip, "static")]}: ${data.texts[best(clip, "static")][row]}` : data.asks;
+  const range = clip.range[row].join(" to ");
+  byId("description").textContent = `Asked by ${asking}. Weakest to strongest token: ${range} times an even share.`;
 }
 
 function joints(clip) {
@@ -195,16 +200,16 @@ function play(on) {
   state.playing = on;
   byId("play").textContent = on ? "Pause" : "Play";
   byId("play").setAttribute("aria-pressed", on);
+  cancelAnimationFrame(state.next);
   let last = 0;
   function tick(now) {
-    if (!state.playing) return;
     if (now - last > 1000 / FRAMES_A_SECOND) {
       last = now;
       seek(state.frame + 1);
     }
-    requestAnimationFrame(tick);
+    state.next = requestAnimationFrame(tick);
   }
-  if (on) requestAnimationFrame(tick);
+  if (on) state.next = requestAnimationFrame(tick);
 }
 
 // Controls ---------------------------------------------------------------------------------------
@@ -255,7 +260,7 @@ document.addEventListener("keydown", (event) => {
     ArrowDown: radio ? null : () => step(1),
     ArrowLeft: radio ? null : () => { play(false); seek(state.frame - 1); },
     ArrowRight: radio ? null : () => { play(false); seek(state.frame + 1); },
-    " ": button || radio ? null : () => play(!state.playing),
+    " ": button || radio || event.repeat ? null : () => play(!state.playing),
   };
   const digit = /^[0-9]$/.test(event.key) && Number(event.key) <= data.granularities.length;
   const action = digit ? () => attend(Number(event.key) - 1) : actions[event.key];
