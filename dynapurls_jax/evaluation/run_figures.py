@@ -45,11 +45,12 @@ def plot_confusion(
 ) -> None:
     """Figure 9: confusion matrices side by side, in % of each true class."""
     count = len(names)
-    size = max(3.2, 0.34 * count + 1.6)
+    size = max(3.2, 0.34 * count + 0.6)
+    words = 0.08 * max(map(len, names))  # inches of the longest name, upright and lying
     figure, axes = plt.subplots(
         1,
         len(predictions),
-        figsize=(len(predictions) * size + 1.6, size + 1.3),
+        figsize=(len(predictions) * size + words + 1.6, size + words + 1.3),
         sharey=True,
         squeeze=False,
         layout="constrained",
