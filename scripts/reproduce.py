@@ -54,16 +54,21 @@ def main() -> None:
     )
     parser.add_argument("--table", nargs="+", choices=TABLES, metavar="N", help=", ".join(TABLES))
     parser.add_argument("--all", action="store_true", help="all tables")
-    parser.add_argument("--dataset", nargs="+", choices=DATASETS, default=["demo"])
+    known = ", ".join(DATASETS)
+    parser.add_argument(
+        "--dataset", nargs="+", choices=DATASETS, default=["demo"], metavar="NAME", help=known
+    )
     parser.add_argument(
         "--quick", action="store_true", help="all tables on the demo, hardly trained: a look"
     )
     parser.add_argument("--seeds", type=int, help="of each split; default: the configuration's")
     parser.add_argument("--orders", type=int, help="of each stream; default: the configuration's")
-    parser.add_argument("--splits", nargs="+", help="default: the configuration's")
+    parser.add_argument("--splits", nargs="+", metavar="SPLIT", help="default: the configuration's")
     parser.add_argument("--manual-dir", default="", help="where the dataset's archives are")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="folder of the workdirs")
-    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "reproduction")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "runs" / "reproduction", help="for the tables"
+    )
     parser.add_argument("--docs", action="store_true", help="only write the documents again")
     options = parser.parse_args()
     if options.docs:
