@@ -41,8 +41,9 @@ class Cell(NamedTuple):
     def __str__(self) -> str:
         if self.column == "chance":
             return f"{self.mean:.1f}"
-        digits = 2 if self.column == SPEED else 1
-        return f"{self.mean:.{digits}f} ± {self.std:.{digits}f}"
+        if self.column == SPEED:  # from a few samples a second to many a millisecond
+            return f"{self.mean:.3g} ± {self.std:.2g}"
+        return f"{self.mean:.1f} ± {self.std:.1f}"
 
 
 class Page(NamedTuple):
