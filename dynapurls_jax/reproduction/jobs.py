@@ -117,7 +117,7 @@ class Runner:
         inputs = replace(self._inputs(texts), config=config)
         alignment = FrozenConfigDict(config.alignment)
         pseudo = pseudo_split(job.split)
-        if job.kind == "gzsl" and not trained_seeds(inputs, self._workdir, pseudo):
+        if job.kind == "gzsl" and 0 not in trained_seeds(inputs, self._workdir, pseudo):
             self._train(texts, alignment, pseudo, 0)
         trained = self._trained(texts, alignment, job.split, job.seed)
         return KINDS[job.kind](inputs, trained, self._workdir)
