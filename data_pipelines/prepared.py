@@ -28,11 +28,15 @@ class PreparedClips:
     Attributes:
       clips: `[N, M, T, V, 3]` float32, metres, in the order of the corpus, memory-mapped.
       skeleton: of the `V` joints.
+      persons: `[N]` how many there are at most in each clip.
+      ids: `N` names of the clips.
       version: of what was done to them.
     """
 
     clips: Float[np.ndarray, "N M T V 3"]
     skeleton: Skeleton
+    persons: np.ndarray
+    ids: tuple[str, ...]
     version: int = VERSION
 
 
@@ -68,7 +72,8 @@ def prepare(corpus: Corpus, frames: int, fit: str, joints: str = "") -> Prepared
         print(f"preparing {len(corpus)} clips, {gigabytes:.2f} GB, in {folder}", flush=True)
         return _chunks(corpus, row, shape, fit, target)
 
-    return PreparedClips(open_or_make(folder, made_from, shape, np.float32, chunks), target)
+    clips = open_or_make(folder, made_from, shape, np.float32, chunks)
+    return PreparedClips(clips, target, np.asarray(corpus.persons), corpus.clip_ids)
 
 
 def prepare_clip(

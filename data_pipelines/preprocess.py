@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key
 from scipy.spatial.transform import Rotation
 
 from dynapurls_jax.skeletons import Skeleton
@@ -179,15 +179,13 @@ class Augmentation:
 
 
 def augment(
-    clips: Float[Array, "B M T V 3"], key: PRNGKeyArray, strength: Augmentation
+    clips: Float[Array, "B M T V 3"], keys: Key[Array, " B"], strength: Augmentation
 ) -> Float[Array, "B M T V 3"]:
     """Turns, crops, scales and jitters each clip on its own; zeros (absent persons) stay zeros.
 
     Never mirrors: left and right are part of many classes.
     """
-    return jax.vmap(lambda clip, k: _augment_one(clip, k, strength))(
-        clips, jax.random.split(key, clips.shape[0])
-    )
+    return jax.vmap(lambda clip, key: _augment_one(clip, key, strength))(clips, keys)
 
 
 def _augment_one(clip, key, strength):

@@ -33,13 +33,15 @@ from dynapurls_jax.config import (
     default_config,
 )
 from dynapurls_jax.host_memory import keep_memory
-from dynapurls_jax.training.stages import CheckpointError, WorkdirMismatchError
+from dynapurls_jax.training.signals import Stopped, stop_on_signals
+from dynapurls_jax.training.stages import CheckpointError, NonFiniteError, WorkdirMismatchError
 
 # Errors that a user can act on: their message says everything, so no traceback is shown.
 USER_ERRORS = (
     CheckpointError,
     DataError,
     ModuleNotFoundError,
+    NonFiniteError,
     OSError,
     ValueError,
     WorkdirMismatchError,
@@ -149,7 +151,10 @@ def default_workdir(config: ConfigDict) -> Path:
 
 
 def run(main: Callable[[list[str]], None]) -> None:
-    """Runs a command; errors of the user's making end it with their message and status 2."""
+    """Runs a command; errors of the user's making end it with their message and status 2.
+
+    Ctrl-C and SIGTERM end it with status 130 and 143, once what is under way can be gone on with.
+    """
 
     def guarded(argv: list[str]) -> None:
         if len(argv) > 1:
@@ -157,6 +162,7 @@ def run(main: Callable[[list[str]], None]) -> None:
         if not flags.FLAGS["verbosity"].present:  # libraries log every file they touch
             logging.set_verbosity(logging.ERROR)
         keep_memory()
+        stop_on_signals()
         try:
             main(argv)
         except USER_ERRORS as error:
@@ -164,9 +170,9 @@ def run(main: Callable[[list[str]], None]) -> None:
                 raise
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
-        except KeyboardInterrupt:
-            print("\nstopped; the same command goes on from the last checkpoint", file=sys.stderr)
-            sys.exit(130)
+        except Stopped as stopped:
+            print(f"\nstopped by {stopped}; the same command goes on from here", file=sys.stderr)
+            sys.exit(stopped.status)
 
     def parse(argv: list[str]) -> list[str]:
         try:

@@ -15,7 +15,6 @@ see data_pipelines/formats/sample_stream.py) with a JSON line: class, confidence
 
 import contextlib
 import json
-import signal
 import sys
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import DataError
+from dynapurls_jax.compile_cache import keep_programs
 from dynapurls_jax.config import ADAPTERS, GATES, default_config
 from dynapurls_jax.flags import check_config, run
 
@@ -45,6 +45,7 @@ _CAPACITY = flags.DEFINE_integer(
     "With --input: room for so many classes; default: the unseen ones.",
     lower_bound=1,
 )
+_PROFILE = flags.DEFINE_bool("profile", False, "Write a trace of the evaluation's first run.")
 _ORDERS = flags.DEFINE_integer("orders", None, "Number of stream orders.", lower_bound=1)
 
 
@@ -113,6 +114,8 @@ def check_flags() -> None:
         raise ValueError(f"--{given.pop()} goes with --input")
     if _INPUT.value and (_GZSL.value or _ORDERS.value):
         raise ValueError("--input answers one stream: without --gzsl and --orders")
+    if _PROFILE.value and (_INPUT.value or _GZSL.value):
+        raise ValueError("--profile traces an evaluation: without --input and --gzsl")
     if flags.FLAGS["gate"].present and not _GZSL.value:
         raise ValueError("--gate goes with --gzsl")
     for name, chosen in (("split", _SPLIT.value), ("seeds", _SEEDS.value)):
@@ -129,7 +132,6 @@ def answer_input(config: ConfigDict, workdir: Path, source: str) -> None:
     from dynapurls_jax.training.run import load_inputs
 
     split, seed = config.splits[0], config.seeds[0]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the state is saved
     with contextlib.redirect_stdout(sys.stderr):
         live = LiveStream(load_inputs(config), workdir, split, seed, _CAPACITY.value)
         if len(config.splits) * len(config.seeds) > 1:
@@ -163,6 +165,7 @@ def main(_: list[str]) -> None:
     config.eval.adapter = _ADAPTER.value or config.eval.adapter
     config.eval.orders = _ORDERS.value or config.eval.orders
     check_config(config)
+    keep_programs(workdir)
     if _INPUT.value:
         answer_input(config, workdir, _INPUT.value)
         return
@@ -177,7 +180,7 @@ def main(_: list[str]) -> None:
         print(evaluate_gzsl(config, workdir, folder, gates, command))
     else:
         folder = workdir / "report" / "_".join(name)
-        print(evaluate(config, workdir, folder, command))
+        print(evaluate(config, workdir, folder, command, _PROFILE.value))
     print(f"report: {folder / 'report.md'}")
 
 

@@ -30,7 +30,13 @@ from dynapurls_jax.evaluation.metrics import mean_std
 from dynapurls_jax.evaluation.zero_shot import candidate_text, stream_order
 from dynapurls_jax.host_memory import keep_memory
 from dynapurls_jax.training.align import model_of
-from dynapurls_jax.training.run import align_stage, encode_stages, load_inputs, run_folder
+from dynapurls_jax.training.run import (
+    align_stage,
+    encode_stages,
+    load_inputs,
+    on_device,
+    run_folder,
+)
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from scripts.refinement_variants import SEARCH, VARIANTS, Variant, method_of
@@ -112,7 +118,7 @@ def study(dataset: str, query: str, variants: dict[str, Variant], rows: list, op
         tokens, identity, _ = encode_stages(inputs, protocol, folder, seed)
         variables, _ = align_stage(inputs, protocol, folder, seed, tokens, identity)
         text = candidate_text(jnp.asarray(inputs.text), protocol.seen, protocol.unseen)
-        visual = model.encode(variables, tokens[protocol.unseen_test])
+        visual = model.encode(variables, on_device(tokens, protocol.unseen_test))
         labels = np.searchsorted(protocol.unseen, inputs.corpus.labels[protocol.unseen_test])
         for kind in options.streams:
             orders = np.stack(

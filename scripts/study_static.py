@@ -23,7 +23,13 @@ from dynapurls_jax.evaluation.report import percent
 from dynapurls_jax.evaluation.zero_shot import candidate_text
 from dynapurls_jax.host_memory import keep_memory
 from dynapurls_jax.training.align import model_of
-from dynapurls_jax.training.run import align_stage, encode_stages, load_inputs, run_folder
+from dynapurls_jax.training.run import (
+    align_stage,
+    encode_stages,
+    load_inputs,
+    on_device,
+    run_folder,
+)
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from scripts.study_refinement import PSEUDO, ROOT
@@ -76,7 +82,7 @@ def study(dataset: str, name: str, options) -> list[list[float]]:
         labels = np.searchsorted(protocol.unseen, inputs.corpus.labels[protocol.unseen_test])
 
         def rows(clips, variables=variables, tokens=tokens, text=text):
-            visual = model.encode(variables, tokens[clips])
+            visual = model.encode(variables, on_device(tokens, clips))
             return model.project(variables, visual, model.queries(text))
 
         test, mean = rows(protocol.unseen_test), rows(protocol.train).mean(axis=0)

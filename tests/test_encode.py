@@ -31,7 +31,9 @@ def small_case():
     clips = np.random.default_rng(0).normal(size=(CLIPS, 2, 8, 20, 3)).astype(np.float32)
     clips[1::2, 1] = 0
     variables = jax.jit(encoder_of(config, 5).init)(jax.random.key(0), jnp.asarray(clips[:1]))
-    return config, variables, PreparedClips(clips, KINECT_V1)
+    persons = np.where(np.arange(CLIPS) % 2, 1, 2)
+    ids = tuple(f"clip{n}" for n in range(CLIPS))
+    return config, variables, PreparedClips(clips, KINECT_V1, persons, ids)
 
 
 def make_tokens(folder):
@@ -45,8 +47,8 @@ def test_tokens_are_those_of_the_encoder_and_resume(tmp_path, monkeypatch, capsy
     expected = tokens_of(variables, jnp.asarray(clips.clips), method="tokens")
     read, batches = [], encode.padded_batches
 
-    def interrupted(array, rows, size):
-        for number, batch in enumerate(batches(array, rows, size)):
+    def interrupted(array, rows, size, part):
+        for number, batch in enumerate(batches(array, rows, size, part)):
             if number == 3:
                 raise KeyboardInterrupt
             read.append(number)

@@ -58,7 +58,7 @@ def test_clips_and_tokens_get_the_answers_of_an_evaluation(workdir, adapter):
     inputs = small_inputs(live._inputs.config)
     index = run.protocol.unseen_test
     model = model_of(inputs.config, inputs.text.shape[-1])
-    stream = model.encode(run.variables, run.tokens[index])
+    stream = model.encode(run.variables, run.tokens_of(index))
     text = candidate_text(jnp.asarray(inputs.text), run.protocol.seen, run.protocol.unseen)
     method = make_method(adapter, inputs.config, model, run.variables, stream, len(index))
     same = make_adapter(inputs.config, method)

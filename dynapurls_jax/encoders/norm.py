@@ -1,31 +1,46 @@
 """Batch normalisation over present persons, its statistics in float32.
 
-Flax's own `BatchNorm` takes a mask too, but wants channels last and writes its input in float32.
+Statistics are those of the global batch, also where its persons are divided among devices. Flax's
+own `BatchNorm` takes a mask too, but wants channels last and writes its input in float32.
 """
 
 import flax.linen as nn
+import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 Moments = tuple[Array, Array]  # mean and variance, [channels] or [channels, V]
 
 
-def moments(
-    x: Float[Array, "channels T V N"], mask: Bool[Array, " N"], per_joint: bool = False
-) -> Moments:
-    """Mean and variance of each channel, or of each joint's each channel, float32.
+class Population(flax.struct.PyTreeNode):
+    """Whose features make statistics.
 
-    Args:
-      mask: the persons that count.
+    Attributes:
+      share: `[N]` of each person in a mean over all that are present, on all devices; 0 for the
+        absent.
+      axis: name of the mesh axis over which persons are divided; None on one device.
     """
-    _, frames, joints, _ = x.shape
-    axes, count = ((1,), frames) if per_joint else ((1, 2), frames * joints)
-    weight = mask / jnp.maximum(mask.sum() * count, 1)
-    wide = x.astype(jnp.float32)
-    mean = wide.sum(axis=axes) @ weight
-    square = (wide * wide).sum(axis=axes) @ weight
-    return mean, jnp.maximum(square - mean * mean, 0)
+
+    share: Float[Array, " N"]
+    axis: str | None = flax.struct.field(pytree_node=False)
+
+    @classmethod
+    def of(cls, mask: Bool[Array, " N"], axis: str | None = None) -> "Population":
+        """The persons of a mask."""
+        number = mask.sum()
+        number = number if axis is None else jax.lax.psum(number, axis)
+        return cls(mask / jnp.maximum(number, 1), axis)
+
+    def moments(self, x: Float[Array, "channels T V N"], per_joint: bool = False) -> Moments:
+        """Mean and variance of each channel, or of each joint's each channel, float32."""
+        axes = (1,) if per_joint else (1, 2)
+        weight = self.share / np.prod([x.shape[axis] for axis in axes])
+        wide = x.astype(jnp.float32)
+        sums = (wide.sum(axis=axes) @ weight, (wide * wide).sum(axis=axes) @ weight)
+        mean, square = sums if self.axis is None else jax.lax.psum(sums, self.axis)
+        return mean, jnp.maximum(square - mean * mean, 0)
 
 
 class Norm(nn.Module):

@@ -17,14 +17,19 @@ def clip_lengths(clips: Float[Array, "B M T V c"]) -> Float[Array, " B"]:
     return last.astype(jnp.float32)
 
 
-def capacity_for(clips: np.ndarray) -> int:
-    """Persons to compute for a batch `[B, M, T, V, c]` on the host, for `pack`.
+def capacity_for(persons: np.ndarray, most: int, parts: int = 1) -> int:
+    """Persons to compute on a device for a batch, for `pack`.
 
     The number that are present, rounded up to one of at most eight steps: each is compiled once.
+
+    Args:
+      persons: `[B]` how many each clip has.
+      most: `M`, how many a clip may have.
+      parts: devices among which the batch is divided; that with most persons decides.
     """
-    slots = clips.shape[0] * clips.shape[1]
+    slots = len(persons) // parts * most
     step = max(1, slots // 8)
-    present = int(np.any(clips != 0, axis=(2, 3, 4)).sum())
+    present = int(persons.reshape(parts, -1).sum(axis=1).max())
     return min(slots, max(step, -(-present // step) * step))
 
 

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from dynapurls_jax.encoders.norm import Norm, moments
+from dynapurls_jax.encoders.norm import Norm, Population
 from dynapurls_jax.encoders.persons import clip_lengths, pack, present_persons, segment_weights
 from dynapurls_jax.encoders.shifts import spatial_shift, temporal_shift
 
@@ -68,19 +68,19 @@ class SpatialShiftConv(nn.Module):
     features: int
 
     @nn.compact
-    def __call__(self, x, mask, train: bool):
+    def __call__(self, x, persons: Population | None):
         """`[c, T, V, N]` to `[features, T, V, N]`."""
         channels, joints = x.shape[0], x.shape[2]
         skip = x
         if channels != self.features:
             skip = Mix(self.features, name="down")(x)
-            skip = Norm(name="down_norm")(skip, moments(skip, mask) if train else None)
+            skip = Norm(name="down_norm")(skip, persons.moments(skip) if persons else None)
         feature_mask = self.param("feature_mask", nn.initializers.zeros, (joints, channels))
         gain = (jnp.tanh(feature_mask.T) + 1)[:, None, :, None].astype(x.dtype)
         mix = Mix(self.features, nn.initializers.normal(self.features**-0.5), name="linear")
         y = mix(_written(spatial_shift(x, 1) * gain))
         # A roll moves joints about: moments are taken before it, and only they are rolled.
-        batch = moments(y, mask, per_joint=True) if train else None
+        batch = persons.moments(y, per_joint=True) if persons else None
         batch = jax.tree.map(lambda m: spatial_shift(m[:, None, :, None], -1)[:, 0, :, 0], batch)
         y = Norm(per_joint=True, name="norm")(spatial_shift(y, -1), batch)
         return _written(nn.relu(y + skip))
@@ -91,18 +91,17 @@ class TemporalShiftConv(nn.Module):
 
     features: int
     stride: int
-    sign_gradient: bool
 
     @nn.compact
-    def __call__(self, x, mask, train: bool):
+    def __call__(self, x, persons: Population | None):
         """`[c, T, V, N]` to `[features, T // stride, V, N]`."""
         shift_in = self.param("shift_in", _uniform(1.0), (x.shape[0],))
         shift_out = self.param("shift_out", _uniform(1.0), (self.features,))
-        y = Norm(name="norm_in")(x, moments(x, mask) if train else None)
-        y = _written(temporal_shift(y, shift_in, 1, self.sign_gradient))
+        y = Norm(name="norm_in")(x, persons.moments(x) if persons else None)
+        y = _written(temporal_shift(y, shift_in, 1))
         y = nn.relu(Mix(self.features, name="linear")(y))
-        y = _written(temporal_shift(y, shift_out, self.stride, self.sign_gradient))
-        return Norm(name="norm_out")(y, moments(y, mask) if train else None)
+        y = _written(temporal_shift(y, shift_out, self.stride))
+        return Norm(name="norm_out")(y, persons.moments(y) if persons else None)
 
 
 class ShiftBlock(nn.Module):
@@ -111,21 +110,18 @@ class ShiftBlock(nn.Module):
     features: int
     stride: int
     residual: bool
-    sign_gradient: bool
 
     @nn.compact
-    def __call__(self, x, mask, train: bool):
+    def __call__(self, x, persons: Population | None):
         """`[c, T, V, N]` to `[features, T // stride, V, N]`."""
-        y = SpatialShiftConv(self.features, name="spatial")(x, mask, train)
-        temporal = TemporalShiftConv(
-            self.features, self.stride, self.sign_gradient, name="temporal"
-        )
-        y = temporal(y, mask, train)
+        y = SpatialShiftConv(self.features, name="spatial")(x, persons)
+        temporal = TemporalShiftConv(self.features, self.stride, name="temporal")
+        y = temporal(y, persons)
         if not self.residual:
             return _written(nn.relu(y))
         if x.shape[0] != self.features or self.stride != 1:
             x = Mix(self.features, name="residual")(_written(x[:, :: self.stride]))
-            x = Norm(name="residual_norm")(x, moments(x, mask) if train else None)
+            x = Norm(name="residual_norm")(x, persons.moments(x) if persons else None)
         return _written(nn.relu(y + x))
 
 
@@ -136,11 +132,12 @@ class ShiftGCN(nn.Module):
       num_classes: size of the classifier that pretraining uses.
       width: channels of the first stage; the tokens have four times as many.
       segments: `T'`, the temporal segments that tokens are pooled into.
-      sign_gradient: train displacements as the published kernel does, see `temporal_shift`.
       dtype: of features; statistics, parameters and results are float32 always.
       count_absent: treat absent persons as present, as the published network does, whose features
         are means over two persons always. For converted checkpoints.
       remat: keep only what is between the layers for the gradient, and compute the rest again.
+      axis: name of the mesh axis over which a batch is divided, inside `jax.shard_map`: statistics
+        are then those of the global batch.
 
     All methods take `capacity`, the number of persons that are computed: at least the number that
     are present in the batch, `B * M` if not given. Where it is too small the result is NaN.
@@ -149,16 +146,16 @@ class ShiftGCN(nn.Module):
     num_classes: int
     width: int = 64
     segments: int = 3
-    sign_gradient: bool = False
     dtype: Any = jnp.float32
     count_absent: bool = False
     remat: bool = False
+    axis: str | None = None
 
     def setup(self):
-        block = nn.remat(ShiftBlock, static_argnums=(3,)) if self.remat else ShiftBlock
+        block = nn.remat(ShiftBlock) if self.remat else ShiftBlock
         self.data_norm = Norm(per_joint=True)
         self.layers = [
-            block(self.width * multiple, stride, i > 0, self.sign_gradient)
+            block(self.width * multiple, stride, i > 0)
             for i, (multiple, stride) in enumerate(LAYERS)
         ]
         self.classifier = nn.Dense(self.num_classes)
@@ -171,12 +168,14 @@ class ShiftGCN(nn.Module):
         present = present_persons(clips) | self.count_absent
         x = clips.transpose(4, 2, 1, 3, 0).reshape(c, t, m * v, b)
         # Input statistics are those of each person slot's each joint.
-        batch = moments(x, jnp.any(present, axis=1), per_joint=True) if train else None
+        slots = Population.of(jnp.any(present, axis=1), self.axis) if train else None
+        batch = slots.moments(x, per_joint=True) if slots else None
         x = self.data_norm(x, batch).reshape(c, t, m, v, b)
         x, share = pack(x, present, b * m if capacity is None else capacity)
-        x, counts = x.astype(self.dtype), jnp.any(share > 0, axis=1)
+        x = x.astype(self.dtype)
+        persons = Population.of(jnp.any(share > 0, axis=1), self.axis) if train else None
         for layer in self.layers:
-            x = layer(x, counts, train)
+            x = layer(x, persons)
         return x, share
 
     def __call__(

@@ -13,9 +13,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-# Of the published kernel: whatever the gradient to a displacement is, this much of its sign counts.
-SIGN_STEP = 0.01
-
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def spatial_shift(x: Float[Array, "channels T V N"], sign: int) -> Float[Array, "channels T V N"]:
@@ -43,12 +40,11 @@ def _spatial_backward(sign, _, g):
 spatial_shift.defvjp(_spatial_forward, _spatial_backward)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
 def temporal_shift(
     x: Float[Array, "channels T V N"],
     displacement: Float[Array, " channels"],
     stride: int,
-    sign_gradient: bool = False,
 ) -> Float[Array, "channels T_out V N"]:
     """Reads each channel at a learned real displacement in time, linearly interpolated.
 
@@ -58,8 +54,6 @@ def temporal_shift(
       x: features.
       displacement: frames, one for each channel, float32.
       stride: 1 or 2; stride 2 reads at `2 t + 0.5 + displacement`, and `T_out = T // 2`.
-      sign_gradient: the displacement's gradient is the sign of the true one times 0.01, as in the
-        published kernel; otherwise it is the plain derivative of the interpolation.
     """
     place = displacement + 0.5 * (stride - 1)
     whole = jnp.floor(place)
@@ -68,11 +62,11 @@ def temporal_shift(
     return _frames(x, before) * (1 - share) + _frames(x, before + 1) * share
 
 
-def _temporal_forward(x, displacement, stride, sign_gradient):
-    return temporal_shift(x, displacement, stride, sign_gradient), (x, displacement)
+def _temporal_forward(x, displacement, stride):
+    return temporal_shift(x, displacement, stride), (x, displacement)
 
 
-def _temporal_backward(stride, sign_gradient, saved, g):
+def _temporal_backward(stride, saved, g):
     """The transpose of the interpolation, a gather as well, and the sum that moves a displacement.
 
     Frame t was read by the output frames s with `|stride s + place - t| < 1`: two neighbours if
@@ -93,8 +87,7 @@ def _temporal_backward(stride, sign_gradient, saved, g):
         index = (reader / 2).astype(jnp.int32)
         dx = _frames(g, index) * _by_frame(1 - jnp.abs(reader - place)).astype(x.dtype)
         slope = _frames(again, index) * _by_frame(jnp.sign(place - reader)).astype(x.dtype)
-    moved = jnp.sum((x * slope).astype(jnp.float32), axis=(1, 2, 3))
-    return dx, SIGN_STEP * jnp.sign(moved) if sign_gradient else moved
+    return dx, jnp.sum((x * slope).astype(jnp.float32), axis=(1, 2, 3))
 
 
 temporal_shift.defvjp(_temporal_forward, _temporal_backward)

@@ -4,15 +4,17 @@ Nothing here that predicts takes labels; `evaluation.metrics` compares afterward
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 from data_pipelines.errors import unknown
-from dynapurls_jax.adaptation import Adapter, run_stream
+from dynapurls_jax.adaptation import Adapter, Prediction, run_stream
 from dynapurls_jax.alignment.model import mean_text
 from dynapurls_jax.alignment.partition import Text, Visual
 from dynapurls_jax.config import ORDERS
@@ -85,15 +87,40 @@ def predict_streams(
 ) -> Streams:
     """Runs a method over several orders of a stream, each from a fresh state and with its own key.
 
+    The devices divide the orders: each of them runs its own, one after the other, and none waits
+    for another. The same adapter object compiles once for each shape.
+
     Args:
       orders: of one length, indices into the stream.
       active: which classes of the text are candidates; None for all.
     """
-    rows = []
-    for number, order in enumerate(orders):
-        key = stream_key(seed, number)
-        shuffled = jax.tree.map(lambda leaf, order=order: leaf[order], stream)
-        state = adapter.init(text, active, key)
-        p = jax.device_get(run_stream(adapter, state, shuffled, chunk=chunk)[1])
-        rows.append(Streams(order, p.label, p.confidence, p.admitted, p.adapted))
-    return Streams(*(np.stack(column) for column in zip(*rows, strict=True)))
+    wanted = np.stack(orders)
+    devices = jax.local_devices()[: len(wanted)]
+    mesh = Mesh(np.array(devices), ("orders",))
+    number = np.arange(-(-len(wanted) // mesh.size) * mesh.size) % len(wanted)  # some of them twice
+    keys = jnp.stack([stream_key(seed, int(n)) for n in number])
+    if active is None:
+        active = np.ones(len(text.classes), bool)
+    given = (text, stream, jnp.asarray(active))
+    p = jax.device_get(_each_order(adapter, mesh, chunk, given, wanted[number], keys))
+    kept = jax.tree.map(lambda leaf: leaf[: len(wanted)], p)
+    return Streams(wanted, kept.label, kept.confidence, kept.admitted, kept.adapted)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _each_order(adapter: Adapter, mesh: Mesh, chunk: int, given, orders, keys) -> Prediction:
+    """Predictions `[orders, N]`; orders and keys are divided over the mesh, all else is whole."""
+
+    def one(given, order, key) -> Prediction:
+        text, stream, active = given
+        shuffled = jax.tree.map(lambda leaf: leaf[order], stream)
+        return run_stream(adapter, adapter.init(text, active, key), shuffled, chunk=chunk)[1]
+
+    def of_one_device(given, orders, keys) -> Prediction:
+        return jax.lax.map(lambda own: one(given, *own), (orders, keys))
+
+    whole, own = PartitionSpec(), PartitionSpec("orders")
+    run = jax.shard_map(
+        of_one_device, mesh=mesh, in_specs=(whole, own, own), out_specs=own, check_vma=False
+    )
+    return run(given, orders, keys)

@@ -223,7 +223,7 @@ def unseen(inputs: Inputs, trained: TrainedRun) -> tuple[ZeroShotModel, Text, Vi
     protocol = trained.protocol
     model = model_of(inputs.config, inputs.text.shape[-1])
     text = candidate_text(jnp.asarray(inputs.text), protocol.seen, protocol.unseen)
-    stream = model.encode(trained.variables, trained.tokens[protocol.unseen_test])
+    stream = model.encode(trained.variables, trained.tokens_of(protocol.unseen_test))
     labels = np.searchsorted(protocol.unseen, inputs.corpus.labels[protocol.unseen_test])
     return model, text, stream, labels
 

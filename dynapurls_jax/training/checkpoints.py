@@ -1,48 +1,142 @@
-"""Everything that touches Orbax: numbered checkpoints of one stage, the last of them kept."""
+"""Everything that touches Orbax: numbered checkpoints of one stage, the last two of them kept.
+
+Beside each lie the hashes of its files, as `sha256sum --check` reads them, written last: without
+them it is not whole. What is damaged is passed over for the one before, and never written over.
+"""
 
 import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from jax.sharding import Sharding, SingleDeviceSharding
 
-from dynapurls_jax.training.stages import CheckpointError
+from dynapurls_jax.training.processes import is_first, wait_for_all
+from dynapurls_jax.training.stages import CheckpointError, write_whole
 
 PyTree = Any
+KEPT = 2
 
 
 class Checkpoints:
-    """Checkpoints of one stage in `folder`: written whole or not at all, the newest kept."""
+    """Checkpoints of one stage in `folder`: written whole or not at all, the newest two kept."""
 
     def __init__(self, folder: Path):
+        """Opens the folder, made if needed."""
         self._folder = folder.resolve()
-        options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
+        self._sums = folder.with_name(f"{folder.name}.sha256")
+        self._damaged: dict[int, str] = {}
+        options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, enable_async_checkpointing=False)
         self._manager = ocp.CheckpointManager(self._folder, options=options)
 
     def latest(self) -> int | None:
-        """Number of the newest checkpoint, None if there is none."""
-        return self._manager.latest_step()
+        """Number of the newest checkpoint that is whole, None if none was ever written to its end.
+
+        Raises:
+          CheckpointError: there are some, and all are damaged; says what to delete.
+        """
+        written = [step for step in self._manager.all_steps() if self._record(step).exists()]
+        for step in sorted(written, reverse=True):
+            fault = self._fault(step)
+            if fault is None:
+                return step
+            if step not in self._damaged:
+                print(f"  checkpoint {self._folder / str(step)} is damaged: {fault}", flush=True)
+            self._damaged[step] = fault
+        if written:
+            faults = "; ".join(f"{step}: {fault}" for step, fault in self._damaged.items())
+            raise CheckpointError(
+                f"no checkpoint in {self._folder} is whole ({faults}); to begin that stage again, "
+                f"delete {self._folder.parent}"
+            )
+        return None
+
+    def _record(self, step: int) -> Path:
+        return self._sums / f"{step}.sha256"
+
+    def _fault(self, step: int) -> str | None:
+        """What is wrong with the files of a checkpoint; None if they are as they were written."""
+        for line in self._record(step).read_text("utf-8").splitlines():
+            expected, _, name = line.partition("  ")
+            file = self._folder / str(step) / name
+            if not file.is_file():
+                return f"no file {name}"
+            if _sha256(file) != expected:
+                return f"{name} is not what was written"
+        return None
 
     def save(self, step: int, tree: PyTree) -> None:
-        """Writes `tree` as checkpoint number `step` and drops older ones."""
-        self._manager.save(step, args=ocp.args.StandardSave(tree), force=True)
-        self._manager.wait_until_finished()
+        """Writes `tree` as checkpoint number `step` and drops those before the last two.
 
-    def restore(self, like: PyTree) -> PyTree:
-        """The newest checkpoint, with the structure, shapes and types of `like`.
+        Raises:
+          CheckpointError: it cannot be written; names the last one that is whole.
+        """
+        try:
+            self._make_room()
+            self._manager.save(step, args=ocp.args.StandardSave(tree), force=True)
+            self._manager.wait_until_finished()
+            if is_first():
+                self._write_sums(step)
+            wait_for_all(f"checkpoint {step}")
+        except Exception as error:  # Orbax raises what its storage layers raise
+            reason = (str(error).splitlines() or [""])[0][:300]
+            raise CheckpointError(
+                f"checkpoint {self._folder / str(step)} could not be written "
+                f"({type(error).__name__}: {reason}); {self._last_whole()}. When the folder can "
+                "be written to and has room, the same command goes on"
+            ) from error
+
+    def _last_whole(self) -> str:
+        written = [s for s in self._manager.all_steps() if self._record(s).exists()]
+        whole = [s for s in written if self._fault(s) is None]
+        return f"the last whole one is {max(whole)}" if whole else "there is no whole one before it"
+
+    def _write_sums(self, step: int) -> None:
+        whole = self._folder / str(step)
+        files = sorted(path for path in whole.rglob("*") if path.is_file())
+        lines = [f"{_sha256(path)}  {path.relative_to(whole)}\n" for path in files]
+        self._sums.mkdir(exist_ok=True)
+        write_whole(self._record(step), "".join(lines))
+        for old in self._sums.glob("*.sha256"):
+            if not (self._folder / old.stem).exists():
+                old.unlink()
+
+    def _make_room(self) -> None:
+        """Sets damaged ones aside, which Orbax would count, and drops what was half written."""
+        half = [step for step in self._manager.all_steps() if not self._record(step).exists()]
+        if not half and not self._damaged:
+            return
+        wait_for_all("checkpoints are looked at")
+        for step in half if is_first() else ():
+            shutil.rmtree(self._folder / str(step))
+        for step in self._damaged if is_first() else ():
+            aside = self._folder.with_name(f"{self._folder.name}.damaged") / str(step)
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.parent.mkdir(exist_ok=True)
+            (self._folder / str(step)).replace(aside)
+            self._record(step).unlink()
+            print(f"  damaged checkpoint {step} is in {aside} now", flush=True)
+        wait_for_all("damaged checkpoints are aside")
+        self._damaged.clear()
+        self._manager.reload()
+
+    def restore(self, like: PyTree, place: Sharding | None = None) -> PyTree:
+        """The newest whole checkpoint, with the structure, shapes and types of `like`.
 
         Args:
           like: arrays, or `jax.eval_shape` of what makes them.
+          place: where its arrays go; the first device by default.
 
         Raises:
           FileNotFoundError: there is none.
-          CheckpointError: it is damaged or of another shape; says what to delete.
+          CheckpointError: it is of another shape, or all are damaged; says what to delete.
         """
         step = self.latest()
         if step is None:
             raise FileNotFoundError(f"no checkpoint in {self._folder}")
-        place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        place = place or SingleDeviceSharding(jax.devices()[0])
         abstract = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), like
         )
@@ -51,14 +145,18 @@ class Checkpoints:
         except Exception as error:  # Orbax raises what its storage layers raise
             raise CheckpointError(
                 f"checkpoint {self._folder / str(step)} cannot be read "
-                f"({type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}). It is "
-                "damaged or was made by another version; to train that stage again, delete "
-                f"{self._folder.parent}"
+                f"({type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}). It was "
+                f"made by another version; to train that stage again, delete {self._folder.parent}"
             ) from error
 
     def close(self) -> None:
         """Releases Orbax's threads."""
         self._manager.close()
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def tree_digest(tree: PyTree) -> str:

@@ -1,8 +1,10 @@
 """From a trained workdir to a report: the one place where labels meet predictions."""
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
@@ -31,8 +33,13 @@ from dynapurls_jax.training.run import (
 )
 
 
-def evaluate(config: ConfigDict, workdir: Path, folder: Path, command: str) -> str:
+def evaluate(
+    config: ConfigDict, workdir: Path, folder: Path, command: str, profile: bool = False
+) -> str:
     """Evaluates every split and seed of `config` and writes the report into `folder`.
+
+    Args:
+      profile: write a trace of the first run into it, too.
 
     Raises:
       FileNotFoundError: a run is not trained; says how to train it.
@@ -40,11 +47,16 @@ def evaluate(config: ConfigDict, workdir: Path, folder: Path, command: str) -> s
     Returns:
       The report's Markdown.
     """
-    inputs, results = load_inputs(config), []
+    inputs = load_inputs(config)
+    results: list[RunResult] = []
     for split in config.splits:
         for seed in config.seeds:
             trained = load_trained(inputs, workdir, split, seed)
-            result = evaluate_run(inputs, trained)
+            with ExitStack() as stack:
+                if profile and not results:
+                    stack.enter_context(jax.profiler.trace(folder / "profile"))
+                    print(f"  trace: {folder / 'profile'}", flush=True)
+                result = evaluate_run(inputs, trained)
             if result.details is not None:
                 clips = clips_of(inputs, trained, result.details.samples)
                 page = write_run_page(folder, result, clips, inputs.corpus, config, command)
@@ -81,7 +93,7 @@ def evaluate_run(inputs: Inputs, trained: TrainedRun) -> RunResult:
     config, protocol = inputs.config, trained.protocol
     model = model_of(config, inputs.text.shape[-1])
     text = candidate_text(jnp.asarray(inputs.text), protocol.seen, protocol.unseen)
-    stream = model.encode(trained.variables, trained.tokens[protocol.unseen_test])
+    stream = model.encode(trained.variables, trained.tokens_of(protocol.unseen_test))
     labels = np.searchsorted(protocol.unseen, inputs.corpus.labels[protocol.unseen_test])
     streams, oracle, details = {}, None, None
     if config.alignment.query == "oracle_label":

@@ -160,7 +160,7 @@ def predict_full(
     """Class ids behind a gate, with `config.eval.adapter` on both sides."""
     config, protocol = inputs.config, trained.protocol
     model, variables = model_of(config, inputs.text.shape[-1]), trained.variables
-    stream = model.encode(variables, trained.tokens[clips])
+    stream = model.encode(variables, trained.tokens_of(clips))
     everything = range(len(inputs.text))
     method = make_method(
         *(config.eval.adapter, config, model, variables, stream, len(orders[0])),
@@ -179,7 +179,7 @@ def static_logits(
     model = model_of(inputs.config, inputs.text.shape[-1])
     adapter = adapter_of(static(model, trained.variables))
     state = adapter.init(*all_classes(inputs, trained.protocol))
-    stream = model.encode(trained.variables, trained.tokens[clips])
+    stream = model.encode(trained.variables, trained.tokens_of(clips))
     return np.asarray(run_stream(adapter, state, stream, chunk=CHUNK)[1].logits)
 
 

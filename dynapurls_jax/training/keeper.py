@@ -1,16 +1,14 @@
 """Keeps the state of a stream that runs for days, whole, however it ends."""
 
 import json
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from dynapurls_jax.adaptation import State
 from dynapurls_jax.training.checkpoints import Checkpoints
-from dynapurls_jax.training.stages import Stage
+from dynapurls_jax.training.signals import interrupts_after
+from dynapurls_jax.training.stages import Stage, write_whole
 
 SAVE_EVERY = 1000  # requests
 SAVE_SECONDS = 300
@@ -23,19 +21,6 @@ class Kept(Protocol):
     state: State
     names: list[str | None]
     identity: dict
-
-
-@contextmanager
-def interrupts_after() -> Iterator[list]:
-    """Notes Ctrl-C and SIGTERM instead of stopping in the middle; gives the list of those."""
-    came: list = []
-    kinds = (signal.SIGINT, signal.SIGTERM)
-    before = {kind: signal.signal(kind, lambda *what: came.append(what)) for kind in kinds}
-    try:
-        yield came
-    finally:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
 
 
 class Keeper:
@@ -61,13 +46,10 @@ class Keeper:
     def save(self) -> None:
         """Names first: a checkpoint is there once it is whole, and then its names are too."""
         step = (self._checkpoints.latest() or 0) + 1
-        file = self._names_file(step)
-        temporary = file.with_suffix(".tmp")
-        temporary.write_text(json.dumps(self._live.names))
-        temporary.replace(file)
+        write_whole(self._names_file(step), json.dumps(self._live.names))
         self._checkpoints.save(step, self._live.state)
         for old in self._folder.glob("classes-*.json"):
-            if old != file:
+            if old not in (self._names_file(step), self._names_file(step - 1)):
                 old.unlink()
         self._waiting, self._saved_at = 0, time.monotonic()
 

@@ -36,8 +36,9 @@ from dynapurls_jax.text.features import class_vector
 from dynapurls_jax.training.align import model_of
 from dynapurls_jax.training.checkpoints import tree_digest
 from dynapurls_jax.training.encode import TOKEN_DTYPE, tokens_of
-from dynapurls_jax.training.keeper import Keeper, interrupts_after
+from dynapurls_jax.training.keeper import Keeper
 from dynapurls_jax.training.run import Inputs, encoder_stage, load_trained, run_folder
+from dynapurls_jax.training.signals import Stopped, interrupts_after
 
 
 class LiveStream:
@@ -199,15 +200,17 @@ class ClipTokens:
 
     def __post_init__(self):
         """Compiled once for each number of persons, for one of them now."""
+        self.variables = jax.device_put(self.variables)
         apply = tokens_of(self.inputs.config, self.variables, self.clips)
         self._apply = jit(apply, static_argnums=2)
         alone = np.zeros((1, *self.clips.clips.shape[1:]), np.float32)
         alone[:, 0] = 1
-        self._tokens(alone)
+        self._tokens(alone, 1)
 
-    def _tokens(self, batch: np.ndarray) -> np.ndarray:
+    def _tokens(self, batch: np.ndarray, persons: int) -> np.ndarray:
         """`[S, n]` of a batch of one."""
-        tokens = np.asarray(self._apply(self.variables, batch, capacity_for(batch)))
+        capacity = capacity_for(np.array([persons]), batch.shape[1])
+        tokens = np.asarray(self._apply(self.variables, batch, capacity))
         return tokens.reshape(-1, tokens.shape[-1])
 
     def __call__(self, clip: np.ndarray) -> np.ndarray:
@@ -231,7 +234,7 @@ class ClipTokens:
             raise ValueError(f"clip: expected at most {persons} persons, got {len(raw.joints)}")
         fit, target = self.inputs.config.data.fit, self.clips.skeleton
         batch = prepare_clip(raw.joints, skeleton, target, fit, (persons, frames))[None]
-        tokens = self._tokens(batch)
+        tokens = self._tokens(batch, len(raw.joints))
         return tokens if finite else np.full_like(tokens, np.nan)
 
 
@@ -263,4 +266,4 @@ def answer_all(
                     keeper.after(answer)
             yield answer
             if came:
-                raise KeyboardInterrupt
+                raise Stopped(came[0])

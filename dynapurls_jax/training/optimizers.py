@@ -1,8 +1,11 @@
 """Optimizers of the encoder's pretraining: a modern recipe, and the published one."""
 
+import jax.numpy as jnp
 import optax
 from jax import tree
 from ml_collections import ConfigDict
+
+from data_pipelines.batches import steps_in_epoch
 
 # The published recipe divides the rate by ten after these shares of all epochs.
 STEPS = (60 / 140, 80 / 140, 100 / 140)
@@ -47,4 +50,32 @@ def sgd(settings: ConfigDict, steps_per_epoch: int) -> optax.GradientTransformat
     )
 
 
+def sign_of_displacements() -> optax.GradientTransformation:
+    """Of a gradient to a displacement in time only 0.01 of its sign, as in the published kernel.
+
+    It comes before anything else, and after the devices' gradients are added up.
+    """
+
+    def update(grads, state, params=None):
+        del params
+
+        def signed(path, grad):
+            moves = path[-1].key in ("shift_in", "shift_out")
+            return 0.01 * jnp.sign(grad) if moves else grad
+
+        return tree.map_with_path(signed, grads), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
 OPTIMIZERS = {"adamw": adamw, "sgd": sgd}
+
+
+def encoder_optimizer(config: ConfigDict, count: int) -> optax.GradientTransformation:
+    """The optimizer of a configuration for an encoder that is trained on `count` clips."""
+    settings = config.pretrain
+    steps = steps_in_epoch(count, min(settings.batch_size, count))
+    optimizer = OPTIMIZERS[settings.optimizer](settings, steps)
+    if not config.encoder.sign_gradient:
+        return optimizer
+    return optax.chain(sign_of_displacements(), optimizer)

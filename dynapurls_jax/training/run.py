@@ -4,10 +4,12 @@
 """
 
 import json
+import os
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -27,7 +29,7 @@ from dynapurls_jax.text.features import text_features
 from dynapurls_jax.training import align, pretrain
 from dynapurls_jax.training.checkpoints import Checkpoints, tree_digest
 from dynapurls_jax.training.encode import accuracy, token_store
-from dynapurls_jax.training.stages import CheckpointError, Stage, stage_is_done
+from dynapurls_jax.training.stages import CheckpointError, Stage, stage_is_done, write_whole
 
 CONFIG = "config.json"
 PLACES = ("manual_dir", "skip_bad")  # say where data is, not what: the corpus's digest does
@@ -40,6 +42,7 @@ class Inputs:
     Attributes:
       clips: None where features were brought and no encoder is trained.
       features: tokens that were brought, `[N, T', V, n]`; None where an encoder makes them.
+      profile: write traces of some training steps.
     """
 
     config: ConfigDict
@@ -48,6 +51,7 @@ class Inputs:
     text: Float[np.ndarray, "C G d"]
     text_digest: str
     features: np.ndarray | None = None
+    profile: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class TrainedRun:
 
     Attributes:
       variables: of the alignment model.
-      tokens: of every clip of the corpus, `[N, S, n]`.
+      tokens: of every clip of the corpus, `[N, S, n]`, on the host and mostly on disk.
       results: what the stages reported.
     """
 
@@ -64,8 +68,17 @@ class TrainedRun:
     seed: int
     protocol: Protocol
     variables: dict
-    tokens: Float[Array, "N S n"]
+    tokens: Float[np.ndarray, "N S n"]
     results: dict
+
+    def tokens_of(self, rows: np.ndarray) -> Float[Array, "B S n"]:
+        """The tokens of some clips, float32 on the device."""
+        return on_device(self.tokens, rows)
+
+
+def on_device(tokens: Float[np.ndarray, "N S n"], rows: np.ndarray) -> Float[Array, "B S n"]:
+    """Some of the tokens that are on the host, float32 on the device."""
+    return jnp.asarray(tokens[rows], jnp.float32)
 
 
 def load_inputs(config: ConfigDict) -> Inputs:
@@ -90,8 +103,16 @@ def run_folder(workdir: Path, split: str, seed: int) -> Path:
     return workdir / split / f"seed{seed}"
 
 
-def train_all(config: ConfigDict, workdir: Path) -> None:
-    """Trains every split and seed of a configuration; what is done already is only checked."""
+def train_all(config: ConfigDict, workdir: Path, profile: bool = False) -> None:
+    """Trains every split and seed of a configuration; what is done already is only checked.
+
+    Args:
+      profile: write traces of some steps of the first run.
+
+    Raises:
+      PermissionError: the workdir cannot be written to; said before any work.
+    """
+    check_writable(workdir)
     inputs = load_inputs(config)
     for split in config.splits:
         make_protocol(
@@ -99,15 +120,25 @@ def train_all(config: ConfigDict, workdir: Path) -> None:
         )  # a wrong name must not surface after hours
     for split in config.splits:
         for seed in config.seeds:
-            train_one(inputs, workdir, split, seed)
+            first = (split, seed) == (config.splits[0], config.seeds[0])
+            train_one(replace(inputs, profile=profile and first), workdir, split, seed)
             write_config(config, workdir)
+
+
+def check_writable(workdir: Path) -> None:
+    """Refuses, before hours of work, a workdir that could not keep it.
+
+    Raises:
+      PermissionError: it, or the folder in which it would be made, cannot be written to.
+    """
+    there = next(path for path in (workdir, *workdir.absolute().parents) if path.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise PermissionError(f"workdir {workdir}: {there} is no folder that can be written to")
 
 
 def write_config(config: ConfigDict, workdir: Path) -> None:
     """Records the configuration; only after a run, so that a refused one never replaces it."""
-    temporary = workdir / "config.tmp"
-    temporary.write_text(json.dumps(plain(config, *config), indent=1))
-    temporary.replace(workdir / CONFIG)
+    write_whole(workdir / CONFIG, json.dumps(plain(config, *config), indent=1))
 
 
 def load_trained(inputs: Inputs, workdir: Path, split: str, seed: int) -> TrainedRun:
@@ -165,7 +196,7 @@ def train_one(
 
 def encode_stages(
     inputs: Inputs, protocol: Protocol, folder: Path, seed: int
-) -> tuple[Float[Array, "N S n"], dict, dict | None]:
+) -> tuple[Float[np.ndarray, "N S n"], dict, dict | None]:
     """Stages 1 and 2, or the tokens that were brought.
 
     Returns:
@@ -196,7 +227,9 @@ def encoder_stage(
     with closing(_open_checkpoints(stage)) as checkpoints:
         # For a finished stage this only restores the last epoch.
         variables = pretrain.pretrain(
-            config, clips, protocol.train, labels[protocol.train], num_seen, seed, checkpoints
+            *(config, clips, protocol.train, labels, num_seen, seed, checkpoints),
+            folder=stage.folder,
+            profile=inputs.profile,
         )
     if stage.results is None:
         shares = {
@@ -226,9 +259,9 @@ def _token_stage(inputs, folder, variables, encoder_identity):
     return _flat(token_store(store, made_from, inputs.config, variables, inputs.clips)), made_from
 
 
-def _flat(tokens) -> Float[Array, "N S n"]:
-    """`[N, T', V, n]` to `[N, S, n]`, on the device."""
-    return jnp.asarray(tokens, jnp.float32).reshape(len(tokens), -1, tokens.shape[-1])
+def _flat(tokens) -> Float[np.ndarray, "N S n"]:
+    """`[N, T', V, n]` to `[N, S, n]`, still where it was."""
+    return tokens.reshape(len(tokens), -1, tokens.shape[-1])
 
 
 def align_stage(
@@ -236,7 +269,7 @@ def align_stage(
     protocol: Protocol,
     folder: Path,
     seed: int,
-    tokens: Float[Array, "N S n"],
+    tokens: Float[np.ndarray, "N S n"],
     tokens_identity: dict,
 ) -> tuple[dict, Stage]:
     """Stage 3 in `folder / "align-<query>"`: alignment variables, and its stage with results."""
@@ -248,16 +281,15 @@ def align_stage(
         "seed": seed,
     }
     stage = Stage(folder / f"align-{config.alignment.query}", identity)
-    labels = jnp.asarray(np.searchsorted(protocol.seen, inputs.corpus.labels))
+    labels = np.searchsorted(protocol.seen, inputs.corpus.labels)
+    sides = (protocol.train, protocol.val)
+    train, val = (align.Samples(tokens[rows], labels[rows]) for rows in sides)
     with closing(_open_checkpoints(stage)) as checkpoints:
         variables, results = align.align(
-            config,
-            (tokens[protocol.train], labels[protocol.train]),
-            (tokens[protocol.val], labels[protocol.val]),
-            text,
-            seed,
-            checkpoints,
-            partition_of(inputs, tokens.shape[1]),
+            *(config, train, val, [inputs.corpus.clip_ids[row] for row in protocol.train]),
+            *(text, seed, checkpoints, stage.folder),
+            pool=partition_of(inputs, tokens.shape[1]),
+            profile=inputs.profile,
         )
     if stage.results is None:
         stage.finish(results)
@@ -266,7 +298,7 @@ def align_stage(
         f"{results['val_accuracy']:.3f} at epoch {results['best_epoch']}",
         flush=True,
     )
-    return variables, stage
+    return jax.device_put(variables), stage
 
 
 def partition_of(inputs: Inputs, tokens: int) -> Float[np.ndarray, "G S"] | None:

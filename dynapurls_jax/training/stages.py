@@ -1,12 +1,22 @@
 """A stage of training as a folder: what it is made from, whether it is done, what came out."""
 
 import json
+import uuid
 from pathlib import Path
 from typing import Any
 
+from data_pipelines.errors import DataError
+
 
 class CheckpointError(RuntimeError):
-    """A checkpoint is there but cannot be read."""
+    """A checkpoint cannot be read or written."""
+
+
+class NonFiniteError(RuntimeError):
+    """A loss or gradient is not a number; says in which step and where a replay of it lies."""
+
+
+_FILE = "stage.json"
 
 
 class WorkdirMismatchError(ValueError):
@@ -33,27 +43,24 @@ class Stage:
         """
         self.folder = folder
         self.identity = json.loads(json.dumps(identity))
-        self._file = folder / "stage.json"
-        record = json.loads(self._file.read_text()) if self._file.exists() else None
-        if record is None:
+        if not (folder / _FILE).exists():
             folder.mkdir(parents=True, exist_ok=True)
             self._write(None)
-        elif record["identity"] != self.identity:
-            differences = "\n".join(_differences("", record["identity"], self.identity))
+        elif (before := _record(folder)["identity"]) != self.identity:
+            differences = "\n".join(_differences("", before, self.identity))
             raise WorkdirMismatchError(
                 f"{folder} was made from another configuration:\n{differences}\n"
                 "Choose another folder, or delete that one to make it again."
             )
 
     def _write(self, results: dict | None) -> None:
-        temporary = self._file.with_suffix(".tmp")
-        temporary.write_text(json.dumps({"identity": self.identity, "results": results}, indent=1))
-        temporary.replace(self._file)
+        record = {"identity": self.identity, "results": results}
+        write_whole(self.folder / _FILE, json.dumps(record, indent=1))
 
     @property
     def results(self) -> dict | None:
         """What the stage ended with; None while it is not done."""
-        return json.loads(self._file.read_text())["results"]
+        return _record(self.folder)["results"]
 
     def finish(self, results: dict) -> None:
         """Marks the stage as done."""
@@ -62,8 +69,31 @@ class Stage:
 
 def stage_is_done(folder: Path) -> bool:
     """Whether a finished stage is in this folder, of whatever identity."""
-    file = folder / "stage.json"
-    return file.exists() and json.loads(file.read_text())["results"] is not None
+    return (folder / _FILE).exists() and _record(folder)["results"] is not None
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Writes a file whole or not at all; several processes may write the same at once."""
+    temporary = file.with_name(f"{file.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        temporary.write_text(text, "utf-8")
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _record(folder: Path) -> dict:
+    """What `stage.json` says.
+
+    Raises:
+      DataError: it is damaged.
+    """
+    try:
+        record = json.loads((folder / _FILE).read_text("utf-8"))
+        return {"identity": record["identity"], "results": record["results"]}
+    except (ValueError, LookupError, TypeError) as error:
+        reason = f"damaged ({error}); to make that stage again, delete {folder}"
+        raise DataError(reason, folder / _FILE) from error
 
 
 def _differences(prefix: str, old: Any, new: Any) -> list[str]:

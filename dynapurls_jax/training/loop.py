@@ -1,0 +1,175 @@
+"""What every training loop does beside its steps: checkpoints, figures, signals, the guard.
+
+The host looks at a step's loss while the devices compute the next one, so that they never wait for
+it. Steps guard themselves meanwhile: one whose loss or gradient is not finite changes nothing, nor
+do those after it, so the state that is found then is the one from before that step.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool
+
+from dynapurls_jax.training.checkpoints import Checkpoints
+from dynapurls_jax.training.metrics import Metrics, memory
+from dynapurls_jax.training.processes import any_of
+from dynapurls_jax.training.signals import Stopped, interrupts_after
+
+CHECKPOINT_SECONDS = 60.0
+LOG_SECONDS = 10.0
+ASK_EVERY = 10  # steps, where several processes must agree to save
+PROFILED = (3, 13)  # steps of a loop that a trace shows: after compiling, few enough to look at
+
+PyTree = Any
+
+
+def either(counts: Bool[Array, ""], after: PyTree, before: PyTree) -> PyTree:
+    """The state after a step that counts, that before it otherwise."""
+    return jax.tree.map(lambda new, old: jnp.where(counts, new, old), after, before)
+
+
+class Loop:
+    """One stage's training loop, a context manager around it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        checkpoints: Checkpoints,
+        first: int,
+        clips: int,
+        broken: Callable[[int, PyTree, Any], NoReturn],
+        profile: bool = False,
+    ):
+        """Opens the stage's records.
+
+        Args:
+          folder: of the stage.
+          first: number of the step to come.
+          clips: in one step.
+          broken: called with the number of a step that is not finite, the state from before it, and
+            what it was given; says so.
+          profile: write a trace of some steps.
+        """
+        self._folder, self._checkpoints, self._broken = folder, checkpoints, broken
+        self._clips, self._profile = clips, profile
+        self._metrics = Metrics(folder, first)
+        self._saved = self._steps = first
+        self._pending: tuple[int, dict, Any] | None = None
+        self._trace_of: ExitStack | None = None
+        self._began = self._saved_at = time.monotonic()
+        self._first_step: float | None = None
+        self._started = first
+        self._timed = 0
+        self._forget()
+
+    def __enter__(self) -> "Loop":
+        self._stack = ExitStack()
+        self._stack.callback(self._metrics.close)
+        self._stack.callback(self._end_trace)
+        self._came = self._stack.enter_context(interrupts_after())
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._stack.close()
+
+    def reading(self, batches: Iterable) -> Iterator:
+        """The same batches; the time that the loop waits for them is counted."""
+        iterator = iter(batches)
+        while True:
+            start = time.monotonic()
+            try:
+                batch = next(iterator)
+            except StopIteration:
+                return
+            self._waited += time.monotonic() - start
+            yield batch
+
+    def after(self, state: PyTree, figures: dict[str, Array], given: Any) -> None:
+        """To be called after each step is under way.
+
+        Args:
+          state: after it.
+          figures: of it, on the devices: `loss`, `grad_norm`.
+          given: what to keep if it turns out not to be finite.
+
+        Raises:
+          Stopped: a signal came; the state is saved.
+        """
+        self._settle(state)
+        if self._timed and time.monotonic() - self._logged_at > LOG_SECONDS:
+            self._write({})
+        self._pending = (self._steps, figures, given)
+        self._steps += 1
+        self._trace()
+        ask = jax.process_count() == 1 or self._steps % ASK_EVERY == 0
+        late = time.monotonic() - self._saved_at > CHECKPOINT_SECONDS
+        if ask and any_of(late or bool(self._came)):
+            self.save(state)
+            if any_of(bool(self._came)):
+                raise Stopped(self._came[0] if self._came else 15)
+
+    def save(self, state: PyTree) -> None:
+        """Writes the state as it is now, if it is not written yet."""
+        self._settle(state)
+        if self._steps > self._saved:
+            self._checkpoints.save(self._steps, state)
+        self._saved, self._saved_at = self._steps, time.monotonic()
+
+    def _settle(self, state: PyTree) -> None:
+        """Waits for the step before and looks at its figures."""
+        if self._pending is None:
+            return
+        number, figures, given = self._pending
+        self._pending = None
+        values = {name: np.asarray(value) for name, value in figures.items()}
+        if not all(np.isfinite(value).all() for value in values.values()):
+            self._broken(number, state, given)
+        self._seen.append({name: float(value.mean()) for name, value in values.items()})
+        self._timed += 1
+        if self._first_step is None:
+            self._first_step = time.monotonic() - self._began
+            self._timed, self._waited, self._logged_at = 0, 0.0, time.monotonic()  # it compiled
+
+    def log(self, state: PyTree, **figures: float) -> None:
+        """Writes a record of the steps since the last one: means of their figures, speed, memory.
+
+        Args:
+          figures: what to add, such as the validation's.
+        """
+        self._settle(state)
+        self._write(figures)
+
+    def _write(self, figures: dict[str, float]) -> None:
+        seen, seconds = self._seen, time.monotonic() - self._logged_at
+        means = {name: float(np.mean([one[name] for one in seen])) for name in (seen or [{}])[0]}
+        speed = {"first_step_seconds": self._first_step}
+        if self._timed:
+            speed["step_seconds"] = seconds / self._timed
+            speed["clips_per_second"] = self._clips * self._timed / seconds
+            speed["input_wait_share"] = self._waited / seconds
+        self._metrics.write(self._steps, figures | means | speed | memory())
+        self._forget()
+
+    def _forget(self) -> None:
+        self._seen: list[dict[str, float]] = []
+        self._timed, self._waited, self._logged_at = 0, 0.0, time.monotonic()
+
+    def _trace(self) -> None:
+        done = self._steps - self._started
+        if self._profile and done == PROFILED[0]:
+            self._trace_of = ExitStack()
+            self._trace_of.enter_context(jax.profiler.trace(self._folder / "profile"))
+        elif done == PROFILED[1]:
+            self._end_trace()
+
+    def _end_trace(self) -> None:
+        if self._trace_of is not None:
+            self._trace_of.close()
+            self._trace_of = None
+            print(f"  trace of some steps: {self._folder / 'profile'}", flush=True)
