@@ -1,9 +1,14 @@
-"""Arrays too big for memory (tokens, prepared clips): a file, and a manifest of its origin."""
+"""Arrays too big for memory (tokens, prepared clips): a file, and a manifest of its origin.
+
+The manifest has the CRC-32 of all values; opening a store reads them once, at some gigabytes a
+second, so that a file that was cut or changed is never computed with.
+"""
 
 import json
 import os
 import shutil
 import time
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -16,6 +21,7 @@ MANIFEST = "manifest.json"
 ARRAY = "array.npy"
 PROGRESS = "progress.json"
 SAVE_EVERY = 5.0  # seconds
+_BLOCK = 1 << 24  # bytes that are checked at once
 
 Chunks = Callable[[int], Iterable[np.ndarray]]
 
@@ -55,8 +61,8 @@ def open_or_make(
             print(f"  {reason}; making it again", flush=True)
         part = folder.with_name(f"{folder.name}.part")
         record = {"shape": list(shape), "dtype": np.dtype(dtype).name, "made_from": made_from}
-        _fill(part, record, chunks)
-        _write_json(part / MANIFEST, record)
+        checksum = _fill(part, record, chunks)
+        _write_json(part / MANIFEST, record | {"crc32": checksum})
         # Until the last step the part can be gone on with, or rather be put in its place.
         shutil.rmtree(folder, ignore_errors=True)
         part.replace(folder)
@@ -64,9 +70,9 @@ def open_or_make(
     return open_store(folder, made_from)
 
 
-def _fill(part: Path, record: dict, chunks: Chunks) -> None:
-    """Fills the array from the first row that an interrupted process did not write."""
-    shape, row = record["shape"], _rows_done(part, record)
+def _fill(part: Path, record: dict, chunks: Chunks) -> int:
+    """Fills the array from the first row that an interrupted process did not write; its CRC-32."""
+    shape, (row, checksum) = record["shape"], _rows_done(part, record)
     array = open_memmap(part / ARRAY, mode="r+") if row else _new_array(part, record)
     saved = time.monotonic()
     try:
@@ -74,14 +80,24 @@ def _fill(part: Path, record: dict, chunks: Chunks) -> None:
             if row + len(chunk) > shape[0] or list(chunk.shape[1:]) != shape[1:]:
                 raise ValueError(f"expected rows of {shape}, got {list(chunk.shape)} at {row}")
             array[row : row + len(chunk)] = chunk
+            checksum = crc32(array[row : row + len(chunk)], checksum)
             row += len(chunk)
             if time.monotonic() - saved > SAVE_EVERY:
-                _save(part, array, record, row)
+                _save(part, array, record, row, checksum)
                 saved = time.monotonic()
     finally:
-        _save(part, array, record, row)
+        _save(part, array, record, row, checksum)
     if row != shape[0]:
         raise ValueError(f"expected {shape[0]} rows, got {row}")
+    return checksum
+
+
+def crc32(array: np.ndarray, before: int = 0) -> int:
+    """CRC-32 of an array's values, going on from that of those before it."""
+    values = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    for start in range(0, len(values), _BLOCK):
+        before = zlib.crc32(values[start : start + _BLOCK].data, before)
+    return before
 
 
 def _new_array(part: Path, record: dict) -> np.memmap:
@@ -96,20 +112,23 @@ def _new_array(part: Path, record: dict) -> np.memmap:
     return array
 
 
-def _rows_done(part: Path, record: dict) -> int:
-    """Rows that are there of exactly this array."""
+def _rows_done(part: Path, record: dict) -> tuple[int, int]:
+    """Rows that are there of exactly this array, as they were written, and their CRC-32."""
     try:
         progress = json.loads((part / PROGRESS).read_text())
         array = np.load(part / ARRAY, mmap_mode="r")
         fits = [list(array.shape), array.dtype.name] == [record["shape"], record["dtype"]]
-        return progress["rows"] if fits and progress["of"] == record else 0
+        rows, checksum = progress["rows"], progress["crc32"]
+        if fits and progress["of"] == record and crc32(array[:rows]) == checksum:
+            return rows, checksum
     except (OSError, ValueError, LookupError, EOFError):
-        return 0
+        pass
+    return 0, 0
 
 
-def _save(part: Path, array: np.memmap, record: dict, rows: int) -> None:
+def _save(part: Path, array: np.memmap, record: dict, rows: int, checksum: int) -> None:
     array.flush()
-    _write_json(part / PROGRESS, {"of": record, "rows": rows})
+    _write_json(part / PROGRESS, {"of": record, "rows": rows, "crc32": checksum})
 
 
 def _write_json(file: Path, content: dict) -> None:
@@ -135,6 +154,7 @@ def open_store(folder: Path, made_from: dict) -> np.ndarray:
     try:
         record = json.loads((folder / MANIFEST).read_text())
         stored, shape, dtype = record["made_from"], record["shape"], record["dtype"]
+        checksum = record["crc32"]
         array = np.load(folder / ARRAY, mmap_mode="r")
     except (OSError, ValueError, LookupError, TypeError, EOFError) as error:
         raise StaleStoreError(f"store {folder} is damaged ({error})") from error
@@ -149,5 +169,9 @@ def open_store(folder: Path, made_from: dict) -> np.ndarray:
     if list(array.shape) != shape or str(array.dtype) != dtype:
         raise StaleStoreError(
             f"store {folder}: expected {shape} {dtype}, got {list(array.shape)} {array.dtype}"
+        )
+    if crc32(array) != checksum:
+        raise StaleStoreError(
+            f"store {folder} is damaged ({ARRAY} is not what was written: its CRC-32 differs)"
         )
     return array

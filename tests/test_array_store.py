@@ -117,7 +117,9 @@ assert open_or_make(pathlib.Path(sys.argv[1]), {}, (2, 1), numpy.float32, chunks
     assert said.count("waiting for another process") <= 1
 
 
-@pytest.mark.parametrize("damage", ["manifest", "half manifest", "array", "no array"])
+@pytest.mark.parametrize(
+    "damage", ["manifest", "half manifest", "array", "no array", "a bit of array"]
+)
 def test_a_damaged_store_is_made_again(damage, tmp_path):
     rows = np.ones((4, 1), np.float32)
 
@@ -128,6 +130,10 @@ def test_a_damaged_store_is_made_again(damage, tmp_path):
     file = tmp_path / "s" / ("array.npy" if "array" in damage else MANIFEST)
     if damage == "no array":
         file.unlink()
+    elif damage == "a bit of array":
+        content = bytearray(file.read_bytes())
+        content[-3] ^= 16
+        file.write_bytes(content)
     else:
         file.write_bytes(b"{}" if damage == "half manifest" else file.read_bytes()[:20])
     with pytest.raises(StaleStoreError, match="damaged"):
@@ -145,8 +151,12 @@ def test_a_damaged_beginning_is_begun_again(tmp_path):
         yield rows[:2]
         raise KeyboardInterrupt
 
-    for damaged in ("array.npy", PROGRESS):
+    for damaged, content in (("array.npy", b""), (PROGRESS, b""), ("array.npy", None)):
         with pytest.raises(KeyboardInterrupt):
             make(interrupted)
-        (tmp_path / "s.part" / damaged).write_bytes(b"")
+        file = tmp_path / "s.part" / damaged
+        if content is None:  # one bit of the first row
+            content = bytearray(file.read_bytes())
+            content[-13] ^= 1
+        file.write_bytes(content)
     np.testing.assert_array_equal(make(lambda first: [rows[first:]]), rows)
