@@ -1,0 +1,181 @@
+"""Full disks, folders that cannot be written to, files that were cut or changed."""
+
+import ctypes
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from data_pipelines.errors import DataError
+from dynapurls_jax.training.checkpoints import Checkpoints, tree_digest
+from dynapurls_jax.training.run import train_one
+from dynapurls_jax.training.stages import CheckpointError, Stage, stage_is_done
+from tests.conftest import ROOT
+from tests.test_commands import DEMO, TINY
+from tests.test_training import SPLIT, small_inputs
+
+TREE = {"a": jnp.arange(1000.0), "b": jnp.ones((3, 4))}
+
+
+def saved(folder: Path, *steps: int) -> Checkpoints:
+    """Checkpoints that hold their number."""
+    checkpoints = Checkpoints(folder / "stage" / "checkpoints")
+    for step in steps:
+        checkpoints.save(step, TREE | {"b": TREE["b"] * step})
+    return checkpoints
+
+
+def flip_a_bit(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 4
+    file.write_bytes(content)
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def files_of(folder: Path, step: int) -> list[Path]:
+    whole = folder / "stage" / "checkpoints" / str(step)
+    return sorted(path for path in whole.rglob("*") if path.is_file() and path.stat().st_size > 1)
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, cut, Path.unlink])
+def test_a_damaged_checkpoint_is_passed_over_and_kept(damage, tmp_path, capsys):
+    saved(tmp_path, 1, 2, 3).close()
+    for file in files_of(tmp_path, 3):
+        shutil.copytree(tmp_path / "stage", tmp_path / "again" / "stage")
+        damage(tmp_path / "again" / file.relative_to(tmp_path))
+        checkpoints = Checkpoints(tmp_path / "again" / "stage" / "checkpoints")
+        assert checkpoints.latest() == 2
+        assert f"checkpoints/3 is damaged: {'no file' if damage is Path.unlink else ''}" in (
+            capsys.readouterr().out
+        )
+        np.testing.assert_array_equal(checkpoints.restore(TREE)["b"], 2 * TREE["b"])
+        wrong = {p.name: p.read_bytes() for p in files_of(tmp_path / "again", 3)}
+        checkpoints.save(3, TREE)
+        assert checkpoints.latest() == 3
+        np.testing.assert_array_equal(checkpoints.restore(TREE)["b"], TREE["b"])
+        checkpoints.close()
+        aside = tmp_path / "again" / "stage" / "checkpoints.damaged" / "3"
+        kept = [p for p in aside.rglob("*") if p.is_file() and p.stat().st_size > 1]
+        assert {p.name: p.read_bytes() for p in kept} == wrong  # nothing was written over
+        shutil.rmtree(tmp_path / "again")
+
+
+def test_where_no_checkpoint_is_whole_it_is_an_error_that_names_them(tmp_path):
+    saved(tmp_path, 1, 2).close()
+    for step in (1, 2):
+        flip_a_bit(files_of(tmp_path, step)[-1])
+    checkpoints = Checkpoints(tmp_path / "stage" / "checkpoints")
+    with pytest.raises(CheckpointError, match=r"no checkpoint in .* is whole.*delete .*/stage"):
+        checkpoints.restore(TREE)
+    checkpoints.close()
+
+
+def test_a_checkpoint_without_its_hashes_was_not_written_to_its_end(tmp_path):
+    """As a process leaves it that is killed between the two."""
+    saved(tmp_path, 1).close()
+    hashes = tmp_path / "stage" / "checkpoints.sha256" / "1.sha256"
+    done = subprocess.run(
+        ["sha256sum", "--check", "--quiet", hashes], cwd=tmp_path / "stage" / "checkpoints" / "1"
+    )
+    assert done.returncode == 0
+    hashes.unlink()
+    checkpoints = Checkpoints(tmp_path / "stage" / "checkpoints")
+    assert checkpoints.latest() is None
+    checkpoints.save(1, TREE)
+    assert checkpoints.latest() == 1
+    checkpoints.close()
+
+
+def test_training_goes_on_from_the_checkpoint_before_a_damaged_one(tmp_path, capsys):
+    config = small_inputs().config
+    config.pretrain.epochs = 3
+    whole = train_one(small_inputs(config), tmp_path / "whole", SPLIT, 0)
+    short = small_inputs().config
+    folder = tmp_path / "resumed" / SPLIT / "seed0"
+    encoder = tmp_path / "whole" / SPLIT / "seed0" / "encoder"
+    del short
+    shutil.copytree(encoder, folder / "encoder")
+    newest = max((folder / "encoder" / "checkpoints").iterdir(), key=lambda path: path.name)
+    flip_a_bit(max(newest.rglob("d/*"), key=lambda path: path.stat().st_size))
+    with pytest.raises(CheckpointError, match=r"checkpoints is whole"):
+        train_one(small_inputs(config), tmp_path / "resumed", SPLIT, 0)
+    assert "is damaged" in capsys.readouterr().out
+    shutil.rmtree(folder / "encoder")  # as the message says
+    again = train_one(small_inputs(config), tmp_path / "resumed", SPLIT, 0)
+    assert tree_digest(again.variables) == tree_digest(whole.variables)
+
+
+def test_a_damaged_record_of_a_stage_is_named(tmp_path):
+    Stage(tmp_path, {"x": 1}).finish({"accuracy": 1.0})
+    assert stage_is_done(tmp_path)
+    cut(tmp_path / "stage.json")
+    with pytest.raises(DataError, match=r"stage\.json: damaged .*delete"):
+        Stage(tmp_path, {"x": 1})
+    (tmp_path / "stage.json").write_text("[]")
+    with pytest.raises(DataError, match=r"stage\.json: damaged"):
+        stage_is_done(tmp_path)
+
+
+def without_power_over_permissions() -> None:
+    """Root may write anywhere: this process may not (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH)."""
+    for capability in (1, 2):
+        ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP; an error if not root
+
+
+def run_tiny(cwd: Path, *more: str, **options) -> subprocess.CompletedProcess:
+    call = [sys.executable, "-m", "dynapurls_jax.train", DEMO, *TINY, *more]
+    return subprocess.run(call, cwd=cwd, capture_output=True, text=True, timeout=300, **options)
+
+
+def test_a_workdir_that_cannot_be_written_to_is_refused_before_any_work(tmp_path):
+    (tmp_path / "locked").mkdir(mode=0o555)
+    (tmp_path / "file").write_text("x")
+    for workdir in ("locked/run", "file/run"):
+        failed = run_tiny(
+            tmp_path, f"--workdir={workdir}", preexec_fn=without_power_over_permissions
+        )
+        assert failed.returncode == 2, failed.stderr
+        there = tmp_path / workdir.split("/")[0]
+        assert f"{there} is no folder that can be written to" in failed.stderr
+        assert "clips" not in failed.stdout  # nothing was read yet
+
+
+FULL = """
+import pathlib, resource, sys
+import jax.numpy as jnp
+from dynapurls_jax.training.checkpoints import Checkpoints
+from dynapurls_jax.training.stages import CheckpointError
+
+checkpoints = Checkpoints(pathlib.Path(sys.argv[1]) / "checkpoints")
+checkpoints.save(1, {"a": jnp.ones(4)})
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
+try:
+    checkpoints.save(2, {"a": jnp.arange(1e6)})
+except CheckpointError as error:
+    print("refused:", error)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+again = Checkpoints(pathlib.Path(sys.argv[1]) / "checkpoints")
+print("latest", again.latest(), again.restore({"a": jnp.ones(4)})["a"].sum())
+again.save(2, {"a": jnp.ones(5)})
+print("then", again.latest())
+"""
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_and_names_it(tmp_path):
+    """A file that may not grow fails as one on a full disk does, in the same call."""
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY
+    call = [sys.executable, "-c", FULL, str(tmp_path)]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert "refused: checkpoint" in done.stdout, done.stderr[-2000:]
+    assert "could not be written" in done.stdout
+    assert "the last whole one is 1" in done.stdout
+    assert "latest 1 4.0" in done.stdout
+    assert "then 2" in done.stdout
