@@ -4,12 +4,22 @@ import difflib
 from collections.abc import Iterable
 
 
+def shown(text: str) -> str:
+    r"""A text for terminals and reports: what would steer them is written out, as `\x1b` is."""
+    return "".join(
+        c
+        if c.isprintable() or c in "\n\t"
+        else c.encode("unicode_escape", "backslashreplace").decode()
+        for c in text
+    )
+
+
 class DataError(ValueError):
     """Input that cannot be used; says which file, where in it, what was expected and what came."""
 
     def __init__(self, message: str, file: object, line: int | None = None):
         where = f"{file}" if line is None else f"{file}, line {line}"
-        super().__init__(f"{where}: {message}")
+        super().__init__(shown(f"{where}: {message}"))
         self.file = str(file)
         self.line = line
 

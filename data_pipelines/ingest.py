@@ -21,7 +21,7 @@ import joblib
 import numpy as np
 
 from data_pipelines.cleaning import clean
-from data_pipelines.errors import BadFilesError, DataError
+from data_pipelines.errors import BadFilesError, DataError, shown
 from data_pipelines.formats.raw import RawClip
 from data_pipelines.progress import progress
 from data_pipelines.sources import Source
@@ -152,7 +152,7 @@ def _make_part(source: Source, part: Path, items: list[str]) -> Path:
         except DataError as error:
             errors.append(str(error))
         except Exception as error:  # one strange file must not end the reading of all others
-            errors.append(f"{item}: cannot be read ({type(error).__name__}: {error})")
+            errors.append(shown(f"{item}: cannot be read ({type(error).__name__}: {error})"))
     shapes = np.array([clip.joints.shape for clip in clips], np.int64).reshape(-1, 4)
     values = [clip.joints.ravel() for clip in clips]
     arrays: dict = {

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from data_pipelines.bombs import check_parts
 from data_pipelines.errors import DataError, unknown
 from dynapurls_jax.skeletons import SKELETONS, Skeleton, skeleton_of_names
 
@@ -64,7 +65,9 @@ def load_spec(folder: Path, known: dict[str, tuple[Skeleton, tuple[str, ...]]]) 
     try:
         # Lists, mappings and texts only: a split 4_2 is no number to anybody but YAML, nor is a
         # class named "no" a truth value.
-        record = yaml.load(file.read_text("utf-8"), Loader=yaml.BaseLoader)
+        text = file.read_text("utf-8")
+        record = yaml.load(text, Loader=yaml.BaseLoader)
+        check_parts(record, len(text))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else None
@@ -73,6 +76,8 @@ def load_spec(folder: Path, known: dict[str, tuple[Skeleton, tuple[str, ...]]]) 
         ) from error
     except UnicodeDecodeError as error:
         raise DataError(f"expected UTF-8 text ({error.reason})", file) from error
+    except (RecursionError, ValueError) as error:
+        raise DataError(f"not a description that can be read ({error})", file) from error
     if not isinstance(record, dict):
         raise DataError("expected keys and values", file)
     try:
@@ -149,6 +154,8 @@ def _splits(record: Any, classes: tuple[str, ...]) -> dict[str, tuple[int, ...]]
         for label in unseen:
             if str(label) not in classes:
                 raise unknown(f"class in split {name}", label, classes)
+        if not re.fullmatch(r"\w[\w .-]*", str(name)):
+            raise ValueError(f"splits: expected names of letters, digits, _, . and -, got {name!r}")
         splits[str(name)] = tuple(classes.index(str(label)) for label in unseen)
     return splits
 

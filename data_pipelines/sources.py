@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
+from data_pipelines.bombs import read_member
 from data_pipelines.errors import DataError
 from data_pipelines.formats.raw import RawClip
 
@@ -95,18 +96,24 @@ class Archive:
     def content(self, name: str) -> bytes:
         """The bytes of one file.
 
+        A member of a zip is looked up by its name and never written: `../evil` is but a name.
+
         Raises:
-          DataError: its zip is damaged there.
+          DataError: its zip is damaged there, or it would unpack to too much, or is elsewhere.
         """
         for path in self.paths:
-            if not path.is_dir() and name.startswith(f"{path}/"):
+            if path.is_dir():
+                inside = Path(name).is_relative_to(path) and Path(name).relative_to(path).parts
+                if inside and ".." not in inside:
+                    return Path(name).read_bytes()
+            elif name.startswith(f"{path}/"):
+                archive = _open_zip(path, file_stamp(path))
                 try:
-                    return _open_zip(path, file_stamp(path)).read(name.removeprefix(f"{path}/"))
-                except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
+                    info = archive.getinfo(name.removeprefix(f"{path}/"))
+                except KeyError as error:
                     raise DataError(f"damaged in its zip archive ({error})", name) from error
-                except Exception as error:  # zlib.error has no public base of its own
-                    raise DataError(f"cannot be unpacked ({error})", name) from error
-        return Path(name).read_bytes()
+                return read_member(archive, info, name)
+        raise DataError(f"expected a file in {' or '.join(map(str, self.paths))}", name)
 
 
 @dataclass

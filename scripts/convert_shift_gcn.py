@@ -8,11 +8,14 @@ their dataset: their features are no evidence of zero-shot ability.
 """
 
 import argparse
+import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from data_pipelines.formats.npy import array_names, read_npz
 from dynapurls_jax.convert.shift_gcn import from_state_dict, to_state_dict
 
 
@@ -32,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
             save_pt(options.target, to_state_dict(load_variables(options.source)))
         else:
             raise ValueError(f"expected a .pt and an .npz, got {options.source} {options.target}")
-    except (ImportError, OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise SystemExit(f"error: {error}") from error
     print(f"written: {options.target}")
 
@@ -59,8 +62,9 @@ def save_variables(file: Path, variables: dict) -> None:
 
 def load_variables(file: Path) -> dict:
     """Reads what `save_variables` wrote."""
-    with np.load(file) as arrays:
-        return unflatten_dict(dict(arrays), sep="/")
+    with zipfile.ZipFile(file) as archive:
+        arrays = {name: read_npz(archive, name) for name in array_names(archive)}
+    return unflatten_dict(arrays, sep="/")
 
 
 if __name__ == "__main__":

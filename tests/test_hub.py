@@ -29,10 +29,18 @@ class Hub(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, files):
+    def __init__(self, files, changed=None):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files, self.asked = files, []
+        self.changed = changed or {}  # what is sent in the place of a file
         threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+def blob(body) -> str:
+    """The hash by which the hub knows a file: of large ones another than of small ones."""
+    if len(body) > 50:
+        return hashlib.sha256(body).hexdigest()
+    return hashlib.sha1(b"blob %d\0" % len(body) + body).hexdigest()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -63,7 +71,7 @@ class Handler(BaseHTTPRequestHandler):
                 return self.reply(json.dumps(tree).encode())
             for name, body in files.items():
                 if path == f"/owner/model/resolve/{commit}/{name}":
-                    return self.reply(body, commit)
+                    return self.reply(self.server.changed.get(name, body), commit, blob(body))
         self.send_response(404)
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -71,11 +79,11 @@ class Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
-    def reply(self, body, commit=""):
+    def reply(self, body, commit="", etag=""):
         """Sends it, with what the client checks of a file."""
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
-        self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
+        self.send_header("ETag", f'"{etag}"')
         if commit:
             self.send_header("X-Repo-Commit", commit)
         self.end_headers()
@@ -144,3 +152,41 @@ def test_weights_in_several_files_are_read_as_one(tmp_path):
     index.write_text("[]")
     with pytest.raises(DataError, match=r"index\.json: expected an index of weights"):
         Pretrained.find(str(tmp_path))
+    index.write_text(json.dumps({"weight_map": {"text_model.a": "../model-0.safetensors"}}))
+    with pytest.raises(DataError, match=r"expected names of files beside it, got \['\.\./model"):
+        Pretrained.find(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_file_that_was_changed_on_its_way_is_refused(name, tmp_path):
+    files = CONFIG | SAFE
+    body = bytearray(files[name])
+    body[-1] ^= 1
+    server = Hub({"main": files}, {name: bytes(body)})
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    for _ in range(2):  # also when it comes from the cache
+        failed = find(endpoint, tmp_path).stderr.strip().splitlines()[-1]
+        kind = "sha256" if len(body) > 50 else "sha1"
+        assert f"{name}: expected {kind} {blob(files[name])}, as the hub says, got " in failed
+        assert f"got {blob(bytes(body))}: it changed" in failed
+    server.changed.clear()
+    for file in tmp_path.rglob(blob(files[name])):  # as the error said
+        file.unlink()
+    assert find(endpoint, tmp_path).stdout.startswith("clip ['text_model.a'] ")
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_file_that_was_changed_in_the_cache_is_refused(tmp_path):
+    server = Hub({"main": CONFIG | SAFE})
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    assert find(endpoint, tmp_path).returncode == 0
+    (link,) = tmp_path.rglob("model.safetensors")
+    link.resolve().chmod(0o644)
+    link.resolve().write_bytes(save({"text_model.a": np.zeros((2, 2), np.float32)}))
+    assert "model.safetensors: expected sha256" in find(endpoint, tmp_path).stderr
+    link.unlink()
+    link.write_bytes(SAFE["model.safetensors"])
+    assert "cannot be checked; put the files into a folder" in find(endpoint, tmp_path).stderr
+    server.shutdown()
+    server.server_close()

@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -88,3 +90,69 @@ def test_arrays_survive_the_restricted_loader():
         np.testing.assert_array_equal(back["e"][0], data["e"][0])
         assert back["b"] == data["b"]
         assert back["c"] == data["c"]
+
+
+@pytest.mark.parametrize("make", [lambda x: (x, x), lambda x: [x, x], lambda x: {"a": x, "b": x}])
+def test_few_parts_that_repeat_to_endlessly_many_are_refused(make):
+    laughs = make(1)
+    for _ in range(60):
+        laughs = make(laughs)
+    with pytest.raises(DataError, match="they repeat to more"):
+        load_pickle(pickle.dumps(laughs), "x.pkl")
+
+
+def test_shared_tuples_stay_shared():
+    twice = (np.zeros(1), 1)
+    for _ in range(6):
+        twice = (twice, twice)
+    found = load_pickle(pickle.dumps(twice), "x.pkl")
+    assert found[0] is found[1]
+
+
+def test_what_is_shared_a_few_times_comes_through():
+    size = (1080, 1920)
+    data = [{"img_shape": size, "keypoint": np.ones(3)} for _ in range(1000)]
+    back = load_pickle(pickle.dumps((data, data)), "x.pkl")
+    assert back[0][999]["img_shape"] == size
+    np.testing.assert_array_equal(back[1][5]["keypoint"], np.ones(3))
+    assert back[0] is back[1]
+
+
+NESTED = b"K\x01" + b"2\x86" * 200  # a tuple of itself twice, of itself twice, ...
+GLOBAL = b"c_codecs\nencode\n"
+DTYPE = b"cnumpy\ndtype\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"}" + NESTED + b"K\x01s.", "a key, or a part of a set, that is a .*tuple"),
+        (b"}(" + NESTED + b"K\x01u.", "a key, or a part of a set, that is a .*tuple"),
+        (b"(" + NESTED + b"K\x01d.", "a key, or a part of a set, that is a .*tuple"),
+        (b"\x8f(" + NESTED + b"\x90.", "a key, or a part of a set, that is a .*tuple"),
+        (b"(" + NESTED + b"\x91.", "a key, or a part of a set, that is a .*tuple"),
+        (b"cbuiltins\nset\n](" + NESTED + b"e\x85R.", "a part of a set, that is a .*tuple"),
+        (DTYPE + NESTED + b"\x85R.", "a dtype that is named by a .*tuple"),
+        (GLOBAL + NESTED + b"K\x01\x86R.", "bytes that are not written as latin1"),
+        (b"cbuiltins\nbytearray\n" + b"\x8a\x06\0\0\0\0\0\x01\x85R.", "without its bytes"),
+        (GLOBAL + b"N}X\x04\0\0\0evilK\x01s\x86b.", "it sets the state of a .*function"),
+        (b"](h\0e.", "not a pickle of plain data"),
+        (b"]\x94h\0a.", "a part of itself"),
+    ],
+)
+def test_pickles_that_hang_or_reach_into_the_program_are_refused(content, message):
+    with pytest.raises(DataError, match=message):
+        load_pickle(b"\x80\x04" + content, "x.pkl")
+
+
+def test_a_pickle_gets_no_more_memory_than_it_has_bytes():
+    empty = np.zeros((0, 3))
+    vast = pickle.dumps(empty).replace(b"K\x00K\x03\x86", b"K\x00\x8a\x06" + bytes(5) + b"\x01\x86")
+    tracemalloc.start()
+    assert load_pickle(b"\x80\x02Nr" + struct.pack("<I", 2**31) + b".", "x.pkl") is None
+    with pytest.raises(DataError, match="an array of shape"):
+        load_pickle(vast, "x.pkl")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**22
+    assert load_pickle(pickle.dumps(empty), "x.pkl").shape == (0, 3)

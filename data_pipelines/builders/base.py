@@ -55,6 +55,7 @@ class SkeletonBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
         self._skip_bad = skip_bad
         self._rows: list[dict] = []
         self._notes: dict[str, int] = {}
+        self._asked_for: Path | None = None
         super().__init__(file_format="array_record", **options)
 
     @property
@@ -116,8 +117,12 @@ class SkeletonBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
             + "\nOr name another folder with --config.data.manual_dir=..."
         )
 
+    def _manual_dir_of(self, dl_manager) -> Path:
+        """Where the owner's archive may be; TFDS's own property gives no folder that is empty."""
+        return self._asked_for or Path(dl_manager.manual_dir)
+
     def _source(self, dl_manager) -> Source:
-        manual_dir = Path(dl_manager.manual_dir)
+        manual_dir = self._manual_dir_of(dl_manager)
         source = self.find_source(manual_dir)
         if source is None:
             raise FileNotFoundError(self.missing(manual_dir))
@@ -128,6 +133,8 @@ class SkeletonBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
 
         TFDS's own way keeps up to 1 GB of them in memory, and asks for TensorFlow beyond that.
         """
+        manual_dir = download_config.manual_dir
+        self._asked_for = Path(manual_dir) if manual_dir else None
         template = tfds.core.ShardedFileTemplate(
             dataset_name=self.name,
             data_dir=self.data_path,

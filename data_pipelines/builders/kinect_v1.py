@@ -1,11 +1,13 @@
 """TFDS builders of the public Kinect v1 datasets that need no registration."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 
 from data_pipelines import classes
 from data_pipelines.builders.base import Columns, SkeletonBuilder
+from data_pipelines.errors import DataError
 from data_pipelines.formats.kinect_v1 import read_kinder_gator, read_nw_ucla, read_utd_mhad
 from data_pipelines.sources import Archive, FileSource
 
@@ -43,6 +45,10 @@ class UtdMhad(OneArchiveBuilder):
     CLASSES = classes.UTD_MHAD
     DOWNLOADS = True
     URL = "http://www.utdallas.edu/~kehtar/UTD-MAD/Skeleton.zip"
+    # Of what that URL serves. It has no https: anybody on the way could change it. An archive that
+    # was put into manual_dir by hand may be another.
+    SHA256 = "ed2209fd0fec19461320235e5e28b44ee392edf125e7c8e4338832ef9a2892cf"
+    BYTES = 14_723_551
     HOMEPAGE = "https://www.utdallas.edu/~kehtar/UTD-MHAD.html"
     DESCRIPTION = "Skeleton modality of UTD-MHAD: 27 actions, 8 subjects, 4 trials, Kinect v1."
     CITATION = (
@@ -61,14 +67,25 @@ class UtdMhad(OneArchiveBuilder):
         return {"xsub": columns["subject"] % 2 == 1}
 
     def _source(self, dl_manager) -> FileSource:
-        source = self.find_source(Path(dl_manager.manual_dir))
+        manual_dir = self._manual_dir_of(dl_manager)
+        source = self.find_source(manual_dir)
         if source is not None:
             return source
         try:
-            return self.source_at(Path(dl_manager.download(self.URL)))
+            file = Path(dl_manager.download(self.URL))
         except Exception as error:  # TFDS passes on what its HTTP libraries raise
             reason = f"{self.name}: {self.URL} could not be downloaded ({error}).\n"
-            raise FileNotFoundError(reason + self.missing(Path(dl_manager.manual_dir))) from error
+            raise FileNotFoundError(reason + self.missing(manual_dir)) from error
+        with file.open("rb") as content:
+            found = hashlib.file_digest(content, "sha256").hexdigest()
+        if found != self.SHA256:
+            raise DataError(
+                f"expected the {self.BYTES} bytes with sha256 {self.SHA256}, got "
+                f"{file.stat().st_size} with {found}: another file, or changed on its way. If you "
+                f"have one that you trust, put it into {manual_dir} as {self.ARCHIVE}",
+                self.URL,
+            )
+        return self.source_at(file)
 
 
 class NwUcla(OneArchiveBuilder):

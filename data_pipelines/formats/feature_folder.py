@@ -15,6 +15,7 @@ from data_pipelines.cleaning import content_hash
 from data_pipelines.corpus import TEST, TRAIN, Corpus
 from data_pipelines.errors import DataError
 from data_pipelines.formats.gcn_arrays import whole_labels
+from data_pipelines.formats.npy import read_npy
 from data_pipelines.protocols import Protocol, published_splits
 from dynapurls_jax.skeletons import Skeleton
 
@@ -125,10 +126,8 @@ def _read_side(file: Path, label_file: Path, num_classes: int) -> tuple[np.ndarr
 def _load(file: Path) -> np.ndarray:
     if not file.exists():
         raise DataError("expected the labels of this side, found no such file", file)
-    try:
-        return np.load(file)  # refuses pickled objects
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"not a readable npy file ({error})", file) from error
+    with file.open("rb") as stream:
+        return read_npy(stream, file.stat().st_size, file)
 
 
 def _as_tokens(array: np.ndarray, file: Path) -> np.ndarray:

@@ -6,6 +6,7 @@ of names and labels. CTR-GCN and its followers: one `.npz` with `x_<side>` `[N, 
 """
 
 import pickle
+import sys
 import zipfile
 from collections import Counter
 from dataclasses import dataclass
@@ -16,8 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.lib.format import open_memmap
 
+from data_pipelines.bombs import LARGEST, opened_member
 from data_pipelines.corpus import NEITHER, TEST, TRAIN, Corpus
 from data_pipelines.errors import DataError
+from data_pipelines.formats.npy import map_npy, map_values, read_header, read_npy, read_npz
 from data_pipelines.formats.ntu import named_clip
 from data_pipelines.formats.pickles import load_pickle
 from data_pipelines.formats.raw import RawClip, checked, checked_label
@@ -137,7 +140,7 @@ def _read_folder(folder: Path) -> dict[str, Block]:
             raise DataError("expected a pair of names and labels", labels_file)
         names = [str(name).removesuffix(".skeleton") for name in pair[0]]
         labels = whole_labels(pair[1], labels_file)
-        blocks[side] = Block(_open_npy(file), labels, names)
+        blocks[side] = Block(map_npy(file), labels, names)
     return blocks
 
 
@@ -164,13 +167,6 @@ def whole_labels(labels: Any, file: object) -> np.ndarray:
     return values.astype(np.int64)
 
 
-def _open_npy(file: Path) -> np.ndarray:
-    try:
-        return np.load(file, mmap_mode="r")  # refuses pickled objects
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"not a readable npy file ({error})", file) from error
-
-
 def _read_npz(file: Path) -> dict[str, Block]:
     blocks = {}
     try:
@@ -178,13 +174,11 @@ def _read_npz(file: Path) -> dict[str, Block]:
             for side in SIDES:
                 if f"x_{side}.npy" in archive.namelist():
                     data = _map_member(archive, file, f"x_{side}.npy")
-                    with archive.open(f"y_{side}.npy") as member:
-                        one_hot = np.lib.format.read_array(member, allow_pickle=False)
+                    # One-hot rows are nearly all zeros, and may be packed as tightly as bombs.
+                    one_hot = read_npz(archive, f"y_{side}", harmless=LARGEST)
                     labels = whole_labels(one_hot, f"{file}, y_{side}")
                     names = [f"{side}{row:06d}" for row in range(len(labels))]
                     blocks[side] = Block(data, labels, names)
-    except DataError:
-        raise
     except (zipfile.BadZipFile, KeyError, OSError, ValueError, EOFError) as error:
         raise DataError(f"not a readable npz of x_train, y_train, ... ({error})", file) from error
     return blocks
@@ -193,17 +187,12 @@ def _read_npz(file: Path) -> dict[str, Block]:
 def _map_member(archive: zipfile.ZipFile, file: Path, name: str) -> np.ndarray:
     """An array inside an npz, mapped where it lies if it is not compressed (it is many GB)."""
     info = archive.getinfo(name)
-    with archive.open(name) as member:
+    # A whole dataset, and no recording: only what it is packed in says how large it may be.
+    with opened_member(archive, info, name, largest=sys.maxsize, harmless=LARGEST) as member:
         if info.compress_type != zipfile.ZIP_STORED:
-            return np.lib.format.read_array(member, allow_pickle=False)
-        version = np.lib.format.read_magic(member)
-        read = {(1, 0): np.lib.format.read_array_header_1_0}
-        header = read.get(version, np.lib.format.read_array_header_2_0)
-        shape, fortran, dtype = header(member)
-        if dtype.hasobject or fortran:
-            raise ValueError(f"{name}: expected numbers in C order")
-        start = _data_offset(file, info) + member.tell()
-    return np.memmap(file, dtype, "r", start, shape)
+            return read_npy(member, info.file_size, name)
+        header = read_header(member, info.file_size, name)
+        return map_values(file, header, _data_offset(file, info) + member.tell())
 
 
 def _data_offset(file: Path, info: zipfile.ZipInfo) -> int:

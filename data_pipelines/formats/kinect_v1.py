@@ -4,15 +4,14 @@ All three come from a Kinect v1 and share its camera frame: metres, y up, z away
 the subject's right at +x when facing it. Sides are the subject's own; no clip is mirrored.
 """
 
-import io
 import json
 from pathlib import PurePosixPath
 
 import numpy as np
-import scipy.io
 
 from data_pipelines import classes
 from data_pipelines.errors import DataError
+from data_pipelines.formats.mat import read_mat
 from data_pipelines.formats.raw import RawClip, checked, match_name
 from dynapurls_jax.skeletons import KINECT_V1
 
@@ -31,11 +30,9 @@ def read_utd_mhad(file: str, content: bytes) -> RawClip:
     if not 1 <= action <= len(classes.UTD_MHAD):
         raise DataError(f"expected an action from 1 to {len(classes.UTD_MHAD)}, got {action}", file)
     try:
-        joints = scipy.io.loadmat(io.BytesIO(content), variable_names=["d_skel"])["d_skel"]
+        joints = read_mat(content, "d_skel", file)
     except KeyError:
         raise DataError("expected a variable d_skel [20, 3, T], found none", file) from None
-    except Exception as error:  # scipy raises whatever its parser stumbles over
-        raise DataError(f"not a readable .mat file ({error})", file) from error
     if joints.ndim != 3 or joints.shape[:2] != (20, 3):
         raise DataError(f"expected d_skel [20, 3, T], got {list(joints.shape)}", file)
     clip_id = name.string.removesuffix("_skeleton.mat")

@@ -18,6 +18,8 @@ from data_pipelines.formats.bodies import select_persons
 from data_pipelines.formats.raw import RawClip, match_name
 
 JOINTS, INFO_FIELDS, JOINT_FIELDS = 25, 10, 12
+# Over an hour. A frame without a body is two bytes of text, and as large as any in an array.
+MOST_FRAMES = 2**17
 _LARGEST = float(np.finfo(np.float32).max)
 _JSON = simdjson.Parser()  # keeps its buffers from file to file
 _BODY_FIELDS = INFO_FIELDS + 1 + JOINTS * JOINT_FIELDS
@@ -131,6 +133,8 @@ def _parse_regular(content: bytes) -> Bodies:
     separators = np.flatnonzero(is_separator)
     at = separators.item
     num_frames, position = _count(content[: at(0)]), 1
+    if num_frames > MOST_FRAMES:
+        raise ValueError("too many frames")
     line_ends, body_at, frame, track = [0], [], [], []
     for index in range(num_frames):
         line_ends.append(position)
@@ -232,6 +236,8 @@ def parse_lines(content: bytes, file: str) -> Bodies:
     num_frames = lines.integer("the number of frames", 1)
     if num_frames > len(lines.lines):
         raise lines.error(f"expected {num_frames} frames, got {len(lines.lines)} lines")
+    if num_frames > MOST_FRAMES:
+        raise lines.error(f"expected at most {MOST_FRAMES} frames, got {num_frames}")
     frame, track, joints = [], [], []
     for index in range(num_frames):
         for _ in range(lines.integer(f"the number of bodies in frame {index}", 0)):

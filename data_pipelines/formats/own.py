@@ -2,12 +2,14 @@
 
 import io
 import re
+import zipfile
 from dataclasses import dataclass
 
 import numpy as np
 
 from data_pipelines.errors import DataError
 from data_pipelines.formats.bodies import select_persons
+from data_pipelines.formats.npy import MAGIC, array_names, read_npy, read_npz
 from data_pipelines.formats.ntu import parse_skeleton
 from data_pipelines.formats.raw import RawClip, checked
 from data_pipelines.own_spec import OwnSpec
@@ -105,19 +107,22 @@ def _read_text(content: bytes, file: str, joints: int) -> np.ndarray:
 
 def _read_npz(content: bytes, file: str, joints: int) -> np.ndarray:
     """One array `[M, T, V, 3]` or `[T, V, 3]`, in an npy or alone (or named clip) in an npz."""
+    stream = io.BytesIO(content)
     try:
-        loaded = np.load(io.BytesIO(content))  # refuses pickled objects
-        if isinstance(loaded, np.lib.npyio.NpzFile):
-            names = loaded.files
-            name = "clip" if "clip" in names else names[0]
-            if len(names) > 1 and name != "clip":
-                raise DataError(f"expected one array, or one named clip, got {names}", file)
-            loaded = loaded[name]
-    except DataError:
-        raise
-    except Exception as error:  # numpy and zipfile raise whatever they stumble over
+        if content.startswith(MAGIC):
+            clip = read_npy(stream, len(content), "npy")
+        else:
+            with zipfile.ZipFile(stream) as archive:
+                clip = read_npz(archive, _array_of_a_clip(array_names(archive)))
+    except Exception as error:  # zipfile raises whatever it stumbles over
         raise DataError(f"not a readable npz or npy file ({error})", file) from error
-    return loaded[None] if loaded.ndim == 3 else loaded
+    return clip[None] if clip.ndim == 3 else clip
+
+
+def _array_of_a_clip(names: list[str]) -> str:
+    if "clip" not in names and len(names) != 1:
+        raise ValueError(f"expected one array, or one named clip, got {names}")
+    return "clip" if "clip" in names else names[0]
 
 
 def _read_skeleton(content: bytes, file: str, joints: int) -> np.ndarray:

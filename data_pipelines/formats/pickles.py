@@ -2,24 +2,33 @@
 
 numpy's own classes are not handed out either: a pickled dtype can claim that raw bytes are pointers
 to objects. Arrays and numbers are rebuilt here, from their bytes and a plain dtype.
+
+The unpickler is the one in Python: the one in C makes as much room as a pickle of a few bytes asks
+for, and hashes whatever it is told to, which takes forever for a tuple of tuples of tuples.
 """
 
 import io
 import pickle
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import numpy as np
 
+from data_pipelines.bombs import check_parts
 from data_pipelines.errors import DataError
+from data_pipelines.formats.npy import is_vast
 
 _KINDS = "biufcSU"  # booleans, numbers, text: kinds whose bytes are the values themselves
+_KEY_TYPES = (str, bytes, int, float, complex, np.generic, type(None))
 
 
 class _Dtype:
     """Stands in for `numpy.dtype` while unpickling; of its state only the byte order counts."""
 
     def __init__(self, kind: Any, align: Any = False, copy: Any = False):
-        self.dtype = np.dtype(str(kind))
+        if not isinstance(kind, str):  # else not even its text is wanted: it may have no end
+            raise pickle.UnpicklingError(f"a dtype that is named by a {type(kind)}")
+        self.dtype = np.dtype(kind)
         if self.dtype.kind not in _KINDS or self.dtype.fields or self.dtype.subdtype:
             raise pickle.UnpicklingError(f"an array of {kind!r}, which is no plain data")
 
@@ -43,7 +52,10 @@ class _Array:
 def _from_bytes(raw: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
     if not isinstance(dtype, _Dtype):
         raise pickle.UnpicklingError("an array without a plain dtype")
-    return np.frombuffer(raw, dtype.dtype).reshape(shape, order=order).copy()
+    array = np.frombuffer(raw, dtype.dtype).reshape(shape, order=order).copy()
+    if is_vast(array.shape):
+        raise pickle.UnpicklingError(f"an array of shape {list(array.shape)}")
+    return array
 
 
 def _scalar(dtype: Any, raw: Any) -> Any:
@@ -54,9 +66,32 @@ def _scalar(dtype: Any, raw: Any) -> Any:
 
 def _encode(text: Any, encoding: Any) -> bytes:
     """What older protocols write bytes with."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"it asks for the encoding {encoding!r}")
-    return str(text).encode("latin1")
+    if not isinstance(text, str) or encoding != "latin1":
+        raise pickle.UnpicklingError("bytes that are not written as latin1 text")
+    return text.encode("latin1")
+
+
+def _bytearray(content: Any = b"", encoding: Any = "latin1") -> bytearray:
+    """Of bytes; of a number, it would be as long as that."""
+    if isinstance(content, int):
+        raise pickle.UnpicklingError("a bytearray without its bytes")
+    return bytearray(_encode(content, encoding) if isinstance(content, str) else content)
+
+
+def _set(items: Any = ()) -> set:
+    _check_keys(items)
+    return set(items)
+
+
+def _check_keys(keys: Any) -> None:
+    for key in keys:
+        if not isinstance(key, _KEY_TYPES):
+            raise pickle.UnpicklingError(f"a key, or a part of a set, that is a {type(key)}")
+
+
+def _check_stand_in(item: Any) -> None:
+    if not isinstance(item, _Array | _Dtype):
+        raise pickle.UnpicklingError(f"it sets the state of a {type(item)}")
 
 
 _NUMPY = {
@@ -64,8 +99,8 @@ _NUMPY = {
     "scalar": _scalar,
 }
 _ALLOWED: dict[tuple[str, str], Any] = {
-    **{(module, "set"): set for module in ("builtins", "__builtin__")},
-    **{(module, "bytearray"): bytearray for module in ("builtins", "__builtin__")},
+    **{(module, "set"): _set for module in ("builtins", "__builtin__")},
+    **{(module, "bytearray"): _bytearray for module in ("builtins", "__builtin__")},
     **{
         (f"numpy.{core}.multiarray", name): made
         for core in ("core", "_core")
@@ -78,13 +113,34 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 }
 
 
-class _DataUnpickler(pickle.Unpickler):
+class _DataUnpickler(pickle._Unpickler):
+    dispatch: ClassVar = dict(pickle._Unpickler.dispatch)
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
             raise pickle.UnpicklingError(
                 f"it asks for {module}.{name}, which data has no use for; it may be malicious"
             )
         return _ALLOWED[module, name]
+
+
+def _first(opcode: bytes, check: Callable[[list], None]) -> None:
+    """Has the stack looked at before an opcode is carried out."""
+    carry_out = _DataUnpickler.dispatch[opcode[0]]
+
+    def checked(unpickler: Any) -> None:
+        check(unpickler.stack)
+        carry_out(unpickler)
+
+    _DataUnpickler.dispatch[opcode[0]] = checked
+
+
+_first(pickle.SETITEM, lambda stack: _check_keys(stack[-2:-1]))
+_first(pickle.SETITEMS, lambda stack: _check_keys(stack[::2]))
+_first(pickle.DICT, lambda stack: _check_keys(stack[::2]))
+_first(pickle.ADDITEMS, _check_keys)
+_first(pickle.FROZENSET, _check_keys)
+_first(pickle.BUILD, lambda stack: _check_stand_in(stack[-2]))
 
 
 def load_pickle(content: bytes, file: object) -> Any:
@@ -96,13 +152,14 @@ def load_pickle(content: bytes, file: object) -> Any:
     try:
         # Python 2 wrote many of these files; its strings are bytes to Python 3.
         loaded = _DataUnpickler(io.BytesIO(content), encoding="latin1").load()
+        check_parts(loaded, len(content))
         return _unwrap(loaded, {})
     except Exception as error:  # a damaged pickle can raise nearly anything
         raise DataError(f"not a pickle of plain data ({error})", file) from error
 
 
 def _unwrap(item: Any, done: dict[int, Any]) -> Any:
-    """Puts arrays where their stand-ins are; `done` keeps shared parts shared."""
+    """Puts arrays where their stand-ins are; `done` keeps shared parts shared, and done once."""
     if id(item) in done:
         return done[id(item)]
     if isinstance(item, _Array):
@@ -117,5 +174,6 @@ def _unwrap(item: Any, done: dict[int, Any]) -> Any:
         done[id(item)] = item
         item[:] = [_unwrap(value, done) for value in item]
     elif isinstance(item, tuple):
-        return tuple(_unwrap(value, done) for value in item)
+        done[id(item)] = made = tuple(_unwrap(value, done) for value in item)
+        return made
     return item

@@ -19,7 +19,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-NPY = b"\x93NUMPY"
+from data_pipelines.errors import DataError
+from data_pipelines.formats.npy import MAGIC, read_npy
+
+LARGEST = 2**26  # bytes of a line or of an array's values; an hour of two persons as float32
 KINDS = ("clip", "tokens", "add", "retire", "reset")
 
 
@@ -51,12 +54,18 @@ def read_requests(stream: BinaryIO) -> Iterator[Request]:
       stream: buffered, with `peek`, such as `sys.stdin.buffer`.
     """
     start = stream.peek(1)[:1]  # type: ignore[attr-defined]
-    yield from (_arrays(stream) if start == NPY[:1] else _lines(stream))  # no JSON begins so
+    yield from (_arrays(stream) if start == MAGIC[:1] else _lines(stream))  # no JSON begins so
 
 
 def _lines(stream: BinaryIO) -> Iterator[Request]:
-    for number, line in enumerate(stream, start=1):
-        if line.strip():
+    number = 0
+    while line := stream.readline(LARGEST):
+        number += 1
+        if len(line) == LARGEST and not line.endswith(b"\n"):
+            while (rest := stream.readline(LARGEST)) and not rest.endswith(b"\n"):
+                pass
+            yield Request(number, "bad", f"expected a line of less than {LARGEST} bytes")
+        elif line.strip():
             yield _request(number, line)
 
 
@@ -107,9 +116,9 @@ def _arrays(stream: BinaryIO) -> Iterator[Request]:
     while stream.peek(1):  # type: ignore[attr-defined]
         number += 1
         try:
-            array = np.lib.format.read_array(stream, allow_pickle=False)
-        except (MemoryError, ValueError) as error:
-            yield Request(number, "bad", f"not an npy array ({error}); the rest is not read")
+            array = read_npy(stream, LARGEST, f"array {number}")
+        except DataError as error:
+            yield Request(number, "bad", f"{error}; the rest is not read")
             return
         kind = "tokens" if array.ndim == 2 else "clip"
         try:

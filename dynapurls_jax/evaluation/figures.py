@@ -13,6 +13,7 @@ from sklearn.metrics import roc_curve
 
 from dynapurls_jax.evaluation.metrics import running_accuracy
 
+plt.rcParams["text.parse_math"] = False  # a class may be named "pay $5, get $1 back"
 STATIC_COLOUR, ADAPTED_COLOUR = "#52606d", "#c2410c"
 STYLES: tuple[tuple[str, Any, str], ...] = (  # told apart without colours too
     ("#0072b2", "-", "o"),

@@ -11,6 +11,7 @@ from data_pipelines.corpus import Corpus
 from dynapurls_jax.adaptation.gated import Gate
 from dynapurls_jax.evaluation.figures import plot_gate_roc
 from dynapurls_jax.evaluation.gzsl import GateFit, Generalised, auroc, generalised_accuracy
+from dynapurls_jax.evaluation.markdown import escaped
 from dynapurls_jax.evaluation.report import percent
 
 NO_GATE = ("none", "static")  # the static model among all classes
@@ -172,7 +173,7 @@ def _accuracy_table(groups: dict[str, list[GzslResult]], adapter: str) -> list[s
         classes, clips = int(first.seen.sum()), int(first.is_unseen.sum())
         orders = len(first.order)
         start = (
-            f"| {split} | {classes} + {first.candidates - classes} | "
+            f"| {escaped(split)} | {classes} + {first.candidates - classes} | "
             f"{len(first.labels) - clips} + {clips} | {len(runs)} x {orders} |"
         )
         for gate, row in first.predicted:
@@ -211,7 +212,7 @@ def _gate_table(
             thresholds = ", ".join(f"{run.gates[name].threshold:.4g}" for run in runs)
             false, true = zip(*(run.operating_point(name) for run in runs), strict=True)
             rows.append(
-                f"| {split} | {NAMES[name]} | {pseudo_split(split)} | {seeds} | "
+                f"| {escaped(split)} | {NAMES[name]} | {escaped(pseudo_split(split))} | {seeds} | "
                 f"{fit.seen_clips} + {fit.unseen_clips} | {fit.temperature:g} | "
                 f"{100 * fit.kept:.0f} | {100 * fit.harmonic:.1f} | {thresholds} | "
                 f"{percent([run.auroc(name) for run in runs])} | {percent(false)} | "

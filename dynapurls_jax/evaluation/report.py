@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from data_pipelines.corpus import Corpus
 from dynapurls_jax.alignment.oracle import MARK
 from dynapurls_jax.evaluation.details import Details
 from dynapurls_jax.evaluation.figures import plot_running_accuracy
+from dynapurls_jax.evaluation.markdown import escaped
 from dynapurls_jax.evaluation.metrics import accuracy, mean_std, per_class_accuracy
 from dynapurls_jax.evaluation.zero_shot import Streams
 
@@ -122,7 +124,7 @@ def write_report(
         lines += ["", f"![running accuracy]({picture.name})", "", "## Clip by clip", ""]
         for result in results:
             name = page_name(result)
-            lines.append(f"- [{result.split}, seed {result.seed}]({name})")
+            lines.append(f"- [{escaped(result.split)}, seed {result.seed}]({quote(name)})")
     text = "\n".join(lines) + "\n"
     (folder / "report.md").write_text(text)
     return text
@@ -162,7 +164,7 @@ def _table(results, adapter) -> list[str]:
         gains = np.concatenate([run.gains(adapter) for run in runs])
         admitted = np.mean([run.streams[adapter].admitted.mean() for run in runs])
         rows.append(
-            f"| {split} | {runs[0].classes} | {len(runs[0].labels)} | "
+            f"| {escaped(split)} | {runs[0].classes} | {len(runs[0].labels)} | "
             f"{len(runs)} x {len(adapted[0])} | {100 / runs[0].classes:.1f} | {percent(statics)} | "
             f"{percent(np.concatenate(adapted))} | {percent(gains)} | "
             f"{100 * np.mean(gains < -0.01):.0f} % | {100 * admitted:.0f} % |"
@@ -184,7 +186,7 @@ def _oracle_table(results) -> list[str]:
     ]
     for split, runs in by_split(results).items():
         rows.append(
-            f"| {split} | {runs[0].classes} | {len(runs[0].labels)} | {len(runs)} | "
+            f"| {escaped(split)} | {runs[0].classes} | {len(runs[0].labels)} | {len(runs)} | "
             f"{100 / runs[0].classes:.1f} | {percent([run.oracle for run in runs])} ({MARK}) |"
         )
     return rows
@@ -199,5 +201,5 @@ def _per_class(results, adapter) -> list[str]:
         ]
         for name, a, b in zip(runs[0].class_names, *columns, strict=True):
             shown = ["no clips" if np.isnan(value) else f"{100 * value:.1f}" for value in (a, b)]
-            rows.append(f"| {split} | {name} | {shown[0]} | {shown[1]} |")
+            rows.append(f"| {escaped(split)} | {escaped(name)} | {shown[0]} | {shown[1]} |")
     return rows

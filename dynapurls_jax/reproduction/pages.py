@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
+from dynapurls_jax.evaluation.markdown import escaped
 from dynapurls_jax.evaluation.metrics import mean_std
 from dynapurls_jax.reproduction.jobs import group_of, job_of, runs_of
 from dynapurls_jax.reproduction.paper import NOTE, paper_figure
@@ -120,7 +121,7 @@ def markdown(page: Page, heading: str = "#") -> str:
         for row in rows:
             found = [by_place.get((split, row, column)) for column in columns]
             runs = max((len(cell.values) for cell in found if cell), default=0)
-            start = [split, str(runs), *([row] if any(rows) else [])]
+            start = [escaped(split), str(runs), *([row] if any(rows) else [])]
             texts = ["-" if cell is None else str(cell) for cell in found]
             beside = [by_place.get((split, row, column)) for column in papers]
             texts += ["-" if not c or c.paper is None else f"{c.paper:g}" for c in beside]
@@ -172,5 +173,5 @@ def readme_table(pages: Sequence[Page]) -> str:
             found = {cell.column: cell for cell in page.cells if cell.split == split}
             texts = [str(found[column]) for column in columns]
             runs = len(found["static"].values)
-            lines.append(f"| {page.dataset} | {split} | {runs} | {' | '.join(texts)} |")
+            lines.append(f"| {page.dataset} | {escaped(split)} | {runs} | {' | '.join(texts)} |")
     return "\n".join(lines) + "\n"

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from sklearn.feature_extraction.text import HashingVectorizer
 
 from data_pipelines.errors import DataError, unknown
+from data_pipelines.formats.npy import read_npz
 from dynapurls_jax.config import GRANULARITIES
 from dynapurls_jax.text.clip import CLIPEncoder
 from dynapurls_jax.text.descriptions import ClassTexts
@@ -120,8 +121,8 @@ def load_precomputed(path: str | Path, class_names: Sequence[str]) -> Float[np.n
     if not path.exists():
         raise FileNotFoundError(f"expected an npz with names and text at {path}, found none")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            names, text = archive["names"].tolist(), archive["text"]
+        with zipfile.ZipFile(path) as archive:
+            names, text = read_npz(archive, "names").tolist(), read_npz(archive, "text")
     except (KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(f"expected an npz with arrays names and text ({error})", path) from error
     if text.dtype.kind not in "fiu":

