@@ -3,28 +3,31 @@
   python scripts/replay_step.py runs/ntu60/55_5/seed0/encoder/broken-step-1234
 
 The folder is what training leaves when it stops for that: the state from before the step, its
-batch, and the configuration. Prints the loss, the norm of the gradient, which inputs and which
-parts of the gradient are not finite, and the first operation whose result is not.
+batch, and the configuration. Prints the loss, which inputs, parameters and parts of the gradient
+are not finite, and the first layer or operation whose result is not.
 """
 
 import argparse
 import json
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from ml_collections import ConfigDict
 
 from data_pipelines.prepared import PreparedClips
+from data_pipelines.preprocess import Augmentation, augment
 from dynapurls_jax.alignment.model import mean_text
 from dynapurls_jax.alignment.partition import Text
 from dynapurls_jax.config import default_config
 from dynapurls_jax.skeletons import SKELETONS
 from dynapurls_jax.training import align, pretrain
 from dynapurls_jax.training.checkpoints import Checkpoints
-from dynapurls_jax.training.mesh import divide, mesh_for
 
 
 def main() -> None:
@@ -64,16 +67,35 @@ def replay_pretraining(config: ConfigDict, about: dict, batch: dict, folder: Pat
         folder, jax.eval_shape(lambda: pretrain.fresh_state(config, batch["clips"].shape, *given))
     )
     report_tree("parameters", state.params)
-    mesh = mesh_for(len(batch["labels"]), "")
-    step = pretrain.make_step(config, clips, about["num_classes"], about["training_clips"], mesh)
+    encoder = pretrain.encoder_of(config, about["num_classes"])
     root = jax.random.fold_in(jax.random.key(about["seed"]), 1)
-    capacity = min(about["capacity"] * len(jax.devices()), batch["clips"].shape[1] * len(ids))
+    keys = jax.random.split(jax.random.fold_in(root, about["step"]), len(ids))
+    strength = Augmentation(**config.augment)
+    seen = pretrain.streams_of(config, clips)(augment(jnp.asarray(clips.clips), keys, strength))
+    labels, names = jnp.asarray(batch["labels"]), []
 
-    def run(state):
-        own = divide(mesh, (batch["clips"], batch["labels"]))
-        return step(state, *own, root, np.int32(about["step"]), capacity)[1]
+    @jax.jit
+    @partial(jax.value_and_grad, has_aux=True)
+    def run(params):
+        fine = []
 
-    report(run, state)
+        def note(call, args, kwargs, context):
+            out = call(*args, **kwargs)
+            if leaves := jax.tree.leaves(out):  # a module's setup has none
+                names.append("/".join(context.module.path) or "the logits")
+                fine.append(jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all())
+            return out
+
+        variables = {"params": params, "batch_stats": state.batch_stats}
+        with nn.intercept_methods(note):
+            logits, _ = encoder.apply(variables, seen, True, mutable=["batch_stats"])
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        return losses.mean(), fine
+
+    (loss, fine), grads = run(state.params)
+    report_tree("gradient", grads)
+    lost = [name for name, kept in zip(names, fine, strict=True) if not kept]
+    print(f"loss {float(loss)}; first lost: {lost[0] if lost else 'going back, in the gradient'}")
 
 
 def replay_alignment(config: ConfigDict, about: dict, batch: dict, folder: Path) -> None:
@@ -88,15 +110,20 @@ def replay_alignment(config: ConfigDict, about: dict, batch: dict, folder: Path)
     key = jax.random.fold_in(jax.random.fold_in(root, about["epoch"]), about["step"] + 1)
     labels = jnp.asarray(batch["labels"])
 
-    def run(variables):
-        def loss_fn(params):
-            return model.loss({**variables, "params": params}, tokens, labels, text, key)
+    def loss_fn(params):
+        return model.loss({**variables, "params": params}, tokens, labels, text, key)
 
-        loss, grads = jax.value_and_grad(loss_fn)(variables["params"])
-        report_tree("gradient", grads)
-        return {"loss": loss}
-
-    report(run, variables)
+    loss, grads = jax.value_and_grad(loss_fn)(variables["params"])
+    report_tree("gradient", grads)
+    jax.config.update("jax_debug_nans", True)
+    jax.clear_caches()  # what is compiled already does not look
+    lost = "nothing, now"
+    try:
+        with jax.disable_jit():
+            jax.value_and_grad(loss_fn)(variables["params"])
+    except FloatingPointError as error:
+        lost = str(error).splitlines()[0]
+    print(f"loss {float(loss)}; first lost: {lost}")
 
 
 def restored_variables(config, model, given: tuple, folder: Path) -> dict:
@@ -121,19 +148,6 @@ def report_tree(what: str, tree) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         if lost := int((~np.isfinite(np.asarray(leaf))).sum()):
             print(f"{what} {jax.tree_util.keystr(path)}: {lost} of {leaf.size} are not finite")
-
-
-def report(run, state) -> None:
-    """The figures of a run, then the same again, stopping at the first operation that loses one."""
-    print({name: float(value) for name, value in run(jax.tree.map(jnp.copy, state)).items()})
-    jax.config.update("jax_debug_nans", True)
-    jax.config.update("jax_debug_infs", True)
-    try:
-        jax.block_until_ready(run(state))
-    except FloatingPointError as error:
-        print(f"first lost: {str(error).splitlines()[0]}")
-    else:
-        print("every number of it is finite here")
 
 
 if __name__ == "__main__":

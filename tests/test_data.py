@@ -310,6 +310,6 @@ def test_epochs_differ_and_repeat_by_seed():
 
 def test_padded_batches_cover_everything_once():
     chosen = np.array([6, 1, 2, 3, 4, 0, 5])
-    rows = [batch[:real] for batch, real in padded_batches(np.arange(7) * 10, chosen, 3)]
-    assert [len(batch) for batch, _ in padded_batches(np.arange(7), chosen, 3)] == [3, 3, 3]
+    rows = [batch.own[:real] for batch, real in padded_batches(np.arange(7) * 10, chosen, 3)]
+    assert [len(batch.own) for batch, _ in padded_batches(np.arange(7), chosen, 3)] == [3, 3, 3]
     np.testing.assert_array_equal(np.concatenate(rows), chosen * 10)

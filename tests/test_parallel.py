@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -13,11 +14,11 @@ import pytest
 from tests.conftest import ROOT
 
 
-def start(out: Path, devices: int, *more: str) -> subprocess.Popen:
-    """The small case in a process of its own, with so many devices."""
+def start(devices: int, module: str, *arguments: object) -> subprocess.Popen:
+    """A module in a process of its own, with so many devices."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-    call = [sys.executable, "-m", "tests.parallel_case", str(out), *more]
+    call = [sys.executable, "-m", f"tests.{module}", *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(call, env=environment, cwd=ROOT, **pipes)
 
@@ -32,7 +33,7 @@ def finish(process: subprocess.Popen) -> str:
 def one_device(tmp_path_factory):
     """What one device computes, and the folder of its stages."""
     folder = tmp_path_factory.mktemp("one")
-    assert "1 processes, 1 devices" in finish(start(folder / "x.npz", 1))
+    assert "1 processes, 1 devices" in finish(start(1, "parallel_case", folder / "x.npz"))
     return folder / "x", dict(np.load(folder / "x.npz"))
 
 
@@ -52,7 +53,7 @@ def check_same(one_device, folder: Path, found: dict) -> None:
 
 
 def test_eight_devices_compute_what_one_does(one_device, tmp_path):
-    assert "1 processes, 8 devices" in finish(start(tmp_path / "x.npz", 8))
+    assert "1 processes, 8 devices" in finish(start(8, "parallel_case", tmp_path / "x.npz"))
     check_same(one_device, tmp_path / "x", dict(np.load(tmp_path / "x.npz")))
 
 
@@ -60,9 +61,61 @@ def test_two_processes_compute_what_one_does(one_device, tmp_path):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
-    both = [start(tmp_path / "x.npz", 2, f"{address},{n},2") for n in range(2)]
+    given = ("parallel_case", tmp_path / "x.npz")
+    both = [start(2, *given, f"{address},{n},2") for n in range(2)]
     said = [finish(process) for process in both]
     assert "2 processes, 4 devices" in said[0]
     others = [line for line in said[1].splitlines() if not line.startswith("[Gloo]")]
     assert not others  # only the first one reports
     check_same(one_device, tmp_path / "x", dict(np.load(tmp_path / "x.npz")))
+
+
+def test_streams_on_several_devices_are_those_one_by_one():
+    assert finish(start(3, "parallel_streams")) == "the same\n"
+
+
+COUNT = """
+from scripts.scaling import *
+pretend_devices(8)
+import jax
+from tests.parallel_case import small_config
+from dynapurls_jax.training.pretrain import fresh_state
+config, shape = small_config(), (16, 2, 8, 25, 3)
+config.data.streams = ("joint",)
+count, size = collectives(compile_pretraining(config, shape, 4))
+state = jax.eval_shape(lambda: fresh_state(config, shape, 4, 0, 16))
+print(*count.items(), size["all-reduce"], expected_bytes(state), sep="; ")
+"""
+
+
+def test_the_devices_say_what_the_cost_model_expects():
+    """Counted in the compiled step of eight devices: gradients once, moments there and back."""
+    call = [sys.executable, "-c", COUNT]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    kinds, said, expected = done.stdout.rsplit("; ", 2)
+    number = int(re.fullmatch(r"\('all-reduce', (\d+)\)", kinds)[1])  # and of no other kind
+    assert 36 <= number <= 2 * 36 + 4  # 36 norms, gradients, numbers of persons
+    assert float(said) == pytest.approx(float(expected), rel=0.01)
+
+
+FULL_SIZE = """
+import sys
+from scripts.scaling import *
+pretend_devices(8)
+from dynapurls_jax.config import load_config
+config = load_config(ROOT / "configs" / "ntu120.py")
+epoch = compile_alignment(config, 63_026, 3_000, 110).memory_analysis()
+print(epoch.argument_size_in_bytes, epoch.temp_size_in_bytes)
+"""
+
+
+def test_the_tokens_of_ntu120_fit_a_small_device():
+    """An eighth of them, in half precision, and little beside; nothing is run."""
+    call = [sys.executable, "-c", FULL_SIZE]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    arguments, scratch = map(int, done.stdout.split())
+    tokens = (63_026 + 3_000) * 75 * 256 * 2 / 8
+    assert tokens < arguments < 1.2 * tokens
+    assert scratch < 0.5e9

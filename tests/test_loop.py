@@ -1,0 +1,109 @@
+"""What a training loop does beside its steps: records, traces, and stopping where a number is lost."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+from dynapurls_jax.training.run import train_one
+from dynapurls_jax.training.stages import NonFiniteError
+from tests.conftest import ROOT
+from tests.test_training import SPLIT, small_config, small_inputs
+
+RECORDED = {"step", "epoch", "loss", "grad_norm", "first_step_seconds", "host_gb"}
+TIMED = {"step_seconds", "clips_per_second", "input_wait_share"}
+
+
+def replayed(error: pytest.ExceptionInfo) -> str:
+    """What the command that an error names says."""
+    script, folder = re.search(r"python (\S+) (\S+)$", str(error.value)).groups()
+    call = [sys.executable, str(ROOT / script), folder]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_each_stage_records_its_steps_and_writes_a_trace(tmp_path):
+    config = small_config()
+    config.alignment.epochs = 5
+    train_one(replace(small_inputs(config), profile=True), tmp_path, SPLIT, 0)
+    for stage, more in (("encoder", set()), ("align-label_free", {"val_accuracy"})):
+        folder = tmp_path / SPLIT / "seed0" / stage
+        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        assert all(line.keys() >= RECORDED | more for line in lines)
+        assert all(line.keys() >= TIMED for line in lines[1:])
+        assert all(0 <= line["input_wait_share"] <= 1 for line in lines[1:])
+        assert all(line["grad_norm"] > 0 for line in lines)
+        assert [line["epoch"] for line in lines] == list(range(1, len(lines) + 1))
+        assert next((folder / "tensorboard").glob("events.*")).stat().st_size > 100
+        assert next((folder / "profile").rglob("*.xplane.pb")).stat().st_size > 1000
+
+
+def test_a_clip_that_is_no_number_stops_training_and_is_named(tmp_path):
+    inputs = small_inputs()
+    clips = np.array(inputs.clips.clips)
+    bad = train_one(inputs, tmp_path / "fine", SPLIT, 0).protocol.train[5]
+    clips[bad, 0, 3, 2, 1] = np.nan
+    broken = replace(inputs, clips=replace(inputs.clips, clips=clips))
+    with pytest.raises(NonFiniteError, match=rf"step (\d+) .*clip{bad:03d}") as error:
+        train_one(broken, tmp_path / "broken", SPLIT, 0)
+    number = int(re.search(r"step (\d+)", str(error.value))[1])
+    folder = tmp_path / "broken" / SPLIT / "seed0" / "encoder" / f"broken-step-{number}"
+    with np.load(folder / "batch.npz") as batch:
+        assert bad in batch["rows"]
+    said = replayed(error)
+    assert "clips [8, 1, 8, 20, 3]: 1 values are not finite" in said
+    assert "loss nan; first lost: data_norm" in said
+    assert "parameters" not in said  # the state is from before the step
+
+
+def test_a_diverging_alignment_stops_and_can_be_replayed(tmp_path):
+    config = small_config()
+    config.alignment.update(learning_rate=1e25, epochs=20, patience=20)
+    with pytest.raises(NonFiniteError, match=r"step \d+ of epoch \d+ is not finite") as error:
+        train_one(small_inputs(config), tmp_path, SPLIT, 0)
+    said = replayed(error)
+    assert "tokens [8, 60, 32]: 0 values are not finite" in said
+    assert "loss nan; first lost: invalid value (nan) encountered in" in said
+    assert "parameters" not in said
+
+
+CACHED = """
+import pathlib, sys, time
+from dynapurls_jax import compile_cache
+compile_cache.MIN_SECONDS = 0
+compile_cache.keep_programs(pathlib.Path(sys.argv[1]))
+import jax, jax.numpy as jnp
+jax.jit(lambda x: jnp.sin(x) @ x)(jnp.ones((3, 3))).block_until_ready()
+"""
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_programs_are_kept_in_the_workdir_unless_said_otherwise(tmp_path, elsewhere):
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
+    if elsewhere:
+        environment["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path / "other")
+    call = [sys.executable, "-c", CACHED, str(tmp_path / "work")]
+    for _ in range(2):
+        subprocess.run(call, env=environment, check=True, timeout=120)
+    programs = list((tmp_path / "work").glob("xla-cache/*/*-cache"))
+    assert bool(programs) != elsewhere
+    names = {re.sub(r"-[0-9a-f]{20,}-cache", "", path.name) for path in programs}
+    assert len(names) == len(programs)  # the second start found those of the first
+
+
+def test_memory_does_not_grow_with_steps(tmp_path):
+    """Peak of the process after the first epoch and after the last one."""
+    config = small_config()
+    config.pretrain.epochs = 12
+    train_one(small_inputs(config), tmp_path, SPLIT, 0)
+    file = tmp_path / SPLIT / "seed0" / "encoder" / "metrics.jsonl"
+    used = [json.loads(line)["host_gb"] for line in file.read_text().splitlines()]
+    assert used[-1] - used[1] < 0.1
+    assert len(jax.live_arrays()) < 10_000
