@@ -14,9 +14,8 @@ from data_pipelines import array_store
 from data_pipelines.formats.sample_stream import Request
 from dynapurls_jax.flags import run
 from dynapurls_jax.training import encode, keeper, loop
-from dynapurls_jax.training.live import answer_all
+from dynapurls_jax.training.live import LiveStream, answer_all
 from dynapurls_jax.training.run import train_one
-from tests.test_live import start
 from tests.test_training import SPLIT, small_config, small_inputs
 
 SAMPLES = 60
@@ -40,25 +39,31 @@ def slow_down() -> None:
     loop.Loop.after, encode.encoded = waiting_after, waiting_encoded
 
 
-def train(folder: Path):
-    """The run of the small configuration, longer."""
+def inputs():
+    """Those of the small configuration, with more epochs."""
     config = small_config()
     config.pretrain.epochs, config.alignment.epochs = 8, 30
     config.alignment.patience = 6  # so that it stops early
     config.alignment.learning_rate = 3e-3
-    return train_one(small_inputs(config), folder, SPLIT, 0)
+    config.eval.adapter = "balanced"
+    return small_inputs(config)
+
+
+def train(folder: Path):
+    """One run."""
+    return train_one(inputs(), folder, SPLIT, 0)
 
 
 def stream(workdir: Path, folder: Path) -> None:
     """Goes on where the kept state is, until all samples are answered."""
     keeper.SAVE_EVERY = 3
-    live = start((workdir,), "balanced")
+    live = LiveStream(inputs(), workdir, SPLIT, 0)
     tokens = np.random.default_rng(0).normal(size=(SAMPLES, 60, 32)).astype(np.float32)
 
     def rest():
         for number in range(int(live.state.samples), SAMPLES):
             time.sleep(0.02)
-            yield Request("tokens", number, tokens[number])
+            yield Request(number, "tokens", tokens[number])
 
     for answer in answer_all(live, rest(), folder):
         print(answer["line"], answer["class"], answer["confidence"], flush=True)

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from dynapurls_jax.training.checkpoints import Checkpoints, tree_digest
+from dynapurls_jax.training.live import LiveStream
 from tests import killed_case
 from tests.conftest import ROOT
-from tests.test_live import start
 from tests.test_training import SPLIT
 
 ROUNDS = random.Random()  # a new one each time: the seed is said where a test fails
@@ -109,28 +109,34 @@ def test_a_resumed_run_reports_each_step_once(whole, tmp_path):
         assert len(list((tmp_path / RUN / stage / "tensorboard").glob("events.*"))) >= 1
 
 
+def answers_in(text: str) -> dict[str, str]:
+    """The answers by the number of their sample; other lines are no answers."""
+    return {line.split()[0]: line for line in text.splitlines() if line[:1].isdigit()}
+
+
 @pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGTERM])
 def test_a_stream_killed_in_its_middle_goes_on_with_the_same_answers(whole, tmp_path, kind):
     workdir, _ = whole
-    expected = process("stream", workdir, tmp_path / "expected").communicate()[0].splitlines()
+    expected = process("stream", workdir, tmp_path / "expected").communicate()[0]
     answers: dict[str, str] = {}
     for _ in range(2):
         running = process("stream", workdir, tmp_path / "state")
         assert running.stdout is not None
-        for _ in range(ROUNDS.randrange(4, 20)):
+        wanted = len(answers) + ROUNDS.randrange(4, 20)
+        while len(answers) < wanted:
             line = running.stdout.readline()
-            answers[line.split()[0]] = line.strip()
+            assert line, answers  # it has ended
+            answers |= answers_in(line)
         running.send_signal(kind)
-        running.communicate(timeout=60)
+        answers |= answers_in(running.communicate(timeout=60)[0])
         assert running.returncode == (-kind if kind == signal.SIGKILL else 128 + kind)
-    rest = process("stream", workdir, tmp_path / "state").communicate()[0].splitlines()
-    answers |= {line.split()[0]: line for line in rest if line[:1].isdigit()}
-    said = {line.split()[0]: line for line in expected if line[:1].isdigit()}
-    assert len(said) == killed_case.SAMPLES
-    assert answers == said
+    answers |= answers_in(process("stream", workdir, tmp_path / "state").communicate()[0])
+    assert len(answers) == killed_case.SAMPLES
+    assert answers == answers_in(expected)
     states = []
     for name in ("expected", "state"):
         checkpoints = Checkpoints(tmp_path / name / "checkpoints")
-        states.append(checkpoints.restore(start((workdir,), "balanced").state))
+        live = LiveStream(killed_case.inputs(), workdir, SPLIT, 0)
+        states.append(checkpoints.restore(live.state))
         checkpoints.close()
     jax.tree.map(np.testing.assert_array_equal, *states)
