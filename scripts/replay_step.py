@@ -54,7 +54,7 @@ def main() -> None:
 def restored(folder: Path, like):
     """The state from before the step."""
     with closing(Checkpoints(folder / "state")) as checkpoints:
-        return checkpoints.restore(like)
+        return checkpoints.restore(like, on_host=True)
 
 
 def replay_pretraining(config: ConfigDict, about: dict, batch: dict, folder: Path) -> None:

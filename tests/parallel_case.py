@@ -27,7 +27,7 @@ def small_config():
     config.encoder.width = 4
     config.pretrain.epochs, config.pretrain.batch_size = 2, 8
     # Adam would blow up what rounding leaves of gradients that are zero: biases before a norm.
-    config.pretrain.optimizer, config.pretrain.learning_rate = "sgd", 0.005
+    config.pretrain.optimizer, config.pretrain.learning_rate = "sgd", 0.002
     config.alignment.update(attention=8, hidden=16, batch_size=16, epochs=3, dropout=0.2)
     config.alignment.learning_rate = 1e-3
     return config

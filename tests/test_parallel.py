@@ -49,7 +49,8 @@ def check_same(one_device, folder: Path, found: dict) -> None:
     for stage in ("encoder", "align"):
         np.testing.assert_allclose(losses(folder, stage), losses(one, stage), rtol=2e-4)
     for name, value in expected.items():
-        np.testing.assert_allclose(found[name], value, rtol=5e-3, atol=2e-3, err_msg=name)
+        most = 1e-2 if name == "tokens" else 1e-3  # of tokens up to 5, in half precision
+        np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=most, err_msg=name)
 
 
 def test_eight_devices_compute_what_one_does(one_device, tmp_path):
@@ -58,16 +59,22 @@ def test_eight_devices_compute_what_one_does(one_device, tmp_path):
 
 
 def test_two_processes_compute_what_one_does(one_device, tmp_path):
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        address = f"localhost:{free.getsockname()[1]}"
-    given = ("parallel_case", tmp_path / "x.npz")
-    both = [start(2, *given, f"{address},{n},2") for n in range(2)]
-    said = [finish(process) for process in both]
-    assert "2 processes, 4 devices" in said[0]
-    others = [line for line in said[1].splitlines() if not line.startswith("[Gloo]")]
-    assert not others  # only the first one reports
-    check_same(one_device, tmp_path / "x", dict(np.load(tmp_path / "x.npz")))
+    founds = []
+    for _ in range(2):  # the second time they find everything done
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            address = f"localhost:{free.getsockname()[1]}"
+        given = ("parallel_case", tmp_path / "x.npz")
+        both = [start(2, *given, f"{address},{n},2") for n in range(2)]
+        said = [finish(process) for process in both]
+        assert "2 processes, 4 devices" in said[0]
+        others = [line for line in said[1].splitlines() if not line.startswith("[Gloo]")]
+        assert not others  # only the first one reports
+        founds.append(dict(np.load(tmp_path / "x.npz")))
+    assert "pretraining" not in said[0]
+    check_same(one_device, tmp_path / "x", founds[0])
+    for name, value in founds[0].items():
+        np.testing.assert_array_equal(founds[1][name], value, err_msg=name)
 
 
 def test_streams_on_several_devices_are_those_one_by_one():

@@ -123,7 +123,7 @@ def align(
         state = jax.jit(begin, out_shardings=everywhere(mesh))(given[0], seen)
     else:
         shapes = jax.eval_shape(begin, given[0], seen)
-        state = checkpoints.restore(shapes, everywhere(mesh))
+        state = jax.device_put(checkpoints.restore(shapes, on_host=True), everywhere(mesh))
     if not _finished(state, settings):
         root = jax.random.fold_in(jax.random.key(seed), 2)
         run_epoch = make_epoch(model, optimizer, (len(ids), size), settings.query, mesh)

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NoReturn
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -82,7 +83,7 @@ def _keep(config, folder, number, state, ids, arrays, about) -> NoReturn:
     place = folder / f"broken-step-{number}"
     place.mkdir(exist_ok=True)
     with closing(Checkpoints(place / "state")) as checkpoints:
-        checkpoints.save(number, state)
+        checkpoints.save(number, jax.device_get(state))
     if is_first():
         np.savez(place / "batch.npz", **arrays)
         write_whole(place / "about.json", json.dumps(about | plain(config, *config), indent=1))

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
-from jax.sharding import Sharding, SingleDeviceSharding
+from jax.sharding import SingleDeviceSharding
 
 from dynapurls_jax.training.processes import is_first, wait_for_all
 from dynapurls_jax.training.stages import CheckpointError, write_whole
@@ -122,12 +123,12 @@ class Checkpoints:
         self._damaged.clear()
         self._manager.reload()
 
-    def restore(self, like: PyTree, place: Sharding | None = None) -> PyTree:
+    def restore(self, like: PyTree, on_host: bool = False) -> PyTree:
         """The newest whole checkpoint, with the structure, shapes and types of `like`.
 
         Args:
           like: arrays, or `jax.eval_shape` of what makes them.
-          place: where its arrays go; the first device by default.
+          on_host: numpy arrays, to be put anywhere; on the first device otherwise.
 
         Raises:
           FileNotFoundError: there is none.
@@ -136,10 +137,13 @@ class Checkpoints:
         step = self.latest()
         if step is None:
             raise FileNotFoundError(f"no checkpoint in {self._folder}")
-        place = place or SingleDeviceSharding(jax.devices()[0])
-        abstract = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), like
-        )
+        if on_host:
+            abstract = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
+        else:
+            place = SingleDeviceSharding(jax.devices()[0])
+            abstract = jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), like
+            )
         try:
             return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
         except Exception as error:  # Orbax raises what its storage layers raise

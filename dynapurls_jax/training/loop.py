@@ -118,7 +118,7 @@ class Loop:
         """Writes the state as it is now, if it is not written yet."""
         self._settle(state)
         if self._steps > self._saved:
-            self._checkpoints.save(self._steps, state)
+            self._checkpoints.save(self._steps, jax.device_get(state))  # the same on all devices
         self._saved, self._saved_at = self._steps, time.monotonic()
 
     def _settle(self, state: PyTree) -> None:

@@ -101,8 +101,9 @@ def pretrain(
     if checkpoints.latest() is None:
         state = jax.jit(begin, out_shardings=everywhere(mesh))()
     else:  # a finished stage is only loaded: nothing is compiled for it
-        state = checkpoints.restore(jax.eval_shape(begin), everywhere(mesh))
+        state = checkpoints.restore(jax.eval_shape(begin), on_host=True)
     if int(state.step) < steps:
+        state = jax.device_put(state, everywhere(mesh))
         run = partial(_run, config, clips, rows, labels, num_classes, seed, checkpoints, folder)
         state = run(profile, mesh, state)
     return jax.device_get({"params": state.params, "batch_stats": state.batch_stats})
