@@ -163,3 +163,20 @@ def test_a_workdir_of_another_version_is_read_or_refused(tmp_path):
     file.write_text(json.dumps(values | {"gone": 1}))
     with pytest.raises(DataError, match=r"config.json: .*\"gone\" does not exist.*; train again"):
         load_config(tmp_path)
+
+
+HELP = """
+import atexit, runpy, sys
+atexit.register(lambda: print("jax is", "there" if "jax" in sys.modules else "not there"))
+module, sys.argv[1] = sys.argv[1], "--help"
+runpy.run_module(module, run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("module", ["train", "stream_eval", "text.describe"])
+def test_help_does_not_wait_for_jax(module):
+    """Importing it takes seconds; all else of the help takes less than one."""
+    call = [sys.executable, "-c", HELP, f"dynapurls_jax.{module}"]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert "--" in done.stdout
+    assert done.stdout.endswith("jax is not there\n")

@@ -31,9 +31,18 @@ def stop_on_signals() -> None:
 
 @contextmanager
 def interrupts_after() -> Iterator[list[int]]:
-    """Notes signals instead of stopping in the middle; gives the list of those that came."""
+    """Notes a signal instead of stopping in the middle; gives the list of those that came.
+
+    A second one does not wait: whoever sends it means it.
+    """
     came: list[int] = []
-    before = {kind: signal.signal(kind, lambda kind, _: came.append(kind)) for kind in KINDS}
+
+    def note(kind, _):
+        if came:
+            raise Stopped(kind)
+        came.append(kind)
+
+    before = {kind: signal.signal(kind, note) for kind in KINDS}
     try:
         yield came
     finally:
