@@ -38,7 +38,7 @@ class Population(flax.struct.PyTreeNode):
         axes = (1,) if per_joint else (1, 2)
         weight = self.share / np.prod([x.shape[axis] for axis in axes])
         wide = x.astype(jnp.float32)
-        sums = (wide.sum(axis=axes) @ weight, (wide * wide).sum(axis=axes) @ weight)
+        sums = jnp.stack([wide.sum(axis=axes) @ weight, (wide * wide).sum(axis=axes) @ weight])
         mean, square = sums if self.axis is None else jax.lax.psum(sums, self.axis)
         return mean, jnp.maximum(square - mean * mean, 0)
 

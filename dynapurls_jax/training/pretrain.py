@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -191,7 +192,8 @@ def make_step(
         (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(params)
         # Without checks of what varies, what is added up going forward is added up going back too:
         # these are gradients of the whole loss, by way of this device's parameters.
-        return jax.lax.psum((loss, grads), BATCH), batch_stats
+        own, unravel = ravel_pytree((loss, grads))  # one message, whatever the compiler joins
+        return unravel(jax.lax.psum(own, BATCH)), batch_stats
 
     @partial(jit, donate_argnums=0, static_argnums=5)
     def step(state: PretrainState, clips, labels, root, number, capacity):
