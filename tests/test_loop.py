@@ -1,4 +1,4 @@
-"""What a training loop does beside its steps: records, traces, and stopping where a number is lost."""
+"""What a training loop does beside its steps: records, traces, stopping where a number is lost."""
 
 import json
 import os
