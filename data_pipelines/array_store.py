@@ -108,7 +108,12 @@ def _new_array(part: Path, record: dict) -> np.memmap:
     array = open_memmap(file, mode="w+", dtype=record["dtype"], shape=shape)
     if hasattr(os, "posix_fallocate"):  # macOS has none
         with file.open("r+b") as written:
-            os.posix_fallocate(written.fileno(), 0, file.stat().st_size)
+            size = file.stat().st_size
+            try:
+                os.posix_fallocate(written.fileno(), 0, size)
+            except OSError as error:
+                reason = f"{error.strerror}, {size / 1e9:.2f} GB are needed"
+                raise OSError(error.errno, reason, str(file)) from error
     return array
 
 

@@ -97,6 +97,33 @@ def test_a_killed_process_leaves_what_can_be_gone_on_with(tmp_path):
     assert asked == [6]
 
 
+FULL = """
+import os, pathlib, sys, numpy
+from data_pipelines import array_store
+
+def full(*_):
+    raise OSError(28, os.strerror(28))
+
+store = pathlib.Path(sys.argv[1]) / "store"
+rows = numpy.ones((4, 2), numpy.float32)
+array_store.open_or_make(store, {"version": 1}, (4, 2), numpy.float32, lambda first: [rows])
+os.posix_fallocate = full
+try:
+    array_store.open_or_make(store, {"version": 2}, (9, 2), numpy.float32, lambda first: [])
+except OSError as error:
+    print(error)
+print(array_store.open_store(store, {"version": 1}).sum())
+"""
+
+
+def test_a_full_disk_is_told_before_the_work_and_the_store_stays(tmp_path):
+    call = [sys.executable, "-c", FULL, str(tmp_path)]
+    done = subprocess.run(call, capture_output=True, text=True, check=True)
+    assert "No space left on device, 0.00 GB are needed" in done.stdout
+    assert "store.part/array.npy" in done.stdout
+    assert done.stdout.endswith("8.0\n")
+
+
 def test_two_processes_make_it_once(tmp_path):
     code = """
 import pathlib, sys, time, numpy
