@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+import tracemalloc
 from pathlib import Path
 
 import hypothesis
@@ -69,6 +70,16 @@ def forget_programs():
     maps = Path("/proc/self/maps")
     if maps.exists() and maps.read_bytes().count(b"\n") > 30_000:
         jax.clear_caches()
+
+
+@pytest.fixture
+def flat():
+    """Memory must not grow by more than a few megabytes."""
+    tracemalloc.start()
+    yield
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**25
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import os
 import pickle
 import threading
 import time
-import tracemalloc
 import zipfile
 
 import numpy as np
@@ -133,16 +132,6 @@ READERS = (
     agcn, ctr_gcn, ctr_gcn_deflated, ctr_gcn_labels, features, feature_labels, precomputed,
     precomputed_names, own_npy, own_npz, converter, stream,
 )  # fmt: skip
-
-
-@pytest.fixture
-def flat():
-    """Memory must not grow by more than a few megabytes."""
-    tracemalloc.start()
-    yield
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 2**25
 
 
 @pytest.mark.parametrize("read", READERS)

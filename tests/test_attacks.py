@@ -53,16 +53,6 @@ def lying(file, claimed, crc=None, packed=None):
 
 
 @pytest.fixture
-def flat():
-    """Memory must not grow by more than a few megabytes."""
-    tracemalloc.start()
-    yield
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 2**25
-
-
-@pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("DYNAPURLS_CACHE", str(tmp_path / "cache"))
 

@@ -156,5 +156,6 @@ def test_a_class_name_is_no_formula(tmp_path):
 
     figure = plt.figure()
     figure.suptitle(r"$\frac{$")
-    figure.savefig(tmp_path / "x.png")
+    figure.savefig(tmp_path / "x.png")  # an error, if it were read as one
     plt.close(figure)
+    assert (tmp_path / "x.png").stat().st_size > 1000
