@@ -10,6 +10,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from dynapurls_jax.convert.shift_gcn import from_state_dict, to_state_dict
+from dynapurls_jax.encoders.norm import Population
 from dynapurls_jax.encoders.shift_gcn import LAYERS, ShiftBlock, ShiftGCN
 from dynapurls_jax.training.optimizers import sgd
 
@@ -56,13 +57,12 @@ def test_each_layer_gives_the_same_and_the_same_gradients(network, train):
         rng = np.random.default_rng(index)
         x = rng.normal(size=(3, before, 8, JOINTS)).astype(np.float32)
         own = {kind: tree[f"layers_{index}"] for kind, tree in variables.items()}
-        block = ShiftBlock(WIDTH * multiple, stride, index > 0, False)
-        mask = jnp.ones(3, bool)
+        block = ShiftBlock(WIDTH * multiple, stride, index > 0)
+        persons = Population.of(jnp.ones(3, bool)) if train else None
 
-        def apply(params, x, block=block, own=own, mask=mask):
-            out, new = block.apply(
-                {**own, "params": params}, x, mask, train, mutable=["batch_stats"]
-            )
+        def apply(params, x, block=block, own=own, persons=persons):
+            variables = {**own, "params": params}
+            out, new = block.apply(variables, x, persons, mutable=["batch_stats"])
             return out, new
 
         given = torch.from_numpy(x).requires_grad_()
