@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from data_pipelines.cleaning import content_hash
-from dynapurls_jax.skeletons import Skeleton
+from data_pipelines.skeletons import Skeleton
 
 # What a protocol may do with a clip.
 TRAIN, TEST, NEITHER = 1, 0, -1

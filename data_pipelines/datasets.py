@@ -16,7 +16,7 @@ from data_pipelines.demo.generate import generate_demo
 from data_pipelines.errors import unknown
 from data_pipelines.formats.raw import RawClip, total
 from data_pipelines.locks import one_at_a_time
-from data_pipelines.places import data_home, find_manual_dir
+from data_pipelines.paths import data_home, find_manual_dir
 from data_pipelines.protocols import published_splits
 from dynapurls_jax.config import DATASETS
 

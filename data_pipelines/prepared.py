@@ -12,10 +12,10 @@ from data_pipelines.array_store import open_or_make
 from data_pipelines.corpus import Corpus
 from data_pipelines.errors import unknown
 from data_pipelines.ingest import num_cores
-from data_pipelines.places import data_home
+from data_pipelines.paths import data_home
 from data_pipelines.preprocess import FIT
 from data_pipelines.progress import progress
-from dynapurls_jax.skeletons import SKELETONS, Skeleton, map_joints
+from data_pipelines.skeletons import SKELETONS, Skeleton, map_joints
 
 VERSION = 1  # of everything that is done to a clip here
 _CHUNK = 64

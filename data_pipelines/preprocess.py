@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 from scipy.spatial.transform import Rotation
 
-from dynapurls_jax.skeletons import Skeleton
+from data_pipelines.skeletons import Skeleton
 
 # Axes shorter than this (metres) say more about the sensor than about the body.
 _MIN_AXIS = 0.05

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
-from data_pipelines.bombs import read_member
+from data_pipelines.safe_io import read_member
 from data_pipelines.errors import DataError
 from data_pipelines.formats.raw import RawClip
 

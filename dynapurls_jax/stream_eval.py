@@ -128,7 +128,7 @@ def check_flags() -> None:
 def answer_input(config: ConfigDict, workdir: Path, source: str) -> None:
     """One JSON line for each request; everything else that there is to say goes to stderr."""
     from data_pipelines.formats.sample_stream import read_requests
-    from dynapurls_jax.training.live import LiveStream, answer_all
+    from dynapurls_jax.serving.live_stream import LiveStream, answer_all
     from dynapurls_jax.training.run import load_inputs
 
     split, seed = config.splits[0], config.seeds[0]
@@ -153,8 +153,8 @@ def answer_input(config: ConfigDict, workdir: Path, source: str) -> None:
 
 def main(_: list[str]) -> None:
     """Flags, then one call."""
-    from dynapurls_jax.training.evaluate import evaluate
-    from dynapurls_jax.training.evaluate_gzsl import evaluate_gzsl
+    from dynapurls_jax.evaluation.evaluate import evaluate
+    from dynapurls_jax.evaluation.evaluate_gzsl import evaluate_gzsl
 
     workdir = Path(_WORKDIR.value) if _WORKDIR.value else newest_workdir(Path("runs"))
     check_flags()

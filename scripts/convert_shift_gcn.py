@@ -16,7 +16,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from data_pipelines.formats.npy import array_names, read_npz
-from dynapurls_jax.convert.shift_gcn import from_state_dict, to_state_dict
+from dynapurls_jax.encoders.convert_shift_gcn import from_state_dict, to_state_dict
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from data_pipelines.errors import unknown
-from data_pipelines.known import KNOWN
+from data_pipelines.dataset_info import KNOWN
 from dynapurls_jax.text.spreadsheet import read_sheet
 
 

@@ -22,10 +22,10 @@ from ml_collections import ConfigDict
 
 from data_pipelines.prepared import PreparedClips
 from data_pipelines.preprocess import Augmentation, augment
-from dynapurls_jax.alignment.model import mean_text
-from dynapurls_jax.alignment.partition import Text
+from dynapurls_jax.zero_shot.purls import mean_text
+from dynapurls_jax.zero_shot.nn.partition import Text
 from dynapurls_jax.config import default_config
-from dynapurls_jax.skeletons import SKELETONS
+from data_pipelines.skeletons import SKELETONS
 from dynapurls_jax.training import align, pretrain
 from dynapurls_jax.training.checkpoints import Checkpoints
 

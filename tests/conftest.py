@@ -14,7 +14,7 @@ import pytest
 from data_pipelines.corpus import TEST, TRAIN, Corpus, corpus_of_clips
 from data_pipelines.demo.generate import generate_demo
 from data_pipelines.protocols import published_splits
-from dynapurls_jax.skeletons import KINECT_V1
+from data_pipelines.skeletons import KINECT_V1
 
 hypothesis.settings.register_profile("suite", deadline=None)  # machines differ in speed
 hypothesis.settings.load_profile("suite")

@@ -14,9 +14,9 @@ from data_pipelines import cleaning
 from data_pipelines.errors import DataError
 from data_pipelines.formats.raw import total
 from data_pipelines.ingest import SKIPPED, ingest
-from data_pipelines.places import data_home
+from data_pipelines.paths import data_home
 from data_pipelines.sources import Source
-from dynapurls_jax.skeletons import KINECT_V1, Skeleton
+from data_pipelines.skeletons import KINECT_V1, Skeleton
 
 # It warns of every folder that it has begun and not finished, which is what preparing is.
 logging.get_absl_logger().addFilter(lambda record: "Variant folder" not in str(record.msg))

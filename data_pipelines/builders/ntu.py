@@ -9,7 +9,7 @@ from data_pipelines.builders.base import Columns, SkeletonBuilder
 from data_pipelines.classes_kinect_v2 import NTU_120
 from data_pipelines.formats.ntu import read_ntu
 from data_pipelines.sources import Archive, FileSource
-from dynapurls_jax.skeletons import KINECT_V2
+from data_pipelines.skeletons import KINECT_V2
 
 # The subjects that train in the cross-subject protocols, of 40 and of 106.
 XSUB_60 = (1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38)

@@ -11,7 +11,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.formats.pku_mmd import PkuSource, parse_split
 from data_pipelines.protocols import published_splits
 from data_pipelines.sources import Archive, Source
-from dynapurls_jax.skeletons import KINECT_V2
+from data_pipelines.skeletons import KINECT_V2
 
 
 class PkuMmd(SkeletonBuilder):

@@ -6,7 +6,7 @@ from scipy.spatial.transform import Rotation
 from data_pipelines.corpus import TEST, TRAIN, Corpus, corpus_of_clips
 from data_pipelines.demo.kinematics import move, rest_offsets
 from data_pipelines.demo.recipes import PHASES, Recipe, demo_recipes
-from dynapurls_jax.skeletons import KINECT_V2
+from data_pipelines.skeletons import KINECT_V2
 
 NUM_SUBJECTS = 10
 NUM_TAKES = 2

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from dynapurls_jax.skeletons import KINECT_V2
+from data_pipelines.skeletons import KINECT_V2
 
 # Rest offsets from the parent in metres: standing, arms hanging, x to the subject's right, y up,
 # facing -z (towards the camera).

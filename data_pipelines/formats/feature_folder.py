@@ -17,7 +17,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.formats.gcn_arrays import whole_labels
 from data_pipelines.formats.npy import read_npy
 from data_pipelines.protocols import Protocol, published_splits
-from dynapurls_jax.skeletons import Skeleton
+from data_pipelines.skeletons import Skeleton
 
 # Stems of a side's features and labels, in the spellings that are about; the first that is there
 # counts. SynSE's gtest holds the clips of its ztest.

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.format import open_memmap
 
-from data_pipelines.bombs import LARGEST, opened_member
+from data_pipelines.safe_io import LARGEST, opened_member
 from data_pipelines.corpus import NEITHER, TEST, TRAIN, Corpus
 from data_pipelines.errors import DataError
 from data_pipelines.formats.npy import map_npy, map_values, read_header, read_npy, read_npz
@@ -25,7 +25,7 @@ from data_pipelines.formats.ntu import named_clip
 from data_pipelines.formats.pickles import load_pickle
 from data_pipelines.formats.raw import RawClip, checked, checked_label
 from data_pipelines.sources import file_stamp
-from dynapurls_jax.skeletons import Skeleton
+from data_pipelines.skeletons import Skeleton
 
 _AWAY = (0.0, 0.0, 3.0)  # metres; where a camera would see it, and nothing depends on it
 SIDES = {"train": TRAIN, "val": TEST, "test": TEST}

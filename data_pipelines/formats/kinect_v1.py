@@ -13,7 +13,7 @@ from data_pipelines import classes
 from data_pipelines.errors import DataError
 from data_pipelines.formats.mat import read_mat
 from data_pipelines.formats.raw import RawClip, checked, match_name
-from dynapurls_jax.skeletons import KINECT_V1
+from data_pipelines.skeletons import KINECT_V1
 
 # UTD-MHAD lists the trunk from the head down, Kinect v1 from the hip up.
 _UTD_ORDER = [3, 2, 1, 0, *range(4, 20)]

@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 import scipy.io
 
-from data_pipelines.bombs import check_claim
+from data_pipelines.safe_io import check_claim
 from data_pipelines.errors import DataError
 
 _HEADER, _TAG = 128, 8

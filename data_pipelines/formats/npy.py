@@ -11,7 +11,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from data_pipelines.bombs import HARMLESS, LARGEST, opened_member
+from data_pipelines.safe_io import HARMLESS, LARGEST, opened_member
 from data_pipelines.errors import DataError
 
 MAGIC = b"\x93NUMPY"

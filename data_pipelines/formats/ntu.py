@@ -14,7 +14,7 @@ import simdjson
 from numpy.lib.stride_tricks import sliding_window_view
 
 from data_pipelines.errors import DataError
-from data_pipelines.formats.bodies import select_persons
+from data_pipelines.formats.person_selection import select_persons
 from data_pipelines.formats.raw import RawClip, match_name
 
 JOINTS, INFO_FIELDS, JOINT_FIELDS = 25, 10, 12

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from data_pipelines.bombs import check_parts
+from data_pipelines.safe_io import check_parts
 from data_pipelines.errors import DataError
 from data_pipelines.formats.npy import is_vast
 

@@ -17,7 +17,7 @@ import numpy as np
 from data_pipelines.errors import DataError
 from data_pipelines.formats.raw import RawClip, checked, checked_label, match_name
 from data_pipelines.sources import Archive
-from dynapurls_jax.skeletons import KINECT_V2
+from data_pipelines.skeletons import KINECT_V2
 
 NUMBERS = 150
 NUM_CLASSES = 51

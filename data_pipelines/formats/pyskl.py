@@ -21,7 +21,7 @@ from data_pipelines.formats.ntu import named_clip
 from data_pipelines.formats.pickles import load_pickle
 from data_pipelines.formats.raw import RawClip, checked, checked_label
 from data_pipelines.sources import file_stamp
-from dynapurls_jax.skeletons import Skeleton
+from data_pipelines.skeletons import Skeleton
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from dynapurls_jax.adaptation.adanpc import AdaNpcSettings, adanpc
 from dynapurls_jax.adaptation.api import (
     Adapter,
-    Learned,
+    UpdateInfo,
     Method,
     Prediction,
     State,
@@ -27,7 +27,7 @@ __all__ = [
     "BalancedSettings",
     "CalipSettings",
     "Gate",
-    "Learned",
+    "UpdateInfo",
     "Method",
     "Prediction",
     "Prompt",

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from dynapurls_jax.adaptation.api import Learned, Method, Number, State
-from dynapurls_jax.adaptation.likeness import likeness, rows_of_class, scored_rows, scored_text
+from dynapurls_jax.adaptation.api import UpdateInfo, Method, Number, State
+from dynapurls_jax.adaptation.similarity import likeness, rows_of_class, scored_rows, scored_text
 from dynapurls_jax.adaptation.memory import Memory, empty_memory, insert
-from dynapurls_jax.alignment.model import Variables, ZeroShotModel
-from dynapurls_jax.alignment.partition import Text, Visual
+from dynapurls_jax.zero_shot.purls import Variables, ZeroShotModel
+from dynapurls_jax.zero_shot.nn.partition import Text, VisualFeatures
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def adanpc(model: ZeroShotModel, variables: Variables, settings: AdaNpcSettings)
         classes = scored_text(model, text)
         return empty_memory(len(classes), settings.slots, jnp.zeros(classes.shape[1:]))
 
-    def predict(state: State, visual: Visual) -> Float[Array, "B C"]:
+    def predict(state: State, visual: VisualFeatures) -> Float[Array, "B C"]:
         """Log probabilities; a class without a neighbour gets a millionth."""
         rows = scored_rows(model, variables, state.text, visual)
         text, memory = scored_text(model, state.text), state.own
@@ -57,12 +57,12 @@ def adanpc(model: ZeroShotModel, variables: Variables, settings: AdaNpcSettings)
         share = jax.nn.softmax(votes.reshape(flat.shape)).reshape(near.shape).sum(axis=1)
         return jnp.log(share + 1e-6)
 
-    def learn(state: State, visual: Visual, logits, usable):
+    def learn(state: State, visual: VisualFeatures, logits, usable):
         p = jax.nn.softmax(logits)
         label, sure = p.argmax(axis=-1), p.max(axis=-1)
         admitted = usable & (sure > settings.threshold)
         rows = scored_rows(model, variables, state.text, visual)
         memory = insert(state.own, label, sure, rows_of_class(rows, label), admitted)
-        return memory, Learned(admitted, admitted.any())
+        return memory, UpdateInfo(admitted, admitted.any())
 
     return Method(init, predict, learn)

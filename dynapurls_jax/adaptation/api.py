@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from dynapurls_jax.alignment.partition import Text, Visual
+from dynapurls_jax.zero_shot.nn.partition import Text, VisualFeatures
 
 Number = float | int | Float[Array, ""] | Int[Array, ""]  # of settings: an array in sweeps
 
@@ -59,7 +59,7 @@ class Prediction(NamedTuple):
     skipped: Bool[Array, " B"]
 
 
-class Learned(NamedTuple):
+class UpdateInfo(NamedTuple):
     """What `Method.learn` tells of a chunk; see `Prediction`."""
 
     admitted: Bool[Array, " B"]
@@ -78,7 +78,7 @@ class Method(NamedTuple):
       init: `(text, active) -> own`.
       predict: `(state, visual of a chunk) -> logits [B, C]`. Slots without a class may get
         anything.
-      learn: `(state, visual, logits, usable [B]) -> (own, Learned)`. The logits are those of
+      learn: `(state, visual, logits, usable [B]) -> (own, UpdateInfo)`. The logits are those of
         `predict`, minus infinity where no class is. Samples that are not usable must leave no
         trace; a chunk without any usable one must leave `own` as it is.
       classes: `state -> [C, R, d]`: the class vectors that `predict` matches with, unit rows; the
@@ -86,8 +86,8 @@ class Method(NamedTuple):
     """
 
     init: Callable[[Text, Array], Any]
-    predict: Callable[[State, Visual], Array]
-    learn: Callable[[State, Visual, Array, Array], tuple[Any, Learned]]
+    predict: Callable[[State, VisualFeatures], Array]
+    learn: Callable[[State, VisualFeatures, Array, Array], tuple[Any, UpdateInfo]]
     classes: Callable[[State], Array] = static_classes
 
 
@@ -100,7 +100,7 @@ class Adapter(NamedTuple):
     """
 
     init: Callable[..., State]
-    step: Callable[[State, Visual], tuple[State, Prediction]]
+    step: Callable[[State, VisualFeatures], tuple[State, Prediction]]
 
 
 def adapter_of(method: Method, learn_first: bool = False) -> Adapter:
@@ -124,10 +124,10 @@ def adapter_of(method: Method, learn_first: bool = False) -> Adapter:
             own=method.init(text, active),
         )
 
-    def answer(state: State, visual: Visual) -> Float[Array, "B C"]:
+    def answer(state: State, visual: VisualFeatures) -> Float[Array, "B C"]:
         return jnp.where(state.active, method.predict(state, visual), -jnp.inf)
 
-    def step(state: State, visual: Visual) -> tuple[State, Prediction]:
+    def step(state: State, visual: VisualFeatures) -> tuple[State, Prediction]:
         usable = finite(visual)
         visual = without(visual, usable)
         logits = answer(state, visual)
@@ -153,13 +153,13 @@ def adapter_of(method: Method, learn_first: bool = False) -> Adapter:
     return Adapter(init, step)
 
 
-def finite(visual: Visual) -> Bool[Array, " B"]:
+def finite(visual: VisualFeatures) -> Bool[Array, " B"]:
     """Which samples hold numbers only."""
     leaves = [jnp.isfinite(leaf).reshape(len(leaf), -1).all(axis=1) for leaf in visual]
     return jnp.stack(leaves).all(axis=0)
 
 
-def without(visual: Visual, usable: Bool[Array, " B"]) -> Visual:
+def without(visual: VisualFeatures, usable: Bool[Array, " B"]) -> VisualFeatures:
     """Zeros in place of the samples that are not usable."""
 
     def keep(leaf):
@@ -170,7 +170,7 @@ def without(visual: Visual, usable: Bool[Array, " B"]) -> Visual:
 
 @partial(jax.jit, static_argnums=0, static_argnames=("chunk", "unroll"))
 def run_stream(
-    adapter: Adapter, state: State, stream: Visual, *, chunk: int = 1, unroll: int = 1
+    adapter: Adapter, state: State, stream: VisualFeatures, *, chunk: int = 1, unroll: int = 1
 ) -> tuple[State, Prediction]:
     """Runs a method over a stream of samples, in order, as one `lax.scan` over chunks.
 

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from data_pipelines.errors import unknown
-from dynapurls_jax.adaptation.api import Learned, Method, Number, State
-from dynapurls_jax.adaptation.balance import balanced_assignment, estimated_prior, uniform_prior
-from dynapurls_jax.alignment.model import Variables, ZeroShotModel
-from dynapurls_jax.alignment.partition import Text, Visual, unit
+from dynapurls_jax.adaptation.api import UpdateInfo, Method, Number, State
+from dynapurls_jax.adaptation.sinkhorn import balanced_assignment, estimated_prior, uniform_prior
+from dynapurls_jax.zero_shot.purls import Variables, ZeroShotModel
+from dynapurls_jax.zero_shot.nn.partition import Text, VisualFeatures, unit
 from dynapurls_jax.config import PRIORS
 
 
@@ -106,18 +106,18 @@ def balanced(
             classes=classes,
         )
 
-    def predict(state: State, visual: Visual) -> Float[Array, "B C"]:
+    def predict(state: State, visual: VisualFeatures) -> Float[Array, "B C"]:
         projected = model.project(variables, visual, read(model.queries(state.text)))
         return model.match(variables, projected, state.own.classes)
 
-    def learn(state: State, visual: Visual, logits, usable):
+    def learn(state: State, visual: VisualFeatures, logits, usable):
         rows = model.project(variables, visual, model.queries(state.text))
         every = model.match_all(variables, rows, state.text.classes) / model.scale(variables)
         scored = cosines(read(rows), read(state.text.classes))
         evidence = (1 - settings.all_rows) * scored + settings.all_rows * every
         window = remember(state.own, read(rows), evidence, usable)
         classes = jnp.where(usable.any(), draw(window, state), state.own.classes)
-        return window._replace(classes=classes), Learned(usable, usable.any())
+        return window._replace(classes=classes), UpdateInfo(usable, usable.any())
 
     def assign(evidence, held, active) -> Float[Array, "W C"]:
         return assignment(settings, evidence, held, active, known_prior)

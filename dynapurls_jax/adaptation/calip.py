@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from dynapurls_jax.adaptation.api import Learned, Method, Number, State
-from dynapurls_jax.adaptation.likeness import scored_rows, scored_text
-from dynapurls_jax.alignment.model import Variables, ZeroShotModel
-from dynapurls_jax.alignment.partition import Text, Visual
+from dynapurls_jax.adaptation.api import UpdateInfo, Method, Number, State
+from dynapurls_jax.adaptation.similarity import scored_rows, scored_text
+from dynapurls_jax.zero_shot.purls import Variables, ZeroShotModel
+from dynapurls_jax.zero_shot.nn.partition import Text, VisualFeatures
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ def calip(model: ZeroShotModel, variables: Variables, settings: CalipSettings) -
     model. A token comes to the space of texts as a sample with no other token does.
     """
 
-    def tokens_in_text_space(visual: Visual, text: Text) -> Float[Array, "B S R d"]:
+    def tokens_in_text_space(visual: VisualFeatures, text: Text) -> Float[Array, "B S R d"]:
         alone = jax.tree.map(lambda leaf: leaf.reshape(-1, 1, leaf.shape[-1]), visual)
         queries = text.query[None, None, : model.rows]  # one token: who asks makes no difference
         rows = model.project(variables, alone, queries)[:, 0]
         return rows.reshape(*visual.tokens.shape[:2], *rows.shape[1:])
 
-    def predict(state: State, visual: Visual) -> Float[Array, "B C"]:
+    def predict(state: State, visual: VisualFeatures) -> Float[Array, "B C"]:
         rows = scored_rows(model, variables, state.text, visual)
         text = scored_text(model, state.text)
         tokens = tokens_in_text_space(visual, state.text)
@@ -61,7 +61,7 @@ def calip(model: ZeroShotModel, variables: Variables, settings: CalipSettings) -
             + settings.visual_weight * model.match(variables, pooled[:, None], text)
         )
 
-    def learn(state: State, visual: Visual, logits, usable):
-        return (), Learned(jnp.zeros_like(usable), jnp.array(False))
+    def learn(state: State, visual: VisualFeatures, logits, usable):
+        return (), UpdateInfo(jnp.zeros_like(usable), jnp.array(False))
 
     return Method(lambda text, active: (), predict, learn)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dynapurls_jax.adaptation.api import Adapter, State
-from dynapurls_jax.alignment.partition import Text
+from dynapurls_jax.zero_shot.nn.partition import Text
 
 
 def with_capacity(text: Text, capacity: int) -> tuple[Text, Array]:

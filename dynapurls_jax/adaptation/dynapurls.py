@@ -10,11 +10,11 @@ from jaxtyping import Array, Bool, Float
 
 from data_pipelines.errors import unknown
 from dynapurls_jax.adaptation import confidence as sure
-from dynapurls_jax.adaptation.api import Learned, Method, Number, State
-from dynapurls_jax.adaptation.balance import balanced_assignment, uniform_prior
+from dynapurls_jax.adaptation.api import UpdateInfo, Method, Number, State
+from dynapurls_jax.adaptation.sinkhorn import balanced_assignment, uniform_prior
 from dynapurls_jax.adaptation.memory import Batch, Memory, balanced_batch, empty_memory, insert
-from dynapurls_jax.alignment.model import Variables, ZeroShotModel
-from dynapurls_jax.alignment.partition import Text, Visual, unit
+from dynapurls_jax.zero_shot.purls import Variables, ZeroShotModel
+from dynapurls_jax.zero_shot.nn.partition import Text, VisualFeatures, unit
 from dynapurls_jax.config import CONFIDENCES, KEEPS, REFINE_OPTIMIZERS, TARGETS, THRESHOLDS
 
 
@@ -125,7 +125,7 @@ def refine(text: Text, refinement: Refinement, active) -> Text:
 
 
 def dynapurls(
-    model: ZeroShotModel, variables: Variables, sample: Visual, settings: RefineSettings
+    model: ZeroShotModel, variables: Variables, sample: VisualFeatures, settings: RefineSettings
 ) -> Method:
     """Algorithm 1: offer to the memory, take a step on a balanced batch of it.
 
@@ -154,7 +154,7 @@ def dynapurls(
     def text_of(state: State) -> Text:
         return refine(read(state.text), state.own.refinement, state.active)
 
-    def predict(state: State, visual: Visual) -> Float[Array, "B C"]:
+    def predict(state: State, visual: VisualFeatures) -> Float[Array, "B C"]:
         return model.score(variables, visual, text_of(state))
 
     def loss(refinement: Refinement, state: State, batch: Batch) -> Float[Array, ""]:
@@ -170,7 +170,7 @@ def dynapurls(
         pull = settings.pull * jnp.sum(state.active * away) / state.active.sum()
         return jnp.sum(batch.weight * losses) / jnp.maximum(batch.weight.sum(), 1) + pull
 
-    def learn(state: State, visual: Visual, logits, usable):
+    def learn(state: State, visual: VisualFeatures, logits, usable):
         memory, recent, admitted = offer(settings, state.own, visual, logits, usable)
         held = memory.filled & state.active[:, None]
         enough = usable.any() & (held.sum() >= settings.min_samples)
@@ -200,7 +200,7 @@ def dynapurls(
         refinement, opt_state = jax.tree.map(
             lambda new, old: jnp.where(enough, new, old), after, before
         )
-        return Refined(refinement, opt_state, memory, recent), Learned(admitted, enough)
+        return Refined(refinement, opt_state, memory, recent), UpdateInfo(admitted, enough)
 
     return Method(init, predict, learn, lambda state: text_of(state).classes)
 
@@ -231,7 +231,7 @@ def targets_of(
 def offer(
     settings: RefineSettings,
     own: Refined,
-    visual: Visual,
+    visual: VisualFeatures,
     logits: Float[Array, "B C"],
     usable: Bool[Array, " B"],
 ) -> tuple[Memory, sure.Recent, Bool[Array, " B"]]:

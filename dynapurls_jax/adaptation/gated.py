@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from data_pipelines.errors import unknown
-from dynapurls_jax.adaptation.api import Learned, Method, Number, State
-from dynapurls_jax.alignment.model import Variables, ZeroShotModel
-from dynapurls_jax.alignment.partition import Text, Visual
+from dynapurls_jax.adaptation.api import UpdateInfo, Method, Number, State
+from dynapurls_jax.zero_shot.purls import Variables, ZeroShotModel
+from dynapurls_jax.zero_shot.nn.partition import Text, VisualFeatures
 
 
 def entropy(
@@ -134,7 +134,7 @@ def gated(
         both = zip(methods, sides(len(active)), strict=True)
         return Sides(*(method.init(text, active & side) for method, side in both))
 
-    def predict(state: State, visual: Visual) -> Float[Array, "B C"]:
+    def predict(state: State, visual: VisualFeatures) -> Float[Array, "B C"]:
         static = jnp.where(state.active, model.score(variables, visual, state.text), -jnp.inf)
         to_unseen = is_unseen(gate, static, sides(len(state.active)).seen)
         seen_logits, unseen_logits = (
@@ -143,7 +143,7 @@ def gated(
         )
         return jnp.where(to_unseen[:, None], unseen_logits, seen_logits)
 
-    def learn(state: State, visual: Visual, logits, usable):
+    def learn(state: State, visual: VisualFeatures, logits, usable):
         owns, told = [], []
         for method, side in zip(methods, states(state), strict=True):
             sent = side.active[logits.argmax(axis=-1)]
@@ -153,7 +153,7 @@ def gated(
             owns.append(own)
             told.append(learned)
         first, second = told
-        return Sides(*owns), Learned(
+        return Sides(*owns), UpdateInfo(
             first.admitted | second.admitted, first.adapted | second.adapted
         )
 

@@ -16,8 +16,8 @@ from dynapurls_jax.adaptation.static import static
 from dynapurls_jax.adaptation.tda import TdaSettings, tda
 from dynapurls_jax.adaptation.tent import TentSettings, tent
 from dynapurls_jax.adaptation.tpt import Prompt, TptSettings, residual_prompt, tpt
-from dynapurls_jax.alignment.model import Variables, ZeroShotModel
-from dynapurls_jax.alignment.partition import Visual
+from dynapurls_jax.zero_shot.purls import Variables, ZeroShotModel
+from dynapurls_jax.zero_shot.nn.partition import VisualFeatures
 from dynapurls_jax.config import ADAPTERS
 
 # Those that need nothing but their settings: `(model, variables, settings) -> Method`.
@@ -35,7 +35,7 @@ def make_method(
     config: ConfigDict,
     model: ZeroShotModel,
     variables: Variables,
-    stream: Visual,
+    stream: VisualFeatures,
     samples: int,
     prompt_of: Callable[[], Prompt] | None = None,
 ) -> Method:

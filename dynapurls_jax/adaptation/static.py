@@ -2,8 +2,8 @@
 
 import jax.numpy as jnp
 
-from dynapurls_jax.adaptation.api import Learned, Method
-from dynapurls_jax.alignment.model import Variables, ZeroShotModel
+from dynapurls_jax.adaptation.api import UpdateInfo, Method
+from dynapurls_jax.zero_shot.purls import Variables, ZeroShotModel
 
 
 def static(model: ZeroShotModel, variables: Variables) -> Method:
@@ -13,6 +13,6 @@ def static(model: ZeroShotModel, variables: Variables) -> Method:
         return model.score(variables, visual, state.text)
 
     def learn(state, visual, logits, usable):
-        return (), Learned(jnp.zeros_like(usable), jnp.array(False))
+        return (), UpdateInfo(jnp.zeros_like(usable), jnp.array(False))
 
     return Method(lambda text, active: (), predict, learn)

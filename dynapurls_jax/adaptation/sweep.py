@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from dynapurls_jax.adaptation.api import Method, adapter_of, finite, scan_chunks, without
-from dynapurls_jax.alignment.model import ZeroShotModel
-from dynapurls_jax.alignment.partition import Text, Visual
+from dynapurls_jax.zero_shot.purls import ZeroShotModel
+from dynapurls_jax.zero_shot.nn.partition import Text, VisualFeatures
 
 
 class Swept(NamedTuple):
@@ -33,7 +33,7 @@ def sweep(
     make: Callable[..., Method],
     model: ZeroShotModel,
     text: Text,
-    stream: Visual,
+    stream: VisualFeatures,
     orders: Int[Array, "orders N"],
     keys: Key[Array, " orders"],
     grid: dict[str, Array],
@@ -71,13 +71,13 @@ def sweep(
     usable = finite(stream)
     damage = jnp.where(usable, 0.0, jnp.nan)
     numbered = by_number(model, without(stream, usable))
-    sample = Visual(jnp.zeros((), orders.dtype), jnp.zeros(()))
+    sample = VisualFeatures(jnp.zeros((), orders.dtype), jnp.zeros(()))
 
     def run(cell, order, key) -> Swept:
         adapter = adapter_of(make(numbered, sample, **cell), learn_first)
 
         def step(state, numbers):
-            state, p = adapter.step(state, Visual(numbers, damage[numbers]))
+            state, p = adapter.step(state, VisualFeatures(numbers, damage[numbers]))
             return state, Swept(p.label, p.confidence, p.admitted)
 
         start = adapter.init(text, key=key)
@@ -87,14 +87,14 @@ def sweep(
     return jax.vmap(every_order, in_axes=(0, None, None))(grid, orders, keys)
 
 
-def by_number(model: ZeroShotModel, stream: Visual) -> ZeroShotModel:
+def by_number(model: ZeroShotModel, stream: VisualFeatures) -> ZeroShotModel:
     """A model that is given numbers of samples in place of their tokens.
 
     In place of their keys it is given anything; `sweep` gives NaN for a sample that is damaged, so
     that it is skipped as it would be itself.
     """
 
-    def look_up(visual: Visual) -> Visual:
+    def look_up(visual: VisualFeatures) -> VisualFeatures:
         return jax.tree.map(lambda leaf: leaf[visual.tokens], stream)
 
     def project(variables, visual, queries):

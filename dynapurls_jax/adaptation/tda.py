@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from dynapurls_jax.adaptation.api import Learned, Method, Number, State
+from dynapurls_jax.adaptation.api import UpdateInfo, Method, Number, State
 from dynapurls_jax.adaptation.confidence import confidence
-from dynapurls_jax.adaptation.likeness import likeness, rows_of_class, scored_rows, scored_text
+from dynapurls_jax.adaptation.similarity import likeness, rows_of_class, scored_rows, scored_text
 from dynapurls_jax.adaptation.memory import Memory, empty_memory, insert
-from dynapurls_jax.alignment.model import Variables, ZeroShotModel
-from dynapurls_jax.alignment.partition import Text, Visual
+from dynapurls_jax.zero_shot.purls import Variables, ZeroShotModel
+from dynapurls_jax.zero_shot.nn.partition import Text, VisualFeatures
 
 
 class Doubtful(NamedTuple):
@@ -87,7 +87,7 @@ def tda(model: ZeroShotModel, variables: Variables, settings: TdaSettings) -> Me
     def affinity(rows, others, weight, sharpness) -> Float[Array, "B K C"]:
         return weight * jnp.exp(-sharpness * (1 - likeness(model, variables, rows, others)))
 
-    def predict(state: State, visual: Visual) -> Float[Array, "B C"]:
+    def predict(state: State, visual: VisualFeatures) -> Float[Array, "B C"]:
         rows = scored_rows(model, variables, state.text, visual)
         static = model.match(variables, rows, scored_text(model, state.text))
         positive, negative = state.own
@@ -107,7 +107,7 @@ def tda(model: ZeroShotModel, variables: Variables, settings: TdaSettings) -> Me
         against = jnp.sum(near * (doubtful.possible & negative.filled.reshape(-1, 1)), axis=1)
         return static + for_class - against
 
-    def learn(state: State, visual: Visual, logits, usable):
+    def learn(state: State, visual: VisualFeatures, logits, usable):
         rows = scored_rows(model, variables, state.text, visual)
         static = model.match(variables, rows, scored_text(model, state.text))
         static = jnp.where(state.active, static, -jnp.inf)
@@ -116,6 +116,6 @@ def tda(model: ZeroShotModel, variables: Variables, settings: TdaSettings) -> Me
         doubt = usable & (1 - sure > settings.doubt_from) & (1 - sure < settings.doubt_to)
         doubtful = Doubtful(rows, jax.nn.softmax(static) > settings.possible_from)
         negative = insert(state.own.negative, label, sure, doubtful, doubt)
-        return Caches(positive, negative), Learned(usable, usable.any())
+        return Caches(positive, negative), UpdateInfo(usable, usable.any())
 
     return Method(init, predict, learn)

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from dynapurls_jax.adaptation.api import Learned, Method, Number, State
+from dynapurls_jax.adaptation.api import UpdateInfo, Method, Number, State
 from dynapurls_jax.adaptation.dynapurls import Refinement, refine
-from dynapurls_jax.alignment.model import Variables, ZeroShotModel
-from dynapurls_jax.alignment.partition import Text, Visual
+from dynapurls_jax.zero_shot.purls import Variables, ZeroShotModel
+from dynapurls_jax.zero_shot.nn.partition import Text, VisualFeatures
 
 
 class Minimised(NamedTuple):
@@ -51,13 +51,13 @@ def tent(model: ZeroShotModel, variables: Variables, settings: TentSettings) -> 
         refinement = Refinement(jnp.ones_like(classes), jnp.zeros_like(classes))
         return Minimised(refinement, optimizer.init(refinement))
 
-    def logits_of(refinement: Refinement, state: State, visual: Visual) -> Float[Array, "B C"]:
+    def logits_of(refinement: Refinement, state: State, visual: VisualFeatures) -> Float[Array, "B C"]:
         return model.score(variables, visual, refine(read(state.text), refinement, state.active))
 
-    def predict(state: State, visual: Visual) -> Float[Array, "B C"]:
+    def predict(state: State, visual: VisualFeatures) -> Float[Array, "B C"]:
         return logits_of(state.own.refinement, state, visual)
 
-    def learn(state: State, visual: Visual, logits, usable):
+    def learn(state: State, visual: VisualFeatures, logits, usable):
         def loss(refinement: Refinement) -> Float[Array, ""]:
             logits = jnp.where(state.active, logits_of(refinement, state, visual), -1e9)
             entropy = optax.softmax_cross_entropy(logits, jax.nn.softmax(logits))
@@ -73,7 +73,7 @@ def tent(model: ZeroShotModel, variables: Variables, settings: TentSettings) -> 
             Minimised(refinement, opt_state),
             state.own,
         )
-        return own, Learned(usable, enough)
+        return own, UpdateInfo(usable, enough)
 
     def classes(state: State) -> Float[Array, "C R d"]:
         return refine(read(state.text), state.own.refinement, state.active).classes

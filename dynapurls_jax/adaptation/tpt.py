@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dynapurls_jax.adaptation.api import Learned, Method, Number, State
-from dynapurls_jax.alignment.model import Variables, ZeroShotModel
-from dynapurls_jax.alignment.partition import Text, Visual, unit
+from dynapurls_jax.adaptation.api import UpdateInfo, Method, Number, State
+from dynapurls_jax.zero_shot.purls import Variables, ZeroShotModel
+from dynapurls_jax.zero_shot.nn.partition import Text, VisualFeatures, unit
 
 
 class Prompt(NamedTuple):
@@ -64,18 +64,18 @@ def tpt(
     """
     optimizer = optax.adamw(settings.learning_rate, weight_decay=0.01)
 
-    def score(tuned, state: State, visual: Visual) -> Float[Array, "B C"]:
+    def score(tuned, state: State, visual: VisualFeatures) -> Float[Array, "B C"]:
         logits = model.score(variables, visual, prompt.text(tuned, state.text))
         return jnp.where(state.active, logits, -1e9)  # finite: for the gradient
 
-    def views_of(key: PRNGKeyArray, visual: Visual) -> Visual:
+    def views_of(key: PRNGKeyArray, visual: VisualFeatures) -> VisualFeatures:
         """`[V, kept * S, ...]` of one sample `[S, ...]`."""
         count = len(visual.tokens)
         noise = jax.random.uniform(key, (settings.views, count))
         chosen = jnp.argsort(noise, axis=1)[:, : max(1, round(settings.kept * count))]
         return jax.tree.map(lambda leaf: leaf[chosen], visual)
 
-    def tune(key: PRNGKeyArray, state: State, visual: Visual):
+    def tune(key: PRNGKeyArray, state: State, visual: VisualFeatures):
         """The prompt after all steps, of one sample."""
         views, tuned = views_of(key, visual), prompt.start(state.text)
         logits = score(tuned, state, views)
@@ -94,17 +94,17 @@ def tpt(
             tuned = optax.apply_updates(tuned, updates)
         return tuned
 
-    def predict(state: State, visual: Visual) -> Float[Array, "B C"]:
+    def predict(state: State, visual: VisualFeatures) -> Float[Array, "B C"]:
         used = state.samples - state.skipped  # a skipped sample must not change the draws
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), used)
 
-        def answer(number, one: Visual) -> Float[Array, " C"]:
+        def answer(number, one: VisualFeatures) -> Float[Array, " C"]:
             tuned = tune(jax.random.fold_in(key, number), state, one)
             return score(tuned, state, jax.tree.map(lambda leaf: leaf[None], one))[0]
 
         return jax.vmap(answer)(jnp.arange(len(visual.tokens)), visual)
 
-    def learn(state: State, visual: Visual, logits, usable):
-        return (), Learned(jnp.zeros_like(usable), jnp.array(False))
+    def learn(state: State, visual: VisualFeatures, logits, usable):
+        return (), UpdateInfo(jnp.zeros_like(usable), jnp.array(False))
 
     return Method(lambda text, active: (), predict, learn)

@@ -23,8 +23,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from dynapurls_jax.encoders.norm import Norm, Population
-from dynapurls_jax.encoders.persons import clip_lengths, pack, present_persons, segment_weights
+from dynapurls_jax.encoders.batch_norm import Norm, BatchStatistics
+from dynapurls_jax.encoders.masking import clip_lengths, pack, present_persons, segment_weights
 from dynapurls_jax.encoders.shifts import spatial_shift, temporal_shift
 
 # Width multiple and temporal stride of the ten layers.
@@ -46,7 +46,7 @@ def _uniform(scale):
     return init
 
 
-class Mix(nn.Module):
+class PointwiseConv(nn.Module):
     """A dense layer over the leading channel axis, the same for every frame, joint and person."""
 
     features: int
@@ -68,16 +68,16 @@ class SpatialShiftConv(nn.Module):
     features: int
 
     @nn.compact
-    def __call__(self, x, persons: Population | None):
+    def __call__(self, x, persons: BatchStatistics | None):
         """`[c, T, V, N]` to `[features, T, V, N]`."""
         channels, joints = x.shape[0], x.shape[2]
         skip = x
         if channels != self.features:
-            skip = Mix(self.features, name="down")(x)
+            skip = PointwiseConv(self.features, name="down")(x)
             skip = Norm(name="down_norm")(skip, persons.moments(skip) if persons else None)
         feature_mask = self.param("feature_mask", nn.initializers.zeros, (joints, channels))
         gain = (jnp.tanh(feature_mask.T) + 1)[:, None, :, None].astype(x.dtype)
-        mix = Mix(self.features, nn.initializers.normal(self.features**-0.5), name="linear")
+        mix = PointwiseConv(self.features, nn.initializers.normal(self.features**-0.5), name="linear")
         y = mix(_written(spatial_shift(x, 1) * gain))
         # A roll moves joints about: moments are taken before it, and only they are rolled.
         batch = persons.moments(y, per_joint=True) if persons else None
@@ -93,13 +93,13 @@ class TemporalShiftConv(nn.Module):
     stride: int
 
     @nn.compact
-    def __call__(self, x, persons: Population | None):
+    def __call__(self, x, persons: BatchStatistics | None):
         """`[c, T, V, N]` to `[features, T // stride, V, N]`."""
         shift_in = self.param("shift_in", _uniform(1.0), (x.shape[0],))
         shift_out = self.param("shift_out", _uniform(1.0), (self.features,))
         y = Norm(name="norm_in")(x, persons.moments(x) if persons else None)
         y = _written(temporal_shift(y, shift_in, 1))
-        y = nn.relu(Mix(self.features, name="linear")(y))
+        y = nn.relu(PointwiseConv(self.features, name="linear")(y))
         y = _written(temporal_shift(y, shift_out, self.stride))
         return Norm(name="norm_out")(y, persons.moments(y) if persons else None)
 
@@ -112,7 +112,7 @@ class ShiftBlock(nn.Module):
     residual: bool
 
     @nn.compact
-    def __call__(self, x, persons: Population | None):
+    def __call__(self, x, persons: BatchStatistics | None):
         """`[c, T, V, N]` to `[features, T // stride, V, N]`."""
         y = SpatialShiftConv(self.features, name="spatial")(x, persons)
         temporal = TemporalShiftConv(self.features, self.stride, name="temporal")
@@ -120,7 +120,7 @@ class ShiftBlock(nn.Module):
         if not self.residual:
             return _written(nn.relu(y))
         if x.shape[0] != self.features or self.stride != 1:
-            x = Mix(self.features, name="residual")(_written(x[:, :: self.stride]))
+            x = PointwiseConv(self.features, name="residual")(_written(x[:, :: self.stride]))
             x = Norm(name="residual_norm")(x, persons.moments(x) if persons else None)
         return _written(nn.relu(y + x))
 
@@ -168,12 +168,12 @@ class ShiftGCN(nn.Module):
         present = present_persons(clips) | self.count_absent
         x = clips.transpose(4, 2, 1, 3, 0).reshape(c, t, m * v, b)
         # Input statistics are those of each person slot's each joint.
-        slots = Population.of(jnp.any(present, axis=1), self.axis) if train else None
+        slots = BatchStatistics.of(jnp.any(present, axis=1), self.axis) if train else None
         batch = slots.moments(x, per_joint=True) if slots else None
         x = self.data_norm(x, batch).reshape(c, t, m, v, b)
         x, share = pack(x, present, b * m if capacity is None else capacity)
         x = x.astype(self.dtype)
-        persons = Population.of(jnp.any(share > 0, axis=1), self.axis) if train else None
+        persons = BatchStatistics.of(jnp.any(share > 0, axis=1), self.axis) if train else None
         for layer in self.layers:
             x = layer(x, persons)
         return x, share

@@ -8,12 +8,12 @@ from urllib.parse import quote
 import numpy as np
 
 from data_pipelines.corpus import Corpus
-from dynapurls_jax.alignment.oracle import MARK
-from dynapurls_jax.evaluation.details import Details
+from dynapurls_jax.zero_shot.oracle import MARK
+from dynapurls_jax.evaluation.inspection import Inspection
 from dynapurls_jax.evaluation.figures import plot_running_accuracy
 from dynapurls_jax.evaluation.markdown import escaped
 from dynapurls_jax.evaluation.metrics import accuracy, mean_std, per_class_accuracy
-from dynapurls_jax.evaluation.zero_shot import Streams
+from dynapurls_jax.evaluation.streams import Streams
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class RunResult:
     streams: dict[str, Streams]
     oracle: float | None
     training: dict
-    details: Details | None = None
+    details: Inspection | None = None
 
     @property
     def classes(self) -> int:

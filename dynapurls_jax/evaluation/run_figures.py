@@ -13,10 +13,10 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import confusion_matrix
 
 from dynapurls_jax.config import GRANULARITIES
-from dynapurls_jax.evaluation.details import relative
+from dynapurls_jax.evaluation.inspection import relative
 from dynapurls_jax.evaluation.figures import ADAPTED_COLOUR, STATIC_COLOUR
 from dynapurls_jax.evaluation.metrics import calibration
-from dynapurls_jax.skeletons import Skeleton
+from data_pipelines.skeletons import Skeleton
 
 MOST_POINTS = 1000  # that a t-SNE shows; more of them hide each other
 # Okabe and Ito's colours, told apart by the colour-blind; with more classes markers change too.

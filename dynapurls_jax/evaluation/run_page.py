@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines.corpus import Corpus
 from dynapurls_jax.evaluation import run_figures
-from dynapurls_jax.evaluation.details import Details
+from dynapurls_jax.evaluation.inspection import Inspection
 from dynapurls_jax.evaluation.figures import plot_running_accuracy
 from dynapurls_jax.evaluation.metrics import calibration
 from dynapurls_jax.evaluation.page import Clips, Figure, write_html
@@ -65,7 +65,7 @@ def adapter(config: ConfigDict) -> str:
     return config.eval.adapter
 
 
-def details_in(result: RunResult) -> Details:
+def details_in(result: RunResult) -> Inspection:
     """The details, which must be there."""
     if result.details is None:
         raise ValueError(f"{result.split}, seed {result.seed}: expected a result with details")
@@ -150,7 +150,7 @@ def draw_all(
     return figures
 
 
-def draw_tsne(folder: Path, details: Details, labels, names, title: str) -> list[Figure]:
+def draw_tsne(folder: Path, details: Inspection, labels, names, title: str) -> list[Figure]:
     """Figures 2 and 10, of one embedding."""
     most = run_figures.MOST_POINTS
     shown = np.unique(np.linspace(0, len(labels) - 1, min(len(labels), most)).astype(int))
@@ -180,7 +180,7 @@ def draw_tsne(folder: Path, details: Details, labels, names, title: str) -> list
 
 
 def draw_attention(
-    folder: Path, details: Details, labels, names, title: str, clips: Clips
+    folder: Path, details: Inspection, labels, names, title: str, clips: Clips
 ) -> Figure:
     """Figure 5, on the clip that the static model is surest of; needs clips with joints."""
     n = int(details.static.max(axis=1).argmax())

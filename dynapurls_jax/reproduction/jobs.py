@@ -17,17 +17,17 @@ from dynapurls_jax.adaptation import dynapurls, run_stream
 from dynapurls_jax.adaptation.api import finite
 from dynapurls_jax.adaptation.registry import make_adapter, make_method, refine_settings
 from dynapurls_jax.adaptation.sweep import grid_of, sweep
-from dynapurls_jax.alignment.model import ZeroShotModel
-from dynapurls_jax.alignment.oracle import MARK, oracle_hit_rate
-from dynapurls_jax.alignment.partition import Text, Visual
+from dynapurls_jax.zero_shot.purls import ZeroShotModel
+from dynapurls_jax.zero_shot.oracle import MARK, oracle_hit_rate
+from dynapurls_jax.zero_shot.nn.partition import Text, VisualFeatures
 from dynapurls_jax.config import plain
 from dynapurls_jax.evaluation.gzsl import TABLE_9, fit_gate
 from dynapurls_jax.evaluation.gzsl_report import pseudo_split
-from dynapurls_jax.evaluation.zero_shot import candidate_text, stream_key, stream_order
+from dynapurls_jax.evaluation.streams import candidate_text, stream_key, stream_order
 from dynapurls_jax.reproduction.tables import CAPACITIES, THRESHOLDS, Overrides, Table
 from dynapurls_jax.text.prompts import tower_prompt
 from dynapurls_jax.training import evaluate_gzsl
-from dynapurls_jax.training.align import model_of
+from dynapurls_jax.training.fit import model_of
 from dynapurls_jax.training.run import (
     PLACES,
     Inputs,
@@ -218,7 +218,7 @@ def prompts(inputs: Inputs, trained: TrainedRun, model: ZeroShotModel) -> Callab
     return lambda: prompt  # made here: weights cannot be read while a program is traced
 
 
-def unseen(inputs: Inputs, trained: TrainedRun) -> tuple[ZeroShotModel, Text, Visual, np.ndarray]:
+def unseen(inputs: Inputs, trained: TrainedRun) -> tuple[ZeroShotModel, Text, VisualFeatures, np.ndarray]:
     """The model, candidates, clips and labels of the zero-shot test."""
     protocol = trained.protocol
     model = model_of(inputs.config, inputs.text.shape[-1])

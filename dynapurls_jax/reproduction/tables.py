@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from dynapurls_jax.alignment.oracle import MARK
+from dynapurls_jax.zero_shot.oracle import MARK
 from dynapurls_jax.evaluation.gzsl import TABLE_9
 
 Overrides = dict[str, Any]  # keys as on the command line, "alignment.partition"

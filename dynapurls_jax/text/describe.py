@@ -21,9 +21,9 @@ from datetime import date
 from pathlib import Path
 
 from data_pipelines.errors import DataError, unknown
-from data_pipelines.known import KNOWN
+from data_pipelines.dataset_info import KNOWN
 from data_pipelines.locks import one_at_a_time
-from data_pipelines.places import data_home
+from data_pipelines.paths import data_home
 from data_pipelines.progress import progress
 from dynapurls_jax.config import GRANULARITIES
 from dynapurls_jax.text.descriptions import (

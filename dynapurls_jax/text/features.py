@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from data_pipelines.corpus import Corpus
 from data_pipelines.demo.recipes import demo_recipes
 from data_pipelines.demo.wording import describe
-from data_pipelines.places import data_home
+from data_pipelines.paths import data_home
 from dynapurls_jax.config import GRANULARITIES
 from dynapurls_jax.text.descriptions import (
     ClassTexts,

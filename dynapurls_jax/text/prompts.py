@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines.corpus import Corpus
 from dynapurls_jax.adaptation.tpt import Prompt
-from dynapurls_jax.alignment.partition import Text, unit
+from dynapurls_jax.zero_shot.nn.partition import Text, unit
 from dynapurls_jax.text.encoders import make_text_encoder
 from dynapurls_jax.text.features import class_texts
 

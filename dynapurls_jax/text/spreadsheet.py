@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from data_pipelines.bombs import unpacked_copy
+from data_pipelines.safe_io import unpacked_copy
 from data_pipelines.errors import DataError, unknown
 from dynapurls_jax.config import GRANULARITIES
 from dynapurls_jax.text.descriptions import Descriptions, check_descriptions

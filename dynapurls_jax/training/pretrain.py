@@ -22,10 +22,10 @@ from data_pipelines.batches import epoch_batches, steps_in_epoch
 from data_pipelines.prepared import PreparedClips
 from data_pipelines.preprocess import Augmentation, augment, to_streams
 from data_pipelines.progress import progress
-from dynapurls_jax.encoders.compiled import jit
-from dynapurls_jax.encoders.persons import capacity_for
+from dynapurls_jax.encoders.jit import jit
+from dynapurls_jax.encoders.masking import capacity_for
 from dynapurls_jax.encoders.shift_gcn import ShiftGCN
-from dynapurls_jax.training.broken import report_pretraining
+from dynapurls_jax.training.nonfinite import report_pretraining
 from dynapurls_jax.training.checkpoints import Checkpoints
 from dynapurls_jax.training.loop import Loop, either
 from dynapurls_jax.training.mesh import (

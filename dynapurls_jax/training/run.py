@@ -19,16 +19,16 @@ from data_pipelines.corpus import Corpus
 from data_pipelines.datasets import load_corpus
 from data_pipelines.errors import unknown
 from data_pipelines.formats.feature_folder import read_features
-from data_pipelines.known import KNOWN
+from data_pipelines.dataset_info import KNOWN
 from data_pipelines.prepared import PreparedClips, prepare
 from data_pipelines.protocols import Protocol, make_protocol
-from dynapurls_jax.alignment.partition import static_pool
+from dynapurls_jax.zero_shot.nn.partition import static_pool
 from dynapurls_jax.config import plain
-from dynapurls_jax.skeletons import Skeleton
+from data_pipelines.skeletons import Skeleton
 from dynapurls_jax.text.features import text_features
 from dynapurls_jax.training import align, pretrain
 from dynapurls_jax.training.checkpoints import Checkpoints, tree_digest
-from dynapurls_jax.training.encode import accuracy, token_store
+from dynapurls_jax.training.extract import accuracy, token_store
 from dynapurls_jax.training.stages import CheckpointError, Stage, stage_is_done, write_whole
 
 CONFIG = "config.json"

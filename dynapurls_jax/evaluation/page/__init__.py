@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from dynapurls_jax.config import GRANULARITIES
-from dynapurls_jax.evaluation.details import Details, relative
-from dynapurls_jax.skeletons import Skeleton
+from dynapurls_jax.evaluation.inspection import Details, relative
+from data_pipelines.skeletons import Skeleton
 
 MOST_CLIPS = 1000  # in one file, for 10 MB
 MOST_FRAMES = 32  # of a clip

@@ -1,0 +1,15 @@
+"""Your own data: a folder of clips and a dataset.yaml that describes them (docs/data.md).
+
+Command: python -m dynapurls_jax.train --config=configs/custom.py --config.data.manual_dir=my/folder \\
+  --config.splits="('4_2',)"
+Without descriptions of your classes: --config.text.descriptions=names.
+"""
+
+from dynapurls_jax.config import small_dataset_config
+
+
+def get_config():
+    """The experiment; see dynapurls_jax/config.py for every key."""
+    config = small_dataset_config("own")
+    config.splits = ("",)
+    return config

@@ -1,0 +1,80 @@
+"""Batch normalisation over present persons, its statistics in float32.
+
+Statistics are those of the global batch, also where its persons are divided among devices. Flax's
+own `BatchNorm` takes a mask too, but wants channels last and writes its input in float32.
+"""
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+Moments = tuple[Array, Array]  # mean and variance, [channels] or [channels, V]
+
+
+class BatchStatistics(flax.struct.PyTreeNode):
+    """Whose features make statistics.
+
+    Attributes:
+      share: `[N]` of each person in a mean over all that are present, on all devices; 0 for the
+        absent.
+      axis: name of the mesh axis over which persons are divided; None on one device.
+    """
+
+    share: Float[Array, " N"]
+    axis: str | None = flax.struct.field(pytree_node=False)
+
+    @classmethod
+    def of(cls, mask: Bool[Array, " N"], axis: str | None = None) -> "BatchStatistics":
+        """The persons of a mask."""
+        number = mask.sum()
+        number = number if axis is None else jax.lax.psum(number, axis)
+        return cls(mask / jnp.maximum(number, 1), axis)
+
+    def moments(self, x: Float[Array, "channels T V N"], per_joint: bool = False) -> Moments:
+        """Mean and variance of each channel, or of each joint's each channel, float32."""
+        axes = (1,) if per_joint else (1, 2)
+        weight = self.share / np.prod([x.shape[axis] for axis in axes])
+        wide = x.astype(jnp.float32)
+        sums = jnp.stack([wide.sum(axis=axes) @ weight, (wide * wide).sum(axis=axes) @ weight])
+        mean, square = sums if self.axis is None else jax.lax.psum(sums, self.axis)
+        return mean, jnp.maximum(square - mean * mean, 0)
+
+
+class Norm(nn.Module):
+    """Normalises by the moments of a batch, or by running ones.
+
+    Parameters and statistics are kept joint by joint, as the published checkpoints keep them.
+    """
+
+    per_joint: bool = False
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "channels T V N"], batch: Moments | None):
+        """Normalises `x` by the batch's moments; None: by the running ones."""
+        channels, _, joints, _ = x.shape
+        features = channels * joints if self.per_joint else channels
+        scale = self.param("scale", nn.initializers.ones, (features,))
+        bias = self.param("bias", nn.initializers.zeros, (features,))
+        running = [
+            self.variable("batch_stats", "mean", jnp.zeros, (features,)),
+            self.variable("batch_stats", "var", jnp.ones, (features,)),
+        ]
+        if batch is None:
+            mean, var = (statistic.value for statistic in running)
+        else:
+            mean, var = (moment.T.reshape(features) for moment in batch)
+            if not self.is_initializing():
+                for statistic, value in zip(running, (mean, var), strict=True):
+                    kept = self.momentum * statistic.value
+                    statistic.value = kept + (1 - self.momentum) * value
+        gain = scale * jax.lax.rsqrt(var + self.epsilon)
+
+        def spread(values):
+            return values.reshape(-1, channels).T[:, None, :, None]
+
+        return (x * spread(gain) + spread(bias - mean * gain)).astype(x.dtype)

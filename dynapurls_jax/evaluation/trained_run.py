@@ -1,0 +1,95 @@
+"""What evaluation reads of a configuration and of one trained run."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
+
+from data_pipelines.corpus import Corpus
+from data_pipelines.prepared import PreparedClips
+from data_pipelines.protocols import Protocol
+from data_pipelines.skeletons import Skeleton
+from dynapurls_jax.encoders.base import TrainedEncoder
+from dynapurls_jax.zero_shot.base import Candidates, Variables, ZeroShotMethod
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What all runs of a configuration share.
+
+    Attributes:
+      clips: None where features are read from a folder and no encoder is trained.
+      text: `F` of all classes of the corpus, in class id order.
+      text_digest: hash of the texts and of their encoder.
+      features: tokens that were read from a folder; None where an encoder makes them.
+    """
+
+    config: ConfigDict
+    corpus: Corpus
+    clips: PreparedClips | None
+    text: Float[np.ndarray, "C G d"]
+    text_digest: str
+    features: Float[np.ndarray, "N T V n"] | None = None
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """The joints that tokens are of."""
+        return self.corpus.skeleton if self.clips is None else self.clips.skeleton
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """One split and seed, ready to be evaluated.
+
+    Attributes:
+      method, variables: the zero-shot method and what was fitted.
+      tokens: of every clip of the corpus, on the host and mostly on disk.
+      encoder: None where features are read from a folder.
+      results: what the stages reported, by stage: "encoder", "method".
+    """
+
+    inputs: Inputs
+    split: str
+    seed: int
+    protocol: Protocol
+    method: ZeroShotMethod
+    variables: Variables
+    tokens: Float[np.ndarray, "N S n"]
+    encoder: TrainedEncoder | None
+    results: dict[str, Any]
+
+    @property
+    def config(self) -> ConfigDict:
+        """The configuration."""
+        return self.inputs.config
+
+    def features_of(self, indices: np.ndarray) -> Any:
+        """The encoded features of some clips of the corpus, float32, on the device."""
+        return self.method.encode(self.variables, on_device(self.tokens, indices))
+
+    def candidates_of(self, classes: np.ndarray) -> Candidates:
+        """Some classes of the corpus as candidates.
+
+        Args:
+          classes: class ids, in the order of the candidates.
+        """
+        return self.method.bind(self.variables, jnp.asarray(self.inputs.text[classes]))
+
+    def labels_of(self, indices: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """The true labels of some clips, as positions in `classes` (sorted class ids)."""
+        return np.searchsorted(classes, self.inputs.corpus.labels[indices])
+
+
+def on_device(tokens: Float[np.ndarray, "N S n"], indices: np.ndarray) -> Float[Array, "B S n"]:
+    """Some tokens that are on the host, float32 on the device."""
+    return jnp.asarray(tokens[indices], jnp.float32)
+
+
+def method_title(config: ConfigDict) -> str:
+    """The zero-shot method as reports name it: "ridge", "purls (label_free)"."""
+    name = config.method.name
+    query = config.method[name].get("query")
+    return f"{name} ({query})" if query else name

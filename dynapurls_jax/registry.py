@@ -1,0 +1,145 @@
+"""Registries: the names of one kind of part, the module of each, and its settings.
+
+A part (an encoder, a zero-shot method, a test-time method) is one module with an `Entry`, and one
+line in the registry of its package. The module is imported when the part is asked for, so that
+names are known before JAX is imported.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from typing import Any, TypeVar
+
+from ml_collections import ConfigDict
+
+from data_pipelines.errors import unknown
+
+Settings = TypeVar("Settings")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A part of a registry.
+
+    Attributes:
+      make: builds the part; each registry says with which arguments.
+      settings: a frozen dataclass: the names, defaults and checks of the part's settings. Its
+        `__post_init__` raises ValueError for values that cannot be used.
+    """
+
+    make: Callable[..., Any]
+    settings: type
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """Of a part without settings."""
+
+
+class Registry:
+    """The parts of one kind by name."""
+
+    def __init__(self, kind: str, parts: Mapping[str, str]):
+        """Lists the parts.
+
+        Args:
+          kind: as errors call it, "encoder".
+          parts: name to "module" or "module:attribute"; the attribute is `ENTRY` by default.
+        """
+        self.kind = kind
+        self._parts = dict(parts)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names, in the order of the registry."""
+        return tuple(self._parts)
+
+    def entry(self, name: str) -> Any:
+        """The entry of this name.
+
+        Raises:
+          ValueError: there is none; names the nearest.
+        """
+        if name not in self._parts:
+            raise unknown(self.kind, name, self.names)
+        module, _, attribute = self._parts[name].partition(":")
+        return getattr(import_module(module), attribute or "ENTRY")
+
+    def section(self, default: str) -> ConfigDict:
+        """The section of a configuration: `name`, and the settings of every part under its name."""
+        parts = {name: section_of(self.entry(name).settings) for name in self.names}
+        return ConfigDict({"name": default} | parts)
+
+    def settings(self, section: ConfigDict) -> Any:
+        """The settings of the part that a section names.
+
+        Raises:
+          ValueError: unknown name, or values that cannot be used.
+        """
+        entry = self.entry(section.name)
+        return settings_of(entry.settings, section[section.name], f"{self.kind}.{section.name}")
+
+
+def section_of(settings: type) -> ConfigDict:
+    """The defaults of a settings dataclass as a section of a configuration."""
+    return ConfigDict(asdict(settings()))
+
+
+def settings_of(cls: type[Settings], section: Mapping[str, Any], where: str) -> Settings:
+    """A section of a configuration as the dataclass that it was made from, checked.
+
+    Args:
+      where: the section's key, for errors.
+
+    Raises:
+      ValueError: a value cannot be used; says which key, what was expected and what came.
+    """
+    values = section.to_dict() if isinstance(section, ConfigDict) else dict(section)
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def check_choice(key: str, value: object, choices: Iterable[str]) -> None:
+    """Refuses a name that does not exist.
+
+    Raises:
+      ValueError: names the nearest.
+    """
+    choices = tuple(choices)
+    if value not in choices:
+        raise unknown(key, value, choices)
+
+
+def check_at_least(least: float, **values: Any) -> None:
+    """Refuses values below `least`; traced values, of a sweep, are not looked at.
+
+    Raises:
+      ValueError: names the first.
+    """
+    for key, value in values.items():
+        if isinstance(value, int | float) and value < least:
+            raise ValueError(f"{key}: expected {least} or more, got {value}")
+
+
+def check_positive(**values: Any) -> None:
+    """Refuses zero and negative values; traced values, of a sweep, are not looked at.
+
+    Raises:
+      ValueError: names the first.
+    """
+    for key, value in values.items():
+        if isinstance(value, int | float) and value <= 0:
+            raise ValueError(f"{key}: expected more than 0, got {value}")
+
+
+def plain(config: ConfigDict, *keys: str) -> dict:
+    """The named parts of a configuration as JSON-able values (tuples become lists)."""
+
+    def convert(value: Any) -> Any:
+        if isinstance(value, ConfigDict):
+            return {key: convert(value[key]) for key in sorted(value)}
+        return [convert(item) for item in value] if isinstance(value, tuple | list) else value
+
+    return {key: convert(config[key]) for key in keys}

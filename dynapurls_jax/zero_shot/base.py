@@ -1,0 +1,111 @@
+"""The interface of zero-shot methods, and what they take and give."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from data_pipelines.skeletons import Skeleton
+
+Variables = dict[str, Any]
+
+
+class Candidates(NamedTuple):
+    """The classes among which a sample is recognised, as a method compares samples with them.
+
+    Attributes:
+      classes: unit vectors, `G` for each of `C` classes.
+      query: unit vectors that ask for all classes alike (label-free queries); None where a method
+        has none.
+    """
+
+    classes: Float[Array, "C G e"]
+    query: Float[Array, "G e"] | None = None
+
+
+class Embedding(NamedTuple):
+    """Samples and classes as unit vectors in one space; most test-time methods need it.
+
+    `Q` is 1 where a sample has the same vectors for all classes, and `C` where each class has its
+    own view of it. `R` of the `G` granularities take part in the score.
+
+    Attributes:
+      embed: `(variables, features, candidates) -> [B, Q, G, e]`: as many granularities as the
+        candidates have.
+      scored: `candidates -> candidates` with the `R` granularities that `match` reads.
+      match: `(variables, embedded [B, Q, R, e], classes [C, R, e]) -> logits [B, C]`.
+      match_all: `(variables, embedded [B, Q, G, e], classes [C, G, e]) -> logits [B, C]`, of all
+        granularities.
+      scale: `variables -> scalar`: the factor `1 / tau` of `match` on cosines.
+    """
+
+    embed: Callable[[Variables, Any, Candidates], Array]
+    scored: Callable[[Candidates], Candidates]
+    match: Callable[[Variables, Array, Array], Array]
+    match_all: Callable[[Variables, Array, Array], Array]
+    scale: Callable[[Variables], Array]
+
+
+class ZeroShotMethod(NamedTuple):
+    """A zero-shot method as pure functions. Only `fit`, `loss` and `oracle` take labels.
+
+    A method has `fit` (closed form) or `init` and `loss` (trained by `training.fit`); the others
+    are None. `text` is `F` `[C, G, d]`, unit rows; what fits sees the text of the seen classes
+    alone.
+
+    Attributes:
+      encode: `(variables, tokens [B, S, n]) -> features`, a pytree with leaves `[B, ...]`: all that
+        depends on the sample alone, so that a stream computes it once, outside of its loop.
+      bind: `(variables, text) -> candidates`.
+      score: `(variables, features, candidates) -> logits [B, C]`.
+      fit: `(key, tokens [N, S, n], labels [N], text_seen) -> variables`.
+      init: `(key, tokens [N, S, n], text_seen) -> variables`; `variables["params"]` is trained.
+      loss: `(variables, (tokens [B, S, n], labels [B]), text_seen, key) -> scalar`.
+      embedding: None where samples and classes have no vectors in one space.
+      attend: `(variables, features, candidates) -> [B, Q, G, S]`: where each description looks;
+        None for a method that reads pooled features.
+      oracle: `(variables, features, candidates, labels [B]) -> logits`, the published protocol,
+        which takes the true labels: never an accuracy. None for a method that can `score`.
+    """
+
+    encode: Callable[[Variables, Array], Any]
+    bind: Callable[[Variables, Array], Candidates]
+    score: Callable[[Variables, Any, Candidates], Array]
+    fit: Callable[..., Variables] | None = None
+    init: Callable[..., Variables] | None = None
+    loss: Callable[..., Array] | None = None
+    embedding: Embedding | None = None
+    attend: Callable[..., Array] | None = None
+    oracle: Callable[..., Array] | None = None
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What a method is built for.
+
+    Attributes:
+      skeleton: of the joints that the tokens are of.
+      tokens: `(T', P, n)` of one clip.
+      text_width: `d`.
+    """
+
+    skeleton: Skeleton
+    tokens: tuple[int, int, int]
+    text_width: int
+
+
+def unit(x: Float[Array, "*shape d"]) -> Float[Array, "*shape d"]:
+    """Rows of unit length; the gradient is finite at zero."""
+    return x * jax.lax.rsqrt(jnp.sum(x * x, axis=-1, keepdims=True) + 1e-12)
+
+
+def cosines(
+    embedded: Float[Array, "B Q R e"], classes: Float[Array, "C R e"]
+) -> Float[Array, "B C R"]:
+    """Cosines of samples with classes, both of unit rows."""
+    if embedded.shape[1] == 1:  # the same vectors for all classes
+        return jnp.einsum("bgd,cgd->bcg", embedded[:, 0], classes)
+    return jnp.einsum("bcgd,cgd->bcg", embedded, classes)

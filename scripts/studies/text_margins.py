@@ -1,0 +1,91 @@
+"""How far texts keep classes apart, without any training: nearest-neighbour margins.
+
+  python scripts/studies/text_margins.py --data ../shared/data/text
+
+For each class, the cosine distance to its nearest other class, under the global text and under all
+eight together (mean of their cosines). Means over classes, and as a share of the mean distance of
+all pairs, which makes encoders comparable. Sets: vectors of CLIP ViT-B/32 that others have made of
+NTU class texts (labels, action descriptions, motion descriptions; their files lb, ad, md); class
+names, published GPT-3 texts and this project's, through --encoder.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from data_pipelines.dataset_info import KNOWN
+from dynapurls_jax.config import GRANULARITIES, TEXT_ENCODERS, default_config
+from dynapurls_jax.text.descriptions import (
+    check_descriptions,
+    load_descriptions,
+    shipped_descriptions,
+)
+from dynapurls_jax.text.encoders import (
+    encode_descriptions,
+    in_templates,
+    make_text_encoder,
+    unit_rows,
+)
+from dynapurls_jax.text.spreadsheet import read_sheet
+
+CLIP_SETS = {"lb": "labels", "ad": "action descriptions", "md": "motion descriptions"}
+
+
+def main() -> None:
+    """Prints a table and the nearest pairs of our own texts."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of text vectors")
+    parser.add_argument("--dataset", default="ntu120", choices=["ntu60", "ntu120"])
+    parser.add_argument("--encoder", default="minilm", choices=TEXT_ENCODERS)
+    parser.add_argument("--template", default="a video of {}")
+    options = parser.parse_args()
+    names = KNOWN[options.dataset][1]
+    print("| encoder | texts | rows | margin | of mean distance | smallest |")
+    print("|---|---|---|---|---|---|")
+    for prefix, title in CLIP_SETS.items():
+        file = options.data / "clip_vit_b32" / f"{prefix}_{len(names)}.npy"
+        vectors = unit_rows(np.load(file))
+        show("CLIP ViT-B/32", title, "one", vectors @ vectors.T, names)
+    settings = default_config().text
+    settings.encoder = options.encoder
+    encoder = make_text_encoder(settings)
+    templates = dict.fromkeys(GRANULARITIES, options.template)
+    for title, classes in text_sets(options, names).items():
+        texts = in_templates(check_descriptions(classes, names, title), templates)
+        vectors = encode_descriptions(texts, encoder)
+        similar = np.einsum("agd,bgd->gab", vectors, vectors)
+        show(options.encoder, title, "global", similar[0], names)
+        if title != "class names":
+            show(options.encoder, title, "eight", similar.mean(axis=0), names)
+
+
+def text_sets(options, names: tuple[str, ...]) -> dict[str, dict]:
+    """Titles to descriptions of all classes."""
+    _, published = read_sheet(options.data / "gpt3_desc.xlsx", "NTU-RGB+D", names)
+    return {
+        "class names": {name: dict.fromkeys(GRANULARITIES, name) for name in names},
+        "GPT-3": published,
+        "ours": load_descriptions(shipped_descriptions(options.dataset)),
+    }
+
+
+def show(encoder: str, title: str, rows: str, similar: np.ndarray, names: tuple[str, ...]) -> None:
+    """A row of the table."""
+    distance = 1 - similar
+    pairs = distance[np.triu_indices(len(names), 1)]
+    np.fill_diagonal(distance, np.inf)
+    nearest = distance.min(axis=1)
+    worst = int(nearest.argmin())
+    print(
+        f"| {encoder} | {title} | {rows} | {nearest.mean():.3f} | "
+        f"{nearest.mean() / pairs.mean():.0%} | {nearest.min():.3f} "
+        f"({names[worst]}, {names[int(distance[worst].argmin())]}) |",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+"""Attacks by arrays: objects that would run, headers that lie, streams without end."""
+
+import io
+import json
+import os
+import pickle
+import threading
+import time
+import zipfile
+
+import numpy as np
+import pytest
+
+from data_pipelines.errors import DataError
+from data_pipelines.formats import sample_stream
+from data_pipelines.formats.feature_folder import read_features
+from data_pipelines.formats.gcn_arrays import GcnArraySource
+from data_pipelines.formats.custom import OwnReader
+from data_pipelines.formats.sample_stream import read_requests
+from data_pipelines.custom_spec import load_spec
+from data_pipelines.skeletons import KINECT_V1, KINECT_V2
+from dynapurls_jax.text.encoders import load_precomputed
+from scripts import convert_shift_gcn
+from tests.test_attacks import zeros_in_zip
+
+NAMES = ("wave", "kick")
+LABELS = pickle.dumps((["a", "b"], [0, 1]), protocol=2)
+
+
+class Attack:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.mark),)
+
+
+def npy(array) -> bytes:
+    """As `numpy.save` writes it."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=True)
+    return buffer.getvalue()
+
+
+def claim(shape, kind="<f4") -> bytes:
+    """The header of an array, without the array."""
+    buffer = io.BytesIO()
+    header = {"descr": kind, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(buffer, header)
+    return buffer.getvalue()
+
+
+def npz(file, method=zipfile.ZIP_STORED, **members):
+    """An npz of members that are no arrays yet."""
+    with zipfile.ZipFile(file, "w", method) as archive:
+        for name, content in members.items():
+            archive.writestr(f"{name}.npy", content)
+    return file
+
+
+def agcn(folder, content):
+    (folder / "train_data_joint.npy").write_bytes(content)
+    (folder / "train_label.pkl").write_bytes(LABELS)
+    return GcnArraySource(folder, KINECT_V1, 2).items()
+
+
+def ctr_gcn(folder, content, method=zipfile.ZIP_STORED):
+    npz(folder / "x.npz", method, x_train=content, y_train=npy(np.eye(2)))
+    return GcnArraySource(folder / "x.npz", KINECT_V1, 2).items()
+
+
+def ctr_gcn_deflated(folder, content):
+    return ctr_gcn(folder, content, zipfile.ZIP_DEFLATED)
+
+
+def ctr_gcn_labels(folder, content):
+    npz(folder / "x.npz", x_train=npy(np.ones((2, 5, 60), np.float32)), y_train=content)
+    return GcnArraySource(folder / "x.npz", KINECT_V1, 2).items()
+
+
+def features(folder, content):
+    for side in ("train", "test"):
+        (folder / f"{side}.npy").write_bytes(content)
+        np.save(folder / f"{side}_label.npy", np.arange(2))
+    return read_features(folder, "x", NAMES, KINECT_V1)
+
+
+def feature_labels(folder, content):
+    for side in ("train", "test"):
+        np.save(folder / f"{side}.npy", np.ones((2, 4), np.float32))
+        (folder / f"{side}_label.npy").write_bytes(content)
+    return read_features(folder, "x", NAMES, KINECT_V1)
+
+
+def precomputed(folder, content):
+    return load_precomputed(npz(folder / "t.npz", names=npy(np.array(NAMES)), text=content), NAMES)
+
+
+def precomputed_names(folder, content):
+    text = npy(np.ones((2, 8, 4), np.float32))
+    return load_precomputed(npz(folder / "t.npz", names=content, text=text), NAMES)
+
+
+def own_reader(folder):
+    spec = {"name": "own", "format": "npz", "files": "{class}.{any}", "skeleton": "kinect_v2"}
+    spec |= {"classes": ["wave", "kick"], "train_subjects": ["1"]}
+    (folder / "dataset.yaml").write_text(json.dumps(spec))  # which is YAML too
+    return OwnReader(load_spec(folder, {}))
+
+
+def own_npy(folder, content):
+    return own_reader(folder)("wave.npy", content)
+
+
+def own_npz(folder, content):
+    return own_reader(folder)("wave.npz", npz(io.BytesIO(), clip=content).getvalue())
+
+
+def converter(folder, content):
+    return convert_shift_gcn.load_variables(npz(folder / "c.npz", a=content))
+
+
+def stream(folder, content):
+    for request in read_requests(io.BufferedReader(io.BytesIO(content))):
+        if request.kind == "bad":
+            raise DataError(request.value, "stream")
+
+
+READERS = (
+    agcn, ctr_gcn, ctr_gcn_deflated, ctr_gcn_labels, features, feature_labels, precomputed,
+    precomputed_names, own_npy, own_npz, converter, stream,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_a_pickle_in_an_array_does_not_run(read, tmp_path):
+    mark = tmp_path / "hacked"
+    content = npy(np.array([Attack(mark), Attack(mark)], object))
+    with pytest.raises(DataError, match="expected numbers or text, got object"):
+        read(tmp_path, content)
+    content = npy(np.zeros(2, [("a", "f4"), ("b", "O")]))
+    with pytest.raises(DataError, match="expected numbers or text, got"):
+        read(tmp_path, content)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "shape", [(10**12,), (2, 2**29), (10**12, 0), (2**32, 2**32, 2**32), (10**4000, 10**4000)]
+)
+@pytest.mark.parametrize("read", READERS)
+def test_a_header_cannot_ask_for_more_than_there_is(read, shape, tmp_path, flat):
+    with pytest.raises(DataError, match="it claims to be"):
+        read(tmp_path, claim(shape) + bytes(1000))
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_rows_that_take_no_room_are_refused(read, tmp_path):
+    with pytest.raises(DataError, match="expected numbers or text, got"):
+        read(tmp_path, claim((10**12,), "<U0"))
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_a_header_without_end_is_not_read(read, tmp_path):
+    content = b"\x93NUMPY\x02\x00" + b"\xff\xff\xff\xff" + b" " * 10**5
+    with pytest.raises(DataError, match="a header of 4294967295 bytes"):
+        read(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    ("member", "mebibytes", "read"),
+    [
+        ("clip", 32, lambda file: own_reader(file.parent)("wave.npz", file.read_bytes())),
+        ("text", 32, lambda file: load_precomputed(file, NAMES)),
+        ("a", 32, convert_shift_gcn.load_variables),
+        # Whole datasets may be as large as clips may not.
+        ("x_train", 260, lambda file: GcnArraySource(file, KINECT_V2, 2).items()),
+    ],
+)
+def test_an_npz_that_is_a_bomb_is_refused(member, mebibytes, read, tmp_path, flat):
+    others = {"names.npy": npy(np.array(NAMES)), "y_train.npy": npy(np.eye(2))}
+    beginning = claim((mebibytes, 2**20), "<u1")
+    file = zeros_in_zip(tmp_path / "b.npz", f"{member}.npy", mebibytes, beginning, others)
+    with pytest.raises(DataError, match=rf"{member}\.npy: .* may be a decompression bomb"):
+        read(file)
+
+
+def test_one_hot_labels_are_no_bomb(tmp_path):
+    """Nothing honest is packed more tightly: 120 classes as float64, in NTU's order of files."""
+    labels = np.arange(20_000) % 120
+    shape = (len(labels), 1, 60)
+    file = tmp_path / "x.npz"
+    np.savez_compressed(file, x_train=np.ones(shape, np.float32), y_train=np.eye(120)[labels])
+    assert len(GcnArraySource(file, KINECT_V1, 120).items()) == len(labels)
+
+
+def test_a_pipe_is_answered_before_anybody_waits_for_what_it_claims():
+    reading, writing = os.pipe()
+    os.write(writing, claim((10**9, 25, 3)))
+    late = threading.Timer(20, os.close, [writing])
+    late.start()
+    began = time.monotonic()
+    with open(reading, "rb") as pipe:  # noqa: PTH123
+        found = list(read_requests(pipe))
+    late.cancel()
+    assert time.monotonic() - began < 10
+    os.close(writing)
+    assert [request.kind for request in found] == ["bad"]
+    assert "it claims to be [1000000000, 25, 3]" in found[0].value
+
+
+def test_a_line_without_end_is_answered_and_the_next_is_read(monkeypatch):
+    monkeypatch.setattr(sample_stream, "LARGEST", 50)
+    lines = [{"id": "x" * 130, "reset": True}, {"reset": True}, {"id": "y" * 300, "reset": True}]
+    sent = "\n".join(map(json.dumps, lines)).encode()
+    found = list(read_requests(io.BufferedReader(io.BytesIO(sent))))
+    assert [(r.line, r.kind) for r in found] == [(1, "bad"), (2, "reset"), (3, "bad")]
+    assert "less than 50 bytes" in found[0].value
+
+
+def test_a_published_checkpoint_that_would_run_is_refused(tmp_path):
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    mark = tmp_path / "hacked"
+    torch.save({"l1.gcn1.bn.weight": Attack(mark)}, tmp_path / "evil.pt")
+    with pytest.raises(SystemExit, match=r"error: Weights only load failed"):
+        convert_shift_gcn.main([str(tmp_path / "evil.pt"), str(tmp_path / "x.npz")])
+    assert not mark.exists()

@@ -1,0 +1,287 @@
+"""Attacks by archives, spreadsheets, descriptions, downloads and names; tests/test_array_attacks.py
+has those by arrays, tests/test_pickles.py those by pickles."""
+
+import io
+import tracemalloc
+import zipfile
+import zlib
+
+import numpy as np
+import pytest
+import scipy.io
+
+from data_pipelines.safe_io import HARMLESS, LARGEST, MOST_EXPANSION
+from data_pipelines.datasets import load_corpus
+from data_pipelines.errors import BadFilesError, DataError
+from data_pipelines.formats.kinect_v1 import read_utd_mhad
+from data_pipelines.formats.ntu import MOST_FRAMES, parse_skeleton
+from data_pipelines.custom_spec import load_spec
+from data_pipelines.sources import Archive
+from dynapurls_jax.config import GRANULARITIES
+from dynapurls_jax.text.spreadsheet import read_sheet
+from tests.helpers.skeleton_text import as_bytes, one_person
+from tests.test_data import ucla_file
+from tests.test_own_data import write_folder
+
+MAT = "a1_s1_t1_skeleton.mat"
+CENTRAL = b"PK\x01\x02"  # where a zip's list says what its first member is
+
+
+def zeros_in_zip(file, name, mebibytes, beginning=b"", others=None, method=zipfile.ZIP_DEFLATED):
+    """A zip with a member of zeros, written piece by piece."""
+    with zipfile.ZipFile(file, "w", method, compresslevel=1) as archive:
+        with archive.open(name, "w") as member:
+            member.write(beginning)
+            for _ in range(mebibytes):
+                member.write(bytes(2**20))
+        for other, content in (others or {}).items():
+            archive.writestr(other, content)
+    return file
+
+
+def lying(file, claimed, crc=None, packed=None):
+    """Has the first member claim another size."""
+    content = bytearray(file.read_bytes())
+    at = content.index(CENTRAL)
+    content[at + 24 : at + 28] = claimed.to_bytes(4, "little")
+    if crc is not None:
+        content[at + 16 : at + 20] = crc.to_bytes(4, "little")
+    if packed is not None:
+        content[at + 20 : at + 24] = packed.to_bytes(4, "little")
+    file.write_bytes(content)
+    return file
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("DYNAPURLS_CACHE", str(tmp_path / "cache"))
+
+
+# Zip slip -----------------------------------------------------------------------------------------
+
+
+def test_names_that_climb_out_of_a_zip_are_but_names(tmp_path, cache):
+    outside = tmp_path / "a03_s01_e00_v01.json"
+    outside.write_bytes(b"not to be read, nor to be written")
+    folder = tmp_path / "deep" / "down"
+    folder.mkdir(parents=True)
+    names = {
+        "../../a01_s01_e00_v01.json": ucla_file(5, 1),
+        f"{tmp_path}/a02_s01_e00_v03.json": ucla_file(6, 2),
+        "../../a03_s01_e00_v01.json": ucla_file(7, 3),
+    }
+    with zipfile.ZipFile(folder / "all_sqe.zip", "w") as archive:
+        for name, content in names.items():
+            archive.writestr(name, content)
+    corpus = load_corpus("nw_ucla", str(folder))
+    assert [len(clip[0]) for clip in corpus.clips] == [5, 6, 7]  # the zip's own, not the file
+    assert outside.read_bytes() == b"not to be read, nor to be written"
+    left = {path for path in tmp_path.rglob("*") if tmp_path / "cache" not in path.parents}
+    assert left == {folder.parent, folder, folder / "all_sqe.zip", outside, tmp_path / "cache"}
+
+
+def test_nothing_is_read_outside_of_its_folder(tmp_path):
+    (tmp_path / "secret.mat").write_bytes(b"secret")
+    (tmp_path / "in").mkdir()
+    archive = Archive((tmp_path / "in",), ".mat")
+    for name in (f"{tmp_path}/in/../secret.mat", f"{tmp_path}/secret.mat", "/etc/hostname"):
+        with pytest.raises(DataError, match="expected a file in"):
+            archive.content(name)
+
+
+# Decompression bombs ------------------------------------------------------------------------------
+
+
+def test_a_bomb_in_a_zip_is_refused_by_name_before_it_is_unpacked(tmp_path, cache, flat):
+    (tmp_path / "in").mkdir()
+    zeros_in_zip(tmp_path / "in" / "Skeleton.zip", f"Skeleton/{MAT}", 32)
+    with pytest.raises(BadFilesError, match=rf"{MAT}: .* unpack to 33554432.*decompression bomb"):
+        load_corpus("utd_mhad", str(tmp_path / "in"))
+
+
+@pytest.mark.parametrize(
+    ("claims", "message"),
+    [
+        ({"claimed": 2**31}, f"{MAT}: expected at most {LARGEST} bytes when unpacked"),
+        ({"claimed": LARGEST, "packed": LARGEST // 2}, "would end behind the archive"),
+        ({"claimed": 1000}, "damaged in its zip archive"),
+        ({"claimed": 1000, "crc": zlib.crc32(bytes(1000))}, None),
+        ({"claimed": 2**26}, "decompression bomb|expected 67108864 bytes"),
+    ],
+)
+def test_what_a_zip_claims_is_judged_and_then_kept_to(tmp_path, claims, message, flat):
+    file = lying(zeros_in_zip(tmp_path / "x.zip", MAT, 48), **claims)
+    archive = Archive((file,), ".mat")
+    if message is None:  # all that was lied about fits together: it gets what it claimed
+        assert archive.content(f"{file}/{MAT}") == bytes(1000)
+        return
+    with pytest.raises(DataError, match=message):
+        archive.content(f"{file}/{MAT}")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_packing_that_cannot_be_stopped_in_the_middle_is_refused(tmp_path, method):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", method) as archive:
+        archive.writestr(MAT, b"x")
+    with pytest.raises(DataError, match=r"method \d+: expected deflated or stored"):
+        Archive((tmp_path / "x.zip",), ".mat").content(f"{tmp_path}/x.zip/{MAT}")
+
+
+@pytest.mark.shared_data
+def test_real_archives_are_far_from_every_limit(shared_data):
+    for place in ("utd_mhad/Skeleton.zip", "nw_ucla/all_sqe.zip", "kinder_gator/Kinder-Gator.zip"):
+        for info in zipfile.ZipFile(shared_data / place).infolist():
+            assert 20 * info.file_size < HARMLESS
+            assert 20 * info.file_size <= MOST_EXPANSION * info.compress_size
+
+
+def mat_of(*elements) -> bytes:
+    """A MATLAB file of elements, each compressed."""
+    buffer = io.BytesIO()
+    scipy.io.savemat(buffer, {})
+    content = buffer.getvalue()[:128]
+    for packed in map(zlib.compress, elements):
+        content += np.array([15, len(packed)], "<u4").tobytes() + packed
+    return content
+
+
+def tag(kind, size) -> bytes:
+    return np.array([kind, size], "<u4").tobytes()
+
+
+def variable(shape, values, kind=6) -> bytes:
+    """A variable d_skel as MATLAB writes it; `kind` 6 is double, 4 is text."""
+    dims = np.array(shape, "<i4").tobytes()
+    dims += bytes(-len(dims) % 8)
+    body = tag(6, 8) + tag(kind, 0) + tag(5, 4 * len(shape)) + dims
+    body += tag(1, 6) + b"d_skel\0\0" + tag(9, len(values)) + values
+    return tag(14, len(body)) + body
+
+
+GOOD = variable((20, 3, 5), np.arange(300.0).tobytes())
+
+
+@pytest.mark.parametrize(
+    ("elements", "message"),
+    [
+        ([tag(14, 2**25) + bytes(2**25)], "may be a decompression bomb"),
+        ([tag(14, 1000) + bytes(2**25)], "expected 1000 bytes, got more"),
+        ([tag(14, 2**30)], "expected at most"),
+        ([mat_of(tag(14, 2**25) + bytes(2**25))[128:]], "expected a matrix, got 15"),
+        ([GOOD[:4] + tag(0, 8)[4:] + GOOD[8:]], "expected 8 bytes, got more"),
+        ([variable((2**15, 2**15), b"", 4)], "expected d_skel to hold numbers, got char"),
+        ([GOOD, variable((2**30,), b"", 4)], "to hold numbers, got char and double"),
+        ([variable((20, 3, 2**30), bytes(80))], "not a readable .mat"),
+    ],
+)
+def test_matlab_bombs_are_refused(elements, message):
+    content = mat_of(*elements)
+    del elements
+    tracemalloc.start()
+    with pytest.raises(DataError, match=message):
+        read_utd_mhad(MAT, content)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**24
+    assert read_utd_mhad(MAT, mat_of(GOOD)).joints.shape == (1, 5, 20, 3)
+
+
+def test_empty_frames_do_not_make_a_short_text_a_vast_array():
+    frames = MOST_FRAMES + 1
+    first = b"".join(as_bytes(one_person(frames=1)).splitlines(keepends=True)[1:])
+    for content in (b"0\n" * frames, first + b"0\n" * (frames - 1)):
+        with pytest.raises(DataError, match=f"expected at most {MOST_FRAMES} frames, got {frames}"):
+            parse_skeleton(f"{frames}\n".encode() + content, "x.skeleton")
+
+
+def test_a_description_that_repeats_itself_without_end_is_refused(tmp_path):
+    folder = write_folder(tmp_path / "gym")
+    laughs = "".join(f"x{n}: &x{n} [*x{n - 1}, *x{n - 1}]\n" for n in range(1, 60))
+    (folder / "dataset.yaml").write_text(f"x0: &x0 [a, b]\n{laughs}classes: *x59\n")
+    with pytest.raises(DataError, match=r"dataset\.yaml: .* they repeat to more"):
+        load_spec(folder, {})
+    (folder / "dataset.yaml").write_text("classes: &a [*a, *a]\n")
+    with pytest.raises(DataError, match=r"dataset\.yaml, line 1: .*recursive"):
+        load_spec(folder, {})
+    write_folder(folder, splits={"../../evil": ["bow"]})
+    with pytest.raises(DataError, match=r"splits: expected names of letters.*evil"):
+        load_spec(folder, {})
+
+
+# Spreadsheets -------------------------------------------------------------------------------------
+
+SHEET = "xl/worksheets/sheet1.xml"
+
+
+@pytest.fixture
+def book(tmp_path):
+    """A good spreadsheet, and a function that changes the text of one of its members."""
+    openpyxl = pytest.importorskip("openpyxl", reason="openpyxl is not installed")
+    made = openpyxl.Workbook()
+    made.active.append(["Action Labels", *(g.capitalize() for g in GRANULARITIES[1:])])
+    made.active["I1"] = "Global Desc"
+    for name in ("wave", "kick"):
+        made.active.append([name, *(f"{name} {g}" for g in GRANULARITIES)])
+    file = tmp_path / "good.xlsx"
+    made.save(file)
+
+    def changed(member, *changes):
+        path = tmp_path / "evil.xlsx"
+        with zipfile.ZipFile(file) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        for old, new in changes:
+            assert old in members[member]
+            members[member] = members[member].replace(old, new)
+        first = {member: members.pop(member)} | members
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            for name, content in first.items():
+                archive.writestr(name, content)
+        return path
+
+    return changed
+
+
+def test_a_bomb_in_a_spreadsheet_is_refused(book, flat):
+    assert read_sheet(book(SHEET), "Sheet", ("wave", "kick"))[0] == ["wave", "kick"]
+    zeros = bytes(2**24)
+    file = book(SHEET, (b"</worksheet>", b"</worksheet>" + zeros + zeros))
+    del zeros
+    tracemalloc.reset_peak()
+    with pytest.raises(DataError, match="decompression bomb"):
+        read_sheet(file, "Sheet", ("wave", "kick"))
+    with pytest.raises(DataError, match=r"evil\.xlsx, xl/worksheets/sheet1\.xml: damaged"):
+        read_sheet(lying(file, 1000), "Sheet", ("wave", "kick"))
+    many = zeros_in_zip(file.with_name("many.xlsx"), "a", 9, b"", {"b": bytes(2**23)})
+    with pytest.raises(DataError, match=r"many\.xlsx: .* decompression bomb"):
+        read_sheet(many, "", ())
+
+
+LARGE = (b'ref="A1:I3"', b'ref="A1:XFD1048576"')
+CORNER = b'<row r="1048576"><c r="XFD1048576"><v>1</v></c></row></sheetData>'
+NO_SIZE = (b'<dimension ref="A1:I3" />', b"")
+BEYOND = b'<row r="999999999999"><c r="A999999999999"><v>1</v></c></row></sheetData>'
+MERGED = b'</sheetData><mergeCells><mergeCell ref="A4:XFD1048576"/></mergeCells>'
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [LARGE],
+        [LARGE, (b"</sheetData>", CORNER)],
+        [NO_SIZE, (b"</sheetData>", CORNER)],
+        [NO_SIZE, (b"</sheetData>", BEYOND)],
+        [(b"</sheetData>", MERGED)],
+    ],
+)
+def test_cells_far_out_do_not_make_all_between_them(book, changes, flat):
+    labels, _ = read_sheet(book(SHEET, *changes), "Sheet", ("wave", "kick"))
+    assert labels == ["wave", "kick"]
+
+
+def test_entities_in_a_spreadsheet_are_refused(book, flat):
+    laughs = "".join(f'<!ENTITY x{n} "{f"&x{n - 1};" * 10}">' for n in range(1, 12))
+    doctype = f'<!DOCTYPE worksheet [<!ENTITY x0 "ha">{laughs}]>'.encode()
+    cell = b'<row r="4"><c r="A4"><v>&x11;</v></c></row></sheetData>'
+    file = book(SHEET, (b"<worksheet", doctype + b"<worksheet"), (b"</sheetData>", cell))
+    with pytest.raises(DataError, match="expected plain XML"):
+        read_sheet(file, "Sheet", ("wave", "kick"))

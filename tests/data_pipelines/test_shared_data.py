@@ -1,0 +1,95 @@
+"""The real datasets as their owners serve them: counts, facts, and a batch through the encoder."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from data_pipelines.datasets import load_corpus
+from data_pipelines.prepared import prepare
+from data_pipelines.protocols import make_protocol
+from dynapurls_jax.encoders.shift_gcn import ShiftGCN
+from data_pipelines.skeletons import KINECT_V1
+
+pytestmark = pytest.mark.shared_data
+
+FACTS = {
+    # clips kept, classes, subjects, views, frames of the shortest and the longest clip
+    "utd_mhad": (861, 27, 8, 1, 41, 125),
+    "nw_ucla": (1388, 10, 10, 3, 6, 201),
+    "kinder_gator": (1159, 58, 20, 2, 50, 525),
+}
+
+
+@pytest.fixture(scope="module", params=FACTS)
+def corpus(request, shared_data, tmp_path_factory):
+    """Each dataset, built into this test session's own cache."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("DYNAPURLS_CACHE", str(tmp_path_factory.getbasetemp() / "real"))
+    yield load_corpus(request.param, str(shared_data / request.param))
+    patch.undo()
+
+
+def test_counts(corpus):
+    frames = [clip.shape[1] for clip in corpus.clips]
+    assert frames == corpus.frames.tolist()
+    assert (
+        len(corpus),
+        len(corpus.class_names),
+        len(np.unique(corpus.subjects)),
+        len(np.unique(corpus.views)),
+        min(frames),
+        max(frames),
+    ) == FACTS[corpus.name]
+    assert set(np.unique(corpus.labels)) == set(range(len(corpus.class_names)))
+    if corpus.name == "nw_ucla":
+        assert corpus.notes["dropped, exact duplicate of another clip"] == 94
+        assert corpus.notes["dropped, a single frame"] == 2
+        assert corpus.notes["untracked joints interpolated (joint-frames)"] == 12
+    if corpus.name == "kinder_gator":
+        assert [v for k, v in corpus.notes.items() if "'other' side" in k] == [200]
+
+
+def test_no_array_is_on_both_sides(corpus):
+    hashes = [clip.tobytes() for clip in corpus.clips]
+    assert len(set(hashes)) == len(hashes)
+
+
+def test_bodies_stand_upright_and_right_is_right(corpus):
+    prepared = prepare(corpus, 8, "resample").clips
+    joint = KINECT_V1.joints.index
+    assert (prepared[:, 0, 0, joint("head"), 2] > 0.2).mean() > 0.99
+    assert (prepared[:, 0, 0, joint("right_foot"), 2] < -0.2).mean() > 0.97
+    right, left = prepared[:, 0, 0, joint("right_hip"), 0], prepared[:, 0, 0, joint("left_hip"), 0]
+    assert (right > left).mean() > 0.97
+
+
+def test_utd_swipe_left_is_a_right_hand_going_left(corpus):
+    if corpus.name != "utd_mhad":
+        return
+    hand = KINECT_V1.joints.index("right_hand")
+    travelled = {}
+    for name in ("swipe left", "swipe right"):
+        clips = [
+            c
+            for c, y in zip(corpus.clips, corpus.labels, strict=True)
+            if corpus.class_names[y] == name
+        ]
+        fastest = [int(np.abs(np.diff(c[0, :, hand, 0])).argmax()) for c in clips]
+        travelled[name] = np.mean(
+            [np.diff(c[0, :, hand, 0])[f] for c, f in zip(clips, fastest, strict=True)]
+        )
+    assert travelled["swipe left"] < 0 < travelled["swipe right"]
+
+
+def test_splits_leave_enough_of_everything_and_a_batch_goes_through(corpus):
+    split = {"utd_mhad": "14_13", "nw_ucla": "8_2", "kinder_gator": "random-46_12-0"}[corpus.name]
+    protocol = make_protocol(corpus, split)
+    for side in (protocol.train, protocol.val, protocol.seen_test, protocol.unseen_test):
+        assert len(side) >= 40
+    assert set(corpus.labels[protocol.unseen_test]) == set(protocol.unseen)
+    clips = jnp.asarray(prepare(corpus.select(protocol.train[:4]), 16, "resample").clips)
+    encoder = ShiftGCN(len(protocol.seen), width=4)
+    tokens = encoder.apply(encoder.init(jax.random.key(0), clips), clips, method="tokens")
+    assert tokens.shape == (4, 3, 20, 16)
+    assert np.isfinite(tokens).all()

@@ -1,0 +1,278 @@
+"""A run's page: what is in the file, and how it behaves in a real browser."""
+
+import base64
+import json
+import os
+import re
+import shutil
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from dynapurls_jax.config import GRANULARITIES
+from dynapurls_jax.evaluation.inspection import Inspection
+from dynapurls_jax.evaluation.page import Clips, Figure, quantised, viewer_data, write_html
+from data_pipelines.skeletons import KINECT_V2
+
+EVIL = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
+NAMES = ("wave", "kick & <b>run</b>", EVIL)
+SEGMENTS, V = 3, KINECT_V2.num_joints
+
+
+def small_run(count=12, persons=2, frames=40, seed=0):
+    """Labels, details and clips of a run that never was."""
+    rng = np.random.default_rng(seed)
+    static = rng.dirichlet(np.ones(len(NAMES)), count).astype(np.float32)
+    adapted = rng.dirichlet(np.ones(len(NAMES)), count).astype(np.float32)
+    details = Inspection(
+        samples=np.arange(count),
+        order=rng.permutation(count),
+        static=static,
+        adapted=adapted,
+        attention=rng.dirichlet(np.ones(SEGMENTS * V), (count, 8)).astype(np.float32),
+        features=rng.normal(size=(count, 4)),
+        texts=rng.normal(size=(4, len(NAMES), 4)),
+    )
+    joints = rng.normal(size=(count, persons, frames, V, 3)).astype(np.float32)
+    joints[::2, 1:] = 0  # every other clip has one person
+    ids = [f"clip {n} {EVIL}" for n in range(count)]
+    texts = [[f"{name}, {row}" for row in GRANULARITIES] for name in NAMES]
+    labels = rng.integers(0, len(NAMES), count)
+    return labels, details, Clips(joints, np.arange(count), ids, KINECT_V2, "the class", texts)
+
+
+def write_page(folder, labels, details, clips):
+    """A page with one figure."""
+    figure, axis = plt.subplots()
+    axis.plot([0, 1])
+    figure.savefig(folder / "line.png")
+    plt.close(figure)
+    path = folder / "page.html"
+    write_html(
+        path,
+        title=f"a run {EVIL}",
+        warning="SYNTHETIC",
+        command="python -m something --name='<x>'",
+        summary=[("split", EVIL)],
+        names=NAMES,
+        labels=labels,
+        details=details,
+        clips=clips,
+        figures=[Figure(folder / "line.png", "A line", "It rises.")],
+    )
+    return path
+
+
+def test_a_clip_in_bytes_keeps_its_shape_and_drops_who_and_what_is_not_there():
+    rng = np.random.default_rng(1)
+    clip = rng.normal(size=(2, 90, V, 3)).astype(np.float32)
+    clip[1] = 0
+    clip[:, 70:] = 0  # padded
+    packed = quantised(clip)
+    assert (packed["persons"], packed["frames"]) == (1, 32)
+    data = np.frombuffer(base64.b64decode(packed["data"]), np.uint8).reshape(1, 32, V, 3)
+    kept = clip[:1, np.linspace(0, 69, 32).round().astype(int)]
+    low, side = kept.min((0, 1, 2)), np.ptp(kept, axis=(0, 1, 2)).max()
+    np.testing.assert_allclose(data / 255 * side + low, kept, atol=side / 255)
+    middle = (kept.min((0, 1, 2)) + kept.max((0, 1, 2))) / 2
+    np.testing.assert_allclose(np.array(packed["centre"]) * side + low, middle, atol=side / 500)
+    assert quantised(np.zeros((1, 5, V, 3), np.float32))["frames"] == 1
+
+
+def test_the_viewer_gets_top_classes_attention_and_the_place_in_the_stream():
+    labels, details, clips = small_run()
+    record = viewer_data(NAMES, labels, details, clips)
+    json.dumps(record)
+    assert record["left_out"] == 0
+    for n, clip in enumerate(record["clips"]):
+        assert clip["label"] == labels[n]
+        assert details.order[clip["turn"]] == n
+        for when, p in (("static", details.static[n]), ("adapted", details.adapted[n])):
+            assert [c for c, _ in clip[when]] == np.argsort(-p).tolist()
+            np.testing.assert_allclose(
+                [share for _, share in clip[when]], np.sort(p)[::-1], atol=1e-3
+            )
+        looks = np.frombuffer(base64.b64decode(clip["attention"]), np.uint8).reshape(8, -1)
+        np.testing.assert_array_equal(looks.argmax(1), details.attention[n].argmax(1))
+        assert (looks.min(1) == 0).all()
+        assert (looks.max(1) == 255).all()
+        extremes = np.stack([details.attention[n].min(1), details.attention[n].max(1)], 1)
+        np.testing.assert_allclose(clip["range"], extremes * SEGMENTS * V, atol=0.01)
+
+
+def test_a_thousand_long_clips_of_two_persons_stay_below_ten_megabytes(tmp_path):
+    labels, details, clips = small_run(count=1001, frames=64)
+    path = write_page(tmp_path, labels, details, clips)
+    assert path.stat().st_size < 9e6  # a megabyte is left for the figures
+    assert '"left_out":1,' in path.read_text("utf-8")
+
+
+def test_nothing_is_fetched_and_names_stay_text(tmp_path):
+    text = write_page(tmp_path, *small_run()).read_text("utf-8")
+    assert EVIL not in text
+    assert not re.search(r"https?://|src=\"(?!data:)|@import|url\(", text)
+    assert "<!--" not in text.replace("<!doctype", "")  # every mark was replaced
+
+
+def test_features_without_clips_have_a_page_too(tmp_path):
+    labels, details, clips = small_run()
+    record = viewer_data(NAMES, labels, details, clips._replace(joints=None, texts=None))
+    assert all("data" not in clip for clip in record["clips"])
+
+
+# In the browser -----------------------------------------------------------------------------------
+
+
+def browser_path() -> str | None:
+    """Chromium or one of its kind, if there is one."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = (shutil.which(name) for name in names)
+    return os.environ.get("CHROMIUM") or next(filter(None, found), None)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium."""
+    path = browser_path()
+    if path is None:
+        reason = "no browser: install chromium, or say where one is with CHROMIUM"
+        if os.environ.get("CI"):
+            raise FileNotFoundError(reason)
+        pytest.skip(reason)
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    """The page at 900 pixels, its labels and details; no error may have come at the end."""
+    labels, details, clips = small_run()
+    path = write_page(tmp_path, labels, details, clips)
+    page = browser.new_page(viewport={"width": 900, "height": 800})
+    page.set_default_timeout(10_000)
+    said, asked = [], []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(path.as_uri())
+    yield page, labels, details
+    assert said == []
+    assert all(url.startswith(("file:", "data:")) for url in asked)
+    assert page.evaluate("window.hacked") is None
+    page.close()
+
+
+def frame(page):
+    """The number of the frame that is shown, and what is drawn."""
+    return page.inner_text("#frame"), page.evaluate(
+        "document.getElementById('skeleton').toDataURL()"
+    )
+
+
+def rows(page):
+    """Class, static and refined prediction of each row of the list."""
+    return page.eval_on_selector_all(
+        "#clips tbody tr", "all => all.map(row => [...row.cells].map(cell => cell.textContent))"
+    )
+
+
+def test_it_plays_seeks_and_turns(opened):
+    page, *_ = opened
+    assert frame(page)[0] == "1 of 32"
+    first = frame(page)
+    page.click("#play")
+    page.wait_for_function("document.getElementById('frame').textContent.startsWith('5 ')")
+    page.click("#play")
+    assert page.get_attribute("#play", "aria-pressed") == "false"
+    assert frame(page)[1] != first[1]
+    page.fill("#seek", "20")
+    assert frame(page)[0] == "21 of 32"
+    before = frame(page)
+    page.fill("#turn", "-90")
+    assert frame(page)[1] != before[1]
+
+
+def test_everything_can_be_done_with_the_keyboard(opened):
+    page, *_ = opened
+    title = page.inner_text("#clip-title")
+    page.keyboard.press("ArrowDown")
+    assert page.inner_text("#clip-title") != title
+    page.keyboard.press("ArrowUp")
+    assert page.inner_text("#clip-title") == title
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
+    assert frame(page)[0] == "3 of 32"
+    page.keyboard.press(" ")
+    page.wait_for_function("document.getElementById('frame').textContent.startsWith('7 ')")
+    page.keyboard.press(" ")
+    plain = frame(page)
+    page.keyboard.press("4")
+    assert frame(page)[1] != plain[1]
+    assert re.search(r", torso\. Weakest .* times an even share", page.inner_text("#description"))
+    page.focus("#by-class")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "by-outcome"
+
+
+def test_it_filters_and_sorts(opened):
+    page, labels, details = opened
+    before, after = details.static.argmax(1), details.adapted.argmax(1)
+    assert len(rows(page)) == len(labels)
+    turns = np.argsort(details.order)
+    stream = [NAMES[labels[n]] for n in details.order]
+    assert [row[0] for row in rows(page)] == stream
+    for outcome, kept in {
+        "changed": before != after,
+        "fixed": (before != labels) & (after == labels),
+        "broken": (before == labels) & (after != labels),
+        "wrong": after != labels,
+    }.items():
+        page.select_option("#by-outcome", outcome)
+        assert len(rows(page)) == kept.sum(), outcome
+    page.select_option("#by-outcome", "")
+    page.select_option("#by-class", "1")
+    assert len(rows(page)) == (labels == 1).sum()
+    page.select_option("#by-class", "")
+    page.fill("#by-confidence", "60")
+    sure = details.adapted.max(1).round(3) >= 0.6
+    assert len(rows(page)) == sure.sum()
+    assert page.inner_text("#count") == f"{sure.sum()} of {len(labels)} clips"
+    page.fill("#by-confidence", "0")
+    page.click("[data-sort=confidence]")
+    page.click("[data-sort=confidence]")
+    shown = [row[4] for row in rows(page)]
+    order = sorted(range(len(labels)), key=lambda n: (-details.adapted[n].max().round(3), turns[n]))
+    assert shown == [f"{100 * details.adapted[n].max().round(3):.0f} %" for n in order]
+    page.click("[data-sort=label]")
+    assert [row[0] for row in rows(page)] == sorted(NAMES[y] for y in labels)
+
+
+def test_no_clip_left_is_no_error(opened):
+    page, *_ = opened
+    page.fill("#by-confidence", "100")
+    assert rows(page) == []
+    assert page.inner_text("#clip-title") == "No clip"
+    page.click("#play")
+    page.keyboard.press("ArrowDown")
+
+
+def test_it_fits_a_narrow_window_and_paper(opened):
+    page, *_ = opened
+    wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert page.evaluate(wide) <= 0
+    assert (
+        page.evaluate(wide.replace("document.documentElement", "document.querySelector('.list')"))
+        <= 0
+    )
+    page.emulate_media(media="print")
+    assert not page.is_visible("#clips")
+    assert not page.is_visible("#play")
+    assert page.is_visible("figure img")
+    assert page.is_visible("#top-adapted")

@@ -1,0 +1,338 @@
+"""The paper's tables: what they ask for, jobs that are done once, figures that are not typed."""
+
+import csv
+import io
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dynapurls_jax.adaptation.tpt import Prompt
+from dynapurls_jax.config import load_config
+from dynapurls_jax.evaluation.figures import plot_sensitivity
+from dynapurls_jax.reproduction import jobs as jobs_module
+from dynapurls_jax.reproduction.jobs import (
+    Job,
+    Runner,
+    changed,
+    group_of,
+    job_of,
+    jobs_of,
+    runs_of,
+    variant_of,
+)
+from dynapurls_jax.reproduction.pages import (
+    Page,
+    cells_of,
+    markdown,
+    read_page,
+    readme_table,
+    table_csv,
+    write_page,
+)
+from dynapurls_jax.reproduction.paper import FIGURES, paper_figure
+from dynapurls_jax.reproduction.records import Records
+from dynapurls_jax.reproduction.tables import TABLES
+from dynapurls_jax.evaluation.evaluate import evaluate_run
+from dynapurls_jax.training.run import load_trained
+from scripts import reproduce
+from tests.conftest import ROOT
+from tests.test_training import SPLIT, small_config, small_inputs
+
+
+def page_of(name, cells, dataset="ntu60", **changes):
+    """A page around some cells."""
+    table = TABLES[name]
+    return Page(
+        name, table.title, table.note, dataset, False, 5, ["abc"], ["cpu"], "the command", cells
+    )._replace(**changes)
+
+
+def filled(tmp_path, name, config, seeds):
+    """Records with made-up results for every job of a table: 0.1 a seed, and its orders around."""
+    about = {"commit": "abc123", "device": "some cpu"}
+    records = Records(tmp_path / "records.jsonl", {"corpus": "x"}, about)
+    for job in jobs_of(TABLES[name], config, seeds):
+        picks = {
+            row.pick + column.pick
+            for row in TABLES[name].rows
+            for column in TABLES[name].columns
+            if column.kind == job.kind
+        }
+        value = 0.1 * (1 + job.seed)
+        records.add(job, {pick: [value - 0.05, value + 0.05] for pick in picks})
+    return records
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.py")))
+@pytest.mark.parametrize("name", TABLES)
+def test_every_override_is_a_key_of_every_configuration(name, file):
+    config = load_config(file)
+    for row in TABLES[name].rows:
+        for column in TABLES[name].columns:
+            overrides = row.overrides | column.overrides
+            new = changed(config, overrides)
+            for key, value in overrides.items():
+                section, _, rest = key.partition(".")
+                assert new[section][rest] == value
+            assert column.kind in jobs_module.KINDS
+
+
+def test_the_papers_figures_have_a_place_in_the_tables():
+    for name, row, column in FIGURES:
+        assert row in {r.name for r in TABLES[name].rows}
+        assert column in {c.name for c in TABLES[name].columns}
+    assert paper_figure("ntu120", "3", "", "dynapurls", "96_24") == 69.11
+    assert paper_figure("ntu60", "3", "", "dynapurls", "96_24") is None
+    assert paper_figure("utd_mhad", "3", "", "dynapurls", "22_5") is None
+
+
+def test_harmonic_means_of_table_9_are_those_of_its_sides():
+    """A check of what was copied from the paper, to its rounding and the means over runs."""
+    for row in ("Baseline", "Partial", "Full"):
+        s, u, h = (np.array(FIGURES["9", f"dynapurls, {row}", side]) for side in "SUH")
+        np.testing.assert_allclose(2 * s * u / (s + u), h, atol=0.3)
+
+
+def test_random_splits_are_their_own_repetition():
+    config = small_config()
+    config.splits = ("random-6_2-0", "random-6_2-1", "5_3")
+    runs = runs_of(config, 2)
+    assert runs == [("random-6_2-0", 0), ("random-6_2-1", 0), ("5_3", 0), ("5_3", 1)]
+    assert [group_of(split) for split, _ in runs] == ["random-6_2", "random-6_2", "5_3", "5_3"]
+    config.splits = ("random-6_2-0",)
+    assert runs_of(config, 2) == [("random-6_2-0", 0), ("random-6_2-0", 1)]
+
+
+def test_tables_share_jobs_and_tpt_needs_a_tower():
+    config = load_config(ROOT / "configs" / "utd_mhad.py")
+    six, seven = (set(jobs_of(TABLES[name], config, 1)) for name in ("6", "7"))
+    assert any(("alignment.granularities", "global") in job.overrides for job in six & seven)
+    assert len(jobs_of(TABLES["9"], config, 1)) == 3 * 2  # splits x methods: rows share them
+    tpt = [
+        job for job in jobs_of(TABLES["10"], config, 1) if ("eval.adapter", "tpt") in job.overrides
+    ]
+    assert len(tpt) == 3 * 2
+    config.text.encoder = "hashing"
+    assert not set(tpt) & set(jobs_of(TABLES["10"], config, 1))
+
+
+def test_only_changed_alignments_get_a_folder_of_their_own():
+    base = small_config()
+    for same in ({}, {"alignment.query": "oracle_label"}, {"alignment.granularities": "all"}):
+        assert variant_of(base, changed(base, same)) == ""
+    both = {"text.descriptions": "a/b.json", "alignment.weights": "average"}
+    folder = variant_of(base, changed(base, both))
+    assert folder == "variants/text.descriptions=a_b.json,alignment.weights=average"
+
+
+def test_records_survive_a_kill_and_other_configurations(tmp_path):
+    file, sources = tmp_path / "records.jsonl", {"corpus": "x"}
+    one, two = job_of("zsl", "a", 0, {"x": 1}), job_of("zsl", "a", 1, {})
+    Records(file, sources, {"commit": "first"}).add(one, {"accuracy": [0.5]})
+    with file.open("a") as half:
+        half.write('{"job": {"kind": "zs')
+    records = Records(file, sources, {"commit": "second"})
+    assert records.get(one)["results"] == {"accuracy": [0.5]}
+    assert records.get(two) is None
+    records.add(two, {"accuracy": [0.25]})
+    again = Records(file, sources, {})
+    assert [again.get(job)["commit"] for job in (one, two)] == ["first", "second"]
+    assert Records(file, {"corpus": "y"}, {}).get(one) is None
+
+
+def test_sources_are_what_results_depend_on(runner):
+    run, config, workdir = runner
+    sources = run.sources()
+    same = changed(config, {"data.manual_dir": "/elsewhere", "splits": ("a",), "seeds": (5,)})
+    assert Runner(same, workdir).sources() == sources
+    longer = changed(config, {"alignment.epochs": 99})
+    assert Runner(longer, workdir).sources() != sources
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_page_says_the_same_in_every_form(name, tmp_path):
+    config = load_config(ROOT / "configs" / "ntu60.py")
+    records = filled(tmp_path, name, config, 2)
+    cells, commits, devices = cells_of(name, TABLES[name], config, 2, records)
+    assert (commits, devices) == (["abc123"], ["some cpu"])
+    rows, columns = len(TABLES[name].rows), len(TABLES[name].columns)
+    page = page_of(name, cells, commits=commits)
+    assert len(cells) == 2 * rows * columns
+    for cell in cells:
+        factor = 1 if cell.column == "samples/ms" else 100
+        np.testing.assert_allclose(cell.values, [0.1 * factor, 0.2 * factor])
+        assert cell.mean == pytest.approx(0.15 * factor)
+        assert cell.std == pytest.approx(np.std([0.1, 0.2], ddof=1) * factor)
+    text = markdown(page)
+    body = [line for line in text.splitlines() if line.startswith("| 55_5") or "| 48_12" in line]
+    assert len(body) == 2 * rows
+    assert ("published protocol" in text) == (name != "fig7")
+    assert "abc123" in text
+    paths = write_page(page, tmp_path / "out")
+    assert [path.suffix for path in paths] == [".md", ".csv", ".json"]
+    assert markdown(read_page(paths[2])) == text
+    lines = list(csv.DictReader(io.StringIO(paths[1].read_text("utf-8"))))
+    assert [float(line["mean"]) for line in lines] == [cell.mean for cell in cells]
+    assert table_csv(page) == paths[1].read_text("utf-8")
+
+
+def test_what_is_missing_is_a_dash_and_other_data_have_no_paper(tmp_path):
+    config = load_config(ROOT / "configs" / "utd_mhad.py")
+    config.text.encoder = "hashing"
+    records = filled(tmp_path, "10", config, 1)
+    cells, *_ = cells_of("10", TABLES["10"], config, 1, records)
+    text = markdown(page_of("10", cells, "utd_mhad"))
+    assert "| tpt |" not in text  # without a tower there is no such row
+    assert "paper" not in text
+    del records._known[next(iter(records._known))]
+    cells, *_ = cells_of("10", TABLES["10"], config, 1, records)
+    assert " - |" in markdown(page_of("10", cells, "utd_mhad"))
+
+
+def test_sensitivity_is_drawn(tmp_path):
+    config = load_config(ROOT / "configs" / "utd_mhad.py")
+    records = filled(tmp_path, "fig7", config, 2)
+    cells, *_ = cells_of("fig7", TABLES["fig7"], config, 2, records)
+    plot_sensitivity(cells, "title", tmp_path / "fig7.png")
+    assert (tmp_path / "fig7.png").stat().st_size > 5000
+
+
+@pytest.fixture
+def runner(tmp_path, monkeypatch):
+    """Jobs on the small corpus, in a workdir of their own."""
+    config = small_config()
+    config.eval.adapter = "static"
+
+    def load(config):
+        return small_inputs(config)
+
+    monkeypatch.setattr(jobs_module, "load_inputs", load)
+    return Runner(config, tmp_path), config, tmp_path
+
+
+def test_jobs_of_every_kind_on_a_trained_run(runner):
+    run, config, workdir = runner
+    static = run(job_of("zsl", SPLIT, 0, {"eval.adapter": "static"}))
+    assert set(static) == {"accuracy", "all rows", "chance"}
+    assert static["chance"] == [0.5]
+    refined = run(job_of("zsl", SPLIT, 0, {"eval.adapter": "dynapurls"}))["accuracy"]
+    inputs = small_inputs(changed(config, {"eval.adapter": "dynapurls"}))
+    trained = load_trained(inputs, workdir, SPLIT, 0)
+    result = evaluate_run(inputs, trained)
+    assert refined == pytest.approx(result.accuracies("dynapurls"))
+    assert static["accuracy"] == pytest.approx(result.accuracies("static")[:1])
+    gated = run(job_of("gzsl", SPLIT, 0, {"eval.adapter": "dynapurls"}))
+    assert set(gated) == {
+        f"{row} {side}" for row in ("Baseline", "Partial", "Full") for side in "SUH"
+    }
+    speed = run(job_of("throughput", SPLIT, 0, {"eval.adapter": "tda"}))["samples/ms"]
+    assert speed[0] > 0
+    swept = run(job_of("sweep", SPLIT, 0, {"eval.adapter": "dynapurls"}))
+    assert set(swept) == {row.pick for row in TABLES["fig7"].rows}
+    assert all(len(values) == 2 for values in swept.values())
+    assert swept["threshold 0.1"] == pytest.approx(refined)
+    assert swept["capacity 16"] == pytest.approx(refined)
+    folders = {path.parent.name for path in workdir.rglob("stage.json")}
+    assert folders == {"encoder", "align-label_free"}
+    oracle = run(job_of("zsl", SPLIT, 0, {"alignment.query": "oracle_label"}))
+    assert set(oracle) == {"ORACLE"}
+    parts = run(job_of("zsl", SPLIT, 0, {"alignment.partition": "static"}))
+    assert set(parts) == set(static)
+    variant = workdir / SPLIT / "seed0" / "variants" / "alignment.partition=static"
+    identity = json.loads((variant / "align-label_free" / "stage.json").read_text())["identity"]
+    assert identity["alignment"]["partition"] == "static"
+
+
+def test_a_prompt_is_made_before_its_program_is_traced(runner, monkeypatch):
+    run, _, _ = runner
+
+    def prompt(settings, corpus, classes, rows):
+        assert list(np.asarray(jnp.ones(1))) == [1]  # as reading weights: not while tracing
+        return Prompt(lambda text: jnp.zeros(()), lambda tuned, text: text)
+
+    monkeypatch.setattr(jobs_module, "tower_prompt", prompt)
+    tuned = run(job_of("zsl", SPLIT, 0, {"eval.adapter": "tpt", "tpt.views": 4}))
+    static = run(job_of("zsl", SPLIT, 0, {"eval.adapter": "static"}))
+    assert tuned["accuracy"] == pytest.approx(2 * static["accuracy"])
+
+
+def test_the_command_goes_on_where_it_was_stopped(monkeypatch, tmp_path, capsys):
+    """Killed in the middle, called again: what was done is not done again, the pages are whole."""
+    asked, stop_at = [], [4]
+
+    class Counting:
+        def __init__(self, config, workdir):
+            workdir.mkdir(parents=True, exist_ok=True)
+
+        def sources(self):
+            return {}
+
+        def __call__(self, job: Job):
+            if len(asked) == stop_at[0]:
+                raise KeyboardInterrupt
+            asked.append(job)
+            return {"accuracy": [0.5, 0.25], "all rows": [0.5], "chance": [0.125], "ORACLE": [1]}
+
+    monkeypatch.setattr(reproduce, "Runner", Counting)
+    arguments = ["reproduce.py", "--table", "3", "6", "--dataset", "nw_ucla", "--seeds", "1"]
+    arguments += ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
+    monkeypatch.setattr("sys.argv", arguments)
+    with pytest.raises(KeyboardInterrupt):
+        reproduce.main()
+    assert not (tmp_path / "out").exists()
+    stop_at[0] = None
+    reproduce.main()
+    out = capsys.readouterr().out
+    assert "min left" in out
+    assert len(asked) == len(set(asked)) == 2 * (3 + 1 + 3 * 3)  # table 6's last row is table 3's
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        f"table{name}_nw_ucla.{suffix}" for name in "36" for suffix in ("csv", "json", "md")
+    ]
+    page = read_page(tmp_path / "out" / "table3_nw_ucla.json")
+    assert {cell.column for cell in page.cells} == {c.name for c in TABLES["3"].columns}
+    assert "--table 3 --dataset nw_ucla --seeds 1" in page.command
+    reproduce.main()
+    assert "0 jobs to do" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "expected --table N, --all or --quick"),
+        (["--quick", "--table", "3"], "without other choices"),
+        (["--table", "3", "--dataset", "pku_mmd_2"], "invalid choice: 'pku_mmd_2'"),
+        (["--table", "5"], "invalid choice: '5'"),
+    ],
+)
+def test_wrong_flags_are_explained(arguments, message, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["reproduce.py", *arguments])
+    with pytest.raises(SystemExit):
+        reproduce.main()
+    assert message in capsys.readouterr().err
+
+
+def test_documents_are_generated_from_the_json():
+    """README.md and docs/results.md hold what the files in docs/results say, and nothing else."""
+    pages = {
+        name: [
+            read_page(file)
+            for dataset in reproduce.DOCUMENTED
+            if (file := reproduce.PUBLISHED / f"{reproduce.prefix(name)}_{dataset}.json").exists()
+        ]
+        for name in TABLES
+    }
+    real = [page for page in pages["3"] if not page.synthetic]
+    assert len(real) == 3
+    assert readme_table(real) in (ROOT / "README.md").read_text("utf-8")
+    results = (ROOT / "docs" / "results.md").read_text("utf-8")
+    for page in (page for group in pages.values() for page in group):
+        assert markdown(page, "##") in results
+        for cell in page.cells:
+            assert cell.mean == pytest.approx(np.mean(cell.values))
+            assert not any("dirty" in commit for commit in page.commits)
+
+
+def test_synthetic_data_are_marked():
+    assert "SYNTHETIC" in markdown(page_of("3", [], "demo", synthetic=True))

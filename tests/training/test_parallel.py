@@ -1,0 +1,128 @@
+"""One device, eight, and two processes compute the same training."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT
+
+
+def start(devices: int, module: str, *arguments: object) -> subprocess.Popen:
+    """A module in a process of its own, with so many devices."""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
+    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    call = [sys.executable, "-m", f"tests.{module}", *map(str, arguments)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(call, env=environment, cwd=ROOT, **pipes)
+
+
+def finish(process: subprocess.Popen) -> str:
+    out, errors = process.communicate(timeout=600)
+    assert process.returncode == 0, errors[-3000:]
+    return out
+
+
+@pytest.fixture(scope="module")
+def one_device(tmp_path_factory):
+    """What one device computes, and the folder of its stages."""
+    folder = tmp_path_factory.mktemp("one")
+    assert "1 processes, 1 devices" in finish(start(1, "parallel_case", folder / "x.npz"))
+    return folder / "x", dict(np.load(folder / "x.npz"))
+
+
+def losses(folder: Path, stage: str) -> list[float]:
+    lines = (folder / stage / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss"] for line in lines]
+
+
+def check_same(one_device, folder: Path, found: dict) -> None:
+    """To float tolerance: sums in another order, nothing else."""
+    one, expected = one_device
+    assert found.keys() == expected.keys()
+    for stage in ("encoder", "align"):
+        np.testing.assert_allclose(losses(folder, stage), losses(one, stage), rtol=2e-4)
+    for name, value in expected.items():
+        most = 5e-2 if name == "tokens" else 5e-3  # of tokens up to 5, in half precision
+        np.testing.assert_allclose(found[name], value, rtol=5e-3, atol=most, err_msg=name)
+
+
+def test_eight_devices_compute_what_one_does(one_device, tmp_path):
+    assert "1 processes, 8 devices" in finish(start(8, "parallel_case", tmp_path / "x.npz"))
+    check_same(one_device, tmp_path / "x", dict(np.load(tmp_path / "x.npz")))
+
+
+def test_two_processes_compute_what_one_does(one_device, tmp_path):
+    founds = []
+    for _ in range(2):  # the second time they find everything done
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            address = f"localhost:{free.getsockname()[1]}"
+        given = ("parallel_case", tmp_path / "x.npz")
+        both = [start(2, *given, f"{address},{n},2") for n in range(2)]
+        said = [finish(process) for process in both]
+        assert "2 processes, 4 devices" in said[0]
+        others = [line for line in said[1].splitlines() if not line.startswith("[Gloo]")]
+        assert not others  # only the first one reports
+        founds.append(dict(np.load(tmp_path / "x.npz")))
+    assert "pretraining" not in said[0]
+    check_same(one_device, tmp_path / "x", founds[0])
+    for name, value in founds[0].items():
+        np.testing.assert_array_equal(founds[1][name], value, err_msg=name)
+
+
+def test_streams_on_several_devices_are_those_one_by_one():
+    assert finish(start(3, "parallel_streams")) == "the same\n"
+
+
+COUNT = """
+from scripts.scaling import *
+pretend_devices(8)
+import jax
+from tests.helpers.parallel_case import small_config
+from dynapurls_jax.training.pretrain import fresh_state
+config, shape = small_config(), (16, 2, 8, 25, 3)
+config.data.streams = ("joint",)
+count, size = collectives(compile_pretraining(config, shape, 4))
+state = jax.eval_shape(lambda: fresh_state(config, shape, 4, 0, 16))
+print(*count.items(), size["all-reduce"], expected_bytes(state), sep="; ")
+"""
+
+
+def test_the_devices_say_what_the_cost_model_expects():
+    """Counted in the compiled step of eight devices: gradients once, moments there and back."""
+    call = [sys.executable, "-c", COUNT]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    kinds, said, expected = done.stdout.rsplit("; ", 2)
+    number = int(re.fullmatch(r"\('all-reduce', (\d+)\)", kinds)[1])  # and of no other kind
+    assert 36 <= number <= 2 * 36 + 4  # 36 norms, gradients, numbers of persons
+    assert float(said) == pytest.approx(float(expected), rel=0.01)
+
+
+FULL_SIZE = """
+import sys
+from scripts.scaling import *
+pretend_devices(8)
+from dynapurls_jax.config import load_config
+config = load_config(ROOT / "configs" / "ntu120.py")
+epoch = compile_alignment(config, 63_026, 3_000, 110).memory_analysis()
+print(epoch.argument_size_in_bytes, epoch.temp_size_in_bytes)
+"""
+
+
+def test_the_tokens_of_ntu120_fit_a_small_device():
+    """An eighth of them, in half precision, and little beside; nothing is run."""
+    call = [sys.executable, "-c", FULL_SIZE]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    arguments, scratch = map(int, done.stdout.split())
+    tokens = (63_026 + 3_000) * 75 * 256 * 2 / 8
+    assert tokens < arguments < 1.2 * tokens
+    assert scratch < 0.5e9
