@@ -10,6 +10,6 @@ from dynapurls_jax.config import small_dataset_config
 
 def get_config():
     """The experiment; see dynapurls_jax/config.py for every key."""
-    config = small_dataset_config("own")
+    config = small_dataset_config("custom")
     config.splits = ("",)
     return config

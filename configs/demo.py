@@ -15,14 +15,14 @@ def get_config():
     config.splits = ("random-40_8-0",)
     config.data.name = "demo"
     config.data.frames = 32
-    config.encoder.width = 16
+    config.encoder.shift_gcn.width = 16
     config.pretrain.epochs = 20
     config.pretrain.batch_size = 16
     config.text.encoder = "hashing"
-    config.alignment.attention = 64
-    config.alignment.hidden = 256
-    config.alignment.learning_rate = 1e-3
-    config.alignment.batch_size = 64
-    config.alignment.epochs = 150
-    config.alignment.patience = 25
+    config.method.purls.attention = 64
+    config.method.purls.hidden = 256
+    config.fit.learning_rate = 1e-3
+    config.fit.batch_size = 64
+    config.fit.epochs = 150
+    config.fit.patience = 25
     return config

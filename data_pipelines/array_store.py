@@ -1,7 +1,7 @@
-"""Arrays too big for memory (tokens, prepared clips): a file, and a manifest of its origin.
+"""Arrays too big for memory (tokens, prepared clips): a file and a manifest of its origin.
 
-The manifest has the CRC-32 of all values; opening a store reads them once, at some gigabytes a
-second, so that a file that was cut or changed is never computed with.
+The manifest has the CRC-32 of all values. Opening a store reads them once, at some gigabytes a
+second, so that a truncated or changed file is never used.
 """
 
 import json
@@ -15,33 +15,35 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.format import open_memmap
 
+from data_pipelines.atomic import write_text
 from data_pipelines.locks import one_at_a_time
 
 MANIFEST = "manifest.json"
 ARRAY = "array.npy"
 PROGRESS = "progress.json"
 SAVE_EVERY = 5.0  # seconds
-_BLOCK = 1 << 24  # bytes that are checked at once
+_BLOCK = 1 << 24  # bytes of one CRC-32 update
 
 Chunks = Callable[[int], Iterable[np.ndarray]]
 
 
 class StaleStoreError(RuntimeError):
-    """The store was made from other clips, config or checkpoint, or it is damaged."""
+    """The store is of other clips, another configuration or checkpoint, or it is damaged."""
 
 
 def open_or_make(
     folder: Path, made_from: dict, shape: tuple[int, ...], dtype: type, chunks: Chunks
 ) -> np.ndarray:
-    """The array `[N, ...]` of a store, memory-mapped; made first if it is not there.
+    """Opens the array `[N, ...]` of a store, memory-mapped; makes the store first if needed.
 
-    It appears whole or not at all. What an interrupted process made lies in `<folder>.part` and is
-    gone on with. Two processes never make the same store at once.
+    A store appears whole or not at all. Partial results of an interrupted process are kept in
+    `<folder>.part` and resumed. A lock keeps two processes from making the same store at once.
 
     Args:
-      folder: an older store in it, made from something else, is replaced.
+      folder: an older store in it, of another origin, is replaced.
       made_from: JSON-able identity of all that the array depends on.
-      chunks: called with the first row that is missing; gives the rows from there on, in order.
+      chunks: takes the index of the first missing entry and gives the entries from there on, in
+        order, as arrays `[n, ...]`.
 
     Raises:
       ValueError: the chunks do not fill the shape.
@@ -54,7 +56,7 @@ def open_or_make(
         pass
     with one_at_a_time(folder.with_name(f"{folder.name}.lock")):
         try:
-            return open_store(folder, made_from)  # of the process that was waited for
+            return open_store(folder, made_from)  # made by another process in the meantime
         except FileNotFoundError:
             pass
         except StaleStoreError as reason:
@@ -63,7 +65,7 @@ def open_or_make(
         record = {"shape": list(shape), "dtype": np.dtype(dtype).name, "made_from": made_from}
         checksum = _fill(part, record, chunks)
         _write_json(part / MANIFEST, record | {"crc32": checksum})
-        # Until the last step the part can be gone on with, or rather be put in its place.
+        # A failure before the rename leaves a complete part, which the next call only renames.
         shutil.rmtree(folder, ignore_errors=True)
         part.replace(folder)
         (folder / PROGRESS).unlink()
@@ -71,29 +73,30 @@ def open_or_make(
 
 
 def _fill(part: Path, record: dict, chunks: Chunks) -> int:
-    """Fills the array from the first row that an interrupted process did not write; its CRC-32."""
-    shape, (row, checksum) = record["shape"], _rows_done(part, record)
-    array = open_memmap(part / ARRAY, mode="r+") if row else _new_array(part, record)
+    """Fills the array from its first missing entry on; returns the CRC-32 of all values."""
+    shape, (done, checksum) = record["shape"], _entries_done(part, record)
+    array = open_memmap(part / ARRAY, mode="r+") if done else _new_array(part, record)
     saved = time.monotonic()
     try:
-        for chunk in chunks(row) if row < shape[0] else ():
-            if row + len(chunk) > shape[0] or list(chunk.shape[1:]) != shape[1:]:
-                raise ValueError(f"expected rows of {shape}, got {list(chunk.shape)} at {row}")
-            array[row : row + len(chunk)] = chunk
-            checksum = crc32(array[row : row + len(chunk)], checksum)
-            row += len(chunk)
+        for chunk in chunks(done) if done < shape[0] else ():
+            end = done + len(chunk)
+            if end > shape[0] or list(chunk.shape[1:]) != shape[1:]:
+                raise ValueError(f"expected entries of {shape}, got {list(chunk.shape)} at {done}")
+            array[done:end] = chunk
+            checksum = crc32(array[done:end], checksum)
+            done = end
             if time.monotonic() - saved > SAVE_EVERY:
-                _save(part, array, record, row, checksum)
+                _save(part, array, record, done, checksum)
                 saved = time.monotonic()
     finally:
-        _save(part, array, record, row, checksum)
-    if row != shape[0]:
-        raise ValueError(f"expected {shape[0]} rows, got {row}")
+        _save(part, array, record, done, checksum)
+    if done != shape[0]:
+        raise ValueError(f"expected {shape[0]} entries, got {done}")
     return checksum
 
 
 def crc32(array: np.ndarray, before: int = 0) -> int:
-    """CRC-32 of an array's values, going on from that of those before it."""
+    """CRC-32 of an array's values, continued from the CRC-32 of the values before them."""
     values = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     for start in range(0, len(values), _BLOCK):
         before = zlib.crc32(values[start : start + _BLOCK].data, before)
@@ -101,7 +104,7 @@ def crc32(array: np.ndarray, before: int = 0) -> int:
 
 
 def _new_array(part: Path, record: dict) -> np.memmap:
-    """An empty array, all of whose bytes are there: a full disk is an error now, not a crash."""
+    """An empty array with all its bytes allocated: a full disk is an error now, no crash later."""
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     file, shape = part / ARRAY, tuple(record["shape"])
@@ -117,41 +120,35 @@ def _new_array(part: Path, record: dict) -> np.memmap:
     return array
 
 
-def _rows_done(part: Path, record: dict) -> tuple[int, int]:
-    """Rows that are there of exactly this array, as they were written, and their CRC-32."""
+def _entries_done(part: Path, record: dict) -> tuple[int, int]:
+    """Number of intact entries of a part of exactly this array, and their CRC-32."""
     try:
         progress = json.loads((part / PROGRESS).read_text())
         array = np.load(part / ARRAY, mmap_mode="r")
         fits = [list(array.shape), array.dtype.name] == [record["shape"], record["dtype"]]
-        rows, checksum = progress["rows"], progress["crc32"]
-        if fits and progress["of"] == record and crc32(array[:rows]) == checksum:
-            return rows, checksum
+        done, checksum = progress["entries"], progress["crc32"]
+        if fits and progress["of"] == record and crc32(array[:done]) == checksum:
+            return done, checksum
     except (OSError, ValueError, LookupError, EOFError):
         pass
     return 0, 0
 
 
-def _save(part: Path, array: np.memmap, record: dict, rows: int, checksum: int) -> None:
+def _save(part: Path, array: np.memmap, record: dict, done: int, checksum: int) -> None:
     array.flush()
-    _write_json(part / PROGRESS, {"of": record, "rows": rows, "crc32": checksum})
+    _write_json(part / PROGRESS, {"of": record, "entries": done, "crc32": checksum})
 
 
 def _write_json(file: Path, content: dict) -> None:
-    """Whole or not at all, also if the machine fails."""
-    temporary = file.with_suffix(".tmp")
-    with temporary.open("w") as written:
-        json.dump(content, written, indent=1)
-        written.flush()
-        os.fsync(written.fileno())
-    temporary.replace(file)
+    write_text(file, json.dumps(content, indent=1))
 
 
 def open_store(folder: Path, made_from: dict) -> np.ndarray:
-    """The array `[N, ...]`, memory-mapped, if it was made from exactly this.
+    """Opens the array `[N, ...]` of exactly this origin, memory-mapped.
 
     Raises:
-      FileNotFoundError: no complete store there.
-      StaleStoreError: it was made from something else; names what differs.
+      FileNotFoundError: there is no complete store.
+      StaleStoreError: the store is damaged or of another origin; names what differs.
     """
     if not (folder / MANIFEST).exists():
         raise FileNotFoundError(f"no complete store in {folder}")

@@ -1,4 +1,4 @@
-"""Training batches through Grain: shuffled anew each epoch, the same for the same seed."""
+"""Batches of clips through Grain, read ahead; training order is a function of seed and epoch."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -12,72 +12,73 @@ ALL = slice(None)
 
 
 class Batch(NamedTuple):
-    """Some clips of a corpus.
+    """Some entries of an array `[N, ...]`.
 
     Attributes:
-      own: `[b, ...]` those of them that this process reads.
-      rows: `[B]` where all of them stand in the corpus.
+      local: `[b, ...]` the entries that this process reads, a slice of the batch.
+      indices: `[B]` positions in the array of all entries of the batch.
     """
 
-    own: np.ndarray
-    rows: np.ndarray
+    local: np.ndarray
+    indices: np.ndarray
 
 
 def steps_in_epoch(count: int, batch_size: int) -> int:
-    """Whole batches in an epoch over `count` clips; one if there are fewer clips than that."""
+    """Whole batches in an epoch over `count` clips; 1 if there are fewer clips than a batch."""
     return max(1, count // batch_size)
 
 
 def epoch_batches(
     clips: np.ndarray,
-    rows: np.ndarray,
+    indices: np.ndarray,
     batch_size: int,
     seed: int,
+    *,
     epoch: int,
     first: int = 0,
-    part: slice = ALL,
+    local: slice = ALL,
 ) -> Iterator[Batch]:
-    """One epoch, or the rest of it, read ahead of its use.
+    """One epoch in shuffled order, or the rest of it after a resume.
+
+    There are whole batches only, so that one compiled step serves all; the clips that are left
+    over differ from epoch to epoch. The order depends on `(seed, epoch)` alone, so that a resumed
+    run has the order of an uninterrupted one.
 
     Args:
       clips: all clips of the corpus `[N, ...]`, perhaps on disk.
-      rows: `[n]` those to train on.
-      first: how many batches of the epoch were taken before.
-      part: of each batch, what this process reads.
-
-    Only whole batches, so that one compiled step serves all; the clips that are left over differ
-    from epoch to epoch. The order depends on `(seed, epoch)` alone, so that a resumed run sees what
-    an uninterrupted one would have seen.
+      indices: `[n]` of the clips to train on.
+      first: number of batches of the epoch to skip.
+      local: the slice of each batch that this process reads.
     """
-    order = grain.MapDataset.range(len(rows)).seed(seed + 100_003 * epoch).shuffle()
-    batches = order.batch(min(batch_size, len(rows)), drop_remainder=True)
+    order = grain.MapDataset.range(len(indices)).seed(seed + 100_003 * epoch).shuffle()
+    batches = order.batch(min(batch_size, len(indices)), drop_remainder=True)
 
-    def read(indices: np.ndarray) -> Batch:
-        taken = rows[indices]
-        return Batch(clips[taken[part]], taken)
+    def read(positions: np.ndarray) -> Batch:
+        chosen = indices[positions]
+        return Batch(clips[chosen[local]], chosen)
 
     yield from batches[first:].map(read).to_iter_dataset(_READ_AHEAD)
 
 
 def padded_batches(
-    array: np.ndarray, rows: np.ndarray, batch_size: int, part: slice = ALL
+    array: np.ndarray, indices: np.ndarray, batch_size: int, local: slice = ALL
 ) -> Iterator[tuple[Batch, int]]:
-    """Some rows in batches of one size, the last filled up by repeating its last row; read ahead.
+    """Batches of one size in order; the last one is filled up with copies of its last entry.
 
     Args:
       array: `[N, ...]`, perhaps on disk.
-      rows: `[n]`.
-      part: of each batch, what this process reads.
+      indices: `[n]` of the entries to read.
+      local: the slice of each batch that this process reads.
 
     Yields:
-      A batch and how many of its rows are real.
+      A batch and the number of its entries that are no copies.
     """
 
     def read(start: int) -> tuple[Batch, int]:
-        taken = rows[start : start + batch_size]
-        missing = batch_size - len(taken)
-        filled = np.concatenate([taken, np.repeat(taken[-1:], missing)])
-        return Batch(array[filled[part]], filled), len(taken)
+        chosen = indices[start : start + batch_size]
+        copies = np.repeat(chosen[-1:], batch_size - len(chosen))
+        filled = np.concatenate([chosen, copies])
+        return Batch(array[filled[local]], filled), len(chosen)
 
-    starts = grain.MapDataset.range(0, len(rows), batch_size)
+    starts = grain.MapDataset.range(0, len(indices), batch_size)
     yield from starts.map(read).to_iter_dataset(_READ_AHEAD)

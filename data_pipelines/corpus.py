@@ -1,4 +1,4 @@
-"""A labelled set of skeleton clips, and what was found wrong with it."""
+"""A labelled set of skeleton clips with its protocols and notes."""
 
 import hashlib
 from collections import Counter
@@ -11,20 +11,21 @@ import numpy as np
 from data_pipelines.cleaning import content_hash
 from data_pipelines.skeletons import Skeleton
 
-# What a protocol may do with a clip.
+# Use of a clip by a protocol.
 TRAIN, TEST, NEITHER = 1, 0, -1
+PREDEFINED = "predefined"  # name of a protocol that comes with the arrays of one protocol
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Clips of one dataset with everything that protocols need to know about them.
+    """Clips of one dataset, with the columns that protocols use.
 
     Attributes:
-      name: dataset name, as in configurations.
+      name: of the dataset.
       skeleton: joint layout of every clip.
       class_names: class id to name; labels index it.
-      clips: each `[M, T, V, 3]` float32, metres; `M` and `T` differ between clips. They may be read
-        from disk one at a time: use `frames` and `persons` to learn about all.
+      clips: each `[M, T, V, 3]` float32, metres; `M` and `T` differ between clips. Real ones are
+        read from disk on access; `frames` and `persons` have the shapes of all.
       labels, subjects, views, setups: `[N]` int.
       clip_ids: unique names, the order of everything else.
       frames, persons: `[N]` the `T` and the `M` of each clip.
@@ -32,9 +33,9 @@ class Corpus:
       sides: protocol name to `[N]`, each `TRAIN`, `TEST` or `NEITHER`; the first is the dataset's
         usual protocol.
       splits: name of a published split to its unseen classes.
-      descriptions: name of the dataset whose shipped descriptions fit, or a file; empty: `name`.
-      synthetic: True when no human ever moved for it.
-      notes: what was filled, dropped or is worth knowing, with counts; see `summary`.
+      descriptions: dataset whose shipped descriptions fit, or a file; empty: `name`.
+      synthetic: True for clips that no human ever moved for.
+      notes: counts of what was filled, dropped or is worth knowing; see `summary`.
     """
 
     name: str
@@ -58,21 +59,21 @@ class Corpus:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def select(self, keep: np.ndarray, **changes) -> "Corpus":
-        """The clips at the indices `keep`, in that order."""
+    def select(self, indices: np.ndarray, **changes) -> "Corpus":
+        """The clips at these indices, in that order, with other `changes` of attributes."""
         arrays = ("labels", "subjects", "views", "setups", "frames", "persons", "hashes")
         return replace(
             self,
-            clips=Subset(self.clips, keep),
-            clip_ids=tuple(self.clip_ids[i] for i in keep),
-            sides={name: side[keep] for name, side in self.sides.items()},
-            **{name: getattr(self, name)[keep] for name in arrays},
+            clips=_Subset(self.clips, indices),
+            clip_ids=tuple(self.clip_ids[index] for index in indices),
+            sides={name: side[indices] for name, side in self.sides.items()},
+            **{name: getattr(self, name)[indices] for name in arrays},
             **changes,
         )
 
     @cached_property
     def digest(self) -> str:
-        """Hash of all clips, labels and ids: two corpora with the same digest are the same."""
+        """Hash of all clips, labels, ids and protocols; equal for equal corpora."""
         sha = hashlib.sha256(
             repr((self.name, self.skeleton, self.class_names, self.clip_ids)).encode()
         )
@@ -82,7 +83,7 @@ class Corpus:
         return sha.hexdigest()[:16]
 
     def summary(self) -> str:
-        """The data summary that training prints: sizes, ranges, and every note with its count."""
+        """Sizes, ranges, and every note with its count, in lines for the terminal."""
         kind = "SYNTHETIC clips" if self.synthetic else "clips"
         lines = [
             f"{self.name}: {len(self)} {kind}, {len(np.unique(self.labels))} of "
@@ -101,21 +102,21 @@ class Corpus:
         return "\n".join(lines)
 
 
-class Subset(Sequence):
-    """Some clips of a sequence, read when they are asked for."""
+class _Subset(Sequence):
+    """Some clips of a sequence, read on access."""
 
-    def __init__(self, clips: Sequence[np.ndarray], keep: np.ndarray):
-        self.clips, self.keep = clips, keep
+    def __init__(self, clips: Sequence[np.ndarray], indices: np.ndarray):
+        self.clips, self.indices = clips, indices
 
     def __len__(self) -> int:
-        return len(self.keep)
+        return len(self.indices)
 
     def __getitem__(self, index):
-        return self.clips[int(self.keep[index])]
+        return self.clips[int(self.indices[index])]
 
 
 def corpus_of_clips(clips: Sequence[np.ndarray], **fields) -> Corpus:
-    """A corpus of clips that are in memory; what can be learnt from the clips is filled in."""
+    """A corpus of clips in memory; computes `frames`, `persons` and `hashes`."""
     return Corpus(
         clips=tuple(clips),
         frames=np.array([clip.shape[1] for clip in clips], np.int32),
@@ -126,5 +127,5 @@ def corpus_of_clips(clips: Sequence[np.ndarray], **fields) -> Corpus:
 
 
 def count_persons(clip: np.ndarray) -> int:
-    """How many persons of a clip `[M, T, V, 3]` are ever there."""
+    """Number of persons of a clip `[M, T, V, 3]` who are present in some frame."""
     return int(np.any(clip != 0, axis=(1, 2, 3)).sum())

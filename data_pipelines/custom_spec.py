@@ -1,4 +1,4 @@
-"""The description of a dataset of one's own: `dataset.yaml` in the folder of its files."""
+"""The description of a custom dataset: `dataset.yaml` in the folder of its files."""
 
 import re
 from dataclasses import dataclass
@@ -7,8 +7,9 @@ from typing import Any
 
 import yaml
 
+from data_pipelines.builders.registry import public_dataset
+from data_pipelines.errors import DataError, check_choice
 from data_pipelines.safe_io import check_parts
-from data_pipelines.errors import DataError, unknown
 from data_pipelines.skeletons import SKELETONS, Skeleton, skeleton_of_names
 
 SPEC = "dataset.yaml"
@@ -21,19 +22,19 @@ KEYS = {
 
 
 @dataclass(frozen=True)
-class OwnSpec:
-    """What `dataset.yaml` says, checked; docs/data.md describes each key.
+class CustomSpec:
+    """The content of `dataset.yaml`, checked; docs/data.md describes each key.
 
     Attributes:
-      folder: where the file is.
-      files: pattern of file names (file formats), or the file or folder itself (array formats).
-      metres: how many metres one unit of the files is.
-      splits: name to unseen class ids.
+      folder: of the file.
+      files: pattern of file names (file formats), or name of the file or folder (array formats).
+      metres: length of one unit of the files.
+      splits: name to unseen class ids; those of the dataset in `like` where none are given.
+      descriptions: file with descriptions, or the dataset whose shipped descriptions fit.
     """
 
     folder: Path
     name: str
-    like: str
     format: str
     files: str
     skeleton: Skeleton
@@ -46,11 +47,8 @@ class OwnSpec:
     descriptions: str
 
 
-def load_spec(folder: Path, known: dict[str, tuple[Skeleton, tuple[str, ...]]]) -> OwnSpec:
+def load_spec(folder: Path) -> CustomSpec:
     """Reads and checks the description in a folder.
-
-    Args:
-      known: dataset name to its skeleton and classes, for `like`.
 
     Raises:
       FileNotFoundError: there is none.
@@ -63,8 +61,8 @@ def load_spec(folder: Path, known: dict[str, tuple[Skeleton, tuple[str, ...]]]) 
             "docs/data.md shows one; name its folder with --config.data.manual_dir=..."
         )
     try:
-        # Lists, mappings and texts only: a split 4_2 is no number to anybody but YAML, nor is a
-        # class named "no" a truth value.
+        # Lists, mappings and text only: YAML would read a split 4_2 as a number and a class "no"
+        # as a truth value.
         text = file.read_text("utf-8")
         record = yaml.load(text, Loader=yaml.BaseLoader)
         check_parts(record, len(text))
@@ -77,57 +75,52 @@ def load_spec(folder: Path, known: dict[str, tuple[Skeleton, tuple[str, ...]]]) 
     except UnicodeDecodeError as error:
         raise DataError(f"expected UTF-8 text ({error.reason})", file) from error
     except (RecursionError, ValueError) as error:
-        raise DataError(f"not a description that can be read ({error})", file) from error
+        raise DataError(f"not a readable description ({error})", file) from error
     if not isinstance(record, dict):
         raise DataError("expected keys and values", file)
     try:
-        return _checked(folder, record, known)
+        return _checked(folder, record)
     except (TypeError, ValueError, AttributeError) as error:
         raise DataError(str(error), file) from error
 
 
-def _checked(folder: Path, record: dict, known: dict) -> OwnSpec:
+def _checked(folder: Path, record: dict) -> CustomSpec:
     for key in record:
-        if key not in KEYS:
-            raise unknown("key", key, sorted(KEYS))
-    like = record.get("like", "")
-    if like and like not in known:
-        raise unknown("dataset in like", like, known)
+        check_choice("key", key, sorted(KEYS))
+    like = public_dataset(record["like"]) if record.get("like") else None
     form = _required(record, "format")
-    if form not in FILE_FORMATS + ARRAY_FORMATS:
-        raise unknown("format", form, FILE_FORMATS + ARRAY_FORMATS)
+    check_choice("format", form, FILE_FORMATS + ARRAY_FORMATS)
     name = str(_required(record, "name"))
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise ValueError(f"name: expected lower-case letters, digits and _, got {name!r}")
-    named = record.get("classes") or (known[like][1] if like else [])
-    classes = tuple(map(str, named)) if isinstance(named, list | tuple) else ()
-    if len(classes) < 2 or len(set(classes)) < len(classes):
-        raise ValueError(f"classes: expected 2 or more different names, got {named!r}")
+    classes = _classes(record.get("classes") or (like.CLASSES if like else []))
     files = str(_required(record, "files"))
     if form in FILE_FORMATS and "{class}" not in files:
         raise ValueError(f"files: expected a pattern with {{class}}, got {files!r}")
-    sided = record.get("train_subjects") or record.get("train_views")
-    if form in FILE_FORMATS and not sided:
+    if form in FILE_FORMATS and not (record.get("train_subjects") or record.get("train_views")):
         raise ValueError(
             "expected train_subjects or train_views: without them nothing is left to test on"
         )
     metres = float(record.get("metres", 1))
     if not 0 < metres < 1e6:
-        raise ValueError(f"metres: expected how many metres a unit is, got {metres}")
-    return OwnSpec(
+        raise ValueError(f"metres: expected the metres of one unit, got {metres}")
+    splits = _splits(record.get("splits") or {}, classes)
+    descriptions = like.descriptions if like else name
+    if record.get("descriptions"):
+        descriptions = str(folder / str(record["descriptions"]))
+    return CustomSpec(
         folder=folder,
         name=name,
-        like=like,
         format=form,
         files=files,
-        skeleton=_skeleton(record.get("skeleton"), known[like][0] if like else None),
+        skeleton=_skeleton(record.get("skeleton"), like.SKELETON if like else None),
         classes=classes,
         first_class=int(record.get("first_class", 0)),
         metres=metres,
         train_subjects=_numbers(record, "train_subjects"),
         train_views=_numbers(record, "train_views"),
-        splits=_splits(record.get("splits") or {}, classes),
-        descriptions=str(record.get("descriptions", "")),
+        splits=splits or (like.splits if like else {}),
+        descriptions=descriptions,
     )
 
 
@@ -135,6 +128,13 @@ def _required(record: dict, key: str) -> Any:
     if record.get(key) in (None, ""):
         raise ValueError(f"expected a key {key!r}, got {', '.join(map(str, record))}")
     return record[key]
+
+
+def _classes(names: Any) -> tuple[str, ...]:
+    classes = tuple(map(str, names)) if isinstance(names, list | tuple) else ()
+    if len(classes) < 2 or len(set(classes)) < len(classes):
+        raise ValueError(f"classes: expected 2 or more different names, got {names!r}")
+    return classes
 
 
 def _numbers(record: dict, key: str) -> tuple[int, ...]:
@@ -152,8 +152,7 @@ def _splits(record: Any, classes: tuple[str, ...]) -> dict[str, tuple[int, ...]]
         if not isinstance(unseen, list) or not unseen:
             raise ValueError(f"splits, {name}: expected a list of unseen classes, got {unseen!r}")
         for label in unseen:
-            if str(label) not in classes:
-                raise unknown(f"class in split {name}", label, classes)
+            check_choice(f"class in split {name}", str(label), classes)
         if not re.fullmatch(r"\w[\w .-]*", str(name)):
             raise ValueError(f"splits: expected names of letters, digits, _, . and -, got {name!r}")
         splits[str(name)] = tuple(classes.index(str(label)) for label in unseen)
@@ -161,13 +160,12 @@ def _splits(record: Any, classes: tuple[str, ...]) -> dict[str, tuple[int, ...]]
 
 
 def _skeleton(record: Any, default: Skeleton | None) -> Skeleton:
-    """A layout by name, or one that is spelt out with names of joints."""
+    """A layout by name, or one that the record spells out."""
     if record is None:
         if default is None:
             raise ValueError(f"expected a key 'skeleton': one of {', '.join(SKELETONS)}, or joints")
         return default
     if isinstance(record, str):
-        if record not in SKELETONS:
-            raise unknown("skeleton", record, SKELETONS)
+        check_choice("skeleton", record, SKELETONS)
         return SKELETONS[record]
     return skeleton_of_names(record)

@@ -1,4 +1,4 @@
-"""`load_corpus`: the one door through which every dataset comes in."""
+"""Opens a dataset by name; on first use it is read from the owner's archive."""
 
 import shutil
 import tempfile
@@ -9,45 +9,48 @@ from pathlib import Path
 import numpy as np
 
 from data_pipelines import cleaning
-from data_pipelines.builders.base import SPLIT, SkeletonBuilder
-from data_pipelines.builders.registry import make_builder
+from data_pipelines.builders.base import Dataset
+from data_pipelines.builders.registry import DEMO, dataset_of, public_dataset
+from data_pipelines.builders.tfds_builder import SPLIT, ClipBuilder
 from data_pipelines.corpus import Corpus
 from data_pipelines.demo.generate import generate_demo
-from data_pipelines.errors import unknown
+from data_pipelines.formats.feature_folder import Features, read_features
 from data_pipelines.formats.raw import RawClip, total
 from data_pipelines.locks import one_at_a_time
 from data_pipelines.paths import data_home, find_manual_dir
-from data_pipelines.protocols import published_splits
-from dynapurls_jax.config import DATASETS
+from data_pipelines.settings import DataSettings
 
 
-def load_corpus(name: str, manual_dir: str = "", seed: int = 0, skip_bad: bool = False) -> Corpus:
-    """Opens a dataset, building its array_record files on first use.
+def load_corpus(settings: DataSettings) -> Corpus:
+    """Opens a dataset; its array_record files are made on first use.
 
-    Clips of real datasets stay on disk and are read when they are asked for.
-
-    Args:
-      name: one of `DATASETS`.
-      manual_dir: folder with the owner's archive; see `find_manual_dir`.
-      seed: of the demo corpus; real data has none.
-      skip_bad: leave out files that cannot be read instead of failing.
+    Clips of real datasets stay on disk and are read on access. The settings of the clips' shape
+    are not used here; see `prepared.prepare`.
 
     Raises:
-      ValueError: no such dataset.
-      FileNotFoundError: the archive is not there; says what to download and where to put it.
+      FileNotFoundError: the archive is missing; says what to download and where to put it.
       DataError: files in it cannot be used; all are listed.
     """
-    if name not in DATASETS:
-        raise unknown("dataset", name, DATASETS)
-    if name == "demo":
-        return clean_corpus(generate_demo(seed))
-    folder = find_manual_dir(name, manual_dir)
-    builder = _prepared_builder(name, folder, bool(manual_dir), skip_bad)
-    return _open_prepared(builder)
+    if settings.name == DEMO:
+        return clean_corpus(generate_demo(settings.seed))
+    folder = find_manual_dir(settings.name, settings.manual_dir)
+    dataset = dataset_of(settings.name, folder)
+    explicit = bool(settings.manual_dir)
+    return _open_prepared(_prepared_builder(dataset, folder, explicit, settings.skip_bad))
+
+
+def load_features(settings: DataSettings) -> Features:
+    """Reads the backbone features in the folder `settings.features`, of a public dataset.
+
+    Raises:
+      ValueError: the dataset is not a public one.
+      FileNotFoundError, DataError: see `read_features`.
+    """
+    return read_features(Path(settings.features), public_dataset(settings.name))
 
 
 def clean_corpus(corpus: Corpus) -> Corpus:
-    """Cleans a corpus that is in memory, as the builders clean what they read."""
+    """Cleans a corpus in memory, as `ingest` cleans the clips of a source."""
     raws = [
         cleaning.clean(RawClip(clip_id, joints, int(label)))
         for clip_id, joints, label in zip(corpus.clip_ids, corpus.clips, corpus.labels, strict=True)
@@ -66,65 +69,64 @@ def clean_corpus(corpus: Corpus) -> Corpus:
 
 
 def _prepared_builder(
-    name: str, manual_dir: Path, explicit: bool, skip_bad: bool
-) -> SkeletonBuilder:
-    """The builder, its array_record files made from the archive that is there now.
+    dataset: Dataset, manual_dir: Path, explicit: bool, skip_bad: bool
+) -> ClipBuilder:
+    """The builder with array_record files of the current archive.
 
-    Without an archive in the usual places, files that were prepared before serve; an archive that
-    was named explicitly must exist.
+    Without an archive in the usual places, files that were prepared before serve; an explicit
+    `manual_dir` must have one.
     """
     home = data_home() / "tfds"
-    builder = make_builder(name, manual_dir, data_dir=str(home), skip_bad=skip_bad)
-    source = builder.find_source(manual_dir)
+    builder = ClipBuilder(dataset, home)
+    source = dataset.find_source(manual_dir)
     if source is None and not explicit and builder.prepared_from()[0]:
         return builder
-    if source is None and (explicit or not builder.DOWNLOADS):
-        raise FileNotFoundError(builder.missing(manual_dir))
-    origin = builder.origin(source) if source else builder.URL
+    if source is None and (explicit or not dataset.URL):
+        raise FileNotFoundError(dataset.missing(manual_dir))
+    origin = dataset.origin(source) if source else dataset.URL
     with one_at_a_time(home / f"{builder.name}.lock"):
         prepared, skipped = builder.prepared_from()
         if prepared != origin or (skipped and not skip_bad):
             manual_dir.mkdir(parents=True, exist_ok=True)
-            _make_aside(name, manual_dir, home, origin, skip_bad)
-    # Anew, since a builder learns only at its start what is there.
-    return make_builder(name, manual_dir, data_dir=str(home), skip_bad=skip_bad)
+            _make_aside(dataset, manual_dir, home, skip_bad)
+    return ClipBuilder(dataset, home)  # a builder reads the metadata at its start
 
 
-def _make_aside(name: str, manual_dir: Path, home: Path, origin: str, skip_bad: bool) -> None:
-    """Prepares a dataset, and only then puts it in the place of what was there."""
+def _make_aside(dataset: Dataset, manual_dir: Path, home: Path, skip_bad: bool) -> None:
+    """Prepares a dataset in a temporary folder, then replaces the prepared files."""
     with tempfile.TemporaryDirectory(dir=home, prefix="making-") as scratch:
-        builder = make_builder(name, manual_dir, data_dir=scratch, skip_bad=skip_bad)
-        builder.prepare(manual_dir, origin)
+        builder = ClipBuilder(dataset, Path(scratch), skip_bad)
+        builder.prepare(manual_dir)
         made = Path(builder.data_path)
-        place = home / made.relative_to(scratch)
-        shutil.rmtree(place, ignore_errors=True)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        made.replace(place)
-    print(f"prepared {name} in {place}", flush=True)
+        target = home / made.relative_to(scratch)
+        shutil.rmtree(target, ignore_errors=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        made.replace(target)
+    print(f"prepared {builder.name} in {target}", flush=True)
 
 
 class _RecordClips(Sequence):
-    """Clips in array_record files, read when they are asked for."""
+    """Clips in array_record files, read on access."""
 
-    def __init__(self, builder: SkeletonBuilder, rows: np.ndarray):
-        self.source, self.rows = builder.as_data_source(split=SPLIT), rows
+    def __init__(self, builder: ClipBuilder, records: np.ndarray):
+        self.source, self.records = builder.as_data_source(split=SPLIT), records
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.records)
 
     def __getitem__(self, index):
-        return np.asarray(self.source[int(self.rows[index])]["clip"])
+        return np.asarray(self.source[int(self.records[index])]["clip"])
 
 
-def _open_prepared(builder: SkeletonBuilder) -> Corpus:
+def _open_prepared(builder: ClipBuilder) -> Corpus:
     columns, sides, notes, _ = builder.read_index()
-    labels = columns["label"].astype(np.int32)
+    dataset, labels = builder.dataset, columns["label"].astype(np.int32)
     return Corpus(
-        name=builder.DATASET,
-        descriptions=builder.descriptions,
-        skeleton=builder.SKELETON,
-        class_names=builder.CLASSES,
-        clips=_RecordClips(builder, columns["row"]),
+        name=dataset.name,
+        descriptions=dataset.descriptions,
+        skeleton=dataset.SKELETON,
+        class_names=dataset.CLASSES,
+        clips=_RecordClips(builder, columns["record"]),
         labels=labels,
         subjects=columns["subject"],
         views=columns["view"],
@@ -134,14 +136,14 @@ def _open_prepared(builder: SkeletonBuilder) -> Corpus:
         persons=columns["persons"],
         hashes=columns["hash"],
         sides=sides,
-        splits=builder.splits or published_splits(builder.DATASET),
-        notes=notes | _side_notes(builder.CLASSES, labels),
+        splits=dataset.splits,
+        notes=notes | _side_notes(dataset.CLASSES, labels),
     )
 
 
 def _side_notes(names: tuple[str, ...], labels: np.ndarray) -> dict[str, int]:
     """Counts clips whose class is relative to a side that each subject chose ("other hand")."""
-    relative = [i for i, name in enumerate(names) if "other" in name.split()]
+    relative = [label for label, name in enumerate(names) if "other" in name.split()]
     count = int(np.isin(labels, relative).sum())
     note = "clips of a class named 'other' side, which side differs between subjects"
     return {note: count} if count else {}

@@ -1,8 +1,8 @@
-"""Reads a whole source: on all cores, resumable, flat in memory, with every bad file listed.
+"""Reads a whole source on all cores, resumable, in bounded memory; lists every bad file.
 
-The items of a source are shared out in parts. Each part is parsed and cleaned by one process and
-written as one file, whole or not at all; what is there from an earlier run is not parsed again,
-unless an item of it has changed since.
+The items of a source are divided into parts. One process parses and cleans a part and writes it as
+one file, whole or not at all. A part file of an earlier run is used again, unless an item of the
+part has changed.
 """
 
 import functools
@@ -20,6 +20,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 
+from data_pipelines.atomic import replacing
 from data_pipelines.cleaning import clean
 from data_pipelines.errors import BadFilesError, DataError, shown
 from data_pipelines.formats.raw import RawClip
@@ -27,13 +28,13 @@ from data_pipelines.progress import progress
 from data_pipelines.sources import Source
 
 SKIPPED = "files that cannot be read, skipped"
-VERSION = 1  # of the part files and of everything that is done to a clip before it is in one
+VERSION = 1  # of the part files, and of all steps from an item to a part file
 _COLUMNS = ("label", "subject", "view", "setup")
-_PARTS_A_PROCESS = 2  # fewer parts than this for each process are not worth starting it
+_PARTS_A_PROCESS = 2  # least number of parts for which a process is worth its start
 
 
 def num_cores() -> int:
-    """Cores that this process may use."""
+    """Number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -43,14 +44,14 @@ def ingest(source: Source, folder: Path, title: str, skip_bad: bool) -> Iterator
     """Cleaned clips of a source, in its order.
 
     Args:
-      folder: for the part files; the caller deletes it when it has what it wants.
-      title: for the progress display.
-      skip_bad: leave out items that cannot be read, with a note on the first clip, instead of
-        raising. In both cases a file beside the folder lists them.
+      folder: of the part files; the caller deletes it after use.
+      title: of the progress display.
+      skip_bad: leave out unreadable items, with a note on the first clip, instead of raising. In
+        both cases a file beside the folder lists them.
 
     Raises:
-      BadFilesError: after everything was read, if some items could not be; lists them all.
-      DataError: there is nothing to read.
+      BadFilesError: after all items, if some are unreadable; lists them.
+      DataError: the source has no items.
     """
     folder.mkdir(parents=True, exist_ok=True)
     parts = _plan(source, folder)
@@ -78,10 +79,10 @@ def _report_bad(bad: list[str], total: int, listed: Path, skip_bad: bool) -> Non
 
 
 def _plan(source: Source, folder: Path) -> dict[Path, list[str]]:
-    """Part file to items; its name tells their content, and how it is read, from any other.
+    """Part file to items; the file's name is a hash of the items and of how they are read.
 
-    A part ends where a hash of an item's name says so, `source.chunk` items on average: where a
-    file is added or taken away, one part changes and the others stay as they are.
+    A hash of an item's name ends a part, after `source.chunk` items on average, so that an added
+    or removed file changes one part and no other.
     """
     parts: dict[Path, list[str]] = {}
     chunk: list[tuple[str, str]] = []
@@ -98,8 +99,8 @@ def _plan(source: Source, folder: Path) -> dict[Path, list[str]]:
 
 
 def _parse(source: Source, parts: dict[Path, list[str]], title: str) -> None:
-    """Makes the parts that are not there yet."""
-    todo = [part for part in parts if not _is_whole(part)]
+    """Makes the missing parts."""
+    todo = [part for part in parts if not _is_intact(part)]
     if not todo:
         return
     total = sum(map(len, parts.values()))
@@ -112,13 +113,13 @@ def _parse(source: Source, parts: dict[Path, list[str]], title: str) -> None:
 
 
 def _make_all(source, parts, todo, workers) -> Iterator[Path]:
-    """Makes parts, here or in other processes, and tells which is done."""
+    """Makes parts, in this process or in others; yields each one that is done."""
     if workers < 2:
         for part in todo:
             yield _make_part(source, part, parts[part])
         return
-    # joblib's own processes: forking one in which JAX runs threads can hang, and the standard
-    # library's "spawn" runs the caller's script anew in each of them.
+    # loky: a fork of a process with JAX's threads can hang, and the standard library's "spawn" runs
+    # the caller's script again in each process.
     pool = joblib.Parallel(workers, backend="loky", return_as="generator_unordered", batch_size=1)
     jobs = (joblib.delayed(_make_part_of_worker)(source, part, parts[part]) for part in todo)
     yield from pool(jobs)
@@ -131,7 +132,7 @@ def _make_part_of_worker(source: Source, part: Path, items: list[str]) -> Path:
 
 @functools.cache
 def _end_with_parent() -> None:
-    """Ctrl-C is for the parent, and without a parent there is no work."""
+    """Ignores Ctrl-C, which the parent handles, and ends this process when the parent has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = os.getppid()
 
@@ -151,7 +152,7 @@ def _make_part(source: Source, part: Path, items: list[str]) -> Path:
             clips += [clean(raw) for raw in source.read(item)]
         except DataError as error:
             errors.append(str(error))
-        except Exception as error:  # one strange file must not end the reading of all others
+        except Exception as error:  # one file must not end the reading of all others
             errors.append(shown(f"{item}: cannot be read ({type(error).__name__}: {error})"))
     shapes = np.array([clip.joints.shape for clip in clips], np.int64).reshape(-1, 4)
     values = [clip.joints.ravel() for clip in clips]
@@ -168,19 +169,16 @@ def _make_part(source: Source, part: Path, items: list[str]) -> Path:
         "values": np.concatenate(values) if values else np.zeros(0, np.float32),
         "text": np.frombuffer(json.dumps(text).encode(), np.uint8),
     }
-    temporary = part.with_suffix(f".{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
+    with replacing(part) as file:
         np.savez(file, **arrays)
-        os.fsync(file.fileno())
-    temporary.replace(part)
     return part
 
 
-def _is_whole(part: Path) -> bool:
+def _is_intact(part: Path) -> bool:
     try:
         _read_errors(part)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return False  # never made, or damaged since
+        return False
     return True
 
 

@@ -1,19 +1,23 @@
-"""Processes that would make the same thing wait for one another."""
+"""Locks between processes."""
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 
 @contextmanager
 def one_at_a_time(file: Path) -> Iterator[None]:
-    """Lets one process make something; others wait, and then find it made."""
+    """Holds the lock `file`; prints a line if another process holds it, and waits."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"waiting for another process that has {file}", flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    lock = FileLock(file)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        print(f"waiting for another process that has {file}", flush=True)
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()

@@ -1,19 +1,19 @@
-"""Where things are on disk: what this project keeps, and what users bring."""
+"""Folders of this project's files and of the users' archives."""
 
 import os
 from pathlib import Path
 
 
 def data_home() -> Path:
-    """Where prepared files go: $DYNAPURLS_CACHE or ~/.cache/dynapurls_jax."""
+    """Folder of prepared files: $DYNAPURLS_CACHE or ~/.cache/dynapurls_jax."""
     return Path(os.environ.get("DYNAPURLS_CACHE", "~/.cache/dynapurls_jax")).expanduser()
 
 
 def find_manual_dir(name: str, manual_dir: str = "") -> Path:
-    """Where the owner's archive is looked for.
+    """Folder of the owner's archive.
 
-    In this order: the configured folder, `$DYNAPURLS_DATA/<name>`, `../shared/data/<name>`, and
-    `<cache>/manual/<name>`.
+    It is the configured folder, or the first one that exists of `$DYNAPURLS_DATA/<name>` and
+    `../shared/data/<name>`, or `<cache>/manual/<name>`.
     """
     if manual_dir:
         return Path(manual_dir).expanduser().absolute()

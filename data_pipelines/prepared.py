@@ -1,4 +1,4 @@
-"""All clips of a corpus in the shape and the frame that encoders take, as one array on disk."""
+"""All clips of a corpus in the shape and frame of an encoder's input, as one array on disk."""
 
 import hashlib
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from jaxtyping import Float
 
 from data_pipelines.array_store import open_or_make
 from data_pipelines.corpus import Corpus
-from data_pipelines.errors import unknown
+from data_pipelines.errors import check_choice
 from data_pipelines.ingest import num_cores
 from data_pipelines.paths import data_home
-from data_pipelines.preprocess import FIT
 from data_pipelines.progress import progress
 from data_pipelines.skeletons import SKELETONS, Skeleton, map_joints
+from data_pipelines.temporal_sampling import TEMPORAL_SAMPLING
 
 VERSION = 1  # of everything that is done to a clip here
 _CHUNK = 64
@@ -28,9 +28,9 @@ class PreparedClips:
     Attributes:
       clips: `[N, M, T, V, 3]` float32, metres, in the order of the corpus, memory-mapped.
       skeleton: of the `V` joints.
-      persons: `[N]` how many there are at most in each clip.
+      persons: `[N]` number of persons in each clip.
       ids: `N` names of the clips.
-      version: of what was done to them.
+      version: of the preparation.
     """
 
     clips: Float[np.ndarray, "N M T V 3"]
@@ -40,73 +40,77 @@ class PreparedClips:
     version: int = VERSION
 
 
-def prepare(corpus: Corpus, frames: int, fit: str, joints: str = "") -> PreparedClips:
-    """Opens the prepared clips, making them on first use below `data_home()`.
+def prepare(corpus: Corpus, frames: int, temporal_sampling: str, joints: str = "") -> PreparedClips:
+    """Opens the prepared clips, which are made on first use below `data_home()`.
 
     Args:
       frames: `T`.
-      fit: one of `FIT`.
+      temporal_sampling: one of `TEMPORAL_SAMPLING`.
       joints: name of a joint layout to map to; empty for the corpus's own.
 
     Raises:
-      ValueError: no such fit, layout or mapping.
+      ValueError: no such temporal sampling, layout or mapping.
     """
-    if fit not in FIT:
-        raise unknown("data.fit", fit, FIT)
-    if joints and joints not in SKELETONS:
-        raise unknown("data.joints", joints, SKELETONS)
+    check_choice("temporal_sampling", temporal_sampling, TEMPORAL_SAMPLING)
+    check_choice("joints", joints, ("", *SKELETONS))
     target = SKELETONS[joints] if joints else corpus.skeleton
     made_from = {
         "version": VERSION,
         "corpus": corpus.digest,
         "frames": frames,
-        "fit": fit,
+        "temporal_sampling": temporal_sampling,
         "joints": repr(target),
     }
     key = hashlib.sha256(repr(made_from).encode()).hexdigest()[:12]
-    folder = data_home() / "prepared" / f"{corpus.name}-T{frames}-{fit}-{key}"
+    folder = data_home() / "prepared" / f"{corpus.name}-T{frames}-{temporal_sampling}-{key}"
     shape = (len(corpus), int(corpus.persons.max()), frames, target.num_joints, 3)
 
-    def chunks(row: int) -> Iterator[np.ndarray]:
+    def chunks(first: int) -> Iterator[np.ndarray]:
         gigabytes = 4 * np.prod(shape, dtype=np.int64) / 1e9
         print(f"preparing {len(corpus)} clips, {gigabytes:.2f} GB, in {folder}", flush=True)
-        return _chunks(corpus, row, shape, fit, target)
+        return _chunks(corpus, first, shape, temporal_sampling, target)
 
     clips = open_or_make(folder, made_from, shape, np.float32, chunks)
     return PreparedClips(clips, target, np.asarray(corpus.persons), corpus.clip_ids)
 
 
 def prepare_clip(
-    clip: np.ndarray, skeleton: Skeleton, target: Skeleton, fit: str, shape: tuple[int, ...]
+    clip: np.ndarray,
+    skeleton: Skeleton,
+    target: Skeleton,
+    temporal_sampling: str,
+    shape: tuple[int, ...],
 ) -> np.ndarray:
-    """One clip as an encoder takes it.
+    """One clip as input of an encoder.
 
     Args:
       clip: `[m, t, v, 3]`, metres, cleaned.
-      skeleton, target: its joints, and the encoder's.
-      fit: one of `FIT`.
+      skeleton, target: joint layouts of the clip and of the encoder.
+      temporal_sampling: one of `TEMPORAL_SAMPLING`.
       shape: `(M, T)`, with `M >= m`.
 
     Returns:
       `[M, T, V, 3]` float32, metres.
     """
-    clip = map_joints(FIT[fit](clip, skeleton, shape[1]), skeleton, target)
-    return np.pad(clip, ((0, shape[0] - len(clip)), (0, 0), (0, 0), (0, 0)))
+    sampled = TEMPORAL_SAMPLING[temporal_sampling](clip, skeleton, shape[1])
+    mapped = map_joints(sampled, skeleton, target)
+    return np.pad(mapped, ((0, shape[0] - len(mapped)), (0, 0), (0, 0), (0, 0)))
 
 
 def _chunks(
-    corpus: Corpus, first: int, shape: tuple, fit: str, target: Skeleton
+    corpus: Corpus, first: int, shape: tuple, temporal_sampling: str, target: Skeleton
 ) -> Iterator[np.ndarray]:
-    """Clips from row `first` on, some at a time."""
+    """Prepared clips in chunks, from index `first` on."""
 
     def one(index: int) -> np.ndarray:
-        return prepare_clip(corpus.clips[index], corpus.skeleton, target, fit, shape[1:3])
+        clip = corpus.clips[index]
+        return prepare_clip(clip, corpus.skeleton, target, temporal_sampling, shape[1:3])
 
     with (
         progress("preparing clips", len(corpus), first) as report,
         ThreadPoolExecutor(num_cores()) as pool,
     ):
         for start in range(first, len(corpus), _CHUNK):
-            rows = range(start, min(start + _CHUNK, len(corpus)))
-            yield np.stack(list(pool.map(one, rows)))
-            report(rows[-1] + 1)
+            indices = range(start, min(start + _CHUNK, len(corpus)))
+            yield np.stack(list(pool.map(one, indices)))
+            report(indices[-1] + 1)

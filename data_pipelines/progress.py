@@ -12,14 +12,14 @@ LOG_EVERY = 30.0  # seconds
 
 @contextmanager
 def progress(title: str, total: int, first: int = 0) -> Iterator[Callable[..., None]]:
-    """Shows how far a loop is.
+    """Shows the progress of a loop.
 
     Args:
-      title: what is being done.
-      total, first: number of rounds, and how many were done before (a resumed run).
+      title: of the display.
+      total, first: number of rounds, and of those done by an earlier, interrupted run.
 
     Yields:
-      `report(done, **figures)`, to be called after each round.
+      `report(done, **figures)`, to call after each round.
     """
     if first:
         print(f"  {title}: resuming after {first} of {total}", flush=True)
@@ -34,15 +34,15 @@ def _figures(figures: dict[str, float]) -> str:
 
 
 def _log(title: str, total: int, first: int) -> Iterator[Callable[..., None]]:
-    start = said = time.monotonic()
+    start = printed = time.monotonic()
     line = ""
 
     def report(done: int, **figures: float) -> None:
-        nonlocal said, line
+        nonlocal printed, line
         seconds = time.monotonic() - start
         line = f"  {title}: {done}/{total}, {seconds:.0f} s{_figures(figures)}"
-        if time.monotonic() - said > LOG_EVERY:
-            said = time.monotonic()
+        if time.monotonic() - printed > LOG_EVERY:
+            printed = time.monotonic()
             left = seconds / max(done - first, 1) * (total - done)
             print(f"{line}, about {left:.0f} s left", flush=True)
 

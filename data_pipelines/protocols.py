@@ -1,4 +1,4 @@
-"""Which clips train, validate and test, and which classes are seen: decided here alone."""
+"""Zero-shot protocols: the clips that train, validate and test, and the seen classes."""
 
 import json
 import math
@@ -22,10 +22,10 @@ class Protocol:
     Attributes:
       split: its name.
       seen, unseen: class ids, sorted.
-      train, val: clips of seen classes by training subjects (views); they do not overlap.
-      seen_test: clips of seen classes by test subjects; for the report alone.
-      unseen_test: clips of unseen classes. In a pseudo split these are classes held out of the
-        seen ones, by training subjects: choices may be made on them.
+      train, val: indices of clips of seen classes by training subjects (views), without overlap.
+      seen_test: indices of clips of seen classes by test subjects; for reports only.
+      unseen_test: indices of clips of unseen classes by test subjects. In a pseudo split these are
+        classes held out of the seen ones, by training subjects: choices may be made on them.
     """
 
     split: str
@@ -38,7 +38,7 @@ class Protocol:
 
 
 def published_splits(dataset: str) -> dict[str, tuple[int, ...]]:
-    """Name to unseen classes, from the literature; empty for a dataset without published splits."""
+    """Name to unseen classes, from the literature; empty for a dataset without them."""
     text = resources.files("data_pipelines").joinpath("splits.json").read_text("utf-8")
     return {name: tuple(unseen) for name, unseen in json.loads(text).get(dataset, {}).items()}
 
@@ -84,13 +84,13 @@ def unseen_classes(corpus: Corpus, split: str) -> np.ndarray:
 
 
 def side_of(corpus: Corpus, protocol: str = "") -> np.ndarray:
-    """What a protocol does with each clip, `[N]` of `TRAIN`, `TEST` and `NEITHER`.
+    """Use of each clip by a protocol, `[N]` of `TRAIN`, `TEST` and `NEITHER`.
 
     Args:
       protocol: such as "xsub"; empty for the dataset's usual one.
 
     Raises:
-      ValueError: the dataset has no such protocol; names those that it has.
+      ValueError: the dataset has no such protocol; names its protocols.
     """
     if protocol and protocol not in corpus.sides:
         raise unknown(f"protocol of {corpus.name}", protocol, corpus.sides)
@@ -98,7 +98,7 @@ def side_of(corpus: Corpus, protocol: str = "") -> np.ndarray:
 
 
 def make_protocol(corpus: Corpus, split: str, protocol: str = "") -> Protocol:
-    """The protocol of a named split; the same for the same corpus and names.
+    """The protocol of a split; deterministic.
 
     Args:
       split: see `unseen_classes`.
@@ -110,9 +110,9 @@ def make_protocol(corpus: Corpus, split: str, protocol: str = "") -> Protocol:
     num_classes = len(corpus.class_names)
     unseen = unseen_classes(corpus, split)
     hidden, base = unseen, _base_split(split)
-    if base:  # the real unseen classes stay out altogether
+    if base:  # the real unseen classes are excluded altogether
         hidden = np.union1d(unseen, unseen_classes(corpus, base))
-    # A part of a dataset (PKU-MMD's phase II) may lack clips of some classes altogether.
+    # A part of a dataset (PKU-MMD's phase II) may have no clips of some classes.
     seen = np.setdiff1d(np.unique(corpus.labels), hidden)
     side = side_of(corpus, protocol)
     of_seen, of_unseen = np.isin(corpus.labels, seen), np.isin(corpus.labels, unseen)
@@ -140,3 +140,8 @@ def make_protocol(corpus: Corpus, split: str, protocol: str = "") -> Protocol:
         seen_test=np.flatnonzero((side == TEST) & of_seen),
         unseen_test=unseen_test,
     )
+
+
+def pseudo_split(split: str, number: int = 0) -> str:
+    """The name of a pseudo split of a real one; its runs choose settings and fit gates."""
+    return f"pseudo-{split}-{number}"

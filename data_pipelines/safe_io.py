@@ -1,7 +1,7 @@
-"""Bombs: few bytes that become very many when they are unpacked.
+"""Unpacking with limits, against decompression bombs.
 
-Whatever is packed says how large it will be. That claim is judged before anything is unpacked, and
-nothing is unpacked beyond it. docs/security.md has the limits and where they are tested.
+Packed data states its unpacked size. That claim is checked before unpacking, and unpacking stops
+at it. docs/security.md has the limits and their tests.
 """
 
 import io
@@ -14,9 +14,8 @@ from typing import IO, Any
 from data_pipelines.errors import DataError
 
 LARGEST = 2**28  # bytes of one recording; an hour of PKU-MMD's text has 2 * 10^8
-HARMLESS = 2**24  # bytes that may come from anywhere; the recordings at hand have 3.5 * 10^5
-# Recordings shrink to a third at best, clips padded with zeros to a fifth, but a bomb to a
-# thousandth.
+HARMLESS = 2**24  # bytes below which any expansion is allowed; real recordings have 3.5 * 10^5
+# Recordings shrink to a third at best, clips padded with zeros to a fifth, a bomb to a thousandth.
 MOST_EXPANSION = 200
 _PARTS_A_BYTE = 10
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -25,16 +24,17 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 def check_claim(
     claimed: int, packed: int, where: object, largest: int = LARGEST, harmless: int = HARMLESS
 ) -> None:
-    """Refuses what would become too large.
+    """Refuses packed data that claims to unpack to too much.
 
     Args:
-      claimed: bytes when unpacked, as it says itself.
-      packed: bytes that it has now.
+      claimed: bytes when unpacked, by its own claim.
+      packed: bytes now.
       where: named in the error.
-      harmless: bytes below which the proportion of the two does not matter.
+      largest: most bytes when unpacked.
+      harmless: bytes below which the ratio of the two is not checked.
 
     Raises:
-      DataError: it would be larger than `largest`, or too large for what it is made from.
+      DataError: it claims more than `largest`, or more than `MOST_EXPANSION` times its size.
     """
     if claimed > largest:
         reason = f"expected at most {largest} bytes when unpacked, it claims to have {claimed}"
@@ -55,15 +55,15 @@ def opened_member(
     largest: int = LARGEST,
     harmless: int = HARMLESS,
 ) -> Iterator[IO[bytes]]:
-    """A member of a zip, for reading with sizes: without one, `zipfile` trusts no claim.
+    """Opens a member of a zip; the caller reads with sizes, which `zipfile` keeps to.
 
     Raises:
-      DataError: it is a bomb, or packed in a way whose unpacking knows no bounds, or damaged.
+      DataError: it is a bomb, damaged, or packed by a method without bounded unpacking.
     """
     if info.compress_type not in _METHODS:
         reason = f"packed by method {info.compress_type}: expected deflated or stored, pack it anew"
         raise DataError(reason, where)
-    if info.header_offset + info.compress_size > archive.start_dir:  # the list of members follows
+    if info.header_offset + info.compress_size > archive.start_dir:  # where the directory begins
         raise DataError("damaged in its zip archive (it would end behind the archive)", where)
     check_claim(info.file_size, info.compress_size, where, largest, harmless)
     try:
@@ -73,12 +73,12 @@ def opened_member(
         raise
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
         raise DataError(f"damaged in its zip archive ({error})", where) from error
-    except Exception as error:  # zlib.error has no public base of its own
+    except Exception as error:  # zlib.error among others
         raise DataError(f"cannot be unpacked ({error})", where) from error
 
 
 def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: object) -> bytes:
-    """The bytes of a member, never more than it claims.
+    """The bytes of a member, at most as many as it claims.
 
     Raises:
       DataError: see `opened_member`.
@@ -91,7 +91,7 @@ def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: object) 
 
 
 def unpacked_copy(file: Path) -> io.BytesIO:
-    """The same zip, nothing in it compressed, for readers that trust what a zip says.
+    """An uncompressed copy of a zip, for readers without limits of their own.
 
     Raises:
       DataError: a member is a bomb, or all of them together are.
@@ -107,32 +107,33 @@ def unpacked_copy(file: Path) -> io.BytesIO:
 
 
 def check_parts(loaded: Any, size: int) -> None:
-    """Refuses lists in lists whose parts are so often the same that they are few only in memory.
+    """Refuses nested containers in which few shared parts stand for very many.
 
-    Whoever goes through them, to print or to compare them, would go through each part anew.
+    Printing or comparing them visits each shared part again and again.
 
     Args:
-      loaded: dicts, lists, tuples and sets, and in them whatever else.
+      loaded: dicts, lists, tuples and sets, nested, with any leaves.
       size: bytes that they were read from.
 
     Raises:
-      ValueError: there are too many for that, or something is a part of itself.
+      ValueError: there are more than `10 * size` parts, shared ones counted each time, or a
+        container contains itself.
     """
     most = _PARTS_A_BYTE * (size + 1)
-    counted: dict[int, int] = {}  # 0 while it is being counted
+    counts: dict[int, int] = {}  # by id; 0 while a container is being counted
 
     def count(item: Any) -> int:
         if not isinstance(item, dict | list | tuple | set | frozenset):
             return 1
-        known = counted.get(id(item))
-        if known == 0:
+        found = counts.get(id(item))
+        if found == 0:
             raise ValueError("a list or a dict that is a part of itself")
-        if known is None:
-            counted[id(item)] = 0
+        if found is None:
+            counts[id(item)] = 0
             parts = [*item.keys(), *item.values()] if isinstance(item, dict) else item
-            known = counted[id(item)] = 1 + sum(map(count, parts))
-            if known > most:
+            found = counts[id(item)] = 1 + sum(map(count, parts))
+            if found > most:
                 raise ValueError(f"expected at most {most} parts, they repeat to more")
-        return known
+        return found
 
     count(loaded)

@@ -1,7 +1,7 @@
 """Joint layouts: names, bones, body parts, and the mappings from one layout to another."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,19 +14,19 @@ class Skeleton:
     """A joint layout.
 
     Attributes:
-      name: how configurations and files refer to it.
-      joints: names, in array order; `V` is their number.
-      parents: index of each joint's parent, the root's own index at the root.
+      name: in configurations and files.
+      joints: `V` names, in array order.
+      parents: index of each joint's parent; the root's is its own.
       parts: joint indices of head, hands, torso and legs, the granularities 1-4.
-      hip_center, spine_mid, spine_top, shoulders: the joints that pre-normalisation is built on
-        (origin and lower end of the vertical axis, its upper ends in the published and in our own
-        way, right and left ends of the horizontal axis).
+      hip_center, spine_mid, spine_top, shoulders: the joints of pre-normalisation: origin and lower
+        end of the vertical axis, its upper end in `normalise_published` and in `normalise`, right
+        and left ends of the horizontal axis.
     """
 
     name: str
     joints: tuple[str, ...]
     parents: tuple[int, ...]
-    parts: dict[str, tuple[int, ...]]
+    parts: dict[str, tuple[int, ...]] = field(hash=False)
     hip_center: int
     spine_mid: int
     spine_top: int
@@ -39,15 +39,15 @@ class Skeleton:
 
     @property
     def bones(self) -> tuple[tuple[int, int], ...]:
-        """(child, parent) pairs, the root left out."""
+        """(child, parent) pairs of all joints but the root."""
         return tuple((c, p) for c, p in enumerate(self.parents) if c != p)
 
 
 def _parts(joints, head, torso, legs):
+    """Part to joint indices; joints of no other part are hands."""
     named = {"head": head, "torso": torso, "legs": legs}
-    taken = {j for names in named.values() for j in names}
-    named["hands"] = tuple(j for j in joints if j not in taken)
-    return {part: tuple(joints.index(j) for j in named[part]) for part in PARTS}
+    named["hands"] = [joint for joint in joints if joint not in (*head, *torso, *legs)]
+    return {part: tuple(map(joints.index, named[part])) for part in PARTS}
 
 
 # fmt: off
@@ -124,7 +124,7 @@ OPENPOSE_18 = Skeleton(
         torso=("right_hip", "left_hip"),
         legs=("right_knee", "right_ankle", "left_knee", "left_ankle"),
     ),
-    hip_center=8,  # it has no joint between the hips, and none along the spine
+    hip_center=8,  # there is no joint between the hips, and none along the spine
     spine_mid=1,
     spine_top=1,
     shoulders=(2, 5),
@@ -132,9 +132,9 @@ OPENPOSE_18 = Skeleton(
 
 SKELETONS = {layout.name: layout for layout in (KINECT_V1, KINECT_V2, OPENPOSE_18)}
 
-# (from, to) to the joint of `from` that stands in for each joint of `to`. Kinect v1 has no finger
-# tips and thumbs: the hand stands in. A Kinect sees a head and no face: the head stands in for
-# nose, eyes and ears, and the middle of the shoulders is OpenPose's neck.
+# (from, to) to the joint of `from` for each joint of `to`. Kinect v1 has no finger tips and thumbs:
+# the hand replaces them. A Kinect has a head and no face: the head replaces nose, eyes and ears,
+# and the middle of the shoulders OpenPose's neck.
 _STAND_INS = {
     ("kinect_v1", "kinect_v2"): (0, 1, 2, 3, *range(4, 20), 2, 7, 7, 11, 11),
     ("kinect_v2", "openpose_18"): (3, 20, 8, 9, 10, 4, 5, 6, 16, 17, 18, 12, 13, 14, 3, 3, 3, 3),
@@ -143,7 +143,7 @@ _STAND_INS = {
 
 
 def map_joints(clips: np.ndarray, source: Skeleton, target: Skeleton) -> np.ndarray:
-    """Brings clips to another joint layout.
+    """Maps clips to another joint layout.
 
     Args:
       clips: `[..., V, 3]`, metres.
@@ -171,21 +171,13 @@ def map_joints(clips: np.ndarray, source: Skeleton, target: Skeleton) -> np.ndar
     return mapped
 
 
-def _reaches_a_root(joint: int, parents: Sequence[int]) -> bool:
-    for _ in parents:
-        if joint == parents[joint]:
-            return True
-        joint = parents[joint]
-    return False
-
-
 def skeleton_of_names(record: Mapping[str, Any]) -> Skeleton:
-    """A layout that is spelt out with names, as in a user's dataset.yaml.
+    """A layout from names, as in a dataset.yaml.
 
     Args:
-      record: `joints` (names in array order), `bones` (pairs child, parent; a joint without one is
-        the root), `parts` (head, hands, torso, legs to names), and names for `hip_center`,
-        `spine_top`, `shoulders` (right, left) and, if it has one, `spine_mid`.
+      record: `joints` (names in array order), `bones` (pairs child, parent; a joint without a bone
+        is the root), `parts` (head, hands, torso, legs to names), and names of `hip_center`,
+        `spine_top`, `shoulders` (right, left) and, optionally, `spine_mid`.
 
     Raises:
       ValueError: a key is missing, or a name is not among the joints.
@@ -211,8 +203,11 @@ def skeleton_of_names(record: Mapping[str, Any]) -> Skeleton:
     for bone in record["bones"]:
         child, parent = pair(bone, "bones")
         parents[child] = parent
-    for joint in range(len(joints)):
-        if not _reaches_a_root(joint, parents):
+    ancestors = list(range(len(joints)))
+    for _ in joints:  # after V steps every joint is at a root, unless its bones form a circle
+        ancestors = [parents[joint] for joint in ancestors]
+    for joint, ancestor in enumerate(ancestors):
+        if parents[ancestor] != ancestor:
             raise ValueError(f"skeleton: the bones of {joints[joint]!r} form a circle")
     if not isinstance(record["parts"], Mapping):
         raise ValueError(f"skeleton: expected parts with joints, got {record['parts']!r}")
@@ -220,7 +215,7 @@ def skeleton_of_names(record: Mapping[str, Any]) -> Skeleton:
     if not all(parts.values()):
         raise ValueError(f"skeleton: expected joints for each of {', '.join(PARTS)}")
     return Skeleton(
-        name=str(record.get("name", "own")),
+        name=str(record.get("name", "custom")),
         joints=joints,
         parents=tuple(parents),
         parts=parts,

@@ -1,6 +1,6 @@
-"""Where raw clips come from: the items of an archive or a folder, each read on its own.
+"""Sources of raw clips: the items of archives and folders, which are read independently.
 
-A source is small and can be pickled, so that every process has its own.
+A source is small and can be pickled, so that every process has a copy.
 """
 
 import hashlib
@@ -12,20 +12,20 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
-from data_pipelines.safe_io import read_member
 from data_pipelines.errors import DataError
 from data_pipelines.formats.raw import RawClip
+from data_pipelines.safe_io import read_member
 
 
 def file_stamp(path: Path) -> str:
-    """Size and time of a file."""
+    """Size and modification time of a file."""
     stat = path.stat()
     return f"{stat.st_size} {stat.st_mtime_ns}"
 
 
 @lru_cache(maxsize=4)
 def _open_zip(path: Path, stamp: str) -> zipfile.ZipFile:
-    """A zip, opened once in each process; `stamp` opens it anew when it changed.
+    """Opens a zip, once in each process for each `stamp`.
 
     Raises:
       DataError: it cannot be read.
@@ -37,10 +37,10 @@ def _open_zip(path: Path, stamp: str) -> zipfile.ZipFile:
 
 
 class Source(Protocol):
-    """What `ingest` reads.
+    """The input of `ingest`.
 
     Attributes:
-      chunk: how many items make a part, the unit in which work is shared out and resumed.
+      chunk: mean number of items in a part, the unit of parallel work and of resuming.
       parallel: whether several processes may read at once.
     """
 
@@ -48,21 +48,21 @@ class Source(Protocol):
     parallel: bool
 
     def stamp(self) -> str:
-        """Changes when what is read does; quicker to get than the stamps of all items."""
+        """A text that changes with the content; cheaper than the stamps of all items."""
 
     def identity(self) -> str:
-        """Changes when the same bytes would be read as something else."""
+        """A text that changes with the way in which the bytes are read."""
 
     def items(self) -> dict[str, str]:
-        """Item names in order, each with a stamp that changes when its content does."""
+        """Item names in order, each with a stamp that changes with its content."""
 
     def read(self, item: str) -> Iterable[RawClip]:
-        """The clips of one item; raises DataError where they cannot be used."""
+        """The clips of one item; raises DataError if they cannot be used."""
 
 
 @dataclass
 class Archive:
-    """The files of zips and folders, by suffix, sorted by name; zips are read in place."""
+    """The files with one suffix in zips and folders, sorted by name; zips are read in place."""
 
     paths: tuple[Path, ...]
     suffix: str
@@ -96,10 +96,10 @@ class Archive:
     def content(self, name: str) -> bytes:
         """The bytes of one file.
 
-        A member of a zip is looked up by its name and never written: `../evil` is but a name.
+        A member of a zip is found by its name and never written, so that `../evil` does no harm.
 
         Raises:
-          DataError: its zip is damaged there, or it would unpack to too much, or is elsewhere.
+          DataError: the zip is damaged, the file unpacks to too much, or it is in none of `paths`.
         """
         for path in self.paths:
             if path.is_dir():
@@ -118,13 +118,13 @@ class Archive:
 
 @dataclass
 class FileSource:
-    """One file, one clip.
+    """Files with one clip each.
 
     Attributes:
-      archive: where the files are.
+      archive: of the files.
       reader: `(name, content)` to a clip.
-      wanted: regular expression that file names must match in full; others are not looked at.
-      excluded: stems that are left out.
+      wanted: regular expression of the whole file name; other files are ignored.
+      excluded: stems of files to leave out.
     """
 
     archive: Archive

@@ -5,13 +5,16 @@ line in the registry of its package. The module is imported when the part is ask
 names are known before JAX is imported.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
 
+from data_pipelines.errors import check_at_least as check_at_least
+from data_pipelines.errors import check_choice as check_choice
+from data_pipelines.errors import check_positive as check_positive
 from data_pipelines.errors import unknown
 
 Settings = TypeVar("Settings")
@@ -85,7 +88,9 @@ def section_of(settings: type) -> ConfigDict:
     return ConfigDict(asdict(settings()))
 
 
-def settings_of(cls: type[Settings], section: Mapping[str, Any], where: str) -> Settings:
+def settings_of(
+    cls: type[Settings], section: ConfigDict | Mapping[str, Any], where: str
+) -> Settings:
     """A section of a configuration as the dataclass that it was made from, checked.
 
     Args:
@@ -99,39 +104,6 @@ def settings_of(cls: type[Settings], section: Mapping[str, Any], where: str) -> 
         return cls(**values)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
-
-
-def check_choice(key: str, value: object, choices: Iterable[str]) -> None:
-    """Refuses a name that does not exist.
-
-    Raises:
-      ValueError: names the nearest.
-    """
-    choices = tuple(choices)
-    if value not in choices:
-        raise unknown(key, value, choices)
-
-
-def check_at_least(least: float, **values: Any) -> None:
-    """Refuses values below `least`; traced values, of a sweep, are not looked at.
-
-    Raises:
-      ValueError: names the first.
-    """
-    for key, value in values.items():
-        if isinstance(value, int | float) and value < least:
-            raise ValueError(f"{key}: expected {least} or more, got {value}")
-
-
-def check_positive(**values: Any) -> None:
-    """Refuses zero and negative values; traced values, of a sweep, are not looked at.
-
-    Raises:
-      ValueError: names the first.
-    """
-    for key, value in values.items():
-        if isinstance(value, int | float) and value <= 0:
-            raise ValueError(f"{key}: expected more than 0, got {value}")
 
 
 def plain(config: ConfigDict, *keys: str) -> dict:

@@ -1,7 +1,7 @@
 """Random keys: one root for each training seed, and a key for each purpose and step."""
 
 import jax
-from jaxtyping import Key, Array
+from jaxtyping import Array, Key
 
 # TODO-RNG: these reproduce the keys of 0.1 bit by bit; they become named purposes with the fixes.
 

@@ -13,37 +13,38 @@ of clips (with --gzsl gate_roc.png, from gates fitted on the trained split pseud
 see data_pipelines/formats/sample_stream.py) with a JSON line: class, confidence, latency.
 """
 
-import contextlib
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, redirect_stdout
 from pathlib import Path
 
 from absl import flags
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import DataError
+from dynapurls_jax.adaptation.registry import ADAPTERS, GATES
 from dynapurls_jax.compile_cache import keep_programs
-from dynapurls_jax.config import ADAPTERS, GATES, default_config
-from dynapurls_jax.flags import check_config, run
+from dynapurls_jax.flags import run
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A trained workdir; default: the newest in runs/.")
-_ADAPTER = flags.DEFINE_string("adapter", None, f"Test-time method: {', '.join(ADAPTERS)}.")
+_ADAPTER = flags.DEFINE_string("adapter", None, f"Test-time method: {', '.join(ADAPTERS.names)}.")
 _QUERY = flags.DEFINE_string(
-    "query", None, "Who asks: label_free, per_candidate, or oracle_label (marked ORACLE)."
+    "query",
+    None,
+    "The text that attention queries come from, of method purls: label_free, per_candidate, or "
+    "oracle_label (marked ORACLE).",
 )
 _SPLIT = flags.DEFINE_list("split", None, "Splits to evaluate; default: those trained last.")
 _SEEDS = flags.DEFINE_list("seeds", None, "Training seeds; default: those trained last.")
 _GZSL = flags.DEFINE_bool("gzsl", False, "Generalised: test clips of seen and unseen classes.")
-_GATE = flags.DEFINE_enum("gate", "all", [*GATES, "all"], "With --gzsl: what tells unseen clips.")
+_GATE = flags.DEFINE_enum("gate", "all", [*GATES.names, "all"], "With --gzsl: the gate's score.")
 _INPUT = flags.DEFINE_string("input", None, "Answer the samples of this file; - is standard input.")
 _STATE = flags.DEFINE_string(
-    "state", None, "With --input: a folder to keep the stream's state in, and to go on from."
+    "state", None, "With --input: a folder where the stream's state is saved and continued."
 )
 _CAPACITY = flags.DEFINE_integer(
-    "capacity",
-    None,
-    "With --input: room for so many classes; default: the unseen ones.",
-    lower_bound=1,
+    "capacity", None, "With --input: class slots; default: the unseen classes.", lower_bound=1
 )
 _PROFILE = flags.DEFINE_bool("profile", False, "Write a trace of the evaluation's first run.")
 _ORDERS = flags.DEFINE_integer("orders", None, "Number of stream orders.", lower_bound=1)
@@ -65,12 +66,14 @@ def newest_workdir(root: Path) -> Path:
 
 
 def load_config(workdir: Path) -> ConfigDict:
-    """The configuration that a workdir was trained with.
+    """The configuration that a workdir was trained with last.
 
     Raises:
       FileNotFoundError: it is not a workdir.
-      DataError: it is one, but not of this version.
+      DataError: its configuration is damaged or of another version.
     """
+    from dynapurls_jax.config import check_config, default_config
+
     path = workdir / "config.json"
     if not path.exists():
         raise FileNotFoundError(f"{workdir} is no workdir: it has no config.json")
@@ -78,7 +81,7 @@ def load_config(workdir: Path) -> ConfigDict:
         values = json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise DataError(f"not valid JSON ({error}); train again to renew it", path) from error
-    config = default_config()  # a workdir of an earlier version lacks keys that came since
+    config = default_config()  # the workdir of an earlier version lacks later keys
     try:
         config.update(values)
         check_config(config)
@@ -90,28 +93,15 @@ def load_config(workdir: Path) -> ConfigDict:
     return config
 
 
-def _subset(kind: str, chosen: list[str] | None, trained: tuple) -> tuple:
-    """The chosen ones of what was trained."""
-    if chosen is None:
-        return trained
-    names = {str(item): item for item in trained}
-    missing = [item for item in chosen if item not in names]
-    if missing:
-        raise ValueError(
-            f"--{kind}: {', '.join(missing)} not in this workdir, which has {', '.join(names)}"
-        )
-    return tuple(names[item] for item in chosen)
-
-
 def check_flags() -> None:
     """Refuses flags that would be ignored.
 
     Raises:
       ValueError: says which, and what it goes with.
     """
-    given = {name for name in ("state", "capacity") if flags.FLAGS[name].present}
-    if given and not _INPUT.value:
-        raise ValueError(f"--{given.pop()} goes with --input")
+    present = [name for name in ("state", "capacity") if flags.FLAGS[name].present]
+    if present and not _INPUT.value:
+        raise ValueError(f"--{present[0]} goes with --input")
     if _INPUT.value and (_GZSL.value or _ORDERS.value):
         raise ValueError("--input answers one stream: without --gzsl and --orders")
     if _PROFILE.value and (_INPUT.value or _GZSL.value):
@@ -125,27 +115,99 @@ def check_flags() -> None:
         raise FileNotFoundError(f"--input: no file {_INPUT.value}")
 
 
+def apply_flags(config: ConfigDict) -> None:
+    """Changes a workdir's configuration as the flags say.
+
+    Raises:
+      ValueError: a flag names something that does not exist or that the workdir does not have.
+    """
+    from dynapurls_jax.config import check_config
+
+    config.splits = _chosen("split", _SPLIT.value, config.splits)
+    config.seeds = _chosen("seeds", _SEEDS.value, config.seeds)
+    if _QUERY.value:
+        name = config.method.name
+        if "query" not in config.method[name]:
+            raise ValueError(f"--query: this workdir's method {name} has no queries")
+        config.method[name].query = _QUERY.value
+    config.adapter.name = _ADAPTER.value or config.adapter.name
+    config.eval.orders = _ORDERS.value or config.eval.orders
+    check_config(config)
+
+
+def _chosen(flag: str, chosen: list[str] | None, trained: tuple) -> tuple:
+    """Those of the trained splits or seeds that a flag names; all without the flag."""
+    if chosen is None:
+        return trained
+    names = {str(item): item for item in trained}
+    missing = [item for item in chosen if item not in names]
+    if missing:
+        raise ValueError(
+            f"--{flag}: {', '.join(missing)} not in this workdir, which has {', '.join(names)}"
+        )
+    return tuple(names[item] for item in chosen)
+
+
+def report_folder(config: ConfigDict, workdir: Path) -> Path:
+    """`<workdir>/report/<method>[-<query>]_<adapter>`, and what the flags chose.
+
+    A part of the workdir gets a folder of its own: it must not replace the report of the whole.
+    """
+    query = config.method[config.method.name].get("query")
+    method = f"{config.method.name}-{query}" if query else config.method.name
+    parts = [method, config.adapter.name, *(_SPLIT.value or [])]
+    parts += [f"seed{seed}" for seed in _SEEDS.value or []]
+    if _GZSL.value:
+        parts = ["gzsl", *parts, *([] if _GATE.value == "all" else [_GATE.value])]
+    return workdir / "report" / "_".join(parts)
+
+
+def evaluate_workdir(config: ConfigDict, workdir: Path) -> None:
+    """Writes and prints the report of all splits and seeds."""
+    from dynapurls_jax.evaluation.evaluate import evaluate
+    from dynapurls_jax.evaluation.evaluate_gzsl import evaluate_gzsl, real_splits
+    from dynapurls_jax.evaluation.trained_run import TrainedRun
+    from dynapurls_jax.training.run import load_pseudo_runs, load_run, read_inputs
+
+    folder = report_folder(config, workdir)
+    command = " ".join(["python -m dynapurls_jax.stream_eval", *sys.argv[1:]])
+    splits = real_splits(config.splits) if _GZSL.value else config.splits
+    inputs = read_inputs(config)
+
+    def runs() -> Iterator[TrainedRun]:
+        for split in splits:
+            for seed in config.seeds:
+                yield load_run(inputs, workdir, split, seed)
+
+    if _GZSL.value:
+        pseudo_runs = {split: load_pseudo_runs(inputs, workdir, split) for split in splits}
+        gates = GATES.names if _GATE.value == "all" else (_GATE.value,)
+        print(evaluate_gzsl(runs(), pseudo_runs, folder, gates, command))
+    else:
+        print(evaluate(runs(), folder, command, _PROFILE.value))
+    print(f"report: {folder / 'report.md'}")
+
+
 def answer_input(config: ConfigDict, workdir: Path, source: str) -> None:
-    """One JSON line for each request; everything else that there is to say goes to stderr."""
+    """One JSON line for each request; everything else goes to stderr."""
     from data_pipelines.formats.sample_stream import read_requests
-    from dynapurls_jax.serving.live_stream import LiveStream, answer_all
-    from dynapurls_jax.training.run import load_inputs
+    from dynapurls_jax.serving.answer import answer_all
+    from dynapurls_jax.serving.live_stream import LiveStream
+    from dynapurls_jax.training.run import load_run, read_inputs
 
     split, seed = config.splits[0], config.seeds[0]
-    with contextlib.redirect_stdout(sys.stderr):
-        live = LiveStream(load_inputs(config), workdir, split, seed, _CAPACITY.value)
+    with redirect_stdout(sys.stderr):
+        live = LiveStream(load_run(read_inputs(config), workdir, split, seed), _CAPACITY.value)
         if len(config.splits) * len(config.seeds) > 1:
             print("several runs here: the first is taken; --split and --seeds choose another")
-        print(f"{split}, seed {seed}, {config.eval.adapter}; ready", flush=True)
+        print(f"{split}, seed {seed}, {config.adapter.name}; ready", flush=True)
     folder = Path(_STATE.value) if _STATE.value else None
-    with contextlib.ExitStack() as stack:
+    with ExitStack() as stack:
         stream = sys.stdin.buffer
         if source != "-":
             stream = stack.enter_context(Path(source).open("rb"))
-        answers = stack.enter_context(
-            contextlib.closing(answer_all(live, read_requests(stream), folder))
-        )
-        for answer in answers:
+        requests = read_requests(stream)
+        for answer in stack.enter_context(closing(answer_all(live, requests, folder))):
             print(json.dumps(answer), flush=True)
     state = live.state
     print(f"{int(state.samples)} samples, {int(state.skipped)} skipped", file=sys.stderr)
@@ -153,35 +215,15 @@ def answer_input(config: ConfigDict, workdir: Path, source: str) -> None:
 
 def main(_: list[str]) -> None:
     """Flags, then one call."""
-    from dynapurls_jax.evaluation.evaluate import evaluate
-    from dynapurls_jax.evaluation.evaluate_gzsl import evaluate_gzsl
-
     workdir = Path(_WORKDIR.value) if _WORKDIR.value else newest_workdir(Path("runs"))
     check_flags()
     config = load_config(workdir)
-    config.splits = _subset("split", _SPLIT.value, config.splits)
-    config.seeds = _subset("seeds", _SEEDS.value, config.seeds)
-    config.alignment.query = _QUERY.value or config.alignment.query
-    config.eval.adapter = _ADAPTER.value or config.eval.adapter
-    config.eval.orders = _ORDERS.value or config.eval.orders
-    check_config(config)
+    apply_flags(config)
     keep_programs(workdir)
     if _INPUT.value:
         answer_input(config, workdir, _INPUT.value)
-        return
-    command = " ".join(["python -m dynapurls_jax.stream_eval", *sys.argv[1:]])
-    # A part of the workdir gets a folder of its own: it must not replace the whole.
-    name = [config.alignment.query, config.eval.adapter, *(_SPLIT.value or [])]
-    name += [f"seed{seed}" for seed in _SEEDS.value or []]
-    if _GZSL.value:
-        gates = GATES if _GATE.value == "all" else (_GATE.value,)
-        name = ["gzsl", *name, *(gates if len(gates) == 1 else ())]
-        folder = workdir / "report" / "_".join(name)
-        print(evaluate_gzsl(config, workdir, folder, gates, command))
     else:
-        folder = workdir / "report" / "_".join(name)
-        print(evaluate(config, workdir, folder, command, _PROFILE.value))
-    print(f"report: {folder / 'report.md'}")
+        evaluate_workdir(config, workdir)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""Trains a zero-shot model: encoder, tokens, alignment, for every split and seed of a config.
+"""Trains a zero-shot model: encoder, tokens, method, for every split and seed of a configuration.
 
   python -m dynapurls_jax.train --config=configs/utd_mhad.py
-  python -m dynapurls_jax.train --config=configs/demo.py --config.alignment.query=per_candidate
+  python -m dynapurls_jax.train --config=configs/demo.py --config.method.purls.query=per_candidate
+  python -m dynapurls_jax.train --config=configs/utd_mhad.py --config.encoder.name=kinematics \
+    --config.method.name=ridge
 
 Stages that are done are skipped; after Ctrl-C, SIGTERM or a crash the same command goes on where it
 was. Each stage reports into its folder while it runs: metrics.jsonl, and tensorboard/ for
@@ -15,7 +17,7 @@ from pathlib import Path
 from absl import flags
 
 from dynapurls_jax.compile_cache import keep_programs
-from dynapurls_jax.flags import check_config, default_workdir, define_config, run
+from dynapurls_jax.flags import default_workdir, define_config, run
 
 _CONFIG = define_config(default=None)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where everything goes; default runs/<name>.")
@@ -30,6 +32,8 @@ flags.mark_flag_as_required("config")
 
 def main(_: list[str]) -> None:
     """Flags, then one call."""
+    from dynapurls_jax.config import check_config
+
     config = _CONFIG.value
     check_config(config)
     workdir = Path(_WORKDIR.value) if _WORKDIR.value else default_workdir(config)

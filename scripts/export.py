@@ -14,13 +14,14 @@ as SynSE and PURLS have them, of a trained run.
 import argparse
 from pathlib import Path
 
+from data_pipelines.builders.registry import DATASETS
 from data_pipelines.datasets import load_corpus
 from data_pipelines.errors import DataError
 from data_pipelines.formats.feature_folder import write_features
 from data_pipelines.formats.gcn_arrays import write_agcn, write_ctr_gcn
 from data_pipelines.formats.pyskl import write_pyskl
 from data_pipelines.protocols import side_of
-from dynapurls_jax.config import DATASETS
+from data_pipelines.settings import DataSettings
 
 SUFFIXES = {"pyskl": ".pkl", "ctr_gcn": ".npz", "agcn": ""}
 
@@ -60,7 +61,8 @@ def export_clips(options: argparse.Namespace) -> None:
             f"--out: expected a name that ends in {SUFFIXES[options.format]!r} for "
             f"{options.format}, got {options.out}"
         )
-    corpus = load_corpus(options.dataset, options.manual_dir, skip_bad=options.skip_bad)
+    settings = DataSettings(options.dataset, options.manual_dir, skip_bad=options.skip_bad)
+    corpus = load_corpus(settings)
     print(corpus.summary())
     side_of(corpus, options.protocol)
     protocol = options.protocol or next(iter(corpus.sides))
@@ -76,14 +78,13 @@ def export_clips(options: argparse.Namespace) -> None:
 def export_features(options: argparse.Namespace) -> None:
     """Tokens of a trained run."""
     from dynapurls_jax.stream_eval import load_config
-    from dynapurls_jax.training.run import load_inputs, load_trained
+    from dynapurls_jax.training.run import load_run, read_inputs
 
-    config = load_config(options.workdir)
-    inputs = load_inputs(config)
-    trained = load_trained(inputs, options.workdir, options.split, options.seed)
-    shape = (len(inputs.corpus), config.encoder.segments, -1, trained.tokens.shape[-1])
-    tokens = trained.tokens.reshape(shape)
-    write_features(options.out, tokens, inputs.corpus.labels, trained.protocol)
+    inputs = read_inputs(load_config(options.workdir))
+    run = load_run(inputs, options.workdir, options.split, options.seed)
+    count, _, width = run.tokens.shape
+    tokens = run.tokens.reshape(count, -1, inputs.skeleton.num_joints, width)
+    write_features(options.out, tokens, inputs.corpus.labels, run.protocol)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ import json
 import sys
 from pathlib import Path
 
-from data_pipelines.errors import unknown
-from data_pipelines.dataset_info import KNOWN
+from data_pipelines.atomic import write_text
+from data_pipelines.builders.registry import PUBLIC, public_dataset
 from dynapurls_jax.text.spreadsheet import read_sheet
 
 
@@ -26,18 +26,15 @@ def main() -> None:
     )
     parser.add_argument("file", type=Path)
     parser.add_argument("--sheet", required=True)
-    parser.add_argument("--dataset", required=True, help=f"one of {', '.join(KNOWN)}")
+    parser.add_argument("--dataset", required=True, help=f"one of {', '.join(PUBLIC)}")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     try:
-        if options.dataset not in KNOWN:
-            raise unknown("dataset", options.dataset, KNOWN)
-        labels, classes = read_sheet(options.file, options.sheet, KNOWN[options.dataset][1])
+        names = public_dataset(options.dataset).CLASSES
+        labels, classes = read_sheet(options.file, options.sheet, names)
         record = {"provenance": f"{options.file.name}, sheet {options.sheet}", "classes": classes}
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = options.out.with_name(f"{options.out.name}.tmp")
-        temporary.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        temporary.replace(options.out)
+        write_text(options.out, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     except (ModuleNotFoundError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     for label, name in zip(labels, classes, strict=True):

@@ -1,39 +1,45 @@
 """Shared fixtures; the data of the repository's sibling folder is used where it exists."""
 
 import os
+import secrets
 import shutil
-import tempfile
 import tracemalloc
 from pathlib import Path
 
+import filelock
 import hypothesis
 import jax
-import numpy as np
 import pytest
 
-from data_pipelines.corpus import TEST, TRAIN, Corpus, corpus_of_clips
+from data_pipelines.corpus import Corpus
 from data_pipelines.demo.generate import generate_demo
-from data_pipelines.protocols import published_splits
-from data_pipelines.skeletons import KINECT_V1
 
-hypothesis.settings.register_profile("suite", deadline=None)  # machines differ in speed
-hypothesis.settings.load_profile("suite")
+# Machines differ in speed: no deadline. The default examples are the same in every run.
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=20, derandomize=True)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=200, print_blob=True)
+hypothesis.settings.load_profile("quick")
 
+SEED = int(os.environ.setdefault("DYNAPURLS_TEST_SEED", str(secrets.randbelow(2**32))))
 ROOT = Path(__file__).parents[1]
 SHARED_DATA = Path(os.environ.get("DYNAPURLS_DATA") or ROOT.parent / "shared" / "data")
 
 
 def pytest_configure(config):
-    """Compiles every program once for all tests, workers and subprocesses of a session."""
-    own = "JAX_COMPILATION_CACHE_DIR" not in os.environ
-    if own:
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="xla-")
-    folder = os.environ["JAX_COMPILATION_CACHE_DIR"]
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
-    jax.config.update("jax_compilation_cache_dir", folder)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
-    if own and not hasattr(config, "workerinput"):  # the controller outlives its workers
-        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    """Keeps compiled programs for all tests, workers, subprocesses and later sessions."""
+    folder = os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache/xla"))
+    options = {
+        "jax_compilation_cache_dir": folder,
+        "jax_persistent_cache_min_compile_time_secs": 0.3,
+        "jax_compilation_cache_max_size": 2 * 2**30,  # bytes; the oldest programs go first
+    }
+    for name, value in options.items():
+        os.environ.setdefault(name.upper(), str(value))
+        jax.config.update(name, value if name != "jax_compilation_cache_dir" else folder)
+
+
+def pytest_report_header() -> str:
+    """The seed of what differs from run to run on purpose."""
+    return f"random moments: DYNAPURLS_TEST_SEED={SEED}"
 
 
 def pytest_collection_modifyitems(config, items):
@@ -72,6 +78,35 @@ def forget_programs():
         jax.clear_caches()
 
 
+@pytest.fixture(scope="session")
+def shared_workdir(tmp_path_factory) -> Path:
+    """The small trained workdir of `tests.helpers.trained`; built once for all workers."""
+    from tests.helpers.trained import build_workdir
+
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    workdir, finished = base / "shared-workdir", base / "shared-workdir.finished"
+    with filelock.FileLock(base / "shared-workdir.lock"):
+        if not finished.exists():
+            build_workdir(workdir)
+            finished.touch()
+    return workdir
+
+
+@pytest.fixture
+def trained_workdir(shared_workdir, tmp_path) -> Path:
+    """A copy of the small trained workdir, for a test that changes it."""
+    return Path(shutil.copytree(shared_workdir, tmp_path / "workdir"))
+
+
+@pytest.fixture(scope="session")
+def trained(shared_workdir):
+    """The small trained workdir, not to be changed, and its run."""
+    from tests.helpers.trained import load_small
+
+    return shared_workdir, load_small(shared_workdir)
+
+
 @pytest.fixture
 def flat():
     """Memory must not grow by more than a few megabytes."""
@@ -86,32 +121,3 @@ def flat():
 def demo() -> Corpus:
     """The demo corpus."""
     return generate_demo(0)
-
-
-def tiny_corpus(name="utd_mhad", classes=8, subjects=4, takes=2, seed=0) -> Corpus:
-    """A small corpus of smooth random clips whose classes differ in frequency."""
-    rng = np.random.default_rng(seed)
-    clips, labels, who = [], [], []
-    for label in range(classes):
-        for subject in range(1, subjects + 1):
-            for _ in range(takes):
-                time = np.linspace(0, 1, int(rng.integers(12, 20)))[:, None, None]
-                body = rng.normal(size=(1, 20, 3))
-                wave = np.sin(2 * np.pi * (label + 1) * time) * rng.normal(1, 0.1, (1, 20, 3))
-                clips.append((body + 0.3 * wave)[None].astype(np.float32))
-                labels.append(label)
-                who.append(subject)
-    subjects = np.array(who, np.int32)
-    return corpus_of_clips(
-        clips,
-        name=name,
-        skeleton=KINECT_V1,
-        class_names=tuple(f"class {i}" for i in range(classes)),
-        labels=np.array(labels, np.int32),
-        subjects=subjects,
-        sides={"xsub": np.where(subjects % 2 == 1, TRAIN, TEST)},
-        splits=published_splits(name),
-        setups=np.zeros(len(clips), np.int32),
-        views=np.zeros(len(clips), np.int32),
-        clip_ids=tuple(f"clip{i:03d}" for i in range(len(clips))),
-    )

@@ -1,71 +1,64 @@
-"""The TFDS builder of a user's own data: everything that others write in code stands in a file."""
+"""A user's own data, described by a dataset.yaml in place of code."""
 
 from pathlib import Path
 
 import numpy as np
 
-from data_pipelines.builders.base import Columns, SkeletonBuilder
+from data_pipelines.builders.base import Columns, Dataset
 from data_pipelines.corpus import TEST, TRAIN
-from data_pipelines.errors import DataError
-from data_pipelines.formats.gcn_arrays import GcnArraySource
-from data_pipelines.formats.custom import SUFFIXES, OwnReader
-from data_pipelines.formats.pyskl import PysklSource
-from data_pipelines.dataset_info import KNOWN
 from data_pipelines.custom_spec import ARRAY_FORMATS, SPEC, load_spec
-from data_pipelines.protocols import published_splits
+from data_pipelines.errors import DataError
+from data_pipelines.formats.custom import SUFFIXES, CustomReader
+from data_pipelines.formats.gcn_arrays import GcnArraySource
+from data_pipelines.formats.pyskl import PysklSource
 from data_pipelines.sources import Archive, FileSource, Source
 
 
-class CustomDataset(SkeletonBuilder, skip_registration=True):  # type: ignore[call-arg]
+class CustomDataset(Dataset):
     """A folder of files and a `dataset.yaml` that describes them."""
 
     DROP_DUPLICATES = False
-    TOTAL = 0
-    HOMEPAGE = ""
-    CITATION = ""
-    MANUAL_DOWNLOAD_INSTRUCTIONS = f"Put your files and a {SPEC} into <manual_dir>."
+    INSTRUCTIONS = f"Put your files and a {SPEC} into <manual_dir>."
 
-    def __init__(self, manual_dir: Path, **options):
+    def __init__(self, manual_dir: Path):
         """Reads the description.
 
-        Args:
-          manual_dir: the folder.
-          options: see `SkeletonBuilder`.
+        Raises:
+          FileNotFoundError, DataError: see `load_spec`.
         """
-        self.spec = load_spec(manual_dir, KNOWN)
-        self._arrays: PysklSource | GcnArraySource | None = None
-        self.DATASET, self.name = self.spec.name, f"own_{self.spec.name}"
+        self.spec = load_spec(manual_dir)
+        super().__init__(self.spec.name)
         self.SKELETON, self.CLASSES = self.spec.skeleton, self.spec.classes
         self.DESCRIPTION = f"Described by {manual_dir / SPEC}."
-        super().__init__(**options)
+
+    @property
+    def store_name(self) -> str:
+        """See `Dataset`; differs from the name of a public dataset."""
+        return f"custom_{self.name}"
 
     @property
     def expected(self) -> str:
-        """See `SkeletonBuilder`."""
+        """See `Dataset`."""
         return f"files like {self.spec.files}"
 
     @property
     def splits(self) -> dict[str, tuple[int, ...]]:
-        """Those of the description, or of the dataset that it is like."""
-        return self.spec.splits or published_splits(self.spec.like)
+        """See `Dataset`."""
+        return self.spec.splits
 
     @property
     def descriptions(self) -> str:
-        """Where the texts are: a file beside the description, or a dataset that has some."""
-        if self.spec.descriptions:
-            return str(self.spec.folder / self.spec.descriptions)
-        return self.spec.like or self.spec.name
+        """See `Dataset`."""
+        return self.spec.descriptions
 
     def find_source(self, manual_dir: Path) -> Source | None:
-        """The files of the folder, or the one file of arrays."""
+        """The files of the folder, or the one file or folder of arrays."""
         spec = self.spec
         if spec.format in ARRAY_FORMATS:
             if not (manual_dir / spec.files).exists():
                 return None
-            if self._arrays is None:
-                make = PysklSource if spec.format == "pyskl" else GcnArraySource
-                self._arrays = make(manual_dir / spec.files, spec.skeleton, len(spec.classes))
-            return self._arrays
+            source = PysklSource if spec.format == "pyskl" else GcnArraySource
+            return source(manual_dir / spec.files, spec.skeleton, len(spec.classes))
         suffix = Path(spec.files).suffix
         if suffix not in SUFFIXES[spec.format]:
             raise DataError(
@@ -73,30 +66,27 @@ class CustomDataset(SkeletonBuilder, skip_registration=True):  # type: ignore[ca
                 f"got {spec.files!r}",
                 manual_dir / SPEC,
             )
-        return FileSource(Archive((manual_dir,), suffix), OwnReader(spec))
-
-    def _source(self, dl_manager) -> Source:
-        source = super()._source(dl_manager)
-        if self._arrays is not None and not self._by_subject_or_view:
-            self._arrays.sides([])  # a file that has none is refused before it is read
-        return source
-
-    @property
-    def _by_subject_or_view(self) -> bool:
-        return bool(self.spec.train_subjects or self.spec.train_views)
+        return FileSource(Archive((manual_dir,), suffix), CustomReader(spec))
 
     def origin(self, source: Source) -> str:
-        """Changes with the description too."""
+        """See `Dataset`; changes with the description too."""
         return f"{super().origin(source)}\n{self.spec}"
 
-    def sides(self, columns: Columns) -> dict[str, np.ndarray]:
-        """By subject and by view, as the description says, or as the file of arrays says."""
-        spec = self.spec
-        if self._arrays is not None and not self._by_subject_or_view:
-            return self._arrays.sides(columns["clip_id"].tolist())
-        sides = {}
+    def check(self, source: Source) -> None:
+        """See `Dataset`; arrays need protocols of their own where the description has none."""
+        self._sides_of_arrays([], source)
+
+    def _sides_of_arrays(self, clip_ids: list[str], source: Source) -> dict[str, np.ndarray]:
+        in_description = self.spec.train_subjects or self.spec.train_views
+        if in_description or not isinstance(source, PysklSource | GcnArraySource):
+            return {}
+        return source.sides(clip_ids)
+
+    def sides(self, columns: Columns, source: Source) -> dict[str, np.ndarray]:
+        """By subject and by view as in the description, or as in the file of arrays."""
+        sides = self._sides_of_arrays(columns["clip_id"].tolist(), source)
         for protocol, key in (("xsub", "subject"), ("xview", "view")):
-            chosen = getattr(spec, f"train_{key}s")
-            if chosen:
-                sides[protocol] = np.where(np.isin(columns[key], chosen), TRAIN, TEST)
+            train = getattr(self.spec, f"train_{key}s")
+            if train:
+                sides[protocol] = np.where(np.isin(columns[key], train), TRAIN, TEST)
         return sides

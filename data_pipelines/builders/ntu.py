@@ -1,17 +1,46 @@
-"""TFDS builders of NTU RGB+D 60 and 120, from the owners' zips or the folders they unpack to."""
+"""NTU RGB+D 60 and 120, from the owners' zips or the folders that they unpack to."""
 
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
-from data_pipelines.builders.base import Columns, SkeletonBuilder
-from data_pipelines.classes_kinect_v2 import NTU_120
+from data_pipelines.builders.base import Columns, Dataset
 from data_pipelines.formats.ntu import read_ntu
-from data_pipelines.sources import Archive, FileSource
 from data_pipelines.skeletons import KINECT_V2
+from data_pipelines.sources import Archive, FileSource, Source
 
-# The subjects that train in the cross-subject protocols, of 40 and of 106.
+# A001 to A120; NTU RGB+D 60 has the first 60.
+# fmt: off
+ACTIONS = (
+    "drink water", "eat meal", "brush teeth", "brush hair", "drop", "pick up", "throw", "sit down",
+    "stand up", "clap", "read", "write", "tear up paper", "put on jacket", "take off jacket",
+    "put on a shoe", "take off a shoe", "put on glasses", "take off glasses", "put on a hat or cap",
+    "take off a hat or cap", "cheer up", "hand waving", "kick something", "reach into pocket",
+    "hop", "jump up", "phone call", "play with phone or tablet", "type on a keyboard",
+    "point to something", "take a selfie", "check time from watch", "rub two hands",
+    "nod head or bow", "shake head", "wipe face", "salute", "put palms together",
+    "cross hands in front", "sneeze or cough", "stagger", "fall down", "headache", "chest pain",
+    "back pain", "neck pain", "nausea or vomiting", "fan self", "punch or slap someone",
+    "kick someone", "push someone", "pat someone on the back", "point at someone", "hug someone",
+    "give an object to someone", "touch someone's pocket", "shake hands", "walk towards each other",
+    "walk apart from each other", "put on headphone", "take off headphone", "shoot at basket",
+    "bounce ball", "tennis bat swing", "juggle table tennis ball", "hush", "flick hair", "thumb up",
+    "thumb down", "make OK sign", "make victory sign", "staple book", "count money", "cut nails",
+    "cut paper", "snap fingers", "open bottle", "sniff or smell", "squat down", "toss a coin",
+    "fold paper", "ball up paper", "play magic cube", "apply cream on face", "apply cream on hand",
+    "put on bag", "take off bag", "put object into bag", "take object out of bag", "open a box",
+    "move heavy objects", "shake fist", "throw up cap or hat", "capitulate", "cross arms",
+    "arm circles", "arm swings", "run on the spot", "butt kicks", "cross toe touch", "side kick",
+    "yawn", "stretch oneself", "blow nose", "hit someone with object", "wield knife at someone",
+    "knock someone over", "grab someone's stuff", "shoot at someone with gun",
+    "step on someone's foot", "high-five", "cheers and drink", "carry object together",
+    "take a photo of someone", "follow someone", "whisper in someone's ear", "exchange things",
+    "support someone", "rock-paper-scissors",
+)
+# fmt: on
+
+# Training subjects of the cross-subject protocols, of 40 and of 106.
 XSUB_60 = (1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38)
 # fmt: off
 XSUB_120 = (
@@ -21,7 +50,6 @@ XSUB_120 = (
 # fmt: on
 TRAINING_CAMERAS = (2, 3)
 
-# Each archive, and the names of the folders that it is known to unpack to.
 _FIRST = ("nturgbd_skeletons_s001_to_s017.zip", "nturgb+d_skeletons")
 _SECOND = ("nturgbd_skeletons_s018_to_s032.zip", "nturgb+d_skeletons120")
 
@@ -32,28 +60,13 @@ def excluded() -> frozenset[str]:
     return frozenset(line for line in text.split("\n") if line and not line.startswith("#"))
 
 
-def xsub_60(columns: Columns) -> np.ndarray:
-    """Cross-subject of NTU RGB+D 60, `[N]` bool, True for training."""
-    return np.isin(columns["subject"], XSUB_60)
+class _NtuRgbd(Dataset):
+    """The common part of both.
 
-
-def xsub_120(columns: Columns) -> np.ndarray:
-    """Cross-subject of NTU RGB+D 120, `[N]` bool, True for training."""
-    return np.isin(columns["subject"], XSUB_120)
-
-
-def xview(columns: Columns) -> np.ndarray:
-    """Cross-view: cameras 2 and 3 train, `[N]` bool."""
-    return np.isin(columns["view"], TRAINING_CAMERAS)
-
-
-def xsetup(columns: Columns) -> np.ndarray:
-    """Cross-setup: even setups train, `[N]` bool."""
-    return columns["setup"] % 2 == 0
-
-
-class _NtuBuilder(SkeletonBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """What both have in common."""
+    Attributes:
+      ARCHIVES: each archive, and the names of folders that it unpacks to.
+      WANTED: regular expression of the file names that belong to the dataset.
+    """
 
     SKELETON = KINECT_V2
     DROP_DUPLICATES = False
@@ -63,15 +76,15 @@ class _NtuBuilder(SkeletonBuilder, skip_registration=True):  # type: ignore[call
 
     @property
     def expected(self) -> str:
-        """See `SkeletonBuilder`."""
+        """See `Dataset`."""
         names = " and ".join(f"{archive[0]} (or its folder)" for archive in self.ARCHIVES)
         return f"{names}, or .skeleton files,"
 
     def find_source(self, manual_dir: Path) -> FileSource | None:
-        """The archives or their folders, all of them; or .skeleton files as they are."""
-        found = []
+        """All archives or their folders; or .skeleton files in `manual_dir` itself."""
+        found: list[Path] = []
         for names in self.ARCHIVES:
-            # A zip that has the folders' name inside is preferred: nothing can be missing from it.
+            # The zip comes first, since nothing can be missing from it.
             candidates = [manual_dir / name for name in names if (manual_dir / name).exists()]
             found += candidates[:1]
         if len(found) < len(self.ARCHIVES):
@@ -82,40 +95,40 @@ class _NtuBuilder(SkeletonBuilder, skip_registration=True):  # type: ignore[call
         return FileSource(archive, read_ntu, self.WANTED, excluded())
 
 
-class NtuRgbd60(_NtuBuilder):
+class NtuRgbd60(_NtuRgbd):
     """NTU RGB+D 60: 60 classes, 40 subjects, 3 cameras, 56 578 usable clips."""
 
-    DATASET = "ntu60"
     TOTAL = 56578
-    name = "ntu_rgbd_60"
-    CLASSES = NTU_120[:60]
+    CLASSES = ACTIONS[:60]
+    DESCRIPTIONS = "ntu120"
     ARCHIVES = (_FIRST,)
-    # A folder with everything serves too: NTU RGB+D 60 is its setups 1 to 17.
+    # Setups 1 to 17, also in a folder of both parts.
     WANTED = r"S0(0\d|1[0-7])C\d+P\d+R\d+A0([0-5]\d|60)\.skeleton"
     DESCRIPTION = "3D skeletons of NTU RGB+D: 60 actions, 40 subjects, Kinect v2."
     CITATION = (
         "@inproceedings{shahroudy2016ntu, author={Shahroudy, Amir and Liu, Jun and Ng, Tian-Tsong "
         "and Wang, Gang}, title={NTU RGB+D}, booktitle={CVPR}, year={2016}}"
     )
-    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+    INSTRUCTIONS = (
         "NTU RGB+D needs registration: create an account at "
         "https://rose1.ntu.edu.sg/dataset/actionRecognition/, ask for access, and download the 3D "
         "skeletons of NTU RGB+D, nturgbd_skeletons_s001_to_s017.zip (5.8 GB, 56 880 files). Put "
         "the zip, as it is, into <manual_dir>; it is read in place."
     )
 
-    def sides(self, columns: Columns) -> dict[str, np.ndarray]:
-        """Cross-subject and cross-view."""
-        return {"xsub": xsub_60(columns), "xview": xview(columns)}
+    def sides(self, columns: Columns, source: Source) -> dict[str, np.ndarray]:
+        """Cross-subject; cross-view: cameras 2 and 3 train."""
+        return {
+            "xsub": np.isin(columns["subject"], XSUB_60),
+            "xview": np.isin(columns["view"], TRAINING_CAMERAS),
+        }
 
 
-class NtuRgbd120(_NtuBuilder):
+class NtuRgbd120(_NtuRgbd):
     """NTU RGB+D 120: 120 classes, 106 subjects, 32 setups, 113 945 usable clips."""
 
-    DATASET = "ntu120"
     TOTAL = 113945
-    name = "ntu_rgbd_120"
-    CLASSES = NTU_120
+    CLASSES = ACTIONS
     ARCHIVES = (_FIRST, _SECOND)
     WANTED = r"S0[0-3]\dC\d+P\d+R\d+A(0\d\d|1[01]\d|120)\.skeleton"
     DESCRIPTION = "3D skeletons of NTU RGB+D 120: 120 actions, 106 subjects, Kinect v2."
@@ -123,7 +136,7 @@ class NtuRgbd120(_NtuBuilder):
         "@article{liu2019ntu, author={Liu, Jun and others}, title={NTU RGB+D 120}, "
         "journal={TPAMI}, year={2019}}"
     )
-    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+    INSTRUCTIONS = (
         "NTU RGB+D 120 needs registration: create an account at "
         "https://rose1.ntu.edu.sg/dataset/actionRecognition/, ask for access, and download the 3D "
         "skeletons of both parts: nturgbd_skeletons_s001_to_s017.zip (5.8 GB) and "
@@ -131,6 +144,9 @@ class NtuRgbd120(_NtuBuilder):
         "are, into <manual_dir>; they are read in place."
     )
 
-    def sides(self, columns: Columns) -> dict[str, np.ndarray]:
-        """Cross-subject and cross-setup."""
-        return {"xsub": xsub_120(columns), "xsetup": xsetup(columns)}
+    def sides(self, columns: Columns, source: Source) -> dict[str, np.ndarray]:
+        """Cross-subject; cross-setup: even setups train."""
+        return {
+            "xsub": np.isin(columns["subject"], XSUB_120),
+            "xsetup": columns["setup"] % 2 == 0,
+        }

@@ -1,21 +1,48 @@
-"""Dataset names to their builders."""
+"""The names of all datasets, each with the class that describes it.
 
+A public dataset is one file of this package, with a subclass of `base.Dataset`, and one line in
+`PUBLIC`. The file is imported on first use, so that names are available without it.
+"""
+
+from importlib import import_module
 from pathlib import Path
 
-from data_pipelines.builders.base import SkeletonBuilder
-from data_pipelines.builders.kinect_v1 import KinderGator, NwUcla, UtdMhad
-from data_pipelines.builders.ntu import NtuRgbd60, NtuRgbd120
-from data_pipelines.builders.custom import CustomDataset
-from data_pipelines.builders.pku_mmd import PkuMmd, PkuMmd2
+from data_pipelines.builders.base import Dataset
+from data_pipelines.errors import check_choice
 
-BUILDERS: dict[str, type[SkeletonBuilder]] = {
-    builder.DATASET: builder
-    for builder in (UtdMhad, NwUcla, KinderGator, NtuRgbd60, NtuRgbd120, PkuMmd, PkuMmd2)
+DEMO = "demo"  # generated, SYNTHETIC
+CUSTOM = "custom"  # described by dataset.yaml in its folder
+PUBLIC = {
+    "utd_mhad": "data_pipelines.builders.utd_mhad:UtdMhad",
+    "nw_ucla": "data_pipelines.builders.nw_ucla:NwUcla",
+    "kinder_gator": "data_pipelines.builders.kinder_gator:KinderGator",
+    "ntu60": "data_pipelines.builders.ntu:NtuRgbd60",
+    "ntu120": "data_pipelines.builders.ntu:NtuRgbd120",
+    "pku_mmd": "data_pipelines.builders.pku_mmd:PkuMmd",
+    "pku_mmd_2": "data_pipelines.builders.pku_mmd:PkuMmd2",
 }
+DATASETS = (DEMO, *PUBLIC, CUSTOM)
 
 
-def make_builder(name: str, manual_dir: Path, **options) -> SkeletonBuilder:
-    """The builder of a dataset; `own` is described by a file in its folder."""
-    if name == "own":
-        return CustomDataset(manual_dir, **options)
-    return BUILDERS[name](**options)
+def public_dataset(name: str) -> Dataset:
+    """A public dataset: joint layout, classes, splits, and where its raw files are.
+
+    Raises:
+      ValueError: no public dataset has this name; names the nearest.
+    """
+    check_choice("public dataset", name, PUBLIC)
+    module, _, attribute = PUBLIC[name].partition(":")
+    return getattr(import_module(module), attribute)(name)
+
+
+def dataset_of(name: str, manual_dir: Path) -> Dataset:
+    """A public dataset, or the custom one that dataset.yaml in `manual_dir` describes.
+
+    Raises:
+      ValueError, FileNotFoundError: no such dataset, or no valid dataset.yaml.
+    """
+    if name != CUSTOM:
+        return public_dataset(name)
+    from data_pipelines.builders.custom import CustomDataset
+
+    return CustomDataset(manual_dir)

@@ -44,11 +44,9 @@ _INDEX = {name: i for i, name in enumerate(KINECT_V2.joints)}
 
 
 def _topological_order() -> list[int]:
-    order, known = [0], {0}
+    order = [0]
     while len(order) < KINECT_V2.num_joints:
-        ready = [j for j, p in enumerate(KINECT_V2.parents) if p in known and j not in known]
-        order += ready
-        known.update(ready)
+        order += [j for j, p in enumerate(KINECT_V2.parents) if p in order and j not in order]
     return order
 
 

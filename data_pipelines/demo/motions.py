@@ -1,4 +1,4 @@
-"""The library of part motions: joint angles over time, and how people put them into words."""
+"""The library of part motions: joint angles over time, and wordings."""
 
 from dataclasses import dataclass
 
@@ -26,12 +26,12 @@ class Curve:
 
 @dataclass(frozen=True)
 class Motion:
-    """What one body part does.
+    """A motion of one body part.
 
     Attributes:
       name: unique within its part.
       verb: for class names ("wave").
-      wordings: ways to say it, third person; `{side}` is left or right for arms.
+      wordings: third person; `{side}` is left or right for arms.
       curves: degree of freedom to curve. Arms write `shoulder`/`elbow` without a side.
     """
 

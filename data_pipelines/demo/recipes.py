@@ -1,4 +1,4 @@
-"""The demo's classes: combinations of part motions, so that unseen classes recombine seen parts."""
+"""The classes of the demo corpus: combinations of part motions, with unseen ones of seen parts."""
 
 import itertools
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ PARTNER_EVERY = 8
 
 @dataclass(frozen=True)
 class Component:
-    """One part's motion and the phase in which it happens."""
+    """The motion of one body part, and its phase."""
 
     part: str  # head, left_arm, right_arm, torso, legs
     motion: Motion
@@ -24,7 +24,7 @@ class Component:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A class: what each part does and when; with a partner, a second person does the same."""
+    """A class: motions of body parts; with a partner, a second person performs the same."""
 
     components: tuple[Component, ...]
     partner: bool
@@ -59,8 +59,8 @@ def _arm_sets():
 def demo_recipes() -> tuple[Recipe, ...]:
     """The 48 classes: each arm motion with other body motions, together or one after the other.
 
-    The choice is fixed (it does not depend on the corpus seed), and rare parts come first, so that
-    every part motion is shared by several classes.
+    The choice does not depend on the corpus seed. Parts that few classes have are chosen first, so
+    that several classes share each part motion.
     """
     others = [("torso", m) for m in TORSO.values()]
     others += [("legs", m) for m in LEGS.values()] + [("head", m) for m in HEAD.values()]

@@ -1,4 +1,4 @@
-"""Puts a recipe into eight descriptions, in wording that varies from class to class."""
+"""Eight descriptions of a recipe, in wording that varies from class to class."""
 
 import numpy as np
 
@@ -23,7 +23,7 @@ def describe(recipe: Recipe, seed: int) -> dict[str, str]:
 
     Args:
       recipe: the class.
-      seed: picks among the wordings; the content follows from the recipe alone.
+      seed: of the choice among wordings; the content depends on the recipe alone.
     """
     rng = np.random.default_rng((seed, 7))
 

@@ -1,4 +1,4 @@
-"""Reader of a user's own clips: text, npz or .skeleton files whose names say what they show."""
+"""Reader of custom clips: text, npz or .skeleton files, with the class in the file's name."""
 
 import io
 import re
@@ -7,36 +7,36 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data_pipelines.custom_spec import CustomSpec
 from data_pipelines.errors import DataError
-from data_pipelines.formats.person_selection import select_persons
 from data_pipelines.formats.npy import MAGIC, array_names, read_npy, read_npz
 from data_pipelines.formats.ntu import parse_skeleton
+from data_pipelines.formats.person_selection import select_persons
 from data_pipelines.formats.raw import RawClip, checked
-from data_pipelines.custom_spec import OwnSpec
 
 SUFFIXES = {"text": (".txt", ".csv"), "npz": (".npz", ".npy"), "skeleton": (".skeleton",)}
 _NUMBERS = ("subject", "view", "setup")
 
 
 @dataclass(frozen=True)
-class OwnReader:
-    """`(name, content)` to a clip, by the user's description."""
+class CustomReader:
+    """`(name, content)` of a file to its clip, by the description of the dataset."""
 
-    spec: OwnSpec
+    spec: CustomSpec
 
     def __call__(self, file: str, content: bytes) -> RawClip:
         """Reads one file.
 
         Raises:
-          DataError: the name does not fit the pattern, or the content is not of the format.
+          DataError: the name does not match the pattern, or the content is not of the format.
         """
         spec = self.spec
         inner = file.removeprefix(f"{spec.folder}/")
         found = re.fullmatch(_pattern(spec.files), inner)
         if not found:
             raise DataError(f"expected a file name like {spec.files}", file)
-        said = found.groupdict()
-        label = self._label(said["class"], file)
+        fields = found.groupdict()
+        label = self._label(fields["class"], file)
         joints = {"text": _read_text, "npz": _read_npz, "skeleton": _read_skeleton}[spec.format](
             content, file, spec.skeleton.num_joints
         )
@@ -44,7 +44,7 @@ class OwnReader:
             with np.errstate(invalid="ignore", over="ignore"):  # checked next
                 joints = joints.astype(np.float64) * spec.metres
         joints = checked(joints, file, spec.skeleton.joints)
-        subject, view, setup = (int(said.get(key) or 0) for key in _NUMBERS)
+        subject, view, setup = (int(fields.get(key) or 0) for key in _NUMBERS)
         if max(subject, view, setup) >= 2**31:
             raise DataError("expected subject, view and setup below 2^31", file)
         return RawClip(inner.rpartition(".")[0], joints, label, subject, view, setup)
@@ -64,49 +64,49 @@ class OwnReader:
 
 
 def _plain(name: str) -> str:
-    """A class name as it may stand in a file name."""
+    """A class name without the differences that a file name may have."""
     return re.sub(r"[\s_-]+", " ", name).strip().lower()
 
 
 def _pattern(files: str) -> str:
-    """The user's pattern as a regular expression: `{subject}` is a number, `{any}` anything."""
+    """The pattern as a regular expression: `{subject}` is a number, `{any}` anything."""
     pattern = ""
     for text, name in re.findall(r"([^{]*)(?:\{(\w+)\})?", files):
         pattern += re.escape(text)
         if name:
-            what = r"\d+" if name in _NUMBERS else "[^/]+?"
-            known = name in (*_NUMBERS, "class") and f"(?P<{name}>" not in pattern
-            pattern += f"(?P<{name}>{what})" if known else f"(?:{what})"
+            value = r"\d+" if name in _NUMBERS else "[^/]+?"
+            captured = name in (*_NUMBERS, "class") and f"(?P<{name}>" not in pattern
+            pattern += f"(?P<{name}>{value})" if captured else f"(?:{value})"
     return pattern
 
 
 def _read_text(content: bytes, file: str, joints: int) -> np.ndarray:
-    """One line a frame, `M * V * 3` numbers between spaces, tabs or commas."""
-    rows: list[list[float]] = []
+    """One line for each frame, `M * V * 3` numbers between spaces, tabs or commas."""
+    frames: list[list[float]] = []
     for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), start=1):
         if not line.strip():
             raise DataError("expected the numbers of a frame, got an empty line", file, number)
         fields = re.split(r"[,\s]+", line.strip().strip(","))
         try:
-            rows.append([float(field) for field in fields])
+            frames.append([float(field) for field in fields])
         except ValueError as error:
             raise DataError(f"expected numbers ({error})", file, number) from None
-        if len(fields) % (3 * joints) or len(fields) != len(rows[0]):
+        if len(fields) % (3 * joints) or len(fields) != len(frames[0]):
             raise DataError(
                 f"expected a multiple of {3 * joints} numbers, the same in all lines, "
                 f"got {len(fields)}",
                 file,
                 number,
             )
-        if not np.isfinite(rows[-1]).all():
+        if not np.isfinite(frames[-1]).all():
             raise DataError("expected finite coordinates", file, number)
-    if not rows:
+    if not frames:
         raise DataError("expected lines of numbers, got an empty file", file)
-    return np.array(rows).reshape(len(rows), -1, joints, 3).transpose(1, 0, 2, 3)
+    return np.array(frames).reshape(len(frames), -1, joints, 3).transpose(1, 0, 2, 3)
 
 
 def _read_npz(content: bytes, file: str, joints: int) -> np.ndarray:
-    """One array `[M, T, V, 3]` or `[T, V, 3]`, in an npy or alone (or named clip) in an npz."""
+    """One array `[M, T, V, 3]` or `[T, V, 3]`: an npy, or the only one or `clip` of an npz."""
     stream = io.BytesIO(content)
     try:
         if content.startswith(MAGIC):
@@ -114,7 +114,7 @@ def _read_npz(content: bytes, file: str, joints: int) -> np.ndarray:
         else:
             with zipfile.ZipFile(stream) as archive:
                 clip = read_npz(archive, _array_of_a_clip(array_names(archive)))
-    except Exception as error:  # zipfile raises whatever it stumbles over
+    except Exception as error:  # zipfile raises errors of many types
         raise DataError(f"not a readable npz or npy file ({error})", file) from error
     return clip[None] if clip.ndim == 3 else clip
 

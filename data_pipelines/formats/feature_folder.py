@@ -1,8 +1,8 @@
-"""Folders of backbone features, as SynSE, PURLS and their followers share them.
+"""Folders of backbone features, in the form of SynSE, PURLS and their followers.
 
 `<side>.npy` `[N, n, T', V]` (or `[N, n]`, pooled) with `<side>_label.npy` `[N]`, class ids of the
-whole dataset. Sides are train, val and test; SynSE's gtest (seen and unseen classes) and ztest
-(unseen ones) serve as test, and PURLS's `<side>_feature.npy` with `<side>_labels.npy` are read too.
+whole dataset. Sides are train, val and test; SynSE's gtest (seen and unseen classes) or ztest
+(unseen ones) is test, and PURLS's `<side>_feature.npy` with `<side>_labels.npy` are read too.
 """
 
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from data_pipelines.builders.base import Dataset
 from data_pipelines.cleaning import content_hash
-from data_pipelines.corpus import TEST, TRAIN, Corpus
+from data_pipelines.corpus import PREDEFINED, TEST, TRAIN, Corpus
 from data_pipelines.errors import DataError
 from data_pipelines.formats.gcn_arrays import whole_labels
 from data_pipelines.formats.npy import read_npy
-from data_pipelines.protocols import Protocol, published_splits
-from data_pipelines.skeletons import Skeleton
+from data_pipelines.protocols import Protocol
 
-# Stems of a side's features and labels, in the spellings that are about; the first that is there
-# counts. SynSE's gtest holds the clips of its ztest.
+# Stems of a side's features and labels, in all known spellings; the first that exists is read.
+# SynSE's gtest contains the clips of its ztest.
 _FILES = {
     "train": (("train", "train_label"), ("train_feature", "train_labels")),
     "val": (("val", "val_label"), ("val_feature", "val_labels")),
@@ -35,10 +35,10 @@ _FILES = {
 
 @dataclass(frozen=True)
 class Features:
-    """Features of a dataset whose clips are not here.
+    """Features of a dataset without its clips.
 
     Attributes:
-      corpus: all that is known of the clips, without the clips.
+      corpus: labels, sides and counts, without clips.
       tokens: `[N, T', V, n]`.
     """
 
@@ -46,55 +46,54 @@ class Features:
     tokens: Float[np.ndarray, "N segments V n"]
 
 
-def read_features(
-    folder: Path, name: str, class_names: tuple[str, ...], skeleton: Skeleton
-) -> Features:
-    """Reads the sides that are there.
+def read_features(folder: Path, dataset: Dataset) -> Features:
+    """Reads all sides of a folder.
 
-    Train and val together are what may be trained on. Where the test file has none of train's
-    classes, though, val is what is known of their test clips, as the literature uses it.
+    Train and val together are training clips. If the test file has none of train's classes, val is
+    the test clips of the seen classes instead, as in the literature.
 
     Args:
-      name, class_names, skeleton: of the dataset that the features are of.
+      dataset: of the features.
 
     Raises:
       FileNotFoundError: no training or no test features.
       DataError: shapes or labels do not fit.
     """
-    sides = _read_sides(folder, len(class_names))
+    sides = _read_sides(folder, len(dataset.CLASSES))
     seen_in_test = np.isin(sides["test"][1], sides["train"][1]).any()
     roles = {"train": TRAIN, "val": TRAIN if seen_in_test else TEST, "test": TEST}
     tokens = np.concatenate([tokens for tokens, _ in sides.values()])
     labels = np.concatenate([labels for _, labels in sides.values()])
-    codes = [np.full(len(own), roles[side], np.int8) for side, (_, own) in sides.items()]
-    there = tokens.any(axis=(1, 2, 3))  # recordings without a skeleton come as rows of zeros
-    nothing = np.zeros(int(there.sum()), np.int32)
-    notes = {"features read, no clips": len(nothing), "dropped, all zero": int((~there).sum())}
+    codes = [np.full(len(part), roles[side], np.int8) for side, (_, part) in sides.items()]
+    kept = tokens.any(axis=(1, 2, 3))  # a recording without a skeleton has features of zeros
+    nothing = np.zeros(int(kept.sum()), np.int32)
+    notes = {"features read, no clips": len(nothing), "dropped, all zero": int((~kept).sum())}
     corpus = Corpus(
-        name=name,
-        skeleton=skeleton,
-        class_names=class_names,
+        name=dataset.name,
+        descriptions=dataset.descriptions,
+        skeleton=dataset.SKELETON,
+        class_names=dataset.CLASSES,
         clips=(),
-        labels=labels[there],
+        labels=labels[kept],
         subjects=nothing,
         views=nothing,
         setups=nothing,
-        clip_ids=tuple(f"feature{row:06d}" for row in np.flatnonzero(there)),
+        clip_ids=tuple(f"feature{index:06d}" for index in np.flatnonzero(kept)),
         frames=nothing,
         persons=nothing,
-        hashes=np.array([content_hash(row) for row in tokens[there]]),
-        sides={"given": np.concatenate(codes)[there]},
-        splits=published_splits(name),
+        hashes=np.array([content_hash(token) for token in tokens[kept]]),
+        sides={PREDEFINED: np.concatenate(codes)[kept]},
+        splits=dataset.splits,
         notes={note: count for note, count in notes.items() if count},
     )
-    return Features(corpus, tokens[there])
+    return Features(corpus, tokens[kept])
 
 
 def _read_sides(folder: Path, num_classes: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Side to its tokens and labels."""
     sides = {}
     for side, candidates in _FILES.items():
-        found = [pair for pair in candidates if (folder / f"{pair[0]}.npy").exists()]
+        found = [stems for stems in candidates if (folder / f"{stems[0]}.npy").exists()]
         if found:
             features, labels = (folder / f"{stem}.npy" for stem in found[0])
             sides[side] = _read_side(features, labels, num_classes)
@@ -111,7 +110,7 @@ def _read_side(file: Path, label_file: Path, num_classes: int) -> tuple[np.ndarr
     tokens, label = _as_tokens(_load(file), file), _load(label_file)
     paired = label.dtype.kind in "US" or len(tokens) != 2
     if label.ndim == 2 and len(label) == 2 and paired:
-        label = label[1]  # names and labels, as 2s-AGCN pairs them
+        label = label[1]  # a pair of names and labels, as 2s-AGCN writes it
     label = whole_labels(label, label_file).astype(np.int32)
     if len(label) != len(tokens):
         raise DataError(f"expected {len(tokens)} labels, got {len(label)}", label_file)
@@ -144,7 +143,9 @@ def _as_tokens(array: np.ndarray, file: Path) -> np.ndarray:
     return array.transpose(0, 2, 3, 1)
 
 
-def write_features(folder: Path, tokens: np.ndarray, labels: np.ndarray, sides: Protocol) -> None:
+def write_features(
+    folder: Path, tokens: np.ndarray, labels: np.ndarray, protocol: Protocol
+) -> None:
     """Writes train, val and test (seen and unseen classes) of a protocol.
 
     Args:
@@ -152,7 +153,7 @@ def write_features(folder: Path, tokens: np.ndarray, labels: np.ndarray, sides: 
       labels: `[N]` class ids.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    test = np.sort(np.concatenate([sides.seen_test, sides.unseen_test]))
-    for side, rows in (("train", sides.train), ("val", sides.val), ("test", test)):
-        np.save(folder / f"{side}.npy", tokens[rows].transpose(0, 3, 1, 2).astype(np.float32))
-        np.save(folder / f"{side}_label.npy", labels[rows].astype(np.int64))
+    test = np.sort(np.concatenate([protocol.seen_test, protocol.unseen_test]))
+    for side, indices in (("train", protocol.train), ("val", protocol.val), ("test", test)):
+        np.save(folder / f"{side}.npy", tokens[indices].transpose(0, 3, 1, 2).astype(np.float32))
+        np.save(folder / f"{side}_label.npy", labels[indices].astype(np.int64))

@@ -1,4 +1,4 @@
-"""The arrays that skeleton GCNs train on: padded with zeros, one file or two for each side.
+"""The training arrays of skeleton GCNs: padded with zeros, one or two files for each side.
 
 2s-AGCN and its followers: `<side>_data_joint.npy` `[N, C, T, V, M]` with `<side>_label.pkl`, a pair
 of names and labels. CTR-GCN and its followers: one `.npz` with `x_<side>` `[N, T, M * V * C]` and
@@ -17,27 +17,29 @@ from typing import Any
 import numpy as np
 from numpy.lib.format import open_memmap
 
-from data_pipelines.safe_io import LARGEST, opened_member
-from data_pipelines.corpus import NEITHER, TEST, TRAIN, Corpus
+from data_pipelines.atomic import replacing
+from data_pipelines.corpus import NEITHER, PREDEFINED, TEST, TRAIN, Corpus
 from data_pipelines.errors import DataError
 from data_pipelines.formats.npy import map_npy, map_values, read_header, read_npy, read_npz
 from data_pipelines.formats.ntu import named_clip
 from data_pipelines.formats.pickles import load_pickle
 from data_pipelines.formats.raw import RawClip, checked, checked_label
-from data_pipelines.sources import file_stamp
+from data_pipelines.safe_io import LARGEST, opened_member
 from data_pipelines.skeletons import Skeleton
+from data_pipelines.sources import file_stamp
 
-_AWAY = (0.0, 0.0, 3.0)  # metres; where a camera would see it, and nothing depends on it
+_OFFSET = (0.0, 0.0, 3.0)  # metres, of centred clips from the origin; the value has no effect
 SIDES = {"train": TRAIN, "val": TEST, "test": TEST}
 
 
 @dataclass
 class Block:
-    """One side: padded clips and what is known of them.
+    """The padded clips of one side.
 
     Attributes:
       data: memory-mapped, `[N, C, T, V, M]` (2s-AGCN) or `[N, T, M * V * C]` (CTR-GCN).
-      names: clip ids, made up where the format has none.
+      labels: `[N]` class ids.
+      names: clip ids, numbered where the format has none.
     """
 
     data: np.ndarray
@@ -49,32 +51,32 @@ class Block:
 class GcnArraySource:
     """The arrays of one protocol: a folder of npy and pkl, or an npz."""
 
-    place: Path
+    path: Path
     skeleton: Skeleton
     num_classes: int
     chunk: int = 500
-    parallel: bool = False  # there is nothing to parse, and a compressed npz is read whole
+    parallel: bool = False  # nothing to parse, and a compressed npz is read whole
 
     def stamp(self) -> str:
         """See `data_pipelines.sources.Source`."""
-        files = sorted(self.place.glob("*_*.*")) if self.place.is_dir() else [self.place]
+        files = sorted(self.path.glob("*_*.*")) if self.path.is_dir() else [self.path]
         return "\n".join(f"{file} {file_stamp(file)}" for file in files)
 
     @cached_property
     def _blocks(self) -> dict[str, Block]:
-        blocks = _read_folder(self.place) if self.place.is_dir() else _read_npz(self.place)
+        blocks = _read_folder(self.path) if self.path.is_dir() else _read_npz(self.path)
         if not blocks:
-            raise DataError("expected train_data_joint.npy, or x_train in an npz", self.place)
+            raise DataError("expected train_data_joint.npy, or x_train in an npz", self.path)
         names = [name for block in blocks.values() for name in block.names]
         if len(set(names)) < len(names):
-            twice = next(name for name, count in Counter(names).items() if count > 1)
-            raise DataError(f"{twice} is there more than once, or on two sides", self.place)
+            repeated = next(name for name, count in Counter(names).items() if count > 1)
+            raise DataError(f"{repeated} is there more than once, or on two sides", self.path)
         for side, block in blocks.items():
             if not len(block.data) == len(block.labels) == len(block.names):
                 raise DataError(
                     f"side {side}: expected as many labels as clips, got {len(block.data)} clips, "
                     f"{len(block.labels)} labels and {len(block.names)} names",
-                    self.place,
+                    self.path,
                 )
         return blocks
 
@@ -86,20 +88,19 @@ class GcnArraySource:
         """See `data_pipelines.sources.Source`."""
         stamp = self.stamp()
         return {
-            f"{side}|{row}": stamp
+            f"{side}|{index}": stamp
             for side, block in self._blocks.items()
-            for row in range(len(block.data))
+            for index in range(len(block.data))
         }
 
     def read(self, item: str) -> list[RawClip]:
         """See `data_pipelines.sources.Source`."""
-        side, _, row = item.partition("|")
-        block = self._blocks[side]
-        where = f"{self.place}, {side} clip {row}"
-        name = block.names[int(row)]
-        joints = checked(self._unpad(block.data[int(row)], where), where, self.skeleton.joints)
-        label = checked_label(int(block.labels[int(row)]), self.num_classes, where)
-        return [named_clip(name, joints, label)]
+        side, _, number = item.partition("|")
+        block, index = self._blocks[side], int(number)
+        where = f"{self.path}, {side} clip {index}"
+        joints = checked(self._unpad(block.data[index], where), where, self.skeleton.joints)
+        label = checked_label(int(block.labels[index]), self.num_classes, where)
+        return [named_clip(block.names[index], joints, label)]
 
     def _unpad(self, padded: np.ndarray, where: str) -> np.ndarray:
         """`[C, T, V, M]` or `[T, M * V * C]` to `[M, T, V, C]` without the zeros at the end."""
@@ -113,18 +114,18 @@ class GcnArraySource:
                 f"expected [3, T, {joints}, M] or [T, M * {joints} * 3], got {list(padded.shape)}",
                 where,
             )
-        seen = np.flatnonzero((clip != 0).any(axis=(0, 2, 3)))
-        clip = clip[:, : seen[-1] + 1 if len(seen) else 1]
-        here = (clip != 0).any(axis=(2, 3))[..., None, None]
-        if ((clip == 0).all(axis=-1, keepdims=True) & here).any():
-            # Centred clips have a joint at the origin, which elsewhere means that it was lost.
-            clip = np.where(here, clip + np.array(_AWAY, clip.dtype), 0)
+        filled = np.flatnonzero((clip != 0).any(axis=(0, 2, 3)))
+        clip = clip[:, : filled[-1] + 1 if len(filled) else 1]
+        present = (clip != 0).any(axis=(2, 3))[..., None, None]
+        if ((clip == 0).all(axis=-1, keepdims=True) & present).any():
+            # Centred clips have a joint at the origin, which elsewhere marks an untracked joint.
+            clip = np.where(present, clip + np.array(_OFFSET, clip.dtype), 0)
         return clip
 
     def sides(self, clip_ids: list[str]) -> dict[str, np.ndarray]:
-        """The one protocol that the arrays are of."""
+        """The one protocol of the arrays."""
         side = {name: SIDES[key] for key, block in self._blocks.items() for name in block.names}
-        return {"given": np.array([side.get(clip, NEITHER) for clip in clip_ids], np.int8)}
+        return {PREDEFINED: np.array([side.get(clip, NEITHER) for clip in clip_ids], np.int8)}
 
 
 def _read_folder(folder: Path) -> dict[str, Block]:
@@ -174,10 +175,10 @@ def _read_npz(file: Path) -> dict[str, Block]:
             for side in SIDES:
                 if f"x_{side}.npy" in archive.namelist():
                     data = _map_member(archive, file, f"x_{side}.npy")
-                    # One-hot rows are nearly all zeros, and may be packed as tightly as bombs.
+                    # One-hot rows are nearly all zeros, and compress as well as bombs.
                     one_hot = read_npz(archive, f"y_{side}", harmless=LARGEST)
                     labels = whole_labels(one_hot, f"{file}, y_{side}")
-                    names = [f"{side}{row:06d}" for row in range(len(labels))]
+                    names = [f"{side}{index:06d}" for index in range(len(labels))]
                     blocks[side] = Block(data, labels, names)
     except (zipfile.BadZipFile, KeyError, OSError, ValueError, EOFError) as error:
         raise DataError(f"not a readable npz of x_train, y_train, ... ({error})", file) from error
@@ -185,9 +186,9 @@ def _read_npz(file: Path) -> dict[str, Block]:
 
 
 def _map_member(archive: zipfile.ZipFile, file: Path, name: str) -> np.ndarray:
-    """An array inside an npz, mapped where it lies if it is not compressed (it is many GB)."""
+    """An array inside an npz; memory-mapped, unless it is compressed (it is many GB)."""
     info = archive.getinfo(name)
-    # A whole dataset, and no recording: only what it is packed in says how large it may be.
+    # A whole dataset has no limit of size, only of expansion.
     with opened_member(archive, info, name, largest=sys.maxsize, harmless=LARGEST) as member:
         if info.compress_type != zipfile.ZIP_STORED:
             return read_npy(member, info.file_size, name)
@@ -196,7 +197,7 @@ def _map_member(archive: zipfile.ZipFile, file: Path, name: str) -> np.ndarray:
 
 
 def _data_offset(file: Path, info: zipfile.ZipInfo) -> int:
-    """Where a member's bytes begin: behind its local header of 30 bytes, its name, its extra."""
+    """Offset of a member's bytes: after its local header of 30 bytes, its name, its extra field."""
     with file.open("rb") as stream:
         stream.seek(info.header_offset + 26)
         name_length = int.from_bytes(stream.read(2), "little")
@@ -214,14 +215,14 @@ def write_agcn(corpus: Corpus, protocol: str, folder: Path, frames: int = 300) -
     """
     folder.mkdir(parents=True, exist_ok=True)
     for side in ("train", "val"):
-        rows = np.flatnonzero(corpus.sides[protocol] == SIDES[side])
-        shape = (len(rows), 3, frames, corpus.skeleton.num_joints, 2)
+        indices = np.flatnonzero(corpus.sides[protocol] == SIDES[side])
+        shape = (len(indices), 3, frames, corpus.skeleton.num_joints, 2)
         data = open_memmap(folder / f"{side}_data_joint.npy", "w+", np.float32, shape)
-        for index, row in enumerate(rows.tolist()):
-            data[index] = _padded(corpus, row, frames).transpose(3, 1, 2, 0)
+        for position, index in enumerate(indices.tolist()):
+            data[position] = _padded(corpus, index, frames).transpose(3, 1, 2, 0)
         data.flush()
-        names = [corpus.clip_ids[row] for row in rows]
-        pair = (names, corpus.labels[rows].tolist())
+        names = [corpus.clip_ids[index] for index in indices]
+        pair = (names, corpus.labels[indices].tolist())
         (folder / f"{side}_label.pkl").write_bytes(pickle.dumps(pair, protocol=2))
 
 
@@ -232,28 +233,27 @@ def write_ctr_gcn(corpus: Corpus, protocol: str, file: Path, frames: int = 300) 
       protocol: one of `corpus.sides`.
       frames: `T`; longer clips are cut.
     """
-    classes, scratch = len(corpus.class_names), []
     arrays: dict = {}
+    scratch = []
     for side in ("train", "test"):
-        rows = np.flatnonzero(corpus.sides[protocol] == SIDES[side])
-        shape = (len(rows), frames, 2 * corpus.skeleton.num_joints * 3)
+        indices = np.flatnonzero(corpus.sides[protocol] == SIDES[side])
+        shape = (len(indices), frames, 2 * corpus.skeleton.num_joints * 3)
         # On disk first: all clips of NTU RGB+D 120 would be 20 GB in memory.
         scratch.append(file.with_suffix(f".{side}.tmp"))
         data = open_memmap(scratch[-1], "w+", np.float32, shape)
-        for index, row in enumerate(rows.tolist()):
-            data[index] = _padded(corpus, row, frames).transpose(1, 0, 2, 3).reshape(frames, -1)
-        arrays |= {f"x_{side}": data}
-        arrays |= {f"y_{side}": np.eye(classes, dtype=np.float32)[corpus.labels[rows]]}
-    scratch.append(file.with_suffix(".tmp"))
-    with scratch[-1].open("wb") as stream:
+        for position, index in enumerate(indices.tolist()):
+            padded = _padded(corpus, index, frames)
+            data[position] = padded.transpose(1, 0, 2, 3).reshape(frames, -1)
+        one_hot = np.eye(len(corpus.class_names), dtype=np.float32)[corpus.labels[indices]]
+        arrays |= {f"x_{side}": data, f"y_{side}": one_hot}
+    with replacing(file) as stream:
         np.savez(stream, **arrays)
-    scratch.pop().replace(file)  # there whole, or not at all
     for temporary in scratch:
         temporary.unlink()
 
 
-def _padded(corpus: Corpus, row: int, frames: int) -> np.ndarray:
+def _padded(corpus: Corpus, index: int, frames: int) -> np.ndarray:
     """A clip as `[2, frames, V, 3]`."""
-    clip = corpus.clips[row][:2, :frames]
+    clip = corpus.clips[index][:2, :frames]
     room = ((0, 2 - len(clip)), (0, frames - clip.shape[1]), (0, 0), (0, 0))
     return np.pad(clip, room)

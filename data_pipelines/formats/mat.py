@@ -1,7 +1,7 @@
-"""MATLAB 5 files: one array of numbers, nothing unpacked beyond what it claims.
+"""MATLAB 5 files: one array of numbers, unpacked no further than its claim.
 
-A file is a header of 128 bytes and elements, each with its type and its size. Most are compressed:
-inside is another element, whose size is the claim.
+A file is a header of 128 bytes and elements, each with its type and its size. Most elements are
+compressed and contain another element, whose size is the claim.
 """
 
 import io
@@ -10,8 +10,8 @@ import zlib
 import numpy as np
 import scipy.io
 
-from data_pipelines.safe_io import check_claim
 from data_pipelines.errors import DataError
+from data_pipelines.safe_io import check_claim
 
 _HEADER, _TAG = 128, 8
 _MATRIX, _COMPRESSED = 14, 15
@@ -32,7 +32,7 @@ def read_mat(content: bytes, name: str, file: object) -> np.ndarray:
     plain = _unpacked(content, file)
     try:
         kinds = {kind for found, _, kind in scipy.io.whosmat(io.BytesIO(plain)) if found == name}
-        # Not even opened: scipy makes as much text as a variable of text says that it has.
+        # Refused before loading: scipy allocates the text that a variable of text claims.
         if kinds.difference(_NUMBERS):
             raise DataError(
                 f"expected {name} to hold numbers, got {' and '.join(sorted(kinds))}", file
@@ -40,12 +40,12 @@ def read_mat(content: bytes, name: str, file: object) -> np.ndarray:
         return scipy.io.loadmat(io.BytesIO(plain), variable_names=[name])[name]
     except (DataError, KeyError):
         raise
-    except Exception as error:  # scipy raises whatever its parser stumbles over
+    except Exception as error:  # scipy raises errors of many types
         raise DataError(f"not a readable .mat file ({error})", file) from error
 
 
 def _unpacked(content: bytes, file: object) -> bytes:
-    """The same file, its elements not compressed."""
+    """The same file with uncompressed elements."""
     order = content[126:_HEADER]
     if order not in (b"IM", b"MI"):
         raise DataError("not a readable .mat file (expected one of MATLAB 5 to 7)", file)
@@ -72,10 +72,10 @@ def _inflated(packed: bytes, order: bytes, file: object) -> bytes:
     try:
         tag = stream.decompress(packed, _TAG)
         kind, size = _tag(tag, order, file)
-        if kind != _MATRIX:  # else one could be in another, and that in yet another
+        if kind != _MATRIX:  # compressed elements could nest without end
             raise DataError(f"not a readable .mat file (expected a matrix, got {kind})", file)
         check_claim(size, len(packed), file)
-        values = stream.decompress(stream.unconsumed_tail, size + 1)  # one more: 0 means all
+        values = stream.decompress(stream.unconsumed_tail, size + 1)  # 0 would mean no limit
     except zlib.error as error:
         raise DataError(f"not a readable .mat file ({error})", file) from error
     if len(values) != size:

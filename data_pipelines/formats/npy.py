@@ -1,6 +1,6 @@
-"""Arrays in npy and npz files: numbers and text, no objects, no more than there are bytes for.
+"""Arrays in npy and npz files: numbers and text, no objects, no larger than the file.
 
-numpy believes what the first bytes of an array say, and asks for that much memory before it reads.
+numpy trusts the header of an array, and allocates memory for it before it reads.
 """
 
 import io
@@ -11,18 +11,18 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from data_pipelines.safe_io import HARMLESS, LARGEST, opened_member
 from data_pipelines.errors import DataError
+from data_pipelines.safe_io import HARMLESS, LARGEST, opened_member
 
 MAGIC = b"\x93NUMPY"
 _LONGEST_HEADER = 2**16  # bytes; numpy's own have 118
 _KINDS = "biufcSU"  # booleans, numbers, text
-_EMPTY = 2**20  # an array of nothing may still claim to have so many rows
-_PIECE = 2**20  # bytes that are read at a time
+_EMPTY = 2**20  # most entries along the other axes of an array without values
+_PIECE = 2**20  # bytes of one read
 
 
 class Header(NamedTuple):
-    """What the first bytes of an array say: its shape, its order and its type."""
+    """The header of an array: its shape, its order and its type."""
 
     shape: tuple[int, ...]
     fortran: bool
@@ -30,23 +30,23 @@ class Header(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Of the values."""
+        """Size of the values in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
 def is_vast(shape: tuple[int, ...]) -> bool:
-    """Whether an array without a single value is one of countless rows."""
+    """Whether an array without values claims very many entries along its other axes."""
     return 0 in shape and math.prod(size for size in shape if size) > _EMPTY
 
 
 def read_header(stream: IO[bytes], room: int, where: object) -> Header:
-    """The header at the beginning of an npy array; the values come next.
+    """Reads the header of an npy array, up to its values.
 
     Args:
-      room: bytes that the values can have.
+      room: most bytes of the values.
 
     Raises:
-      DataError: it is none, or of an array that is not read here, or too large.
+      DataError: it is no header, or of an array that is too large or has other types.
     """
     try:
         version = np.lib.format.read_magic(stream)
@@ -61,7 +61,7 @@ def read_header(stream: IO[bytes], room: int, where: object) -> Header:
         if version != (1, 0):
             read = np.lib.format.read_array_header_2_0
         header = Header(*read(text))
-    except Exception as error:  # numpy parses it as Python, which can fail in any way
+    except Exception as error:  # numpy parses it as Python
         raise DataError(f"not a readable npy array ({error})", where) from error
     kind, shape = header.dtype, list(header.shape)
     if kind.kind not in _KINDS or not kind.itemsize:  # also structures of them
@@ -73,13 +73,13 @@ def read_header(stream: IO[bytes], room: int, where: object) -> Header:
 
 
 def read_npy(stream: IO[bytes], room: int, where: object) -> np.ndarray:
-    """An npy array.
+    """Reads an npy array.
 
     Args:
-      room: bytes that the values can have.
+      room: most bytes of the values.
 
     Raises:
-      DataError: see `read_header`; or it ends too soon.
+      DataError: see `read_header`; or it is truncated.
     """
     header = read_header(stream, room, where)
     values = np.empty(header.nbytes, np.uint8)
@@ -97,7 +97,7 @@ def read_npy(stream: IO[bytes], room: int, where: object) -> np.ndarray:
 
 
 def map_npy(file: Path) -> np.ndarray:
-    """An npy file as an array that stays on disk.
+    """Memory-maps an npy file.
 
     Raises:
       DataError: see `read_header`.
@@ -108,10 +108,10 @@ def map_npy(file: Path) -> np.ndarray:
 
 
 def map_values(file: Path, header: Header, offset: int) -> np.ndarray:
-    """The values behind a header, somewhere in a file.
+    """Memory-maps the values at an offset of a file.
 
     Raises:
-      DataError: the file ends before them.
+      DataError: the file is truncated.
     """
     try:
         order: Any = "F" if header.fortran else "C"
@@ -123,15 +123,15 @@ def map_values(file: Path, header: Header, offset: int) -> np.ndarray:
 def read_npz(
     archive: zipfile.ZipFile, name: str, largest: int = LARGEST, harmless: int = HARMLESS
 ) -> np.ndarray:
-    """One array of an npz.
+    """Reads one array of an npz.
 
     Args:
       name: without `.npy`.
       largest, harmless: bytes; see `check_claim`.
 
     Raises:
-      KeyError: there is none of this name.
-      DataError: it is a bomb, or not an array that is read here; names the member.
+      KeyError: no array has this name.
+      DataError: it is a bomb, or see `read_header`; names the member.
     """
     info = archive.getinfo(f"{name}.npy")
     with opened_member(archive, info, info.filename, largest, harmless) as member:

@@ -6,7 +6,7 @@ joint, of which the first three are x, y, z in metres.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,10 +18,10 @@ from data_pipelines.formats.person_selection import select_persons
 from data_pipelines.formats.raw import RawClip, match_name
 
 JOINTS, INFO_FIELDS, JOINT_FIELDS = 25, 10, 12
-# Over an hour. A frame without a body is two bytes of text, and as large as any in an array.
+# Over an hour. A frame without a body is two bytes of text, and in an array as large as any other.
 MOST_FRAMES = 2**17
 _LARGEST = float(np.finfo(np.float32).max)
-_JSON = simdjson.Parser()  # keeps its buffers from file to file
+_JSON = simdjson.Parser()  # reuses its buffers from file to file
 _BODY_FIELDS = INFO_FIELDS + 1 + JOINTS * JOINT_FIELDS
 NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
 
@@ -33,7 +33,7 @@ class Bodies:
     Attributes:
       num_frames: `T`; frames without a body count too.
       frame: `[K]` the frame of each body.
-      track: `K` tracking ids; kept as text, since they exceed what a float64 can tell apart.
+      track: `K` tracking ids, as text: they exceed the precision of a float64.
       joints: `[K, 25, 3]` float32, metres.
     """
 
@@ -45,7 +45,7 @@ class Bodies:
 
 @dataclass(frozen=True)
 class NtuName:
-    """What a stem such as S001C002P003R002A013 says; `label` is 0-based."""
+    """The fields of a stem such as S001C002P003R002A013; `label` is 0-based."""
 
     setup: int
     camera: int
@@ -55,7 +55,7 @@ class NtuName:
 
 
 def parse_name(stem: str) -> NtuName:
-    """Reads a stem.
+    """Parses a stem.
 
     Raises:
       DataError: it is no NTU name.
@@ -68,7 +68,7 @@ def parse_name(stem: str) -> NtuName:
 
 
 def named_clip(clip_id: str, joints: np.ndarray, label: int) -> RawClip:
-    """A clip from a file of many; its subject, view and setup if its id is an NTU stem."""
+    """A clip of a file of many, with subject, view and setup if its id is an NTU stem."""
     if not NAME.fullmatch(clip_id):
         return RawClip(clip_id, joints, label)
     name = parse_name(clip_id)
@@ -76,31 +76,24 @@ def named_clip(clip_id: str, joints: np.ndarray, label: int) -> RawClip:
 
 
 def read_ntu(file: str, content: bytes) -> RawClip:
-    """One `.skeleton` file with the persons that `select_persons` finds in it.
+    """Reads one `.skeleton` file, with the persons of `select_persons`.
 
     Raises:
-      DataError: the name or the text is not as published; says the line.
+      DataError: the name or the text is not as published; names the line.
     """
-    stem = match_name(NAME.pattern + r"\.skeleton", file, "S001C001P001R001A001.skeleton").string
-    name = parse_name(stem.removesuffix(".skeleton"))
+    found = match_name(NAME.pattern + r"\.skeleton", file, "S001C001P001R001A001.skeleton")
+    stem = found.string.removesuffix(".skeleton")
+    name = parse_name(stem)
     bodies = parse_skeleton(content, file)
     persons, notes = select_persons(bodies.num_frames, bodies.frame, bodies.track, bodies.joints)
-    return RawClip(
-        stem.removesuffix(".skeleton"),
-        persons,
-        name.label,
-        name.subject,
-        name.camera,
-        name.setup,
-        notes,
-    )
+    return replace(named_clip(stem, persons, name.label), notes=notes)
 
 
 def parse_skeleton(content: bytes, file: str) -> Bodies:
     """All bodies of a `.skeleton` file.
 
-    A file that is written as it should be is read at once; any other is read again line by line,
-    which finds the line that is wrong.
+    A regular file takes the fast path. Any other is parsed line by line, which accepts other white
+    space and finds the line of an error.
 
     Raises:
       DataError: names the line, what was expected and what came.
@@ -112,10 +105,10 @@ def parse_skeleton(content: bytes, file: str) -> Bodies:
 
 
 def _parse_regular(content: bytes) -> Bodies:
-    """Reads a file whose fields are separated by single spaces and newlines, and nothing else.
+    """Parses a file whose fields are separated by single spaces and newlines.
 
-    The positions of all separators say which field is where; that every line ends where it should
-    is then one comparison, and only three fields in twelve need to be read as numbers.
+    The positions of all separators give the place of each field. One comparison then checks the
+    end of every line, and only three fields of twelve are parsed as numbers.
 
     Raises:
       IndexError, ValueError, RuntimeError, TypeError: it is not such a file.
@@ -149,7 +142,7 @@ def _parse_regular(content: bytes) -> Bodies:
                 raise ValueError("another number of joints")
             position += _BODY_FIELDS
     if position != len(separators) or num_frames < 1 or not body_at:
-        raise ValueError("not the number of fields that its counts say")
+        raise ValueError("another number of fields than its counts")
     starts = np.array(body_at)
     first = (starts[:, None] + np.arange(INFO_FIELDS + 1, _BODY_FIELDS, JOINT_FIELDS)).ravel()
     expected = np.full(len(separators), ord(" "), np.uint8)
@@ -171,22 +164,22 @@ def _count(field: bytes) -> int:
 def _first_three(text: np.ndarray, separators: np.ndarray, first: np.ndarray) -> np.ndarray:
     """The numbers in the fields `first`, `first + 1` and `first + 2`, float32.
 
-    Cuts them out, blanks what follows, puts commas between, and leaves the rest to a JSON parser,
-    the fastest reader of decimal numbers that there is.
+    Cuts the three fields out, blanks the text behind them, puts commas between them, and parses
+    the result as JSON: simdjson is the fastest parser of decimal numbers.
     """
     start = separators[first - 1] + 1
     length = separators[first + 2] - start
     width = int(length.max()) + 1
     if start[-1] + width > len(text) or width > 255:
         raise ValueError("a last line that is too short, or a number that is too long")
-    rows = sliding_window_view(text, width)[start]
+    lines = sliding_window_view(text, width)[start]
     behind = np.arange(width, dtype=np.uint8) > length.astype(np.uint8)[:, None]
-    np.putmask(rows, behind, ord("\n"))
-    strange = (rows > ord("9")) & (rows != ord("E")) & (rows != ord("e"))
-    if strange.any() or (rows == ord(",")).any():
+    np.putmask(lines, behind, ord("\n"))
+    other = (lines > ord("9")) & (lines != ord("E")) & (lines != ord("e"))
+    if other.any() or (lines == ord(",")).any():
         raise ValueError("more than numbers")
-    np.putmask(rows, rows == ord(" "), ord(","))
-    array: Any = _JSON.parse(b"[" + rows.tobytes().rstrip()[:-1] + b"]")
+    np.putmask(lines, lines == ord(" "), ord(","))
+    array: Any = _JSON.parse(b"[" + lines.tobytes().rstrip()[:-1] + b"]")
     numbers = np.frombuffer(array.as_buffer(of_type="d"))
     if len(numbers) != 3 * len(first) or not (np.abs(numbers) < _LARGEST).all():
         raise ValueError("not finite, or not three numbers a joint")
@@ -194,7 +187,7 @@ def _first_three(text: np.ndarray, separators: np.ndarray, first: np.ndarray) ->
 
 
 class _Lines:
-    """The lines of a file, one after another, each with its fields and its number."""
+    """Iterates over the lines of a file, split into fields; counts them for errors."""
 
     def __init__(self, content: bytes, file: str):
         try:
@@ -205,7 +198,7 @@ class _Lines:
         self.file, self.number = file, 0
 
     def fields(self, count: int, what: str) -> list[str]:
-        """The next line's fields."""
+        """The fields of the next line."""
         if self.number == len(self.lines):
             raise DataError(f"expected {what}, got the end of the file", self.file, self.number + 1)
         fields = self.lines[self.number].split()
@@ -215,19 +208,19 @@ class _Lines:
         return fields
 
     def integer(self, what: str, least: int) -> int:
-        """The next line, a whole number."""
+        """The next line as a whole number."""
         (field,) = self.fields(1, what)
         if not field.isdecimal() or len(field) > 15 or int(field) < least:
             raise self.error(f"expected {what}, a whole number from {least} on, got {field!r}")
         return int(field)
 
     def error(self, message: str) -> DataError:
-        """An error in the line that was read last."""
+        """An error in the current line."""
         return DataError(message, self.file, self.number)
 
 
 def parse_lines(content: bytes, file: str) -> Bodies:
-    """As `parse_skeleton`, line by line: slow, lenient with white space, exact about errors.
+    """Parses as `parse_skeleton`, line by line: slow, accepts any white space, finds errors.
 
     Raises:
       DataError: names the line, what was expected and what came.

@@ -1,7 +1,7 @@
-"""From tracked bodies to the persons of a clip: what is no person goes, two stay.
+"""Selects the persons of a clip among tracked bodies: noise is dropped, at most two are kept.
 
-A Kinect gives each body that it finds a tracking id. Furniture is found too, a person who is lost
-and found again gets a new id, and the order of bodies in a frame means nothing.
+A Kinect gives each body a tracking id. It also tracks furniture, gives a new id to a person after
+an interruption, and lists the bodies of a frame in any order.
 """
 
 from collections.abc import Sequence
@@ -19,26 +19,26 @@ NOISY_SHARE = 0.69754
 def select_persons(
     num_frames: int, frame: np.ndarray, track: Sequence, joints: np.ndarray, denoise: bool = True
 ) -> tuple[np.ndarray, dict[str, int]]:
-    """The up to two bodies that move most, as persons, the livelier one first.
+    """The up to two bodies that move most, as persons, in order of decreasing motion.
 
-    Tracks that are never seen together are parts of one person: each joins the first person whose
-    frames it does not overlap. A rule that would leave nobody is not applied.
+    Tracks without a common frame are parts of one person: each joins the first person whose frames
+    it does not overlap. A rule that would drop all tracks is not applied.
 
     Args:
       num_frames: `T`.
       frame: `[K]` frame of each body.
       track: `K` tracking ids.
       joints: `[K, V, 3]`, metres, y up.
-      denoise: drop short and wide tracks if there is another one.
+      denoise: drop short and wide tracks if there are others.
 
     Returns:
-      `[M, T, V, 3]` float32 with `M` 1 or 2, zeros where a person is not seen, and what was
-      dropped, with counts.
+      `[M, T, V, 3]` float32 with `M` 1 or 2, zeros where a person is absent, and counts of what was
+      dropped.
     """
-    rows: dict = {}
-    for k, name in enumerate(track):
-        rows.setdefault(name, []).append(k)
-    tracks = [(frame[k], joints[k]) for k in rows.values()]
+    positions: dict = {}
+    for position, name in enumerate(track):
+        positions.setdefault(name, []).append(position)
+    tracks = [(frame[of_track], joints[of_track]) for of_track in positions.values()]
     notes = {}
     if denoise and len(tracks) > 1:
         for reason, keep in (
@@ -49,27 +49,27 @@ def select_persons(
             notes[reason] = len(tracks) - len(kept)
             tracks = kept
     if len(tracks) > 1:
-        tracks.sort(key=lambda track: -motion(track[1]))  # stable: ties stay in the file's order
+        tracks.sort(key=lambda track: -motion(track[1]))  # stable: ties keep the file's order
     persons = np.zeros((MAX_PERSONS, num_frames, *joints.shape[1:]), np.float32)
-    seen = np.zeros((MAX_PERSONS, num_frames), bool)
+    present = np.zeros((MAX_PERSONS, num_frames), bool)
     dropped = 0
     for frames, body in tracks:
-        free = [m for m in range(MAX_PERSONS) if not seen[m, frames].any()]
+        free = [m for m in range(MAX_PERSONS) if not present[m, frames].any()]
         if free:
             persons[free[0], frames] = body
-            seen[free[0], frames] = True
+            present[free[0], frames] = True
         else:
             dropped += 1
     notes["bodies dropped, a third person"] = dropped
-    present = max(1, int(seen.any(axis=1).sum()))
-    return persons[:present], {reason: count for reason, count in notes.items() if count}
+    count = max(1, int(present.any(axis=1).sum()))
+    return persons[:count], {reason: count for reason, count in notes.items() if count}
 
 
 def motion(body: np.ndarray) -> float:
-    """The field's measure of how much a body `[k, V, 3]` moves.
+    """The field's measure of the motion of a body `[k, V, 3]`.
 
-    The standard deviations of x, y and z over frames and joints, summed: a body that fills more
-    space counts as livelier too.
+    The sum of the standard deviations of x, y and z over frames and joints; it grows with the size
+    of the body too.
     """
     return float(body.std(axis=(0, 1), dtype=np.float64).sum())
 

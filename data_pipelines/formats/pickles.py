@@ -1,10 +1,10 @@
-"""Pickles that hold data and nothing else: any other is refused before a line of it runs.
+"""Pickles of data only; any other is refused before its code runs.
 
-numpy's own classes are not handed out either: a pickled dtype can claim that raw bytes are pointers
-to objects. Arrays and numbers are rebuilt here, from their bytes and a plain dtype.
+numpy's own classes are not used either: a pickled dtype can declare raw bytes to be pointers to
+objects. Arrays and numbers are rebuilt here, from their bytes and a plain dtype.
 
-The unpickler is the one in Python: the one in C makes as much room as a pickle of a few bytes asks
-for, and hashes whatever it is told to, which takes forever for a tuple of tuples of tuples.
+The unpickler is Python's pure one. The one in C allocates any size that a pickle of a few bytes
+demands, and hashes any key, which takes forever for tuples of tuples of tuples.
 """
 
 import io
@@ -14,19 +14,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from data_pipelines.safe_io import check_parts
 from data_pipelines.errors import DataError
 from data_pipelines.formats.npy import is_vast
+from data_pipelines.safe_io import check_parts
 
 _KINDS = "biufcSU"  # booleans, numbers, text: kinds whose bytes are the values themselves
 _KEY_TYPES = (str, bytes, int, float, complex, np.generic, type(None))
 
 
 class _Dtype:
-    """Stands in for `numpy.dtype` while unpickling; of its state only the byte order counts."""
+    """Replaces `numpy.dtype` while unpickling; uses only the byte order of its state."""
 
     def __init__(self, kind: Any, align: Any = False, copy: Any = False):
-        if not isinstance(kind, str):  # else not even its text is wanted: it may have no end
+        if not isinstance(kind, str):  # its text may have no end, and is not formatted
             raise pickle.UnpicklingError(f"a dtype that is named by a {type(kind)}")
         self.dtype = np.dtype(kind)
         if self.dtype.kind not in _KINDS or self.dtype.fields or self.dtype.subdtype:
@@ -38,7 +38,7 @@ class _Dtype:
 
 
 class _Array:
-    """Stands in for an array while unpickling; `value` is the array."""
+    """Replaces an array while unpickling; `value` is the array."""
 
     value: np.ndarray
 
@@ -65,14 +65,14 @@ def _scalar(dtype: Any, raw: Any) -> Any:
 
 
 def _encode(text: Any, encoding: Any) -> bytes:
-    """What older protocols write bytes with."""
+    """`codecs.encode`, with which older protocols write bytes."""
     if not isinstance(text, str) or encoding != "latin1":
         raise pickle.UnpicklingError("bytes that are not written as latin1 text")
     return text.encode("latin1")
 
 
 def _bytearray(content: Any = b"", encoding: Any = "latin1") -> bytearray:
-    """Of bytes; of a number, it would be as long as that."""
+    """A bytearray of bytes; a number would be its length."""
     if isinstance(content, int):
         raise pickle.UnpicklingError("a bytearray without its bytes")
     return bytearray(_encode(content, encoding) if isinstance(content, str) else content)
@@ -89,28 +89,23 @@ def _check_keys(keys: Any) -> None:
             raise pickle.UnpicklingError(f"a key, or a part of a set, that is a {type(key)}")
 
 
-def _check_stand_in(item: Any) -> None:
+def _check_replacement(item: Any) -> None:
     if not isinstance(item, _Array | _Dtype):
         raise pickle.UnpicklingError(f"it sets the state of a {type(item)}")
 
 
-_NUMPY = {
-    "_reconstruct": lambda *_: _Array(),
-    "scalar": _scalar,
-}
+# Each with its names in Python 2 and 3, or in numpy 1 and 2.
 _ALLOWED: dict[tuple[str, str], Any] = {
-    **{(module, "set"): _set for module in ("builtins", "__builtin__")},
-    **{(module, "bytearray"): _bytearray for module in ("builtins", "__builtin__")},
-    **{
-        (f"numpy.{core}.multiarray", name): made
-        for core in ("core", "_core")
-        for name, made in _NUMPY.items()
-    },
-    **{(f"numpy.{core}.numeric", "_frombuffer"): _from_bytes for core in ("core", "_core")},
     ("_codecs", "encode"): _encode,
     ("numpy", "dtype"): _Dtype,
     ("numpy", "ndarray"): None,  # only ever an argument
 }
+for _module in ("builtins", "__builtin__"):
+    _ALLOWED |= {(_module, "set"): _set, (_module, "bytearray"): _bytearray}
+for _core in ("numpy.core", "numpy._core"):
+    _ALLOWED[f"{_core}.multiarray", "_reconstruct"] = lambda *_: _Array()
+    _ALLOWED[f"{_core}.multiarray", "scalar"] = _scalar
+    _ALLOWED[f"{_core}.numeric", "_frombuffer"] = _from_bytes
 
 
 class _DataUnpickler(pickle._Unpickler):
@@ -119,47 +114,47 @@ class _DataUnpickler(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
             raise pickle.UnpicklingError(
-                f"it asks for {module}.{name}, which data has no use for; it may be malicious"
+                f"it needs {module}.{name}, which is no plain data; it may be malicious"
             )
         return _ALLOWED[module, name]
 
 
-def _first(opcode: bytes, check: Callable[[list], None]) -> None:
-    """Has the stack looked at before an opcode is carried out."""
-    carry_out = _DataUnpickler.dispatch[opcode[0]]
+def _check_before(opcode: bytes, check: Callable[[list], None]) -> None:
+    """Checks the stack before an opcode is executed."""
+    execute = _DataUnpickler.dispatch[opcode[0]]
 
     def checked(unpickler: Any) -> None:
         check(unpickler.stack)
-        carry_out(unpickler)
+        execute(unpickler)
 
     _DataUnpickler.dispatch[opcode[0]] = checked
 
 
-_first(pickle.SETITEM, lambda stack: _check_keys(stack[-2:-1]))
-_first(pickle.SETITEMS, lambda stack: _check_keys(stack[::2]))
-_first(pickle.DICT, lambda stack: _check_keys(stack[::2]))
-_first(pickle.ADDITEMS, _check_keys)
-_first(pickle.FROZENSET, _check_keys)
-_first(pickle.BUILD, lambda stack: _check_stand_in(stack[-2]))
+_check_before(pickle.SETITEM, lambda stack: _check_keys(stack[-2:-1]))
+_check_before(pickle.SETITEMS, lambda stack: _check_keys(stack[::2]))
+_check_before(pickle.DICT, lambda stack: _check_keys(stack[::2]))
+_check_before(pickle.ADDITEMS, _check_keys)
+_check_before(pickle.FROZENSET, _check_keys)
+_check_before(pickle.BUILD, lambda stack: _check_replacement(stack[-2]))
 
 
 def load_pickle(content: bytes, file: object) -> Any:
     """Unpickles plain containers, strings, numbers and numpy arrays.
 
     Raises:
-      DataError: the pickle is damaged, or asks for anything else; nothing of it was executed.
+      DataError: the pickle is damaged, or has anything else; none of its code was executed.
     """
     try:
-        # Python 2 wrote many of these files; its strings are bytes to Python 3.
+        # Python 2 wrote many of these files; its strings are bytes in Python 3.
         loaded = _DataUnpickler(io.BytesIO(content), encoding="latin1").load()
         check_parts(loaded, len(content))
         return _unwrap(loaded, {})
-    except Exception as error:  # a damaged pickle can raise nearly anything
+    except Exception as error:  # a damaged pickle raises errors of many types
         raise DataError(f"not a pickle of plain data ({error})", file) from error
 
 
 def _unwrap(item: Any, done: dict[int, Any]) -> Any:
-    """Puts arrays where their stand-ins are; `done` keeps shared parts shared, and done once."""
+    """Puts arrays in the place of their replacements; `done` keeps shared parts shared."""
     if id(item) in done:
         return done[id(item)]
     if isinstance(item, _Array):

@@ -1,9 +1,8 @@
-"""PKU-MMD: long recordings of text, cut into clips by their label files.
+"""Reader of PKU-MMD: long recordings as text, cut into clips by their label files.
 
 A recording has one line for each frame with 150 numbers: x, y, z of the 25 Kinect v2 joints of two
-persons, metres, zeros for a person who is not there. Its label file has one line for each action:
-class id (from 1), first frame, end frame, confidence. Frames count from 0 and the end is not
-included, as everybody reads them.
+persons, metres, zeros for an absent person. Its label file has one line for each action: class id
+(from 1), first frame, end frame, confidence. Frames count from 0 and the end is excluded.
 """
 
 import io
@@ -16,10 +15,11 @@ import numpy as np
 
 from data_pipelines.errors import DataError
 from data_pipelines.formats.raw import RawClip, checked, checked_label, match_name
-from data_pipelines.sources import Archive
 from data_pipelines.skeletons import KINECT_V2
+from data_pipelines.sources import Archive, file_stamp
 
 NUMBERS = 150
+CUT = "actions that end after their recording, cut"
 NUM_CLASSES = 51
 VIEWS = {"L": 1, "M": 2, "R": 3}
 # Names of the recordings of phase I and phase II.
@@ -31,19 +31,22 @@ class PkuSource:
     """The recordings of one phase with their labels.
 
     Attributes:
-      skeletons, labels: where the text files are; a recording has the same file name in both.
-      phase: 1 or 2; files whose names are of the other phase are not looked at.
+      skeletons, labels: the text files; a recording has the same file name in both.
+      phase: 1 or 2; files with names of the other phase are ignored.
+      split_files: protocol to the owners' list of recordings.
     """
 
     skeletons: Archive
     labels: Archive
     phase: int
+    split_files: dict[str, Path]
     chunk: int = 8
     parallel: bool = True
 
     def stamp(self) -> str:
         """See `data_pipelines.sources.Source`."""
-        return f"{self.skeletons.stamp()}\n{self.labels.stamp()}"
+        lists = [f"{file} {file_stamp(file)}" for file in self.split_files.values()]
+        return "\n".join([self.skeletons.stamp(), self.labels.stamp(), *lists])
 
     def identity(self) -> str:
         """See `data_pipelines.sources.Source`."""
@@ -72,16 +75,14 @@ class PkuSource:
             # [T, M V 3] to [M, T, V, 3]
             joints = frames[first:end].reshape(-1, 2, 25, 3).transpose(1, 0, 2, 3)
             joints = joints[: 2 if joints[1].any() else 1]
-            clip_id = f"{Path(file).stem}_{len(clips):02d}"
-            notes = {"actions that end after their recording, cut": int(end > len(frames))}
             clips.append(
                 RawClip(
-                    clip_id,
-                    np.ascontiguousarray(joints),
-                    label,
-                    int(name[1]),
-                    VIEWS[name[2]],
-                    notes={note: count for note, count in notes.items() if count},
+                    clip_id=f"{Path(file).stem}_{len(clips):02d}",
+                    joints=np.ascontiguousarray(joints),
+                    label=label,
+                    subject=int(name[1]),
+                    view=VIEWS[name[2]],
+                    notes={CUT: 1} if end > len(frames) else {},
                 )
             )
         return clips
@@ -91,14 +92,14 @@ def parse_frames(content: bytes, file: str) -> np.ndarray:
     """The frames of a recording, `[T, 150]` float32, metres.
 
     Raises:
-      DataError: names the line that has not 150 finite numbers.
+      DataError: names the line without 150 finite numbers.
     """
     lines = content.rstrip().splitlines()
     if not lines:
         raise DataError("expected lines of 150 numbers, got an empty file", file)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # numpy warns where it finds nothing to read
+            warnings.simplefilter("error")  # numpy warns of empty files
             numbers = np.loadtxt(io.BytesIO(content), np.float64, comments=None, ndmin=2)
     except (ValueError, UserWarning):
         numbers = np.zeros((0, 0))
@@ -125,7 +126,7 @@ def parse_labels(content: bytes, file: str, num_frames: int) -> list[tuple[int, 
     """The actions of a recording: class id from 0, first frame, end frame.
 
     Raises:
-      DataError: names the line that is not `id,first,end,confidence`, or has no frame.
+      DataError: names the line that is not `id,first,end,confidence`, or has no frames.
     """
     actions = []
     for number, line in enumerate(content.decode("ascii", "replace").splitlines(), start=1):
@@ -152,10 +153,10 @@ def parse_labels(content: bytes, file: str, num_frames: int) -> list[tuple[int, 
 
 
 def parse_split(text: str, file: str) -> tuple[set[str], set[str]]:
-    """The recordings that train and those that test, from a split file.
+    """The training and the test recordings of a split file.
 
-    It has a line that begins with "Training", names separated by commas, a line that begins with
-    "Valid" (the owners' spelling of the rest varies), and names again.
+    The file has a line that begins with "Training", names separated by commas, a line that begins
+    with "Valid" (the owners' spelling of the rest varies), and names again.
 
     Raises:
       DataError: a part is missing, or a name is in both.

@@ -2,8 +2,7 @@
 
 An annotation has `frame_dir` (its id), `label`, `total_frames` and `keypoint` `[M, T, V, C]`; only
 3D keypoints (`C = 3`, metres) are read. The splits are named `<protocol>_train` and
-`<protocol>_val` (or `_test`). A pickle cannot be read in parts: this format needs memory for all of
-its clips.
+`<protocol>_val` (or `_test`). A pickle cannot be read in parts: all its clips are in memory.
 """
 
 import operator
@@ -15,18 +14,19 @@ from pathlib import Path
 
 import numpy as np
 
-from data_pipelines.corpus import NEITHER, TEST, TRAIN, Corpus
+from data_pipelines.atomic import write_bytes
+from data_pipelines.corpus import NEITHER, PREDEFINED, TEST, TRAIN, Corpus
 from data_pipelines.errors import DataError
 from data_pipelines.formats.ntu import named_clip
 from data_pipelines.formats.pickles import load_pickle
 from data_pipelines.formats.raw import RawClip, checked, checked_label
-from data_pipelines.sources import file_stamp
 from data_pipelines.skeletons import Skeleton
+from data_pipelines.sources import file_stamp
 
 
 @dataclass
 class PysklSource:
-    """The annotations of one file."""
+    """The annotations of one PYSKL file."""
 
     file: Path
     skeleton: Skeleton
@@ -70,7 +70,7 @@ class PysklSource:
         return [named_clip(name, joints, label)]
 
     def sides(self, clip_ids: list[str]) -> dict[str, np.ndarray]:
-        """The protocols of the file, from its pairs of splits `<protocol>_train` and `_val`."""
+        """The protocols of the file: its pairs of splits `<protocol>_train` and `_val`."""
         splits = self._record.get("split")
         if not isinstance(splits, dict):
             raise DataError(f"expected a dict of splits, got {type(splits).__name__}", self.file)
@@ -85,7 +85,7 @@ class PysklSource:
                     raise DataError(f"{min(both)} is in {name} and in {others[0]}", self.file)
                 side |= dict.fromkeys(splits[others[0]], TEST)
                 codes = [side.get(clip, NEITHER) for clip in clip_ids]
-                sides[found[1] or "given"] = np.array(codes, np.int8)
+                sides[found[1] or PREDEFINED] = np.array(codes, np.int8)
         if not sides:
             raise DataError(
                 f"expected splits <protocol>_train and _val (or _test), got {sorted(splits)}",
@@ -110,9 +110,7 @@ def write_pyskl(corpus: Corpus, file: Path) -> None:
     for protocol, side in corpus.sides.items():
         split[f"{protocol}_train"] = ids[side == TRAIN].tolist()
         split[f"{protocol}_val"] = ids[side == TEST].tolist()
-    temporary = file.with_suffix(".tmp")
     content = pickle.dumps({"split": split, "annotations": annotations}, protocol=3)
-    # The module's name before NumPy 2, which both old and new ones know.
+    # The module's name before numpy 2, which numpy 1 and 2 resolve.
     content = content.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
-    temporary.write_bytes(content)
-    temporary.replace(file)
+    write_bytes(file, content)

@@ -1,4 +1,4 @@
-"""What every reader gives, and the checks that all of them share."""
+"""The output of every reader, and the checks that readers share."""
 
 import re
 from collections.abc import Iterable
@@ -12,14 +12,14 @@ from data_pipelines.errors import DataError
 
 @dataclass(frozen=True)
 class RawClip:
-    """One recording of one action, as its file has it.
+    """One recording of one action, before cleaning.
 
     Attributes:
       clip_id: unique within the dataset.
       joints: `[M, T, V, 3]` float32, metres; an absent person is all zeros.
       label: class id, from 0.
       subject, view, setup: numbers as the dataset counts them; 0 where it has none.
-      notes: what the reader mended or dropped, with counts.
+      notes: counts of what the reader repaired or dropped.
     """
 
     clip_id: str
@@ -51,10 +51,10 @@ def checked(
     Args:
       joints: `[M, T, V, 3]`.
       joint_names: `V` names, for the message.
-      first_line: line of frame 0 where each frame is a line.
+      first_line: line of frame 0 in files with one line for each frame.
 
     Raises:
-      DataError: says what was expected, what came, and where in the file.
+      DataError: says what was expected, what came, and the place in the file.
     """
     shape, num_joints = np.shape(joints), len(joint_names)
     if len(shape) != 4 or shape[2:] != (num_joints, 3) or 0 in shape:
@@ -81,7 +81,7 @@ def checked_label(label: int, num_classes: int, file: object) -> int:
     """A class id in `[0, num_classes)`.
 
     Raises:
-      DataError: it is outside; -1 would silently mean the last class.
+      DataError: it is outside (-1 would silently mean the last class).
     """
     if not 0 <= label < num_classes:
         raise DataError(f"expected a label from 0 to {num_classes - 1}, got {label}", file)
@@ -89,7 +89,7 @@ def checked_label(label: int, num_classes: int, file: object) -> int:
 
 
 def total(notes: Iterable[dict[str, int]]) -> dict[str, int]:
-    """Sums the notes of many clips, in the order in which they first appear."""
+    """Sums of the notes of many clips, in the order of their first appearance."""
     summed: dict[str, int] = {}
     for note in notes:
         for key, count in note.items():

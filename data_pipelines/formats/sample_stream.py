@@ -1,15 +1,15 @@
-"""Samples and orders from a stream of bytes, such as standard input: JSON lines or npy arrays.
+"""Samples and commands from a stream of bytes, such as standard input: JSON lines or npy arrays.
 
 JSON lines, one object each:
 
   {"clip": [M][T][V][3]}    metres, in the dataset's joints; zeros where untracked; M may be missing
-  {"tokens": [S][n]}        or [T'][V][n]: what an encoder made of a clip
-  {"add": "wave", "texts": {granularity: text, ...}}    a class from now on
-  {"retire": "wave"}        a class no more
-  {"reset": true}           forget everything learned
+  {"tokens": [S][n]}        or [T'][V][n]: output of an encoder
+  {"add": "wave", "texts": {granularity: text, ...}}    adds a class
+  {"retire": "wave"}        removes a class
+  {"reset": true}           undoes all adaptation
 
-Any object may have an "id", which comes back with the answer. Or arrays as `numpy.save` writes
-them, one after the other: a clip `[T, V, 3]` or `[M, T, V, 3]`, or tokens `[S, n]`.
+Any object may have an "id", which is returned with the answer. Or arrays in the format of
+`numpy.save`, one after the other: a clip `[T, V, 3]` or `[M, T, V, 3]`, or tokens `[S, n]`.
 """
 
 import json
@@ -33,9 +33,9 @@ class Request:
     Attributes:
       line: its number, from 1.
       kind: one of `KINDS`, or "bad".
-      value: of the kind: an array `[M, T, V, 3]` or `[S, n]`, a class's name, or what is wrong.
-      texts: of a class to be added.
-      id: whatever the sender called it.
+      value: of the kind: an array `[M, T, V, 3]` or `[S, n]`, a class name, or the error.
+      texts: of a class to add.
+      id: chosen by the sender.
     """
 
     line: int
@@ -46,15 +46,18 @@ class Request:
 
 
 def read_requests(stream: BinaryIO) -> Iterator[Request]:
-    """Requests as they come; what cannot be read is a request of kind "bad", with the reason.
+    """Requests in order of arrival; an unreadable one has the kind "bad", with the reason.
 
-    A damaged npy array ends the stream: nobody knows where the next one begins.
+    A damaged npy array ends the stream, since the beginning of the next one is unknown.
 
     Args:
       stream: buffered, with `peek`, such as `sys.stdin.buffer`.
     """
     start = stream.peek(1)[:1]  # type: ignore[attr-defined]
-    yield from (_arrays(stream) if start == MAGIC[:1] else _lines(stream))  # no JSON begins so
+    if start == MAGIC[:1]:  # never the start of JSON
+        yield from _arrays(stream)
+    else:
+        yield from _lines(stream)
 
 
 def _lines(stream: BinaryIO) -> Iterator[Request]:
@@ -72,7 +75,7 @@ def _lines(stream: BinaryIO) -> Iterator[Request]:
 def _request(number: int, line: bytes) -> Request:
     try:
         record = json.loads(line)
-    except (ValueError, RecursionError) as error:  # also bytes that are no UTF-8
+    except (ValueError, RecursionError) as error:  # also for bytes that are no UTF-8
         return Request(number, "bad", f"not valid JSON ({error})")
     kinds = [kind for kind in KINDS if isinstance(record, dict) and kind in record]
     if len(kinds) != 1:
@@ -88,12 +91,12 @@ def _request(number: int, line: bytes) -> Request:
     if kind == "reset" and value is not True:
         return Request(number, "bad", f"reset: expected true, got {value!r}", id=name)
     if kind in ("add", "retire") and not isinstance(value, str):
-        return Request(number, "bad", f"{kind}: expected a class's name, got {value!r}", id=name)
+        return Request(number, "bad", f"{kind}: expected a class name, got {value!r}", id=name)
     return Request(number, kind, value, texts=record.get("texts"), id=name)
 
 
 def shaped(kind: str, array: np.ndarray) -> np.ndarray:
-    """A clip with its axis of persons, or tokens as rows.
+    """A clip `[M, T, V, 3]`, or tokens `[S, n]`.
 
     Raises:
       ValueError: it is neither.

@@ -1,16 +1,29 @@
 """AdaNPC: nearest neighbours in a memory that grows (Zhang et al., ICML 2023, arXiv 2304.12566)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from dynapurls_jax.adaptation.api import UpdateInfo, Method, Number, State
-from dynapurls_jax.adaptation.similarity import likeness, rows_of_class, scored_rows, scored_text
+from dynapurls_jax.adaptation.api import (
+    Method,
+    Number,
+    State,
+    StreamInfo,
+    TestTimeEntry,
+    UpdateInfo,
+)
 from dynapurls_jax.adaptation.memory import Memory, empty_memory, insert
-from dynapurls_jax.zero_shot.purls import Variables, ZeroShotModel
-from dynapurls_jax.zero_shot.nn.partition import Text, VisualFeatures
+from dynapurls_jax.adaptation.similarity import (
+    embedding_of,
+    sample_similarity,
+    scored_vectors,
+    vectors_of_class,
+)
+from dynapurls_jax.registry import check_at_least
+from dynapurls_jax.zero_shot.base import Candidates, Variables, ZeroShotMethod
 
 
 @dataclass(frozen=True)
@@ -18,38 +31,51 @@ class AdaNpcSettings:
     """The paper chooses them for each dataset; these are ours, chosen on nothing.
 
     Attributes:
-      neighbours: `k`, at most all that there are.
-      slots: samples of a class that the memory has room for. The paper's has no end; here the
-        least confident leaves.
-      threshold: only a higher confidence is remembered.
+      neighbours: `k`; all samples where there are fewer.
+      capacity: stored samples of each class. The paper's memory is unbounded; here the least
+        confident sample is evicted.
+      threshold: only a higher confidence is stored.
     """
 
     neighbours: int = 16
-    slots: int = 64
+    capacity: int = 64
     threshold: Number = 0.5
 
+    def __post_init__(self):
+        """Refuses values that cannot be used."""
+        check_at_least(1, neighbours=self.neighbours, capacity=self.capacity)
 
-def adanpc(model: ZeroShotModel, variables: Variables, settings: AdaNpcSettings) -> Method:
+
+def adanpc(
+    model: ZeroShotMethod,
+    variables: Variables,
+    settings: AdaNpcSettings,
+    info: StreamInfo | None = None,
+) -> Method:
     """`p_c` is the share of class c in the `k` nearest, weighted by `exp(cos / tau)`.
 
-    The paper's memory starts with the labelled training set. A zero-shot model has no sample of
-    the classes that it is asked about: here it starts with their text, which stays. So with an
-    empty memory, and `k` at least the number of classes, the answers are the static model's. What
-    is sure enough is kept under its pseudo-label.
+    The paper's memory starts with the labelled training set. Zero-shot candidates have no samples:
+    here it starts with the static class vectors, which stay. So with an empty memory, and `k` at
+    least the number of classes, the predictions are the static ones. Samples above the threshold
+    are stored under their pseudo-labels.
+
+    Raises:
+      ValueError: the zero-shot method has no embedding.
     """
+    e = embedding_of(model)
 
-    def init(text: Text, active) -> Memory:
-        classes = scored_text(model, text)
-        return empty_memory(len(classes), settings.slots, jnp.zeros(classes.shape[1:]))
+    def init(candidates: Candidates, active) -> Memory:
+        classes = e.scored(candidates).classes
+        return empty_memory(len(classes), settings.capacity, jnp.zeros(classes.shape[1:]))
 
-    def predict(state: State, visual: VisualFeatures) -> Float[Array, "B C"]:
+    def predict(state: State, features: Any) -> Float[Array, "B C"]:
         """Log probabilities; a class without a neighbour gets a millionth."""
-        rows = scored_rows(model, variables, state.text, visual)
-        text, memory = scored_text(model, state.text), state.own
-        others = jnp.concatenate([text[None], memory.samples.swapaxes(0, 1)])
-        there = jnp.concatenate([state.active[None], memory.filled.T & state.active])
-        near = likeness(model, variables, rows, others) * model.scale(variables)
-        near = jnp.where(there, near, -jnp.inf)  # [B, 1 + K, C]
+        vectors = scored_vectors(e, variables, features, state.candidates)
+        static, memory = e.scored(state.candidates).classes, state.inner_state
+        others = jnp.concatenate([static[None], memory.samples.swapaxes(0, 1)])
+        exists = jnp.concatenate([state.active[None], memory.filled.T & state.active])
+        near = sample_similarity(e, variables, vectors, others) * e.scale(variables)
+        near = jnp.where(exists, near, -jnp.inf)  # [B, 1 + K, C]
         flat = near.reshape(len(near), -1)
         count = min(settings.neighbours, flat.shape[1])
         last = jax.lax.top_k(flat, count)[0][:, -1]
@@ -57,12 +83,16 @@ def adanpc(model: ZeroShotModel, variables: Variables, settings: AdaNpcSettings)
         share = jax.nn.softmax(votes.reshape(flat.shape)).reshape(near.shape).sum(axis=1)
         return jnp.log(share + 1e-6)
 
-    def learn(state: State, visual: VisualFeatures, logits, usable):
+    def learn(state: State, features: Any, logits, usable):
         p = jax.nn.softmax(logits)
-        label, sure = p.argmax(axis=-1), p.max(axis=-1)
-        admitted = usable & (sure > settings.threshold)
-        rows = scored_rows(model, variables, state.text, visual)
-        memory = insert(state.own, label, sure, rows_of_class(rows, label), admitted)
+        label, confidence = p.argmax(axis=-1), p.max(axis=-1)
+        admitted = usable & (confidence > settings.threshold)
+        vectors = scored_vectors(e, variables, features, state.candidates)
+        viewed = vectors_of_class(vectors, label)
+        memory = insert(state.inner_state, label, confidence, viewed, admitted)
         return memory, UpdateInfo(admitted, admitted.any())
 
     return Method(init, predict, learn)
+
+
+ENTRY = TestTimeEntry(adanpc, AdaNpcSettings, "embedding")

@@ -1,53 +1,55 @@
-"""Test-time methods as pure functions, and the one scan that runs them all.
+"""Test-time methods as pure functions, and the scan that runs them all.
 
-A *method* knows how to predict and how to learn. `adapter_of` makes it an *adapter*: whatever is
-the same for all methods (samples that are no numbers, classes that are switched off, counters, who
-comes first, predicting or learning) is done here, once.
+A `Method` predicts and learns. `adapter_of` makes an `Adapter` of it and adds what all methods have
+in common: samples that are not finite, inactive classes, counters, and the order of prediction and
+update.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from dynapurls_jax.zero_shot.nn.partition import Text, VisualFeatures
+from dynapurls_jax.registry import Entry
+from dynapurls_jax.zero_shot.base import Candidates
 
 Number = float | int | Float[Array, ""] | Int[Array, ""]  # of settings: an array in sweeps
 
 
 class State(NamedTuple):
-    """Everything that lives through a stream: arrays of fixed shapes, so it can be checkpointed.
+    """The state of a stream: arrays of fixed shapes, so it can be checkpointed.
 
     Attributes:
-      text: the static text of every slot, `C` of them: the capacity.
-      active: which slots hold a class now; see `adaptation.classes`.
-      key: of all randomness, as `jax.random.key_data`; each chunk folds in how many samples were
-        used before it.
-      samples: how many came so far, skipped ones included.
-      skipped: how many of them were not finite and changed nothing.
-      own: what the method itself remembers; each method documents its own.
+      candidates: the static vectors of every slot, `C` of them: the capacity.
+      active: the slots that hold a class; see `adaptation.class_slots`.
+      key: of all randomness, as `jax.random.key_data`; each chunk folds in the number of samples
+        that were used before it.
+      samples: number of samples so far, skipped ones included.
+      skipped: number of samples that were not finite and changed nothing.
+      inner_state: the method's own state; each method documents it.
     """
 
-    text: Text
+    candidates: Candidates
     active: Bool[Array, " C"]
     key: UInt32[Array, " words"]
     samples: Int[Array, ""]
     skipped: Int[Array, ""]
-    own: Any
+    inner_state: Any
 
 
 class Prediction(NamedTuple):
-    """What a method says of each sample of a chunk.
+    """The predictions for a chunk or a stream.
 
     Attributes:
-      label: position in `Text.classes`; -1 for a skipped sample, which is nobody's.
+      label: position in `Candidates.classes`; -1 for a skipped sample.
       confidence: the winner's probability; 0 for a skipped sample.
-      logits: of all slots; minus infinity where no class is.
+      logits: of all slots; minus infinity where a slot is inactive.
       admitted: whether the method chose to learn from the sample.
-      adapted: whether the method changed itself at this chunk.
+      adapted: whether the method changed its state at this chunk.
       skipped: whether the sample was not finite.
     """
 
@@ -60,148 +62,220 @@ class Prediction(NamedTuple):
 
 
 class UpdateInfo(NamedTuple):
-    """What `Method.learn` tells of a chunk; see `Prediction`."""
+    """What `Method.learn` reports of a chunk; see `Prediction`."""
 
     admitted: Bool[Array, " B"]
     adapted: Bool[Array, ""]
 
 
-def static_classes(state: State) -> Float[Array, "C G d"]:
-    """The text as it came."""
-    return state.text.classes
+def static_classes(state: State) -> Float[Array, "C G e"]:
+    """The classes' vectors without adaptation."""
+    return state.candidates.classes
 
 
 class Method(NamedTuple):
-    """A test-time method; no label ever comes near it.
+    """A test-time method. No function takes labels.
+
+    `features` are those of a chunk: a pytree with leaves `[B, ...]`, from `ZeroShotMethod.encode`.
 
     Attributes:
-      init: `(text, active) -> own`.
-      predict: `(state, visual of a chunk) -> logits [B, C]`. Slots without a class may get
-        anything.
-      learn: `(state, visual, logits, usable [B]) -> (own, UpdateInfo)`. The logits are those of
-        `predict`, minus infinity where no class is. Samples that are not usable must leave no
-        trace; a chunk without any usable one must leave `own` as it is.
-      classes: `state -> [C, R, d]`: the class vectors that `predict` matches with, unit rows; the
-        static text where the method does not move it.
+      init: `(candidates, active) -> inner_state`.
+      predict: `(state, features) -> logits [B, C]`. Values of inactive slots are not used.
+      learn: `(state, features, logits, usable [B]) -> (inner_state, UpdateInfo)`. The logits are
+        those of `predict`, minus infinity for inactive slots. Samples that are not usable must
+        leave no trace; a chunk without any usable one must leave `inner_state` as it is.
+      classes: `state -> [C, R, e]`: the class vectors that `predict` matches with, unit rows; the
+        static ones for a method that does not move them.
     """
 
-    init: Callable[[Text, Array], Any]
-    predict: Callable[[State, VisualFeatures], Array]
-    learn: Callable[[State, VisualFeatures, Array, Array], tuple[Any, UpdateInfo]]
+    init: Callable[[Candidates, Array], Any]
+    predict: Callable[[State, Any], Array]
+    learn: Callable[[State, Any, Array, Array], tuple[Any, UpdateInfo]]
     classes: Callable[[State], Array] = static_classes
+
+
+def learns_nothing(state: State, features: Any, logits, usable) -> tuple[Any, UpdateInfo]:
+    """`Method.learn` of a method without a state."""
+    return (), UpdateInfo(jnp.zeros_like(usable), jnp.array(False))
+
+
+class Prompt(NamedTuple):
+    """What `tpt` tunes.
+
+    Attributes:
+      start: `candidates -> prompt`, the prompt that changes nothing.
+      apply: `(prompt, candidates) -> candidates`, with the vectors that the prompt gives.
+    """
+
+    start: Callable[[Candidates], Any]
+    apply: Callable[[Any, Candidates], Candidates]
+
+
+class StreamInfo(NamedTuple):
+    """What a test-time method has to know of the stream before it starts.
+
+    Attributes:
+      sample: features of one sample, without a batch axis; only shapes and dtypes are read.
+      chunks: number of chunks of the stream; None for a stream without an end.
+      prompt: makes the prompt of `tpt`; None where classes are added and retired.
+    """
+
+    sample: Any
+    chunks: int | None = None
+    prompt: Callable[[], Prompt] | None = None
+
+    @staticmethod
+    def of(
+        features: Any,
+        samples: int | None = None,
+        chunk: int = 1,
+        prompt: Callable[[], Prompt] | None = None,
+    ) -> "StreamInfo":
+        """The information on a stream of `samples` samples in chunks of `chunk`.
+
+        Args:
+          features: of one or more samples, leaves `[B, ...]`.
+          samples: length of the stream; None for a stream without an end.
+        """
+        sample = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), features
+        )
+        return StreamInfo(sample, None if samples is None else -(-samples // chunk), prompt)
+
+
+Needs = Literal["score", "embedding", "tokens"]
+
+
+@dataclass(frozen=True)
+class TestTimeEntry(Entry):
+    """A test-time method in the registry; `make` is `(model, variables, settings, info) -> Method`.
+
+    Attributes:
+      needs: what the zero-shot method must have. "score": nothing more than every one has;
+        "embedding": an `embedding`; "tokens": an `embedding` and `attend`, and features whose
+        leaves are `[B, S, ...]`.
+    """
+
+    __test__ = False  # not a test case, whatever pytest reads into the name
+    needs: Needs = "score"
 
 
 class Adapter(NamedTuple):
     """A method made ready for streams.
 
     Attributes:
-      init: `(text, active=all, key=key(0)) -> state`.
-      step: `(state, visual of a chunk) -> (state, prediction)`. Pure, of fixed shapes.
+      init: `(candidates, active=all, key=key(0)) -> state`.
+      step: `(state, features of a chunk) -> (state, prediction)`. Pure, of fixed shapes.
     """
 
     init: Callable[..., State]
-    step: Callable[[State, VisualFeatures], tuple[State, Prediction]]
+    step: Callable[[State, Any], tuple[State, Prediction]]
 
 
-def adapter_of(method: Method, learn_first: bool = False) -> Adapter:
+def adapter_of(method: Method, update_before_predict: bool = False) -> Adapter:
     """Makes a method an adapter.
 
     Args:
-      method: what to run.
-      learn_first: adapt to a chunk before it is predicted, as the published code does. Default:
-        every sample is predicted by what was learned before it, as in Algorithm 1.
+      method: the test-time method.
+      update_before_predict: adapt to a chunk before it is predicted, as the published code does.
+        Default: every sample is predicted by what was learned before it, as in Algorithm 1.
     """
 
-    def init(text: Text, active=None, key=None) -> State:
-        active = jnp.ones(len(text.classes), bool) if active is None else jnp.asarray(active)
+    def init(candidates: Candidates, active=None, key=None) -> State:
+        active = jnp.ones(len(candidates.classes), bool) if active is None else jnp.asarray(active)
         key = jax.random.key(0) if key is None else key
         return State(
-            text=text,
+            candidates=candidates,
             active=active,
             key=jax.random.key_data(key),
             samples=jnp.zeros((), jnp.int32),
             skipped=jnp.zeros((), jnp.int32),
-            own=method.init(text, active),
+            inner_state=method.init(candidates, active),
         )
 
-    def answer(state: State, visual: VisualFeatures) -> Float[Array, "B C"]:
-        return jnp.where(state.active, method.predict(state, visual), -jnp.inf)
+    def active_logits(state: State, features: Any) -> Float[Array, "B C"]:
+        return jnp.where(state.active, method.predict(state, features), -jnp.inf)
 
-    def step(state: State, visual: VisualFeatures) -> tuple[State, Prediction]:
-        usable = finite(visual)
-        visual = without(visual, usable)
-        logits = answer(state, visual)
-        own, learned = method.learn(state, visual, logits, usable)
+    def step(state: State, features: Any) -> tuple[State, Prediction]:
+        usable = finite(features)
+        features = zero_unusable(features, usable)
+        logits = active_logits(state, features)
+        inner_state, info = method.learn(state, features, logits, usable)
         state = state._replace(
-            own=own,
+            inner_state=inner_state,
             samples=state.samples + len(usable),
             skipped=state.skipped + jnp.sum(~usable),
         )
-        if learn_first:
-            logits = answer(state, visual)
+        if update_before_predict:
+            logits = active_logits(state, features)
         label = jnp.argmax(logits, axis=-1).astype(jnp.int32)
         confidence = jnp.exp(logits.max(axis=-1) - jax.nn.logsumexp(logits, axis=-1))
         return state, Prediction(
             label=jnp.where(usable, label, -1),
             confidence=jnp.where(usable, confidence, 0),
             logits=logits,
-            admitted=learned.admitted & usable,
-            adapted=jnp.broadcast_to(learned.adapted, usable.shape),
+            admitted=info.admitted & usable,
+            adapted=jnp.broadcast_to(info.adapted, usable.shape),
             skipped=~usable,
         )
 
     return Adapter(init, step)
 
 
-def finite(visual: VisualFeatures) -> Bool[Array, " B"]:
-    """Which samples hold numbers only."""
-    leaves = [jnp.isfinite(leaf).reshape(len(leaf), -1).all(axis=1) for leaf in visual]
-    return jnp.stack(leaves).all(axis=0)
+def finite(features: Any) -> Bool[Array, " B"]:
+    """Which samples have finite features only."""
+    leaves = jax.tree.leaves(features)
+    flags = [jnp.isfinite(leaf).reshape(len(leaf), -1).all(axis=1) for leaf in leaves]
+    return jnp.stack(flags).all(axis=0)
 
 
-def without(visual: VisualFeatures, usable: Bool[Array, " B"]) -> VisualFeatures:
-    """Zeros in place of the samples that are not usable."""
+def zero_unusable(features: Any, usable: Bool[Array, " B"]) -> Any:
+    """Features with zeros for the samples that are not usable."""
 
-    def keep(leaf):
+    def masked(leaf: Array) -> Array:
         return jnp.where(usable.reshape(-1, *(1,) * (leaf.ndim - 1)), leaf, 0)
 
-    return jax.tree.map(keep, visual)
+    return jax.tree.map(masked, features)
 
 
-@partial(jax.jit, static_argnums=0, static_argnames=("chunk", "unroll"))
+def key_of_chunk(state: State) -> Array:
+    """The key of the next chunk; skipped samples do not change it."""
+    return jax.random.fold_in(jax.random.wrap_key_data(state.key), state.samples - state.skipped)
+
+
+@partial(jax.jit, static_argnums=0, static_argnames="chunk")
 def run_stream(
-    adapter: Adapter, state: State, stream: VisualFeatures, *, chunk: int = 1, unroll: int = 1
+    adapter: Adapter, state: State, features: Any, *, chunk: int = 1
 ) -> tuple[State, Prediction]:
     """Runs a method over a stream of samples, in order, as one `lax.scan` over chunks.
 
     Args:
       adapter: the method; compiled once for each adapter object and shape.
-      state: from `adapter.init`, or from an earlier call: streams can be continued.
-      stream: samples along the leading axis; the last chunk may be smaller.
+      state: from `adapter.init`, or from an earlier call, which continues the stream.
+      features: leaves `[N, ...]`; the last chunk may be smaller.
       chunk: samples that are predicted and learned from together; 1 is online.
-      unroll: chunks in one turn of the loop; changes speed alone.
 
     Returns:
-      The last state, and the predictions with a leading axis of samples.
+      The last state, and the predictions `[N, ...]`.
     """
-    return scan_chunks(adapter.step, state, stream, chunk=chunk, unroll=unroll)
+    return scan_chunks(adapter.step, state, features, chunk=chunk)
 
 
-def scan_chunks(step: Callable, state: State, samples: Any, *, chunk: int, unroll: int):
+def scan_chunks(step: Callable, state: State, samples: Any, *, chunk: int) -> tuple[State, Any]:
     """`lax.scan` over chunks of samples; the last one may be smaller.
 
     Args:
-      step: `(state, chunk of samples) -> (state, answers)`.
-      samples: a pytree with a leading axis of samples, as the returned answers have.
+      step: `(state, chunk of samples) -> (state, outputs)`.
+      samples: a pytree with a leading axis of samples, as the returned outputs have.
     """
     count = len(jax.tree.leaves(samples)[0])
     whole = count // chunk * chunk
     chunks = jax.tree.map(
         lambda leaf: leaf[:whole].reshape(whole // chunk, chunk, *leaf.shape[1:]), samples
     )
-    state, answers = jax.lax.scan(step, state, chunks, unroll=unroll)
-    answers = jax.tree.map(lambda leaf: leaf.reshape(whole, *leaf.shape[2:]), answers)
+    state, outputs = jax.lax.scan(step, state, chunks)
+    outputs = jax.tree.map(lambda leaf: leaf.reshape(whole, *leaf.shape[2:]), outputs)
     if whole < count:
         state, rest = step(state, jax.tree.map(lambda leaf: leaf[whole:], samples))
-        answers = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), answers, rest)
-    return state, answers
+        outputs = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), outputs, rest)
+    return state, outputs

@@ -1,36 +1,42 @@
-"""Balanced prototypes: a class's text, drawn towards the mean of what is softly assigned to it."""
+"""Balanced prototypes: class vectors drawn towards the mean of the samples assigned to them."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from data_pipelines.errors import unknown
-from dynapurls_jax.adaptation.api import UpdateInfo, Method, Number, State
-from dynapurls_jax.adaptation.sinkhorn import balanced_assignment, estimated_prior, uniform_prior
-from dynapurls_jax.zero_shot.purls import Variables, ZeroShotModel
-from dynapurls_jax.zero_shot.nn.partition import Text, VisualFeatures, unit
-from dynapurls_jax.config import PRIORS
+from dynapurls_jax.adaptation.api import (
+    Method,
+    Number,
+    State,
+    StreamInfo,
+    TestTimeEntry,
+    UpdateInfo,
+)
+from dynapurls_jax.adaptation.similarity import embedding_of, scored_shape, scored_vectors
+from dynapurls_jax.adaptation.sinkhorn import balanced_assignment, uniform_prior
+from dynapurls_jax.registry import check_at_least, check_positive
+from dynapurls_jax.zero_shot.base import Candidates, Variables, ZeroShotMethod, unit
 
 
 class Window(NamedTuple):
-    """The last `W` samples as they lie in text space, and the classes' vectors drawn from them.
+    """The last `W` samples as vectors, in a ring buffer, and the class vectors drawn to them.
 
     Attributes:
-      rows: projected rows `v` that scoring reads; `Q` is 1 (label-free) or `C` (per candidate).
-      evidence: cosines of each sample with the static text; minus infinity for a class that was
-        not there when the sample came.
-      filled: how many of the `W` places hold a sample.
-      place: where the next one goes.
+      vectors: of the samples, in the granularities that are scored.
+      evidence: cosines of each sample with the static class vectors; minus infinity for a class
+        that was inactive when the sample came.
+      filled: number of samples in the buffer.
+      position: of the next sample.
       classes: the drawn class vectors `f'`.
     """
 
-    rows: Float[Array, "W Q R d"]
+    vectors: Float[Array, "W Q R e"]
     evidence: Float[Array, "W C"]
     filled: Int[Array, ""]
-    place: Int[Array, ""]
-    classes: Float[Array, "C R d"]
+    position: Int[Array, ""]
+    classes: Float[Array, "C R e"]
 
 
 @dataclass(frozen=True)
@@ -38,118 +44,121 @@ class BalancedSettings:
     """Defaults chosen on pseudo-unseen classes; docs/refinement.md has the study.
 
     Attributes:
-      window: `W`, samples that are remembered.
+      window: `W`, number of samples in the buffer.
       temperature: of the assignments, on cosines.
-      all_rows: share of all granularities (weighted by alpha) in the evidence of assignments; the
-        rest is what scoring reads.
-      rounds, cap: of the balance; see `balanced_assignment`.
-      prior: "uniform", or "estimated" along the stream, with `smoothing` samples a class.
-      smoothing: see `prior`.
-      passes: assignments in a step; from the second on samples are also drawn by the means.
-      affinity: weight of the cosine with a class's mean beside that with its text.
+      all_granularities: weight of all granularities (weighted by alpha) in the evidence of
+        assignments; the rest is that of the granularities that are scored.
+      sinkhorn_iterations, cap: see `balanced_assignment`.
+      passes: assignments in a step; from the second on, means of samples are evidence, too.
+      affinity: weight of the cosine with a class's mean, beside that with its static vector.
       gain: how far a class's vector is drawn, at most.
-      trust: assigned samples at which it is drawn half as far.
+      prior_count: number of assigned samples at which it is drawn half as far.
     """
 
     window: int = 512
     temperature: Number = 0.03
-    all_rows: Number = 0.5
-    rounds: int = 6
+    all_granularities: Number = 0.5
+    sinkhorn_iterations: int = 6
     cap: Number = 2.0
-    prior: str = "uniform"
-    smoothing: Number = 8.0
     passes: int = 2
     affinity: Number = 0.3
     gain: Number = 2.0
-    trust: Number = 4.0
+    prior_count: Number = 4.0
+
+    def __post_init__(self):
+        """Refuses values that cannot be used."""
+        check_at_least(1, window=self.window, passes=self.passes)
+        check_at_least(0, sinkhorn_iterations=self.sinkhorn_iterations, cap=self.cap)
+        check_positive(temperature=self.temperature, prior_count=self.prior_count)
 
 
 def balanced(
-    model: ZeroShotModel,
+    model: ZeroShotMethod,
     variables: Variables,
     settings: BalancedSettings,
+    info: StreamInfo,
+    *,
     known_prior: Float[Array, " C"] | None = None,
 ) -> Method:
-    """`f' = normalise(f + gain * sum / (count + trust))`.
+    """`f' = normalise(f + gain * sum / (count + prior_count))`.
 
     Sum and count of a class are those of its balanced soft assignments over the window. The
-    evidence for these is the static text's, so they cannot feed on themselves; a second pass adds
-    the likeness to the means of the first. The queries stay as they are, so no sample is ever
-    projected again: its rows and its evidence are kept.
+    evidence for these is that of the static class vectors, so assignments cannot feed on
+    themselves; a second pass adds the cosines with the means of the first. Samples are embedded
+    once: the buffer holds their vectors and their evidence.
 
     Args:
-      model, variables: frozen.
-      settings: see `BalancedSettings`.
-      known_prior: the classes' shares where they are known beforehand, in place of
-        `settings.prior`; needs a cap that lets them be reached.
+      known_prior: ORACLE of a study: the classes' shares in the stream; needs a cap that lets them
+        be reached. Default: equal shares.
 
     Raises:
-      ValueError: unknown prior.
+      ValueError: the zero-shot method has no embedding.
     """
-    if settings.prior not in PRIORS:
-        raise unknown("prior", settings.prior, PRIORS)
+    e = embedding_of(model)
 
-    def read(rows: Float[Array, "*axes G d"]) -> Float[Array, "*axes R d"]:
-        """The rows that scoring reads."""
-        return rows[..., : model.rows, :]
+    def cosines(vectors: Float[Array, "W Q R e"], classes) -> Float[Array, "W C"]:
+        return e.match(variables, vectors, classes) / e.scale(variables)
 
-    def cosines(rows: Float[Array, "W Q R d"], classes) -> Float[Array, "W C"]:
-        return model.match(variables, rows, classes) / model.scale(variables)
-
-    def init(text: Text, active) -> Window:
-        classes, queries = read(text.classes), model.queries(text).shape[1]
+    def init(candidates: Candidates, active) -> Window:
+        classes = e.scored(candidates).classes
+        shape = scored_shape(e, variables, info, candidates)
         return Window(
-            rows=jnp.zeros((settings.window, queries, *classes.shape[1:])),
+            vectors=jnp.zeros((settings.window, *shape)),
             evidence=jnp.full((settings.window, len(classes)), -jnp.inf),
             filled=jnp.zeros((), jnp.int32),  # two arrays: steps that donate their state need it
-            place=jnp.zeros((), jnp.int32),
+            position=jnp.zeros((), jnp.int32),
             classes=classes,
         )
 
-    def predict(state: State, visual: VisualFeatures) -> Float[Array, "B C"]:
-        projected = model.project(variables, visual, read(model.queries(state.text)))
-        return model.match(variables, projected, state.own.classes)
+    def predict(state: State, features: Any) -> Float[Array, "B C"]:
+        vectors = scored_vectors(e, variables, features, state.candidates)
+        return e.match(variables, vectors, state.inner_state.classes)
 
-    def learn(state: State, visual: VisualFeatures, logits, usable):
-        rows = model.project(variables, visual, model.queries(state.text))
-        every = model.match_all(variables, rows, state.text.classes) / model.scale(variables)
-        scored = cosines(read(rows), read(state.text.classes))
-        evidence = (1 - settings.all_rows) * scored + settings.all_rows * every
-        window = remember(state.own, read(rows), evidence, usable)
-        classes = jnp.where(usable.any(), draw(window, state), state.own.classes)
+    def learn(state: State, features: Any, logits, usable):
+        static = e.scored(state.candidates).classes
+        embedded = e.embed(variables, features, state.candidates)
+        vectors = embedded[..., : static.shape[1], :]
+        every = e.match_all(variables, embedded, state.candidates.classes) / e.scale(variables)
+        weight = settings.all_granularities
+        evidence = (1 - weight) * cosines(vectors, static) + weight * every
+        window = append(state.inner_state, vectors, evidence, usable)
+        classes = jnp.where(usable.any(), drawn(window, state), state.inner_state.classes)
         return window._replace(classes=classes), UpdateInfo(usable, usable.any())
 
-    def assign(evidence, held, active) -> Float[Array, "W C"]:
-        return assignment(settings, evidence, held, active, known_prior)
-
-    def draw(window: Window, state: State) -> Float[Array, "C R d"]:
+    def drawn(window: Window, state: State) -> Float[Array, "C R e"]:
         """The class vectors, from the whole window."""
         held = (jnp.arange(settings.window) < window.filled).astype(jnp.float32)
-        means = means_of(assign(window.evidence, held, state.active), window.rows, settings.trust)
+        prior = uniform_prior(state.active) if known_prior is None else known_prior
+
+        def class_means(evidence: Float[Array, "W C"]) -> Float[Array, "C R e"]:
+            share = assignment(settings, evidence, held, state.active, prior)
+            return means_of(share, window.vectors, settings.prior_count)
+
+        means = class_means(window.evidence)
         for _ in range(settings.passes - 1):
-            evidence = window.evidence + settings.affinity * cosines(window.rows, means)
-            means = means_of(assign(evidence, held, state.active), window.rows, settings.trust)
-        return unit(read(state.text.classes) + settings.gain * means)
+            cosine = cosines(window.vectors, means)
+            means = class_means(window.evidence + settings.affinity * cosine)
+        return unit(e.scored(state.candidates).classes + settings.gain * means)
 
-    return Method(init, predict, learn, lambda state: state.own.classes)
+    return Method(init, predict, learn, lambda state: state.inner_state.classes)
 
 
-def remember(
+def append(
     window: Window,
-    rows: Float[Array, "B Q R d"],
+    vectors: Float[Array, "B Q R e"],
     evidence: Float[Array, "B C"],
     usable: Bool[Array, " B"],
 ) -> Window:
-    """Puts the usable samples of a chunk into the ring; of a chunk that is longer, the last."""
-    size, total = len(window.rows), usable.sum()
+    """Writes the usable samples of a chunk into the ring buffer; of a longer chunk, the last."""
+    size, total = len(window.vectors), usable.sum()
     number = jnp.cumsum(usable) - 1
-    kept = usable & (number >= total - size)
-    place = jnp.where(kept, (window.place + number) % size, size)
+    written = usable & (number >= total - size)
+    position = jnp.where(written, (window.position + number) % size, size)
     return window._replace(
-        rows=window.rows.at[place].set(rows, mode="drop"),
-        evidence=window.evidence.at[place].set(evidence, mode="drop"),
+        vectors=window.vectors.at[position].set(vectors, mode="drop"),
+        evidence=window.evidence.at[position].set(evidence, mode="drop"),
         filled=jnp.minimum(window.filled + total, size),
-        place=(window.place + total) % size,
+        position=(window.position + total) % size,
     )
 
 
@@ -158,33 +167,31 @@ def assignment(
     evidence: Float[Array, "W C"],
     held: Float[Array, " W"],
     active: Bool[Array, " C"],
-    known_prior: Float[Array, " C"] | None,
+    prior: Float[Array, " C"],
 ) -> Float[Array, "W C"]:
     """Balanced soft assignments of a window; see `balanced_assignment`.
 
     Args:
       evidence: minus infinity where a sample cannot belong to a class.
-      held: 1 where the window holds a sample.
+      held: 1 where the window holds a sample, else 0.
+      prior: share of each class.
     """
     possible = active & jnp.isfinite(evidence)
-    held = held * possible.any(axis=1)  # not where only classes are left that came later
+    held = held * possible.any(axis=1)  # 0 where all classes are newer than the sample
     logits = jnp.where(possible, evidence / settings.temperature, -jnp.inf)
-    logits = jnp.where(held[:, None] > 0, logits, 0.0)  # weighs nothing, but must be a number
-    if known_prior is not None:
-        prior = known_prior
-    elif settings.prior == "estimated":
-        prior = estimated_prior(logits, held, active, settings.smoothing)
-    else:
-        prior = uniform_prior(active)
-    return balanced_assignment(logits, held, prior, settings.rounds, settings.cap)
+    logits = jnp.where(held[:, None] > 0, logits, 0.0)  # of no weight, but must be finite
+    return balanced_assignment(logits, held, prior, settings.sinkhorn_iterations, settings.cap)
 
 
 def means_of(
-    share: Float[Array, "W C"], rows: Float[Array, "W Q R d"], trust: Number
-) -> Float[Array, "C R d"]:
-    """Means of what is assigned to each class, shorter the less it is."""
-    if rows.shape[1] == 1:
-        total = jnp.einsum("wc,wrd->crd", share, rows[:, 0])
+    share: Float[Array, "W C"], vectors: Float[Array, "W Q R e"], prior_count: Number
+) -> Float[Array, "C R e"]:
+    """Means of the samples assigned to each class, shrunk to 0 by `prior_count` samples."""
+    if vectors.shape[1] == 1:
+        total = jnp.einsum("wc,wrd->crd", share, vectors[:, 0])
     else:
-        total = jnp.einsum("wc,wcrd->crd", share, rows)
-    return total / (share.sum(axis=0)[:, None, None] + trust)
+        total = jnp.einsum("wc,wcrd->crd", share, vectors)
+    return total / (share.sum(axis=0)[:, None, None] + prior_count)
+
+
+ENTRY = TestTimeEntry(balanced, BalancedSettings, "embedding")

@@ -1,18 +1,24 @@
-"""No adaptation: the zero-shot model as it was trained."""
+"""No adaptation: the zero-shot method as it was trained."""
 
-import jax.numpy as jnp
+from typing import Any
 
-from dynapurls_jax.adaptation.api import UpdateInfo, Method
-from dynapurls_jax.zero_shot.purls import Variables, ZeroShotModel
+from dynapurls_jax.adaptation.api import Method, State, StreamInfo, TestTimeEntry, learns_nothing
+from dynapurls_jax.registry import NoSettings
+from dynapurls_jax.zero_shot.base import Variables, ZeroShotMethod
 
 
-def static(model: ZeroShotModel, variables: Variables) -> Method:
-    """The baseline that every method is measured against; it remembers nothing."""
+def static(
+    model: ZeroShotMethod,
+    variables: Variables,
+    settings: NoSettings | None = None,
+    info: StreamInfo | None = None,
+) -> Method:
+    """The baseline of all test-time methods; it has no state."""
 
-    def predict(state, visual):
-        return model.score(variables, visual, state.text)
+    def predict(state: State, features: Any):
+        return model.score(variables, features, state.candidates)
 
-    def learn(state, visual, logits, usable):
-        return (), UpdateInfo(jnp.zeros_like(usable), jnp.array(False))
+    return Method(lambda candidates, active: (), predict, learns_nothing)
 
-    return Method(lambda text, active: (), predict, learn)
+
+ENTRY = TestTimeEntry(static, NoSettings, "score")

@@ -1,25 +1,64 @@
 """A grid of settings over several orders of a stream, as one compiled scan."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from dynapurls_jax.adaptation.api import Method, adapter_of, finite, scan_chunks, without
-from dynapurls_jax.zero_shot.purls import ZeroShotModel
-from dynapurls_jax.zero_shot.nn.partition import Text, VisualFeatures
+from dynapurls_jax.adaptation.api import (
+    Method,
+    StreamInfo,
+    adapter_of,
+    finite,
+    scan_chunks,
+    zero_unusable,
+)
+from dynapurls_jax.zero_shot.base import Candidates, Embedding, ZeroShotMethod
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["candidates", "features"],
+    meta_fields=["model"],
+)
+@dataclass(frozen=True)
+class SweepTask:
+    """What all runs of a sweep share.
+
+    Attributes:
+      model: the zero-shot method.
+      candidates: as for `adapter.init`.
+      features: of all samples, leaves `[N, ...]`.
+    """
+
+    model: ZeroShotMethod
+    candidates: Candidates
+    features: Any
 
 
 class Swept(NamedTuple):
-    """What is kept of the predictions of each setting and order; see `Prediction`."""
+    """Predictions of each setting and order; see `Prediction`."""
 
     label: Int[Array, "settings orders N"]
     confidence: Float[Array, "settings orders N"]
     admitted: Bool[Array, "settings orders N"]
+
+
+class Numbered(NamedTuple):
+    """A sample by its number.
+
+    Attributes:
+      number: position in `SweepTask.features`.
+      damage: 0, or NaN for a sample that is not finite, so that it is skipped.
+    """
+
+    number: Int[Array, "*B"]
+    damage: Float[Array, "*B"]
 
 
 def grid_of(**axes) -> dict[str, np.ndarray]:
@@ -28,79 +67,82 @@ def grid_of(**axes) -> dict[str, np.ndarray]:
     return {name: mesh.reshape(-1) for name, mesh in zip(axes, meshes, strict=True)}
 
 
-@partial(jax.jit, static_argnums=(0, 1), static_argnames=("chunk", "learn_first", "unroll"))
+@partial(jax.jit, static_argnums=0, static_argnames=("chunk", "update_before_predict"))
 def sweep(
     make: Callable[..., Method],
-    model: ZeroShotModel,
-    text: Text,
-    stream: VisualFeatures,
+    task: SweepTask,
     orders: Int[Array, "orders N"],
     keys: Key[Array, " orders"],
     grid: dict[str, Array],
     *,
     chunk: int = 1,
-    learn_first: bool = False,
-    unroll: int = 1,
+    update_before_predict: bool = False,
 ) -> Swept:
     """Runs every setting over every order, all at once.
 
-    The samples of the stream are there once: each run has their numbers only, also in its memory,
-    and looks them up where they are scored.
+    The features exist once: each run has the numbers of samples only, also in its memory, and
+    looks the features up where they are scored. So a method that reads the tokens of a sample
+    itself cannot be swept.
 
-      def make(model, sample, **cell):
-          return dynapurls(model, variables, sample, RefineSettings(slots=16, **cell))
+      def make(model, info, **cell):
+          settings = DynaPurlsSettings(**cell)
+          return dynapurls(model, variables, settings, info, max_capacity=16)
 
       grid = grid_of(capacity=[4, 8, 16], threshold=[0.0, 0.1, 0.2])
       orders = np.stack([rng.permutation(len(labels)) for _ in range(5)])
       keys = jax.random.split(jax.random.key(0), 5)
-      hits = sweep(make, model, text, stream, orders, keys, grid).label == labels[orders]
+      task = SweepTask(model, candidates, features)
+      hits = sweep(make, task, orders, keys, grid).label == labels[orders]
       hits.mean(axis=(1, 2)).reshape(3, 3)  # accuracy: capacity by threshold
 
     Args:
-      make: `(model, sample, **cell) -> Method`, of a model and a sample that are given to it, with
-        one value of each name in `grid`, traced. Compiled once for each function and shape.
-      model: the zero-shot model.
-      text: as for `adapter.init`.
-      stream: all samples.
-      orders: numbers of samples in the stream.
+      make: `(model, info, **cell) -> Method`, with a zero-shot method and a `StreamInfo` of
+        numbered samples, and one value of each name in `grid`, traced. Compiled once for each
+        function and shape.
+      task: see `SweepTask`.
+      orders: positions in the features.
       keys: of each order's randomness, as for `adapter.init`.
       grid: values of each setting, arrays of one length; settings of type `Number` may vary.
-      chunk, unroll: see `run_stream`.
-      learn_first: see `adapter_of`.
+      chunk: see `run_stream`.
+      update_before_predict: see `adapter_of`.
+
+    Raises:
+      ValueError: the method reads the tokens of samples (calip, tpt, tpt_residual).
     """
-    usable = finite(stream)
+    usable = finite(task.features)
+    model = numbered_model(task.model, zero_unusable(task.features, usable))
     damage = jnp.where(usable, 0.0, jnp.nan)
-    numbered = by_number(model, without(stream, usable))
-    sample = VisualFeatures(jnp.zeros((), orders.dtype), jnp.zeros(()))
 
-    def run(cell, order, key) -> Swept:
-        adapter = adapter_of(make(numbered, sample, **cell), learn_first)
+    def run(cell: dict[str, Array], order: Array, key: Array) -> Swept:
+        samples = Numbered(order, damage[order])
+        info = StreamInfo.of(samples, len(order), chunk)
+        adapter = adapter_of(make(model, info, **cell), update_before_predict)
 
-        def step(state, numbers):
-            state, p = adapter.step(state, VisualFeatures(numbers, damage[numbers]))
+        def step(state, chunk_of_samples: Numbered):
+            state, p = adapter.step(state, chunk_of_samples)
             return state, Swept(p.label, p.confidence, p.admitted)
 
-        start = adapter.init(text, key=key)
-        return scan_chunks(step, start, order, chunk=chunk, unroll=unroll)[1]
+        start = adapter.init(task.candidates, key=key)
+        return scan_chunks(step, start, samples, chunk=chunk)[1]
 
     every_order = jax.vmap(run, in_axes=(None, 0, 0))
     return jax.vmap(every_order, in_axes=(0, None, None))(grid, orders, keys)
 
 
-def by_number(model: ZeroShotModel, stream: VisualFeatures) -> ZeroShotModel:
-    """A model that is given numbers of samples in place of their tokens.
+def numbered_model(model: ZeroShotMethod, features: Any) -> ZeroShotMethod:
+    """A zero-shot method on `Numbered` samples in place of their features; it has no tokens."""
 
-    In place of their keys it is given anything; `sweep` gives NaN for a sample that is damaged, so
-    that it is skipped as it would be itself.
-    """
+    def looked_up(samples: Numbered) -> Any:
+        return jax.tree.map(lambda leaf: leaf[samples.number], features)
 
-    def look_up(visual: VisualFeatures) -> VisualFeatures:
-        return jax.tree.map(lambda leaf: leaf[visual.tokens], stream)
+    def score(variables, samples: Numbered, candidates: Candidates) -> Array:
+        return model.score(variables, looked_up(samples), candidates)
 
-    def project(variables, visual, queries):
-        return model.project(variables, look_up(visual), queries)
+    def embedding_on_numbers(embedding: Embedding) -> Embedding:
+        def embed(variables, samples: Numbered, candidates: Candidates) -> Array:
+            return embedding.embed(variables, looked_up(samples), candidates)
 
-    def score(variables, visual, text):
-        return model.score(variables, look_up(visual), text)
+        return embedding._replace(embed=embed)
 
-    return model._replace(project=project, score=score)
+    embedding = None if model.embedding is None else embedding_on_numbers(model.embedding)
+    return model._replace(score=score, embedding=embedding, attend=None)

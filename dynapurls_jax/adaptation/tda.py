@@ -1,38 +1,52 @@
 """TDA: a training-free adapter of two caches (Karmanov et al., CVPR 2024, arXiv 2403.18293)."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from dynapurls_jax.adaptation.api import UpdateInfo, Method, Number, State
-from dynapurls_jax.adaptation.confidence import confidence
-from dynapurls_jax.adaptation.similarity import likeness, rows_of_class, scored_rows, scored_text
+from dynapurls_jax.adaptation.api import (
+    Method,
+    Number,
+    State,
+    StreamInfo,
+    TestTimeEntry,
+    UpdateInfo,
+)
+from dynapurls_jax.adaptation.confidence import normalized_entropy
 from dynapurls_jax.adaptation.memory import Memory, empty_memory, insert
-from dynapurls_jax.zero_shot.purls import Variables, ZeroShotModel
-from dynapurls_jax.zero_shot.nn.partition import Text, VisualFeatures
+from dynapurls_jax.adaptation.similarity import (
+    embedding_of,
+    sample_similarity,
+    scored_shape,
+    scored_vectors,
+    vectors_of_class,
+)
+from dynapurls_jax.registry import check_at_least
+from dynapurls_jax.zero_shot.base import Candidates, Variables, ZeroShotMethod
 
 
-class Doubtful(NamedTuple):
-    """What the negative cache keeps of a sample.
+class NegativeSample(NamedTuple):
+    """A sample of the negative cache.
 
     Attributes:
-      rows: as every class asks for it.
-      possible: classes that it may well be, so that a sample like it is none of them for sure.
+      vectors: in the view of each class.
+      possible: the classes with a probability above `mask_threshold`: samples like this one are
+        less likely of these.
     """
 
-    rows: Float[Array, "*axes Q R d"]
+    vectors: Float[Array, "*axes Q R e"]
     possible: Bool[Array, "*axes C"]
 
 
 class Caches(NamedTuple):
-    """What the method remembers: `State.own`; both drop the highest entropy.
+    """The inner state; both caches evict the highest entropy.
 
     Attributes:
-      positive: rows `[C, K, R, d]`, as the class asks for them under which they are kept.
-      negative: `Doubtful` ones.
+      positive: vectors `[C, K, R, e]` in the view of the class that a sample is stored under.
+      negative: a memory of `NegativeSample`.
     """
 
     positive: Memory
@@ -44,78 +58,95 @@ class TdaSettings:
     """Defaults are the paper's (section 4, ImageNet).
 
     Attributes:
-      slots, weight, sharpness: of the positive cache: samples of a class, alpha, beta.
-      negative_slots, negative_weight, negative_sharpness: of the negative one.
-      doubt_from, doubt_to: shares of the highest entropy, log C, between which a sample is
+      capacity, alpha, beta: of the positive cache: samples of a class, weight and sharpness of the
+        affinity.
+      negative_capacity, negative_alpha, negative_beta: of the negative cache.
+      entropy_low, entropy_high: shares of the highest entropy, log C, between which a sample is
         offered to the negative cache. (The published code divides nats by bits: 0.29 and 0.72.)
-      possible_from: probability above which a class is possible.
+      mask_threshold: probability above which a class is possible.
     """
 
-    slots: int = 3
-    weight: Number = 2.0
-    sharpness: Number = 5.0
-    negative_slots: int = 2
-    negative_weight: Number = 0.117
-    negative_sharpness: Number = 1.0
-    doubt_from: Number = 0.2
-    doubt_to: Number = 0.5
-    possible_from: Number = 0.03
+    capacity: int = 3
+    alpha: Number = 2.0
+    beta: Number = 5.0
+    negative_capacity: int = 2
+    negative_alpha: Number = 0.117
+    negative_beta: Number = 1.0
+    entropy_low: Number = 0.2
+    entropy_high: Number = 0.5
+    mask_threshold: Number = 0.03
+
+    def __post_init__(self):
+        """Refuses values that cannot be used."""
+        check_at_least(1, capacity=self.capacity, negative_capacity=self.negative_capacity)
 
 
-def tda(model: ZeroShotModel, variables: Variables, settings: TdaSettings) -> Method:
-    """Static logits, plus the affinity to surely classified samples, less that to doubtful ones.
+def tda(
+    model: ZeroShotMethod, variables: Variables, settings: TdaSettings, info: StreamInfo
+) -> Method:
+    """Static logits, plus the affinity to confident samples, less that to uncertain ones.
 
-    With `A(z) = alpha exp(-beta (1 - z))`, `v` a sample and `k` those that are kept:
+    With `A(z) = alpha exp(-beta (1 - z))`, `v` a sample and `k` the stored ones:
 
         logit_c = static_c + sum over k of class c of A+(v . k)
                            - sum over k with c possible of A-(v . k)
 
-    Pseudo-labels and entropies are the static model's. The published code offers a sample to the
-    caches before it answers: `learn_first`.
-    """
+    Pseudo-labels and entropies are those of the static logits. The published code offers a sample
+    to the caches before it predicts: `update_before_predict`.
 
-    def init(text: Text, active) -> Caches:
-        classes = scored_text(model, text)
-        queries = model.queries(text).shape[1]
-        row = jnp.zeros(classes.shape[1:])
-        doubtful = Doubtful(jnp.zeros((queries, *row.shape)), jnp.zeros(len(classes), bool))
+    Raises:
+      ValueError: the zero-shot method has no embedding.
+    """
+    e = embedding_of(model)
+
+    def init(candidates: Candidates, active) -> Caches:
+        shape = scored_shape(e, variables, info, candidates)
+        count = len(candidates.classes)
+        negative = NegativeSample(jnp.zeros(shape), jnp.zeros(count, bool))
         return Caches(
-            empty_memory(len(classes), settings.slots, row),
-            empty_memory(len(classes), settings.negative_slots, doubtful),
+            empty_memory(count, settings.capacity, jnp.zeros(shape[1:])),
+            empty_memory(count, settings.negative_capacity, negative),
         )
 
-    def affinity(rows, others, weight, sharpness) -> Float[Array, "B K C"]:
-        return weight * jnp.exp(-sharpness * (1 - likeness(model, variables, rows, others)))
+    def static_logits(state: State, features: Any) -> tuple[Array, Array]:
+        """The samples' vectors `[B, Q, R, e]` and the static logits `[B, C]`."""
+        vectors = scored_vectors(e, variables, features, state.candidates)
+        classes = e.scored(state.candidates).classes
+        return vectors, e.match(variables, vectors, classes)
 
-    def predict(state: State, visual: VisualFeatures) -> Float[Array, "B C"]:
-        rows = scored_rows(model, variables, state.text, visual)
-        static = model.match(variables, rows, scored_text(model, state.text))
-        positive, negative = state.own
-        near = affinity(rows, positive.samples.swapaxes(0, 1), settings.weight, settings.sharpness)
-        for_class = jnp.sum(near * positive.filled.T, axis=1)
-        doubtful: Doubtful = jax.tree.map(
+    def affinity(vectors, others, alpha, beta) -> Float[Array, "B K C"]:
+        similarity = sample_similarity(e, variables, vectors, others)
+        return alpha * jnp.exp(-beta * (1 - similarity))
+
+    def predict(state: State, features: Any) -> Float[Array, "B C"]:
+        vectors, static = static_logits(state, features)
+        positive, negative = state.inner_state
+        others = positive.samples.swapaxes(0, 1)
+        near = affinity(vectors, others, settings.alpha, settings.beta)
+        added = jnp.sum(near * positive.filled.T, axis=1)
+        uncertain: NegativeSample = jax.tree.map(
             lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), negative.samples
         )
-        # One set of rows serves all classes where the queries are label-free.
-        shape = (len(doubtful.rows), *static.shape[1:], *doubtful.rows.shape[2:])
-        near = affinity(
-            rows,
-            jnp.broadcast_to(doubtful.rows, shape),
-            settings.negative_weight,
-            settings.negative_sharpness,
-        )
-        against = jnp.sum(near * (doubtful.possible & negative.filled.reshape(-1, 1)), axis=1)
-        return static + for_class - against
+        # With Q = 1 all classes share one view.
+        shape = (len(uncertain.vectors), *static.shape[1:], *uncertain.vectors.shape[2:])
+        others = jnp.broadcast_to(uncertain.vectors, shape)
+        near = affinity(vectors, others, settings.negative_alpha, settings.negative_beta)
+        taken = near * (uncertain.possible & negative.filled.reshape(-1, 1))
+        return static + added - jnp.sum(taken, axis=1)
 
-    def learn(state: State, visual: VisualFeatures, logits, usable):
-        rows = scored_rows(model, variables, state.text, visual)
-        static = model.match(variables, rows, scored_text(model, state.text))
+    def learn(state: State, features: Any, logits, usable):
+        vectors, static = static_logits(state, features)
         static = jnp.where(state.active, static, -jnp.inf)
-        label, sure = static.argmax(axis=-1), confidence("entropy", static)
-        positive = insert(state.own.positive, label, sure, rows_of_class(rows, label), usable)
-        doubt = usable & (1 - sure > settings.doubt_from) & (1 - sure < settings.doubt_to)
-        doubtful = Doubtful(rows, jax.nn.softmax(static) > settings.possible_from)
-        negative = insert(state.own.negative, label, sure, doubtful, doubt)
+        label, entropy = static.argmax(axis=-1), normalized_entropy(static)
+        positive, negative = state.inner_state
+        viewed = vectors_of_class(vectors, label)
+        positive = insert(positive, label, 1 - entropy, viewed, usable)
+        uncertain = usable & (entropy > settings.entropy_low) & (entropy < settings.entropy_high)
+        sample = NegativeSample(vectors, jax.nn.softmax(static) > settings.mask_threshold)
+        negative = insert(negative, label, 1 - entropy, sample, uncertain)
         return Caches(positive, negative), UpdateInfo(usable, usable.any())
 
     return Method(init, predict, learn)
+
+
+ENTRY = TestTimeEntry(tda, TdaSettings, "embedding")

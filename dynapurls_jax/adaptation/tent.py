@@ -1,21 +1,30 @@
 """Tent: entropy minimisation (Wang et al., ICLR 2021, arXiv 2006.10726)."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from dynapurls_jax.adaptation.api import UpdateInfo, Method, Number, State
-from dynapurls_jax.adaptation.dynapurls import Refinement, refine
-from dynapurls_jax.zero_shot.purls import Variables, ZeroShotModel
-from dynapurls_jax.zero_shot.nn.partition import Text, VisualFeatures
+from dynapurls_jax.adaptation.api import (
+    Method,
+    Number,
+    State,
+    StreamInfo,
+    TestTimeEntry,
+    UpdateInfo,
+)
+from dynapurls_jax.adaptation.refinement import Refinement, no_refinement, refine
+from dynapurls_jax.adaptation.similarity import embedding_of
+from dynapurls_jax.registry import check_at_least
+from dynapurls_jax.trees import select
+from dynapurls_jax.zero_shot.base import Candidates, Variables, ZeroShotMethod
 
 
-class Minimised(NamedTuple):
-    """What the method remembers: `State.own`."""
+class TentState(NamedTuple):
+    """The inner state: scale and bias, and Adam's moments."""
 
     refinement: Refinement
     opt_state: optax.OptState
@@ -33,49 +42,58 @@ class TentSettings:
     learning_rate: Number = 0.001
     steps: int = 1
 
+    def __post_init__(self):
+        """Refuses values that cannot be used."""
+        check_at_least(1, steps=self.steps)
 
-def tent(model: ZeroShotModel, variables: Variables, settings: TentSettings) -> Method:
-    """Lowers the mean entropy of a chunk's answers by scale and bias of the text features.
 
-    The paper moves the affine parameters of normalisation layers. The head here has none, so what
-    moves are those of eq. 12, as in `dynapurls`. A chunk of one sample has only itself to agree
+def tent(
+    model: ZeroShotMethod,
+    variables: Variables,
+    settings: TentSettings,
+    info: StreamInfo | None = None,
+) -> Method:
+    """Lowers the mean entropy of a chunk's predictions by scale and bias of the class vectors.
+
+    The paper moves the affine parameters of normalisation layers. A zero-shot method may have none,
+    so here those of eq. 12 move, as in `dynapurls`. A chunk of one sample has no other to agree
     with: use `eval.chunk`.
+
+    Raises:
+      ValueError: the zero-shot method has no embedding.
     """
+    scored = embedding_of(model).scored
     optimizer = optax.adam(settings.learning_rate)
 
-    def read(text: Text) -> Text:
-        return Text(text.classes[:, : model.rows], text.query[: model.rows])
+    def init(candidates: Candidates, active) -> TentState:
+        refinement = no_refinement(scored(candidates).classes)
+        return TentState(refinement, optimizer.init(refinement))
 
-    def init(text: Text, active) -> Minimised:
-        classes = read(text).classes
-        refinement = Refinement(jnp.ones_like(classes), jnp.zeros_like(classes))
-        return Minimised(refinement, optimizer.init(refinement))
+    def refined(refinement: Refinement, state: State) -> Candidates:
+        return refine(scored(state.candidates), refinement, state.active)
 
-    def logits_of(refinement: Refinement, state: State, visual: VisualFeatures) -> Float[Array, "B C"]:
-        return model.score(variables, visual, refine(read(state.text), refinement, state.active))
+    def predict(state: State, features: Any) -> Float[Array, "B C"]:
+        return model.score(variables, features, refined(state.inner_state.refinement, state))
 
-    def predict(state: State, visual: VisualFeatures) -> Float[Array, "B C"]:
-        return logits_of(state.own.refinement, state, visual)
-
-    def learn(state: State, visual: VisualFeatures, logits, usable):
+    def learn(state: State, features: Any, logits, usable):
         def loss(refinement: Refinement) -> Float[Array, ""]:
-            logits = jnp.where(state.active, logits_of(refinement, state, visual), -1e9)
+            logits = model.score(variables, features, refined(refinement, state))
+            logits = jnp.where(state.active, logits, -1e9)
             entropy = optax.softmax_cross_entropy(logits, jax.nn.softmax(logits))
             return jnp.sum(usable * entropy) / jnp.maximum(usable.sum(), 1)
 
-        refinement, opt_state = state.own
+        refinement, opt_state = state.inner_state
         for _ in range(settings.steps):
             updates, opt_state = optimizer.update(jax.grad(loss)(refinement), opt_state)
             refinement = optax.apply_updates(refinement, updates)
         enough = usable.any()
-        own = jax.tree.map(
-            lambda new, old: jnp.where(enough, new, old),
-            Minimised(refinement, opt_state),
-            state.own,
-        )
-        return own, UpdateInfo(usable, enough)
+        inner_state = select(enough, TentState(refinement, opt_state), state.inner_state)
+        return inner_state, UpdateInfo(usable, enough)
 
-    def classes(state: State) -> Float[Array, "C R d"]:
-        return refine(read(state.text), state.own.refinement, state.active).classes
+    def classes(state: State) -> Float[Array, "C R e"]:
+        return refined(state.inner_state.refinement, state).classes
 
     return Method(init, predict, learn, classes)
+
+
+ENTRY = TestTimeEntry(tent, TentSettings, "embedding")

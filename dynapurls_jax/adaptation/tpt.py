@@ -1,38 +1,26 @@
 """TPT: a prompt tuned anew for each sample (Shu et al., NeurIPS 2022, arXiv 2209.07511)."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dynapurls_jax.adaptation.api import UpdateInfo, Method, Number, State
-from dynapurls_jax.zero_shot.purls import Variables, ZeroShotModel
-from dynapurls_jax.zero_shot.nn.partition import Text, VisualFeatures, unit
-
-
-class Prompt(NamedTuple):
-    """What is tuned.
-
-    Attributes:
-      start: `text -> prompt`, the one that changes nothing.
-      text: `(prompt, text) -> text`, as the prompt makes it.
-    """
-
-    start: Callable[[Text], Any]
-    text: Callable[[Any, Text], Text]
-
-
-def residual_prompt(model: ZeroShotModel) -> Prompt:
-    """A vector added to each class's text, where no text tower is at hand (as TaskRes learns)."""
-
-    def text(residual: Float[Array, "C R d"], static: Text) -> Text:
-        return static._replace(classes=unit(static.classes[:, : model.rows] + residual))
-
-    return Prompt(lambda static: jnp.zeros_like(static.classes[:, : model.rows]), text)
+from dynapurls_jax.adaptation.api import (
+    Method,
+    Number,
+    Prompt,
+    State,
+    StreamInfo,
+    TestTimeEntry,
+    key_of_chunk,
+    learns_nothing,
+)
+from dynapurls_jax.adaptation.similarity import check_tokens, embedding_of
+from dynapurls_jax.registry import check_at_least
+from dynapurls_jax.zero_shot.base import Candidates, Variables, ZeroShotMethod, unit
 
 
 @dataclass(frozen=True)
@@ -41,51 +29,105 @@ class TptSettings:
 
     Attributes:
       views: of each sample.
-      share: of them, those of the lowest entropy, that the prompt is tuned on.
-      kept: share of the tokens that a view has. The paper crops images.
+      confident_share: share of the views, those of the lowest entropy, that the prompt is tuned on.
+      token_share: share of the tokens in a view. The paper crops images.
       learning_rate: of AdamW.
       steps: updates for each sample.
     """
 
     views: int = 64
-    share: float = 0.1
-    kept: float = 0.5
+    confident_share: float = 0.1
+    token_share: float = 0.5
     learning_rate: Number = 0.005
     steps: int = 1
 
+    def __post_init__(self):
+        """Refuses values that cannot be used."""
+        check_at_least(1, views=self.views, steps=self.steps)
+        for key in ("confident_share", "token_share"):
+            if not 0 < getattr(self, key) <= 1:
+                raise ValueError(
+                    f"{key}: expected a share above 0, at most 1, got {getattr(self, key)}"
+                )
+
+
+def residual_prompt(model: ZeroShotMethod) -> Prompt:
+    """A vector added to each class's, for classes without a text tower (as TaskRes learns)."""
+    scored = embedding_of(model).scored
+
+    def start(candidates: Candidates) -> Float[Array, "C R e"]:
+        return jnp.zeros_like(scored(candidates).classes)
+
+    def apply(residual: Float[Array, "C R e"], candidates: Candidates) -> Candidates:
+        static = scored(candidates)
+        return static._replace(classes=unit(static.classes + residual))
+
+    return Prompt(start, apply)
+
+
+def tpt_residual(
+    model: ZeroShotMethod,
+    variables: Variables,
+    settings: TptSettings,
+    info: StreamInfo | None = None,
+) -> Method:
+    """TPT with `residual_prompt`."""
+    return prompt_tuning(model, variables, settings, residual_prompt(model))
+
 
 def tpt(
-    model: ZeroShotModel, variables: Variables, settings: TptSettings, prompt: Prompt
+    model: ZeroShotMethod, variables: Variables, settings: TptSettings, info: StreamInfo
 ) -> Method:
-    """Lowers the entropy of the mean answer over the surest views of a sample, then answers.
+    """TPT with the prompt of the stream.
 
-    The views are random halves of the sample's tokens; the paper has the whole image among them.
-    The next sample starts from the same prompt again: nothing is remembered.
+    Raises:
+      ValueError: the stream has no prompt.
     """
+    if info.prompt is None:
+        raise ValueError(
+            "adapter tpt tunes a prompt for a fixed set of classes, here classes are added and "
+            "retired: expected adapter tpt_residual"
+        )
+    return prompt_tuning(model, variables, settings, info.prompt())
+
+
+def prompt_tuning(
+    model: ZeroShotMethod, variables: Variables, settings: TptSettings, prompt: Prompt
+) -> Method:
+    """Lowers the entropy of the mean prediction over the most confident views of a sample.
+
+    The views are random parts of the sample's tokens; the paper has the whole image among them.
+    Each sample starts from the same prompt: the method has no state.
+
+    Raises:
+      ValueError: the zero-shot method has no features of tokens.
+    """
+    check_tokens(model, "tpt")
     optimizer = optax.adamw(settings.learning_rate, weight_decay=0.01)
 
-    def score(tuned, state: State, visual: VisualFeatures) -> Float[Array, "B C"]:
-        logits = model.score(variables, visual, prompt.text(tuned, state.text))
+    def score(tuned: Any, state: State, features: Any) -> Float[Array, "B C"]:
+        logits = model.score(variables, features, prompt.apply(tuned, state.candidates))
         return jnp.where(state.active, logits, -1e9)  # finite: for the gradient
 
-    def views_of(key: PRNGKeyArray, visual: VisualFeatures) -> VisualFeatures:
-        """`[V, kept * S, ...]` of one sample `[S, ...]`."""
-        count = len(visual.tokens)
+    def views_of(key: PRNGKeyArray, sample: Any) -> Any:
+        """Views `[V, token_share * S, ...]` of one sample `[S, ...]`."""
+        count = len(jax.tree.leaves(sample)[0])
         noise = jax.random.uniform(key, (settings.views, count))
-        chosen = jnp.argsort(noise, axis=1)[:, : max(1, round(settings.kept * count))]
-        return jax.tree.map(lambda leaf: leaf[chosen], visual)
+        chosen = jnp.argsort(noise, axis=1)[:, : max(1, round(settings.token_share * count))]
+        return jax.tree.map(lambda leaf: leaf[chosen], sample)
 
-    def tune(key: PRNGKeyArray, state: State, visual: VisualFeatures):
-        """The prompt after all steps, of one sample."""
-        views, tuned = views_of(key, visual), prompt.start(state.text)
+    def tune(key: PRNGKeyArray, state: State, sample: Any) -> Any:
+        """The prompt after all steps."""
+        views, tuned = views_of(key, sample), prompt.start(state.candidates)
         logits = score(tuned, state, views)
         entropies = optax.softmax_cross_entropy(logits, jax.nn.softmax(logits))
-        surest = jnp.argsort(entropies)[: max(1, round(settings.share * settings.views))]
-        views = jax.tree.map(lambda leaf: leaf[surest], views)
+        count = max(1, round(settings.confident_share * settings.views))
+        confident = jnp.argsort(entropies)[:count]
+        views = jax.tree.map(lambda leaf: leaf[confident], views)
 
-        def loss(tuned) -> Float[Array, ""]:
+        def loss(tuned: Any) -> Float[Array, ""]:
             log_p = jax.nn.log_softmax(score(tuned, state, views))
-            mean = jax.nn.logsumexp(log_p, axis=0) - jnp.log(len(surest))
+            mean = jax.nn.logsumexp(log_p, axis=0) - jnp.log(count)
             return -jnp.sum(jnp.exp(mean) * mean)
 
         opt_state = optimizer.init(tuned)
@@ -94,17 +136,18 @@ def tpt(
             tuned = optax.apply_updates(tuned, updates)
         return tuned
 
-    def predict(state: State, visual: VisualFeatures) -> Float[Array, "B C"]:
-        used = state.samples - state.skipped  # a skipped sample must not change the draws
-        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), used)
+    def predict(state: State, features: Any) -> Float[Array, "B C"]:
+        key = key_of_chunk(state)
 
-        def answer(number, one: VisualFeatures) -> Float[Array, " C"]:
-            tuned = tune(jax.random.fold_in(key, number), state, one)
-            return score(tuned, state, jax.tree.map(lambda leaf: leaf[None], one))[0]
+        def predict_one(number, sample: Any) -> Float[Array, " C"]:
+            tuned = tune(jax.random.fold_in(key, number), state, sample)
+            return score(tuned, state, jax.tree.map(lambda leaf: leaf[None], sample))[0]
 
-        return jax.vmap(answer)(jnp.arange(len(visual.tokens)), visual)
+        count = len(jax.tree.leaves(features)[0])
+        return jax.vmap(predict_one)(jnp.arange(count), features)
 
-    def learn(state: State, visual: VisualFeatures, logits, usable):
-        return (), UpdateInfo(jnp.zeros_like(usable), jnp.array(False))
+    return Method(lambda candidates, active: (), predict, learns_nothing)
 
-    return Method(lambda text, active: (), predict, learn)
+
+ENTRY = TestTimeEntry(tpt, TptSettings, "tokens")
+RESIDUAL_ENTRY = TestTimeEntry(tpt_residual, TptSettings, "tokens")

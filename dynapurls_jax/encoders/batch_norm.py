@@ -15,11 +15,11 @@ Moments = tuple[Array, Array]  # mean and variance, [channels] or [channels, V]
 
 
 class BatchStatistics(flax.struct.PyTreeNode):
-    """Whose features make statistics.
+    """The persons over whose features statistics are taken.
 
     Attributes:
-      share: `[N]` of each person in a mean over all that are present, on all devices; 0 for the
-        absent.
+      share: `[N]` of each person in a mean over all present ones, on all devices; 0 for absent
+        ones.
       axis: name of the mesh axis over which persons are divided; None on one device.
     """
 
@@ -43,7 +43,7 @@ class BatchStatistics(flax.struct.PyTreeNode):
         return mean, jnp.maximum(square - mean * mean, 0)
 
 
-class Norm(nn.Module):
+class BatchNorm(nn.Module):
     """Normalises by the moments of a batch, or by running ones.
 
     Parameters and statistics are kept joint by joint, as the published checkpoints keep them.

@@ -1,4 +1,4 @@
-"""Who is in a clip and for how long: only persons and frames that are there take part."""
+"""Masks of a clip: its persons and its length. Absent persons and frames take no part."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -16,6 +16,8 @@ readers (docs/speed.md has the difference). At inference a normalisation is a ga
 inside such a pass, like the feature mask: folding them into the maps would save no pass.
 """
 
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
@@ -23,20 +25,47 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from dynapurls_jax.encoders.batch_norm import Norm, BatchStatistics
-from dynapurls_jax.encoders.masking import clip_lengths, pack, present_persons, segment_weights
+from data_pipelines.skeletons import Skeleton
+from dynapurls_jax.encoders.base import EncoderEntry, SkeletonEncoder
+from dynapurls_jax.encoders.batch_norm import BatchNorm, BatchStatistics
 from dynapurls_jax.encoders.shifts import spatial_shift, temporal_shift
+from dynapurls_jax.registry import check_at_least, check_choice
 
-# Width multiple and temporal stride of the ten layers.
+# Width multiple and temporal stride of the published ten layers.
 LAYERS = ((1, 1),) * 4 + ((2, 2), (2, 1), (2, 1)) + ((4, 2), (4, 1), (4, 1))
-TEMPORAL_STRIDE = 4
+DTYPES = ("float32", "bfloat16")
 
 _written = jax.lax.optimization_barrier
 
 
-def token_width(width: int) -> int:
-    """Channels `n` of the tokens that an encoder of this base width gives."""
-    return width * LAYERS[-1][0]
+@dataclass(frozen=True)
+class ShiftGcnSettings:
+    """The encoder's settings.
+
+    Attributes:
+      width: channels of the first stage; with the published layers tokens have four times as many.
+      layers: width multiple and temporal stride (1 or 2) of each layer.
+      segments: `T'`.
+      dtype: of features, "float32" or "bfloat16"; statistics and parameters are float32 always.
+      remat: keep only what is between the layers for the gradient, and compute the rest again: a
+        quarter of the memory for a third more time.
+    """
+
+    width: int = 64
+    layers: tuple[tuple[int, int], ...] = LAYERS
+    segments: int = 3
+    dtype: str = "float32"
+    remat: bool = False
+
+    def __post_init__(self):
+        """Refuses settings that no network can be built from."""
+        check_at_least(1, width=self.width, segments=self.segments)
+        check_choice("dtype", self.dtype, DTYPES)
+        if not self.layers or any(m < 1 or s not in (1, 2) for m, s in self.layers):
+            raise ValueError(
+                "layers: expected pairs of a width multiple (1 or more) and a temporal stride (1 "
+                f"or 2), got {self.layers}"
+            )
 
 
 def _uniform(scale):
@@ -74,15 +103,17 @@ class SpatialShiftConv(nn.Module):
         skip = x
         if channels != self.features:
             skip = PointwiseConv(self.features, name="down")(x)
-            skip = Norm(name="down_norm")(skip, persons.moments(skip) if persons else None)
+            skip = BatchNorm(name="down_norm")(skip, persons.moments(skip) if persons else None)
         feature_mask = self.param("feature_mask", nn.initializers.zeros, (joints, channels))
         gain = (jnp.tanh(feature_mask.T) + 1)[:, None, :, None].astype(x.dtype)
-        mix = PointwiseConv(self.features, nn.initializers.normal(self.features**-0.5), name="linear")
+        mix = PointwiseConv(
+            self.features, nn.initializers.normal(self.features**-0.5), name="linear"
+        )
         y = mix(_written(spatial_shift(x, 1) * gain))
         # A roll moves joints about: moments are taken before it, and only they are rolled.
         batch = persons.moments(y, per_joint=True) if persons else None
         batch = jax.tree.map(lambda m: spatial_shift(m[:, None, :, None], -1)[:, 0, :, 0], batch)
-        y = Norm(per_joint=True, name="norm")(spatial_shift(y, -1), batch)
+        y = BatchNorm(per_joint=True, name="norm")(spatial_shift(y, -1), batch)
         return _written(nn.relu(y + skip))
 
 
@@ -97,11 +128,11 @@ class TemporalShiftConv(nn.Module):
         """`[c, T, V, N]` to `[features, T // stride, V, N]`."""
         shift_in = self.param("shift_in", _uniform(1.0), (x.shape[0],))
         shift_out = self.param("shift_out", _uniform(1.0), (self.features,))
-        y = Norm(name="norm_in")(x, persons.moments(x) if persons else None)
+        y = BatchNorm(name="norm_in")(x, persons.moments(x) if persons else None)
         y = _written(temporal_shift(y, shift_in, 1))
         y = nn.relu(PointwiseConv(self.features, name="linear")(y))
         y = _written(temporal_shift(y, shift_out, self.stride))
-        return Norm(name="norm_out")(y, persons.moments(y) if persons else None)
+        return BatchNorm(name="norm_out")(y, persons.moments(y) if persons else None)
 
 
 class ShiftBlock(nn.Module):
@@ -121,92 +152,61 @@ class ShiftBlock(nn.Module):
             return _written(nn.relu(y))
         if x.shape[0] != self.features or self.stride != 1:
             x = PointwiseConv(self.features, name="residual")(_written(x[:, :: self.stride]))
-            x = Norm(name="residual_norm")(x, persons.moments(x) if persons else None)
+            x = BatchNorm(name="residual_norm")(x, persons.moments(x) if persons else None)
         return _written(nn.relu(y + x))
 
 
 class ShiftGCN(nn.Module):
-    """Clips to joint-by-time features, and to logits over the classes it is trained on.
+    """The backbone: packed persons to joint-by-time features.
 
     Attributes:
-      num_classes: size of the classifier that pretraining uses.
-      width: channels of the first stage; the tokens have four times as many.
-      segments: `T'`, the temporal segments that tokens are pooled into.
-      dtype: of features; statistics, parameters and results are float32 always.
-      count_absent: treat absent persons as present, as the published network does, whose features
-        are means over two persons always. For converted checkpoints.
+      width: channels of the first stage.
+      layers: width multiple and temporal stride of each layer.
+      dtype: of features; statistics and parameters are float32 always.
       remat: keep only what is between the layers for the gradient, and compute the rest again.
-      axis: name of the mesh axis over which a batch is divided, inside `jax.shard_map`: statistics
-        are then those of the global batch.
-
-    All methods take `capacity`, the number of persons that are computed: at least the number that
-    are present in the batch, `B * M` if not given. Where it is too small the result is NaN.
     """
 
-    num_classes: int
     width: int = 64
-    segments: int = 3
+    layers: tuple[tuple[int, int], ...] = LAYERS
     dtype: Any = jnp.float32
-    count_absent: bool = False
     remat: bool = False
-    axis: str | None = None
 
     def setup(self):
         block = nn.remat(ShiftBlock) if self.remat else ShiftBlock
-        self.data_norm = Norm(per_joint=True)
-        self.layers = [
-            block(self.width * multiple, stride, i > 0)
-            for i, (multiple, stride) in enumerate(LAYERS)
+        # The list's name is in the parameters' names, and so in the keys that they start from.
+        self.layers_ = [
+            block(self.width * multiple, stride, i > 0, name=f"layers_{i}")
+            for i, (multiple, stride) in enumerate(self.layers)
         ]
-        self.classifier = nn.Dense(self.num_classes)
 
-    def _features(self, clips, train, capacity):
-        """Features of persons `[n, T / 4, V, P]`, and the share of each in a clip `[P, B]`."""
-        b, m, t, v, c = clips.shape
-        if t % TEMPORAL_STRIDE:
-            raise ValueError(f"expected T divisible by {TEMPORAL_STRIDE}, got clips {clips.shape}")
-        present = present_persons(clips) | self.count_absent
-        x = clips.transpose(4, 2, 1, 3, 0).reshape(c, t, m * v, b)
-        # Input statistics are those of each person slot's each joint.
-        slots = BatchStatistics.of(jnp.any(present, axis=1), self.axis) if train else None
-        batch = slots.moments(x, per_joint=True) if slots else None
-        x = self.data_norm(x, batch).reshape(c, t, m, v, b)
-        x, share = pack(x, present, b * m if capacity is None else capacity)
-        x = x.astype(self.dtype)
-        persons = BatchStatistics.of(jnp.any(share > 0, axis=1), self.axis) if train else None
-        for layer in self.layers:
-            x = layer(x, persons)
-        return x, share
+    @property
+    def stride(self) -> int:
+        """Frames of a clip that become one frame of features."""
+        return math.prod(stride for _, stride in self.layers)
 
     def __call__(
-        self,
-        clips: Float[Array, "B M T V c"],
-        train: bool = False,
-        capacity: int | None = None,
-    ) -> Float[Array, "B classes"]:
-        """Class logits: one linear map of `pooled`."""
-        return self.classifier(self.pooled(clips, train, capacity))
+        self, x: Float[Array, "N T V c"], persons: BatchStatistics | None
+    ) -> Float[Array, "N T_out V n"]:
+        """Features of each person.
 
-    def pooled(
-        self,
-        clips: Float[Array, "B M T V c"],
-        train: bool = False,
-        capacity: int | None = None,
-    ) -> Float[Array, "B n"]:
-        """Mean features over frames, joints and present persons."""
-        x, share = self._features(clips, train, capacity)
-        return jnp.einsum("np,pb->bn", x.astype(jnp.float32).mean(axis=(1, 2)), share)
-
-    def tokens(
-        self, clips: Float[Array, "B M T V c"], capacity: int | None = None
-    ) -> Float[Array, "B segments V n"]:
-        """Tokens `[B, T', V, n]`: segment means in time, mean over present persons.
-
-        The segments divide the frames that a clip has: zeros behind its end are in none of them.
+        Args:
+          persons: takes the statistics of a training batch; None to use the running ones.
         """
-        x, share = self._features(clips, False, capacity)
-        lengths = clip_lengths(clips) / TEMPORAL_STRIDE
-        weights = segment_weights(lengths, self.segments, x.shape[1])  # [B, segments, T / 4]
-        of_person = jnp.einsum("bst,pb->stp", weights, (share > 0).astype(jnp.float32))
-        parts = [(x * weight[None, :, None, :]).sum(axis=1) for weight in of_person]
-        return jnp.einsum("snvp,pb->bsvn", jnp.stack(parts), share)
+        x = x.transpose(3, 1, 2, 0).astype(self.dtype)
+        for layer in self.layers_:
+            x = layer(x, persons)
+        return x.transpose(3, 1, 2, 0)
+
+
+def make(settings: ShiftGcnSettings, skeleton: Skeleton) -> SkeletonEncoder:
+    """The encoder; the network itself works for any number of joints."""
+    backbone = ShiftGCN(
+        settings.width,
+        tuple(map(tuple, settings.layers)),
+        jnp.dtype(settings.dtype),
+        settings.remat,
+    )
+    return SkeletonEncoder(backbone, settings.segments)
+
+
+ENTRY = EncoderEntry(make, ShiftGcnSettings)

@@ -1,129 +1,131 @@
-"""From a trained workdir to a report: the one place where labels meet predictions."""
+"""From trained runs to a report: the one place where labels meet zero-shot predictions."""
 
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
-from dynapurls_jax.adaptation.registry import make_adapter, make_method
-from dynapurls_jax.zero_shot.oracle import oracle_hit_rate
-from dynapurls_jax.evaluation.inspection import inspect_run
-from dynapurls_jax.evaluation.page import Clips
-from dynapurls_jax.evaluation.report import RunResult, write_report
+from dynapurls_jax.adaptation.api import Adapter, Method
+from dynapurls_jax.adaptation.static import static
+from dynapurls_jax.evaluation.inspection import Inspection, inspect_stream
+from dynapurls_jax.evaluation.page.viewer import Clips
+from dynapurls_jax.evaluation.report import ReportInfo, RunResult, write_report
 from dynapurls_jax.evaluation.run_page import write_run_page
-from dynapurls_jax.evaluation.streams import (
-    candidate_text,
-    predict_streams,
-    stream_key,
-    stream_order,
+from dynapurls_jax.evaluation.streams import predict_streams
+from dynapurls_jax.evaluation.tasks import (
+    Task,
+    oracle_hit_rate,
+    orders_of,
+    sentences_of,
+    setup_of,
+    unseen_task,
 )
-from dynapurls_jax.text.features import class_texts
-from dynapurls_jax.text.prompts import tower_prompt
-from dynapurls_jax.training.fit import model_of
-from dynapurls_jax.training.run import (
-    Inputs,
-    TrainedRun,
-    load_inputs,
-    load_trained,
-    skeleton_of,
-)
+from dynapurls_jax.evaluation.trained_run import TrainedRun
+from dynapurls_jax.rng import key_of
 
 
-def evaluate(
-    config: ConfigDict, workdir: Path, folder: Path, command: str, profile: bool = False
-) -> str:
-    """Evaluates every split and seed of `config` and writes the report into `folder`.
+def evaluate(runs: Iterable[TrainedRun], folder: Path, command: str, profile: bool = False) -> str:
+    """Evaluates runs of one configuration and writes the report into `folder`.
 
     Args:
-      profile: write a trace of the first run into it, too.
-
-    Raises:
-      FileNotFoundError: a run is not trained; says how to train it.
+      runs: one or more; each is dropped before the next is taken.
+      command: what the user typed, for the report.
+      profile: write a trace of the first run into the folder, too.
 
     Returns:
       The report's Markdown.
     """
-    inputs = load_inputs(config)
     results: list[RunResult] = []
-    for split in config.splits:
-        for seed in config.seeds:
-            trained = load_trained(inputs, workdir, split, seed)
-            with ExitStack() as stack:
-                if profile and not results:
-                    stack.enter_context(jax.profiler.trace(folder / "profile"))
-                    print(f"  trace: {folder / 'profile'}", flush=True)
-                result = evaluate_run(inputs, trained)
-            if result.details is not None:
-                clips = clips_of(inputs, trained, result.details.samples)
-                page = write_run_page(folder, result, clips, inputs.corpus, config, command)
-                print(f"  clip by clip: {page}", flush=True)
-            results.append(replace(result, details=None))  # 16 000 clips of NTU are much
-    query, adapter = config.alignment.query, config.eval.adapter
-    return write_report(folder, results, inputs.corpus, adapter, query, command)
+    for run in runs:
+        with ExitStack() as stack:
+            if profile and not results:
+                stack.enter_context(jax.profiler.trace(folder / "profile"))
+                print(f"  trace: {folder / 'profile'}", flush=True)
+            result = evaluate_run(run)
+        info = ReportInfo(run.config, run.inputs.corpus, command)
+        if result.inspection is not None:
+            page = write_run_page(folder, result, clips_of(run, result.inspection), info)
+            print(f"  clip by clip: {page}", flush=True)
+        results.append(replace(result, inspection=None))  # large for the 16 000 clips of NTU
+    return write_report(folder, results, info)
 
 
-def clips_of(inputs: Inputs, trained: TrainedRun, samples: np.ndarray) -> Clips:
-    """What a run's page plays: these of its unseen test clips, and who asks for attention."""
-    config, protocol = inputs.config, trained.protocol
-    index, texts = protocol.unseen_test[samples], None
-    asks = "the mean of the seen classes' texts"
-    if config.alignment.partition == "static":
-        asks = "nobody: the partition is fixed"
-    elif config.alignment.query == "per_candidate":
-        asks = "the class that the static model predicted"
-        if config.text.encoder != "precomputed":
-            every = class_texts(config.text, inputs.corpus)
-            texts = [[phrasings[0] for phrasings in every[c]] for c in protocol.unseen]
+def evaluate_run(run: TrainedRun) -> RunResult:
+    """Predictions of one run on its unseen clips, with the labels beside them.
+
+    Raises:
+      ValueError: the zero-shot method lacks what the test-time method needs.
+    """
+    task = unseen_task(run)
+    streams, oracle, inspection = {}, None, None
+    if run.method.oracle is not None:
+        oracle = oracle_hit_rate(run, task)
+    else:
+        orders = orders_of(run, task.labels)
+        setup = setup_of(run, task.class_ids)
+        methods = {"static": static(run.method, run.variables)}
+        if (name := run.config.adapter.name) != "static":
+            methods[name] = setup.method(run.variables, task.features, len(orders[0]))
+        for name, method in methods.items():
+            adapter = setup.adapter(method)
+            chunk = setup.settings.chunk
+            streams[name] = predict_streams(adapter, task.inputs, orders, run.seed, chunk)
+        inspection = _inspection(run, task, method, adapter, orders[0])
+    return RunResult(
+        split=run.split,
+        seed=run.seed,
+        class_names=tuple(run.inputs.corpus.class_names[c] for c in task.class_ids),
+        labels=task.labels,
+        streams=streams,
+        oracle=oracle,
+        training=run.results,
+        inspection=inspection,
+    )
+
+
+def _inspection(
+    run: TrainedRun, task: Task, method: Method, adapter: Adapter, order: np.ndarray
+) -> Inspection:
+    """Of the first order."""
+    return inspect_stream(
+        run.method,
+        run.variables,
+        task.inputs,
+        method,
+        adapter,
+        order=order,
+        key=key_of(run.seed, "stream", 0),
+        chunk=run.config.eval.chunk,
+    )
+
+
+def clips_of(run: TrainedRun, inspection: Inspection) -> Clips:
+    """The clips that a run's page plays, and the source of the queries of its attention."""
+    protocol, inputs = run.protocol, run.inputs
+    indices = protocol.unseen_test[inspection.samples]
+    query, texts = _query_of(run)
     return Clips(
         joints=None if inputs.clips is None else inputs.clips.clips,
-        rows=index,
-        ids=[inputs.corpus.clip_ids[n] for n in index],
-        skeleton=skeleton_of(inputs),
-        asks=asks,
+        indices=indices,
+        ids=[inputs.corpus.clip_ids[n] for n in indices],
+        skeleton=inputs.skeleton,
+        query=query,
         texts=texts,
     )
 
 
-def evaluate_run(inputs: Inputs, trained: TrainedRun) -> RunResult:
-    """Predictions of one run on its unseen clips, with the labels beside them."""
-    config, protocol = inputs.config, trained.protocol
-    model = model_of(config, inputs.text.shape[-1])
-    text = candidate_text(jnp.asarray(inputs.text), protocol.seen, protocol.unseen)
-    stream = model.encode(trained.variables, trained.tokens_of(protocol.unseen_test))
-    labels = np.searchsorted(protocol.unseen, inputs.corpus.labels[protocol.unseen_test])
-    streams, oracle, details = {}, None, None
-    if config.alignment.query == "oracle_label":
-        oracle = float(oracle_hit_rate(model, trained.variables, stream, text, jnp.asarray(labels)))
-    else:
-        orders = [
-            stream_order(config.eval.stream, labels, trained.seed, number)
-            for number in range(config.eval.orders)
-        ]
-        for name in dict.fromkeys(["static", config.eval.adapter]):
-            method = make_method(
-                *(name, config, model, trained.variables, stream, len(orders[0])),
-                lambda: tower_prompt(config.text, inputs.corpus, protocol.unseen, model.rows),
-            )
-            adapter = make_adapter(config, method)
-            chunk = config.eval.chunk
-            streams[name] = predict_streams(adapter, text, stream, orders, trained.seed, chunk)
-        details = inspect_run(
-            *(model, trained.variables, text, stream, method, adapter),
-            order=orders[0],
-            key=stream_key(trained.seed, 0),
-            chunk=config.eval.chunk,
-        )
-    return RunResult(
-        split=trained.split,
-        seed=trained.seed,
-        class_names=tuple(inputs.corpus.class_names[c] for c in protocol.unseen),
-        labels=labels,
-        streams=streams,
-        oracle=oracle,
-        training=trained.results,
-        details=details,
-    )
+def _query_of(run: TrainedRun) -> tuple[str, list[list[str]] | None]:
+    """The text behind attention in words, and the eight texts of each class where it is theirs."""
+    section = run.config.method[run.config.method.name]
+    if section.get("partition") == "static":
+        return "none, the partition is fixed", None
+    if section.get("query") != "per_candidate":
+        return "the mean of the seen classes' texts", None
+    predicted = "the class that the static model predicted"
+    sentences = sentences_of(run, run.protocol.unseen)
+    if sentences is None:
+        return predicted, None
+    return predicted, [[phrasings[0] for phrasings in of_class] for of_class in sentences]

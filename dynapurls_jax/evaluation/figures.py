@@ -8,6 +8,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.lines import Line2D
 from sklearn.metrics import roc_curve
 
@@ -24,13 +25,18 @@ STYLES: tuple[tuple[str, Any, str], ...] = (  # told apart without colours too
 GATE_STYLES = dict(zip(("entropy", "energy", "stacking"), STYLES, strict=False))
 
 
+def without_frame(axis) -> None:
+    """Leaves the axes of a plot without its upper and right sides."""
+    axis.spines[["top", "right"]].set_visible(False)
+
+
 def plot_running_accuracy(results, adapter: str, title: str, path: Path) -> None:
     """Accuracy along the stream, static and adapted, a panel for each split.
 
     Args:
       results: `RunResult`s; the runs of a split share a panel: mean over seeds and orders as a
         line, their range as a band.
-      title: says what the data are.
+      title: names the data.
       path: of the PNG.
     """
     splits = list(dict.fromkeys(result.split for result in results))
@@ -40,26 +46,21 @@ def plot_running_accuracy(results, adapter: str, title: str, path: Path) -> None
     for axis, split in zip(axes[0], splits, strict=True):
         runs = [result for result in results if result.split == split]
         for name, colour in (("static", STATIC_COLOUR), (adapter, ADAPTED_COLOUR)):
-            curves = [
-                curve
-                for run in runs
-                for curve in 100
-                * running_accuracy(run.streams[name].predicted, run.stream_labels(name))
-            ]
-            if not curves:
-                continue
-            length = min(map(len, curves))
-            stacked = [curve[:length] for curve in curves]
+            curves = np.concatenate(
+                [
+                    100 * running_accuracy(run.streams[name].predicted, run.stream_labels(name))
+                    for run in runs
+                ]
+            )
+            length = curves.shape[1]
             steps = range(1, length + 1)
-            mean = [sum(values) / len(values) for values in zip(*stacked, strict=True)]
-            low = [min(values) for values in zip(*stacked, strict=True)]
-            high = [max(values) for values in zip(*stacked, strict=True)]
+            low, high = curves.min(axis=0), curves.max(axis=0)
             axis.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
-            axis.plot(steps, mean, color=colour, label=name)
+            axis.plot(steps, curves.mean(axis=0), color=colour, label=name)
         axis.axhline(100 / runs[0].classes, color="black", linewidth=0.8, linestyle=":")
         axis.annotate("chance", (length, 100 / runs[0].classes), ha="right", va="bottom", size=8)
         axis.set(title=split, xlabel="samples seen", xlim=(1, length), ylim=(0, 100))
-        axis.spines[["top", "right"]].set_visible(False)
+        without_frame(axis)
     axes[0][0].set_ylabel("running accuracy, %")
     axes[0][-1].legend(frameon=False, loc="upper right")
     figure.suptitle(title, size=10)
@@ -74,7 +75,7 @@ def plot_gate_roc(results, names: dict[str, str], title: str, path: Path) -> Non
     Args:
       results: `GzslResult`s; a line and an operating point for each gate and seed.
       names: of the gates, for the legend.
-      title: says what the data are.
+      title: names the data.
       path: of the PNG.
     """
     splits = list(dict.fromkeys(result.split for result in results))
@@ -93,18 +94,12 @@ def plot_gate_roc(results, names: dict[str, str], title: str, path: Path) -> Non
                 colour, dashes, marker = GATE_STYLES[gate]
                 false, true, _ = roc_curve(run.is_unseen, scores)
                 axis.plot(100 * false, 100 * true, color=colour, linestyle=dashes, linewidth=1)
-                chosen = [100 * share for share in run.operating_point(gate)]
-                axis.plot(
-                    *chosen,
-                    marker,
-                    color=colour,
-                    markeredgecolor="white",
-                    markersize=9,
-                    clip_on=False,
-                )
+                x, y = (100 * share for share in run.operating_point(gate))
+                look = {"color": colour, "markeredgecolor": "white", "markersize": 9}
+                axis.plot(x, y, marker, clip_on=False, **look)
         axis.set(title=split, xlabel="seen clips sent to unseen, %", xlim=(0, 100), ylim=(0, 102))
         axis.set_aspect("equal")
-        axis.spines[["top", "right"]].set_visible(False)
+        without_frame(axis)
     axes[0][0].set_ylabel("unseen clips sent to unseen, %")
     handles = [
         Line2D([], [], color=colour, linestyle=dashes, marker=marker, label=names[gate])
@@ -128,7 +123,7 @@ def plot_sensitivity(cells, title: str, path: Path) -> None:
 
     Args:
       cells: with `split`, `row` ("threshold 0.1"), `mean` and `std` in %.
-      title: says what the data are.
+      title: names the data.
       path: of the PNG.
     """
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), sharey=True, layout="constrained")
@@ -136,20 +131,18 @@ def plot_sensitivity(cells, title: str, path: Path) -> None:
     for axis, (kind, label) in zip(axes, names.items(), strict=True):
         points = [cell for cell in cells if cell.row.startswith(kind)]
         for number, split in enumerate(dict.fromkeys(cell.split for cell in points)):
-            own = [cell for cell in points if cell.split == split]
-            x = [float(cell.row.split()[1]) for cell in own]
-            y, spread = [cell.mean for cell in own], [cell.std for cell in own]
+            here = [cell for cell in points if cell.split == split]
+            x = [float(cell.row.split()[1]) for cell in here]
+            y, spread = (np.array([getattr(cell, key) for cell in here]) for key in ("mean", "std"))
             colour, dashes, marker = STYLES[number % len(STYLES)]
-            low = [a - b for a, b in zip(y, spread, strict=True)]
-            high = [a + b for a, b in zip(y, spread, strict=True)]
-            axis.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
+            axis.fill_between(x, y - spread, y + spread, color=colour, alpha=0.12, linewidth=0)
             axis.plot(x, y, color=colour, linestyle=dashes, marker=marker, label=split)
         if kind == "capacity":
             axis.set_xscale("log", base=2)
             axis.set_xticks(x, [f"{value:g}" for value in x])
             axis.minorticks_off()
         axis.set_xlabel(label)
-        axis.spines[["top", "right"]].set_visible(False)
+        without_frame(axis)
     axes[0].set_ylabel("accuracy, %")
     handles, labels = axes[1].get_legend_handles_labels()
     note = "split; bands:\nstd over runs"

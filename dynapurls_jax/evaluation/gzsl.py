@@ -43,7 +43,7 @@ class GateFit(NamedTuple):
     """What a fit says of a gate, in terms that hold for another model: see `gate_of`.
 
     Attributes:
-      score: name in `adaptation.gated.GATE_SCORES`.
+      score: name in `adaptation.registry.GATES`.
       temperature: of the score.
       kept: the share of held-out seen clips that stay on the seen side.
       harmonic: `H` on the pseudo clips, the highest that there is.
@@ -149,7 +149,7 @@ def fit_gate(name: str, runs: Sequence[PseudoClips]) -> GateFit:
     of the temperatures first, then of its shares.
 
     Args:
-      name: one of `adaptation.gated.GATE_SCORES`.
+      name: one of `adaptation.registry.GATES`.
 
     Raises:
       ValueError: unknown name, a run without clips on one of the sides, or nothing to tell clips

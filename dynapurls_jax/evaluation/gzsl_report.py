@@ -1,18 +1,18 @@
 """Generalised zero-shot results of several runs as JSON, Markdown and a picture of the gates."""
 
-import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
-from data_pipelines.corpus import Corpus
+from data_pipelines.protocols import pseudo_split
 from dynapurls_jax.adaptation.gated import Gate
 from dynapurls_jax.evaluation.figures import plot_gate_roc
 from dynapurls_jax.evaluation.gzsl import GateFit, Generalised, auroc, generalised_accuracy
 from dynapurls_jax.evaluation.markdown import escaped
-from dynapurls_jax.evaluation.report import percent
+from dynapurls_jax.evaluation.report import ReportInfo, by_split, percent, write_files
 
 NO_GATE = ("none", "static")  # the static model among all classes
 STATIC_ROWS = ("static", "Baseline")  # the same in every stream order
@@ -26,7 +26,7 @@ NAMES = {
 
 @dataclass(frozen=True)
 class GzslResult:
-    """One split and seed. All class ids are the corpus's own, those of seen and unseen alike.
+    """One split and seed. All class ids are the corpus's own.
 
     Attributes:
       seen: whether a class is seen, `[C]`.
@@ -65,12 +65,12 @@ class GzslResult:
         return auroc(self.scores[gate], self.is_unseen)
 
     def operating_point(self, gate: str) -> tuple[float, float]:
-        """The shares of seen and of unseen clips that are sent to the unseen side."""
+        """The shares of seen and of unseen clips on the unseen side."""
         sent = self.scores[gate] > self.gates[gate].threshold
         return float(sent[~self.is_unseen].mean()), float(sent[self.is_unseen].mean())
 
-    def record(self) -> dict:
-        """Everything as plain JSON-able values."""
+    def record(self) -> dict[str, Any]:
+        """As plain JSON-able values."""
         gates = {}
         for name, gate in self.gates.items():
             false, true = self.operating_point(name)
@@ -96,69 +96,59 @@ class GzslResult:
         }
 
 
-def pseudo_split(split: str) -> str:
-    """The split on whose runs the gates of a real split are fitted."""
-    return f"pseudo-{split}-0"
+@dataclass(frozen=True)
+class SplitFits:
+    """The gates of one split.
+
+    Attributes:
+      seeds: of the pseudo runs on which they were fitted.
+      fits: gate name to the fit.
+    """
+
+    seeds: tuple[int, ...]
+    fits: dict[str, GateFit]
 
 
 def write_gzsl_report(
     folder: Path,
-    results: list[GzslResult],
-    fits: dict[str, dict[str, GateFit]],
-    pseudo_seeds: dict[str, tuple[int, ...]],
-    config: ConfigDict,
-    corpus: Corpus,
-    command: str,
+    results: Sequence[GzslResult],
+    fits: Mapping[str, SplitFits],
+    info: ReportInfo,
 ) -> str:
     """Writes report.json, report.md and gate_roc.png into `folder`.
 
     Args:
-      fits: split, then gate name, to the fit.
-      pseudo_seeds: split to the seeds of the pseudo runs that its gates were fitted on.
+      fits: split to its gates.
 
     Returns:
       The Markdown.
     """
-    query, adapter = config.alignment.query, config.eval.adapter
+    groups = by_split(results)
+    records = [
+        {"split": split, "fitted_on": pseudo_split(split), "seeds": fits[split].seeds}
+        | fit._asdict()
+        for split in groups
+        for fit in fits[split].fits.values()
+    ]
     folder.mkdir(parents=True, exist_ok=True)
-    groups: dict[str, list[GzslResult]] = {}
-    for result in results:
-        groups.setdefault(result.split, []).append(result)
-    record = {
-        "command": command,
-        "dataset": corpus.name,
-        "synthetic": corpus.synthetic,
-        "query": query,
-        "adapter": adapter,
-        "fits": [
-            {"split": split, "fitted_on": pseudo_split(split), "seeds": pseudo_seeds[split]}
-            | fit._asdict()
-            for split in groups
-            for fit in fits[split].values()
-        ],
-        "runs": [result.record() for result in results],
-    }
-    (folder / "report.json").write_text(json.dumps(record, indent=1))
-    kind = f"{corpus.name}, SYNTHETIC data" if corpus.synthetic else corpus.name
     picture = folder / "gate_roc.png"
-    plot_gate_roc(results, NAMES, f"{kind}, {query}", picture)
+    plot_gate_roc(results, NAMES, f"{info.data}, {info.method}", picture)
     lines = [
-        f"# {kind}: seen and unseen classes together, query {query}",
+        f"# {info.data}: seen and unseen classes together, {info.method}",
         "",
-        f"`{command}`",
+        f"`{info.command}`",
         "",
-        *_accuracy_table(groups, adapter),
-        *_gate_table(groups, fits, pseudo_seeds),
+        *_accuracy_table(groups, info.adapter),
+        *_gate_table(groups, fits),
         "",
         f"![ROC of the gates]({picture.name})",
     ]
-    text = "\n".join(lines) + "\n"
-    (folder / "report.md").write_text(text)
-    return text
+    record = info.record() | {"fits": records, "runs": [result.record() for result in results]}
+    return write_files(folder, record, lines)
 
 
 def _accuracy_table(groups: dict[str, list[GzslResult]], adapter: str) -> list[str]:
-    rows = [
+    lines = [
         "S and U: top-1 accuracy in % of the test clips of seen and of unseen classes, each among "
         "all classes; H: their harmonic mean. Mean ± std over seeds (static methods) and over "
         "seeds x stream orders.",
@@ -180,24 +170,20 @@ def _accuracy_table(groups: dict[str, list[GzslResult]], adapter: str) -> list[s
             found = np.array([run.accuracies(gate, row) for run in runs])  # [seeds, orders, 3]
             values = found.mean(axis=1) if row in STATIC_ROWS else np.concatenate(found)
             shown = " | ".join(percent(column) for column in values.T)
-            rows.append(f"{start} {NAMES[gate]} | {row} | {shown} |")
-    return rows
+            lines.append(f"{start} {NAMES[gate]} | {row} | {shown} |")
+    return lines
 
 
-def _gate_table(
-    groups: dict[str, list[GzslResult]],
-    fits: dict[str, dict[str, GateFit]],
-    pseudo_seeds: dict[str, tuple[int, ...]],
-) -> list[str]:
-    rows = [
+def _gate_table(groups: dict[str, list[GzslResult]], fits: Mapping[str, SplitFits]) -> list[str]:
+    lines = [
         "",
         "## The gates",
         "",
-        "A sample with a score above the threshold is sent to the unseen side. Two numbers were "
+        "A sample with a score above the threshold is sent to the unseen side. Two numbers are "
         "fitted on the named pseudo split, for the highest H of its static models: the score's "
         "temperature, and the share of held-out seen clips that stays on the seen side. Each run's "
         "threshold keeps that share of its own held-out seen clips. The pseudo split's unseen "
-        "classes are left out of the seen ones: no test clip and no unseen class took part.",
+        "classes are taken from the seen ones: no test clip and no unseen class takes part.",
         "AUROC and the shares sent to the unseen side are those of the test stream (mean ± std "
         "over seeds); nothing was chosen by them.",
         "",
@@ -207,15 +193,15 @@ def _gate_table(
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for split, runs in groups.items():
-        seeds = ", ".join(map(str, pseudo_seeds[split]))
-        for name, fit in fits[split].items():
+        seeds = ", ".join(map(str, fits[split].seeds))
+        for name, fit in fits[split].fits.items():
             thresholds = ", ".join(f"{run.gates[name].threshold:.4g}" for run in runs)
             false, true = zip(*(run.operating_point(name) for run in runs), strict=True)
-            rows.append(
+            lines.append(
                 f"| {escaped(split)} | {NAMES[name]} | {escaped(pseudo_split(split))} | {seeds} | "
                 f"{fit.seen_clips} + {fit.unseen_clips} | {fit.temperature:g} | "
                 f"{100 * fit.kept:.0f} | {100 * fit.harmonic:.1f} | {thresholds} | "
                 f"{percent([run.auroc(name) for run in runs])} | {percent(false)} | "
                 f"{percent(true)} |"
             )
-    return rows
+    return lines

@@ -1,22 +1,21 @@
-"""Everything that there is to look at in one run: probabilities, attention, features, texts.
+"""One stream with everything behind its predictions: probabilities, attention, vectors.
 
 Nothing here takes labels.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from dynapurls_jax.adaptation import Adapter, Method, run_stream
-from dynapurls_jax.adaptation.api import finite, without
-from dynapurls_jax.zero_shot.purls import Variables, ZeroShotModel
-from dynapurls_jax.zero_shot.nn.partition import Text, VisualFeatures
+from dynapurls_jax.adaptation.api import Adapter, Method, finite, run_stream, zero_unusable
+from dynapurls_jax.evaluation.streams import StreamInputs
+from dynapurls_jax.zero_shot.base import Candidates, Variables, ZeroShotMethod
 
-STAGES = 3  # parts of the stream between which the texts are looked at
+PARTS = 3  # of the stream, between which the classes' vectors are noted
 BATCH = 256
 
 
@@ -24,75 +23,111 @@ class Inspection(NamedTuple):
     """One run along one order of its stream, all arrays but `order` in the order of `samples`.
 
     Attributes:
-      samples: which of the run's samples the stream has, ascending; a skewed one has not all.
+      samples: indices of the stream's samples among the run's, ascending; a skewed stream leaves
+        some out.
       order: of the stream, positions in `samples`.
       static, adapted: probabilities of the classes, before and along the stream.
-      attention: where each description looked (eq. 7), of the static model. Per candidate, those
-        of the class that it predicted.
-      features: the projected global row `v` that belongs to that attention, unit rows.
-      texts: the classes' global vectors before the stream and after each part of it.
+      attention: of each description over the tokens (eq. 7), of the static model; with queries of
+        each class, of the predicted one. None for a method without attention.
+      features: the global vectors under that attention, unit rows; None for a method without an
+        embedding.
+      class_vectors: the classes' global vectors before the stream and after each part of it; None
+        with `features`.
     """
 
     samples: Int[np.ndarray, " N"]
     order: Int[np.ndarray, " N"]
     static: Float[np.ndarray, "N C"]
     adapted: Float[np.ndarray, "N C"]
-    attention: Float[np.ndarray, "N G S"]
-    features: Float[np.ndarray, "N d"]
-    texts: Float[np.ndarray, "stages C d"]
+    attention: Float[np.ndarray, "N G S"] | None
+    features: Float[np.ndarray, "N e"] | None
+    class_vectors: Float[np.ndarray, "parts C e"] | None
 
 
-def inspect_run(
-    model: ZeroShotModel,
+def inspect_stream(
+    model: ZeroShotMethod,
     variables: Variables,
-    text: Text,
-    stream: VisualFeatures,
+    inputs: StreamInputs,
     method: Method,
     adapter: Adapter,
+    *,
     order: Int[np.ndarray, " N"],
     key: Array,
     chunk: int,
 ) -> Inspection:
-    """Runs a method once more along one order, with all that predictions are made of.
+    """Runs a test-time method once more along one order, with all that predictions are made of.
 
     Args:
-      method, adapter: the method, and the same ready for the stream.
+      model, variables: the zero-shot method.
+      method, adapter: the test-time method, and the same ready for the stream.
       order, key, chunk: as for `predict_streams`, which then predicts the same.
     """
     samples = np.sort(order)
     order = np.searchsorted(samples, order)
-    stream = jax.tree.map(lambda leaf: leaf[samples], stream)
-    stream = without(stream, finite(stream))  # as the adapter itself sees it
-    logits, attention, features = zip(
-        *(look(model, variables, text, batch) for batch in _batches(stream)), strict=True
-    )
-    state = adapter.init(text, key=key)
-    texts, parts, adapted = [method.classes(state)[:, 0]], _parts(order, chunk), []
-    for part in parts:
-        now = jax.tree.map(lambda leaf, part=part: leaf[part], stream)
-        state, prediction = run_stream(adapter, state, now, chunk=chunk)
+    features = jax.tree.map(lambda leaf: leaf[samples], inputs.features)
+    features = zero_unusable(features, finite(features))  # as the adapter itself gets them
+    views = [
+        static_view(model, variables, batch, inputs.candidates) for batch in _batches(features)
+    ]
+    logits, attention, vectors = zip(*views, strict=True)
+    states, adapted = [adapter.init(inputs.candidates, key=key)], []
+    for part in _parts(order, chunk):
+        here = jax.tree.map(lambda leaf, part=part: leaf[part], features)
+        state, prediction = run_stream(adapter, states[-1], here, chunk=chunk)
+        states.append(state)
         adapted.append(prediction.logits)
-        texts.append(method.classes(state)[:, 0])
     along = np.asarray(jax.nn.softmax(jnp.concatenate(adapted)))
     return Inspection(
         samples=samples,
         order=order,
         static=np.asarray(jax.nn.softmax(jnp.concatenate(logits))),
         adapted=along[np.argsort(order)],
-        attention=np.concatenate(attention),
-        features=np.concatenate(features),
-        texts=np.stack(texts),
+        attention=None if model.attend is None else np.concatenate(attention),
+        features=None if model.embedding is None else np.concatenate(vectors),
+        class_vectors=None
+        if model.embedding is None
+        else np.stack([method.classes(state)[:, 0] for state in states]),
     )
 
 
-def relative(
+class StaticView(NamedTuple):
+    """A batch under the static model; see `Inspection`."""
+
+    logits: Float[Array, "B C"]
+    attention: Float[Array, "B G S"] | None
+    features: Float[Array, "B e"] | None
+
+
+def static_view(
+    model: ZeroShotMethod, variables: Variables, features: Any, candidates: Candidates
+) -> StaticView:
+    """Logits, attention and global vectors of a batch, those of the predicted class."""
+    logits = model.score(variables, features, candidates)
+    predicted = logits.argmax(axis=-1)
+
+    def of_predicted(views: Float[Array, "B Q *rest"]) -> Float[Array, "B *rest"]:
+        views = jnp.broadcast_to(views, (len(predicted), *views.shape[1:]))
+        if views.shape[1] == 1:  # the same for all classes
+            return views[:, 0]
+        return views[jnp.arange(len(predicted)), predicted]
+
+    attention = vectors = None
+    if model.attend is not None:
+        attention = of_predicted(model.attend(variables, features, candidates))
+    if model.embedding is not None:
+        scored = model.embedding.scored(candidates)
+        vectors = of_predicted(model.embedding.embed(variables, features, scored))[:, 0]
+    return StaticView(logits, attention, vectors)
+
+
+def relative_attention(
     attention: Float[np.ndarray, "G S"],
 ) -> tuple[Float[np.ndarray, "G S"], Float[np.ndarray, " G"], Float[np.ndarray, " G"]]:
     """Attention for the eye: 0 at a description's weakest token, 1 at its strongest.
 
     Returns:
       That, and the weakest and strongest in units of an even share, 1 / S: without them, attention
-      that is all but even looks like any other.
+      that is nearly even looks like any other.
     """
     low, high = attention.min(axis=-1), attention.max(axis=-1)
     spread = np.maximum(high - low, 1e-12)
@@ -100,26 +135,14 @@ def relative(
     return strength, low * attention.shape[-1], high * attention.shape[-1]
 
 
-def look(
-    model: ZeroShotModel, variables: Variables, text: Text, visual: VisualFeatures
-) -> tuple[Float[Array, "B C"], Float[Array, "B G S"], Float[Array, "B d"]]:
-    """Logits, attention and global features of a batch; see `Inspection`."""
-    logits = model.score(variables, visual, text)
-    queries = model.queries(text)
-    if queries.shape[1] > 1:  # of the predicted class alone
-        queries = queries[0][logits.argmax(axis=-1)][:, None]
-    attention = model.attend(variables, visual, queries)[:, 0]
-    return logits, attention, model.project(variables, visual, queries)[:, 0, 0]
-
-
-def _batches(stream: VisualFeatures) -> Iterator[VisualFeatures]:
-    for start in range(0, len(stream.tokens), BATCH):
-        yield jax.tree.map(lambda leaf, start=start: leaf[start : start + BATCH], stream)
+def _batches(features: Any) -> Iterator[Any]:
+    count = len(jax.tree.leaves(features)[0])
+    for start in range(0, count, BATCH):
+        yield jax.tree.map(lambda leaf, start=start: leaf[start : start + BATCH], features)
 
 
 def _parts(order: np.ndarray, chunk: int) -> list[np.ndarray]:
-    """The order in `STAGES` parts of whole chunks, the last but for its end; none is empty."""
+    """The order in `PARTS` parts of whole chunks, the last but for its end; none is empty."""
     chunks = -(-len(order) // chunk)
-    edges = {round(chunks * stage / STAGES) * chunk for stage in range(1, STAGES)}
-    parts = np.split(order, sorted(edges))
-    return [part for part in parts if len(part)]
+    edges = {round(chunks * part / PARTS) * chunk for part in range(1, PARTS)}
+    return [part for part in np.split(order, sorted(edges)) if len(part)]

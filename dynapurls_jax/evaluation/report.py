@@ -1,19 +1,63 @@
 """Results of several runs as JSON, Markdown and a picture."""
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+from ml_collections import ConfigDict
 
+from data_pipelines.atomic import write_text
 from data_pipelines.corpus import Corpus
-from dynapurls_jax.zero_shot.oracle import MARK
-from dynapurls_jax.evaluation.inspection import Inspection
 from dynapurls_jax.evaluation.figures import plot_running_accuracy
+from dynapurls_jax.evaluation.inspection import Inspection
 from dynapurls_jax.evaluation.markdown import escaped
 from dynapurls_jax.evaluation.metrics import accuracy, mean_std, per_class_accuracy
 from dynapurls_jax.evaluation.streams import Streams
+from dynapurls_jax.evaluation.tasks import ORACLE
+from dynapurls_jax.evaluation.trained_run import method_title
+
+
+@dataclass(frozen=True)
+class ReportInfo:
+    """What the results of a report have in common.
+
+    Attributes:
+      command: what the user typed.
+    """
+
+    config: ConfigDict
+    corpus: Corpus
+    command: str
+
+    @property
+    def method(self) -> str:
+        """The zero-shot method, "purls (label_free)"."""
+        return method_title(self.config)
+
+    @property
+    def adapter(self) -> str:
+        """The test-time method."""
+        return self.config.adapter.name
+
+    @property
+    def data(self) -> str:
+        """The dataset, marked if it is synthetic."""
+        name = self.corpus.name
+        return f"{name}, SYNTHETIC data" if self.corpus.synthetic else name
+
+    def record(self) -> dict[str, Any]:
+        """As plain JSON-able values."""
+        return {
+            "command": self.command,
+            "dataset": self.corpus.name,
+            "synthetic": self.corpus.synthetic,
+            "method": self.method,
+            "adapter": self.adapter,
+        }
 
 
 @dataclass(frozen=True)
@@ -23,10 +67,10 @@ class RunResult:
     Attributes:
       class_names: of the candidates, in the order of predictions.
       labels: true positions in `class_names`, `[N]`, in corpus order.
-      streams: method name to its predictions; "static" is always there, unless `oracle`.
-      oracle: hit rate of the published protocol; None for a zero-shot model.
-      training: what the training stages reported.
-      details: of the adapted stream in its first order; None with `oracle`.
+      streams: test-time method to its predictions; with "static", unless `oracle`.
+      oracle: hit rate of the published protocol; None for a zero-shot method.
+      training: results of the training stages.
+      inspection: of the adapted stream in its first order; None with `oracle`.
     """
 
     split: str
@@ -35,8 +79,8 @@ class RunResult:
     labels: np.ndarray
     streams: dict[str, Streams]
     oracle: float | None
-    training: dict
-    details: Inspection | None = None
+    training: dict[str, Any]
+    inspection: Inspection | None = None
 
     @property
     def classes(self) -> int:
@@ -53,7 +97,7 @@ class RunResult:
         return [accuracy(p, y) for p, y in zip(self.streams[method].predicted, labels, strict=True)]
 
     def gains(self, method: str) -> np.ndarray:
-        """What a method gains over the static model in each order, which may pick its samples."""
+        """Gain over the static model in each order, on the same samples."""
         return np.array(self.accuracies(method)) - np.array(self.accuracies("static"))
 
     def per_class(self, method: str) -> np.ndarray:
@@ -61,8 +105,8 @@ class RunResult:
         predicted = self.streams[method].predicted
         return per_class_accuracy(predicted, self.stream_labels(method), self.classes)
 
-    def record(self) -> dict:
-        """Everything as plain JSON-able values."""
+    def record(self) -> dict[str, Any]:
+        """As plain JSON-able values."""
         methods = {}
         for name, streams in self.streams.items():
             per_class = self.per_class(name)
@@ -82,51 +126,45 @@ class RunResult:
             "clips": len(self.labels),
             "chance": 1 / self.classes,
             "methods": methods,
-            f"{MARK}_hit_rate_not_an_accuracy": self.oracle,
+            f"{ORACLE}_hit_rate_not_an_accuracy": self.oracle,
             "training": self.training,
         }
 
 
-def write_report(
-    folder: Path, results: list[RunResult], corpus: Corpus, adapter: str, query: str, command: str
-) -> str:
+def write_report(folder: Path, results: Sequence[RunResult], info: ReportInfo) -> str:
     """Writes report.json, report.md and running_accuracy.png into `folder`.
 
-    The pages that report.md links to are written by `run_page`.
+    `run_page` writes the pages that report.md links to.
 
     Returns:
       The Markdown.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    record = {
-        "command": command,
-        "dataset": corpus.name,
-        "synthetic": corpus.synthetic,
-        "query": query,
-        "adapter": adapter,
-        "runs": [result.record() for result in results],
-    }
-    (folder / "report.json").write_text(json.dumps(record, indent=1))
-    kind = f"{corpus.name}, SYNTHETIC data" if corpus.synthetic else corpus.name
-    lines = [f"# {kind}: unseen classes, query {query}", "", f"`{command}`", ""]
-    if corpus.synthetic:
+    lines = [f"# {info.data}: unseen classes, {info.method}", "", f"`{info.command}`", ""]
+    if info.corpus.synthetic:
         lines += [
             "Synthetic clips by forward kinematics: these figures show that the software works, "
             "and say nothing about people.",
             "",
         ]
-    if query == "oracle_label":
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(result.oracle is not None for result in results):
         lines += _oracle_table(results)
     else:
-        lines += _table(results, adapter) + _per_class(results, adapter)
+        lines += _table(results, info.adapter) + _per_class(results, info.adapter)
         picture = folder / "running_accuracy.png"
-        plot_running_accuracy(results, adapter, f"{kind}, {query}", picture)
+        plot_running_accuracy(results, info.adapter, f"{info.data}, {info.method}", picture)
         lines += ["", f"![running accuracy]({picture.name})", "", "## Clip by clip", ""]
         for result in results:
             name = page_name(result)
             lines.append(f"- [{escaped(result.split)}, seed {result.seed}]({quote(name)})")
+    return write_files(folder, info.record() | {"runs": [r.record() for r in results]}, lines)
+
+
+def write_files(folder: Path, record: dict[str, Any], lines: Iterable[str]) -> str:
+    """Writes report.json and report.md; returns the Markdown."""
     text = "\n".join(lines) + "\n"
-    (folder / "report.md").write_text(text)
+    write_text(folder / "report.json", json.dumps(record, indent=1))
+    write_text(folder / "report.md", text)
     return text
 
 
@@ -135,9 +173,9 @@ def page_name(result: RunResult) -> str:
     return f"{result.split or 'all'}-seed{result.seed}.html"
 
 
-def by_split(results: list[RunResult]) -> dict[str, list[RunResult]]:
-    """Groups runs by split, in order of appearance."""
-    groups: dict[str, list[RunResult]] = {}
+def by_split(results: Iterable[Any]) -> dict[str, list[Any]]:
+    """Groups results by split, in order of appearance."""
+    groups: dict[str, list[Any]] = {}
     for result in results:
         groups.setdefault(result.split, []).append(result)
     return groups
@@ -149,51 +187,55 @@ def percent(values) -> str:
     return f"{100 * mean:.1f} ± {100 * std:.1f}"
 
 
-def _table(results, adapter) -> list[str]:
-    rows = [
+def _table(results: Sequence[RunResult], adapter: str) -> list[str]:
+    lines = [
         "Top-1 accuracy in %, mean ± std over seeds (static) and over seeds x stream orders "
         f"({adapter}); the gain is paired.",
+    ]
+    groups = by_split(results)
+    if adapter == "dynapurls" and any(
+        all(run.streams[adapter].admitted.all() for run in runs) for runs in groups.values()
+    ):
+        lines.append("The confidence threshold let every sample pass: it filters nothing here.")
+    lines += [
         "",
         "| split | unseen | clips | seeds x orders | chance | static | "
         f"{adapter} | gain | hurt by > 1 point | admitted to memory |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for split, runs in by_split(results).items():
+    for split, runs in groups.items():
         statics = [np.mean(run.accuracies("static")) for run in runs]
         adapted = [run.accuracies(adapter) for run in runs]
         gains = np.concatenate([run.gains(adapter) for run in runs])
         admitted = np.mean([run.streams[adapter].admitted.mean() for run in runs])
-        rows.append(
+        lines.append(
             f"| {escaped(split)} | {runs[0].classes} | {len(runs[0].labels)} | "
             f"{len(runs)} x {len(adapted[0])} | {100 / runs[0].classes:.1f} | {percent(statics)} | "
             f"{percent(np.concatenate(adapted))} | {percent(gains)} | "
             f"{100 * np.mean(gains < -0.01):.0f} % | {100 * admitted:.0f} % |"
         )
-        if adapter == "dynapurls" and admitted == 1:
-            rows_note = "The confidence threshold let every sample pass: it filters nothing here."
-            if rows_note not in rows:
-                rows.insert(1, rows_note)
-    return rows
+    return lines
 
 
-def _oracle_table(results) -> list[str]:
-    rows = [
-        f"**{MARK}**: the queries are built from the true label, as in the published code. This is "
-        "not an accuracy; it shows what that protocol is worth.",
+def _oracle_table(results: Sequence[RunResult]) -> list[str]:
+    lines = [
+        f"**{ORACLE}**: the queries are built from the true label, as in the published code. This "
+        "is not an accuracy; it shows what that protocol is worth.",
         "",
-        f"| split | unseen | clips | seeds | chance | {MARK} hit rate |",
+        f"| split | unseen | clips | seeds | chance | {ORACLE} hit rate |",
         "|---|---|---|---|---|---|",
     ]
     for split, runs in by_split(results).items():
-        rows.append(
+        rates = percent([run.oracle for run in runs])
+        lines.append(
             f"| {escaped(split)} | {runs[0].classes} | {len(runs[0].labels)} | {len(runs)} | "
-            f"{100 / runs[0].classes:.1f} | {percent([run.oracle for run in runs])} ({MARK}) |"
+            f"{100 / runs[0].classes:.1f} | {rates} ({ORACLE}) |"
         )
-    return rows
+    return lines
 
 
-def _per_class(results, adapter) -> list[str]:
-    rows = ["", "## Per class", "", f"| split | class | static | {adapter} |", "|---|---|---|---|"]
+def _per_class(results: Sequence[RunResult], adapter: str) -> list[str]:
+    lines = ["", "## Per class", "", f"| split | class | static | {adapter} |", "|---|---|---|---|"]
     for split, runs in by_split(results).items():
         columns = [
             np.mean([run.per_class(method) for run in runs], axis=0)
@@ -201,5 +243,5 @@ def _per_class(results, adapter) -> list[str]:
         ]
         for name, a, b in zip(runs[0].class_names, *columns, strict=True):
             shown = ["no clips" if np.isnan(value) else f"{100 * value:.1f}" for value in (a, b)]
-            rows.append(f"| {escaped(split)} | {escaped(name)} | {shown[0]} | {shown[1]} |")
-    return rows
+            lines.append(f"| {escaped(split)} | {escaped(name)} | {shown[0]} | {shown[1]} |")
+    return lines

@@ -1,6 +1,7 @@
 """Pictures of one run: Figures 2, 5, 8, 9 and 10 of the paper, and a reliability diagram."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 
@@ -12,16 +13,23 @@ from jaxtyping import Float, Int
 from sklearn.manifold import TSNE
 from sklearn.metrics import confusion_matrix
 
-from dynapurls_jax.config import GRANULARITIES
-from dynapurls_jax.evaluation.inspection import relative
-from dynapurls_jax.evaluation.figures import ADAPTED_COLOUR, STATIC_COLOUR
-from dynapurls_jax.evaluation.metrics import calibration
 from data_pipelines.skeletons import Skeleton
+from dynapurls_jax.evaluation.figures import ADAPTED_COLOUR, STATIC_COLOUR, without_frame
+from dynapurls_jax.evaluation.inspection import relative_attention
+from dynapurls_jax.evaluation.metrics import calibration
+from dynapurls_jax.text.granularities import GRANULARITIES
 
-MOST_POINTS = 1000  # that a t-SNE shows; more of them hide each other
+MAX_POINTS = 1000  # of a t-SNE; more of them hide each other
 # Okabe and Ito's colours, told apart by the colour-blind; with more classes markers change too.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 MARKERS = "osD^vPX"
+
+
+class Samples(NamedTuple):
+    """Samples in the plane of a t-SNE, and their true classes."""
+
+    points: Float[np.ndarray, "N 2"]
+    labels: Int[np.ndarray, " N"]
 
 
 def style(number: int) -> tuple[str, str]:
@@ -30,7 +38,7 @@ def style(number: int) -> tuple[str, str]:
 
 
 def save(figure, title: str, path: Path) -> None:
-    """Writes a PNG under a title that says what the data are."""
+    """Writes a PNG under a title that names the data."""
     figure.suptitle(title, size=9)
     figure.savefig(path, dpi=110)
     plt.close(figure)
@@ -60,12 +68,11 @@ def plot_confusion(
         totals = matrix.sum(axis=1, keepdims=True)
         shares = 100 * np.divide(matrix, totals, out=np.zeros_like(matrix), where=totals > 0)
         image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=100)
-        for (row, column), share in np.ndenumerate(shares):
+        for (true, guess), share in np.ndenumerate(shares):
             if share >= 0.5 and count <= 25:
                 colour = "white" if share > 55 else "black"
-                axis.text(
-                    column, row, f"{share:.0f}", ha="center", va="center", color=colour, size=7
-                )
+                place = {"ha": "center", "va": "center", "color": colour, "size": 7}
+                axis.text(guess, true, f"{share:.0f}", **place)
         axis.set(title=panel, xlabel="predicted")
         axis.set_xticks(range(count), names, rotation=90, size=7)
         axis.set_yticks(range(count), names, size=7)
@@ -87,16 +94,10 @@ def plot_class_changes(
     figure, axis = plt.subplots(figsize=(7, 0.8 + 0.28 * len(order)), layout="constrained")
     for place, c in enumerate(order):
         gained = change[c] >= 0
-        axis.barh(
-            place,
-            change[c],
-            color=COLOURS[0] if gained else COLOURS[1],
-            hatch="" if gained else "//",
-            edgecolor="white",
-        )
-        label = f"{100 * before[c]:.0f} to {100 * after[c]:.0f} %"
+        colour, hatch = (COLOURS[0], "") if gained else (COLOURS[1], "//")
+        axis.barh(place, change[c], color=colour, hatch=hatch, edgecolor="white")
         axis.annotate(
-            label,
+            f"{100 * before[c]:.0f} to {100 * after[c]:.0f} %",
             (change[c], place),
             xytext=(4 if gained else -4, 0),
             textcoords="offset points",
@@ -109,7 +110,7 @@ def plot_class_changes(
     axis.set_yticks(range(len(order)), [names[c] for c in order], size=8)
     axis.axvline(0, color="black", linewidth=0.8)
     axis.invert_yaxis()
-    axis.spines[["top", "right"]].set_visible(False)
+    without_frame(axis)
     save(figure, title, path)
 
 
@@ -120,32 +121,20 @@ def plot_reliability(
     path: Path,
 ) -> None:
     """Accuracy by confidence in ten bins, and the expected calibration error."""
+    count = len(probabilities)
     figure, axes = plt.subplots(
-        1,
-        len(probabilities),
-        figsize=(3.6 * len(probabilities), 3.8),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
+        1, count, figsize=(3.6 * count, 3.8), sharey=True, squeeze=False, layout="constrained"
     )
-    colours = (STATIC_COLOUR, ADAPTED_COLOUR)[: len(probabilities)]
-    pairs = zip(axes[0], probabilities.items(), colours, strict=True)
-    for axis, (panel, values), colour in pairs:
-        hits = values.argmax(axis=1) == labels
-        found = calibration(values.max(axis=1), hits)
-        middles = (np.arange(len(found.share)) + 0.5) / len(found.share)
-        axis.bar(
-            100 * middles,
-            100 * np.nan_to_num(found.accuracy),
-            width=9,
-            color=colour,
-            label="accuracy in the bin",
-        )
-        for x, height, share in zip(middles, found.accuracy, found.share, strict=True):
+    colours = (STATIC_COLOUR, ADAPTED_COLOUR)[:count]
+    for axis, (panel, values), colour in zip(axes[0], probabilities.items(), colours, strict=True):
+        found = calibration(values.max(axis=1), values.argmax(axis=1) == labels)
+        middles = 100 * (np.arange(len(found.share)) + 0.5) / len(found.share)
+        heights = 100 * np.nan_to_num(found.accuracy)
+        axis.bar(middles, heights, width=9, color=colour, label="accuracy in the bin")
+        for x, height, share in zip(middles, heights, found.share, strict=True):
             if share:
-                axis.annotate(
-                    f"{100 * share:.0f}", (100 * x, 100 * height), ha="center", va="bottom", size=7
-                )
+                place = {"ha": "center", "va": "bottom", "size": 7}
+                axis.annotate(f"{100 * share:.0f}", (x, height), **place)
         axis.plot([0, 100], [0, 100], color="black", linewidth=0.8, linestyle=":")
         axis.set(
             title=f"{panel}: ECE {100 * found.error:.1f} points",
@@ -153,59 +142,56 @@ def plot_reliability(
             xlim=(0, 100),
             ylim=(0, 108),
         )
-        axis.spines[["top", "right"]].set_visible(False)
+        without_frame(axis)
     axes[0][0].set_ylabel("accuracy, % (on the bars: % of clips)")
     save(figure, title, path)
 
 
 def embed(
-    features: Float[np.ndarray, "N d"], texts: Float[np.ndarray, "stages C d"], seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
-    """One t-SNE of features and of the texts of all stages: `[N, 2]` and `[stages, C, 2]`."""
-    points = np.concatenate([features, texts.reshape(-1, texts.shape[-1])])
+    features: Float[np.ndarray, "N e"], class_vectors: Float[np.ndarray, "parts C e"], seed: int = 0
+) -> tuple[Float[np.ndarray, "N 2"], Float[np.ndarray, "parts C 2"]]:
+    """One t-SNE (cosine distance) of the features and of the classes at all times."""
+    points = np.concatenate([features, class_vectors.reshape(-1, class_vectors.shape[-1])])
     perplexity = min(30.0, (len(points) - 1) / 3)
-    placed = TSNE(
-        metric="cosine", init="random", perplexity=perplexity, random_state=seed
-    ).fit_transform(points)
-    return placed[: len(features)], placed[len(features) :].reshape(*texts.shape[:2], 2)
+    tsne = TSNE(metric="cosine", init="random", perplexity=perplexity, random_state=seed)
+    placed = tsne.fit_transform(points)
+    return placed[: len(features)], placed[len(features) :].reshape(*class_vectors.shape[:2], 2)
 
 
 def plot_tsne(
-    points: Float[np.ndarray, "N 2"],
-    texts: dict[str, Float[np.ndarray, "C 2"]],
-    labels: Int[np.ndarray, " N"],
+    samples: Samples,
+    panels: dict[str, Float[np.ndarray, "C 2"]],
     names: tuple[str, ...],
     title: str,
     path: Path,
 ) -> None:
-    """Figures 2 and 10: features by true class, and the classes' texts as stars, stage by stage."""
+    """Figures 2 and 10: features by true class, and the classes' vectors as stars."""
     figure, axes = plt.subplots(
-        1, len(texts), figsize=(3.6 * len(texts) + 1.8, 4.0), squeeze=False, layout="constrained"
+        1, len(panels), figsize=(3.6 * len(panels) + 1.8, 4.0), squeeze=False, layout="constrained"
     )
-    for axis, (panel, stars) in zip(axes[0], texts.items(), strict=True):
+    for axis, (panel, stars) in zip(axes[0], panels.items(), strict=True):
         for c, name in enumerate(names):
             colour, marker = style(c)
-            own = points[labels == c]
-            axis.scatter(
-                *own.T, s=14, color=colour, marker=marker, alpha=0.55, linewidths=0, label=name
-            )
-        for c, star in enumerate(stars):
+            x, y = samples.points[samples.labels == c].T
+            look = {"s": 14, "alpha": 0.55, "linewidths": 0}
+            axis.scatter(x, y, color=colour, marker=marker, label=name, **look)
+        for c, (x, y) in enumerate(stars):
             colour, _ = style(c)
-            axis.scatter(*star, s=190, color=colour, marker="*", edgecolors="black", zorder=3)
-            axis.annotate(str(c + 1), star, size=7, xytext=(6, 5), textcoords="offset points")
+            axis.scatter(x, y, s=190, color=colour, marker="*", edgecolors="black", zorder=3)
+            place = {"xytext": (6, 5), "textcoords": "offset points", "size": 7}
+            axis.annotate(str(c + 1), (x, y), **place)
         axis.set(title=panel, xticks=[], yticks=[])
     handles = [
         plt.Line2D([], [], linestyle="", color=style(c)[0], marker=style(c)[1], markersize=5)
         for c in range(len(names))
     ]
-    shown = [f"{c + 1} {name}" for c, name in enumerate(names)]
     figure.legend(
         handles,
-        shown,
+        [f"{c + 1} {name}" for c, name in enumerate(names)],
         loc="outside right center",
         fontsize=7,
         frameon=False,
-        title="clips; stars: texts",
+        title="clips; stars: classes",
         title_fontsize=8,
     )
     save(figure, title, path)
@@ -217,20 +203,20 @@ def plot_attention(
     skeleton: Skeleton,
     title: str,
     path: Path,
-    moments: int = 6,
 ) -> None:
-    """Figure 5: where each description looks, on the moving skeleton.
+    """Figure 5: where each description looks, on the moving skeleton, at six moments.
 
     Args:
       clip: one person, without frames of zeros.
       attention: over `S = T' V` tokens.
-      moments: frames that are drawn.
     """
-    strengths, lows, highs = relative(attention)
+    moments = 6
+    strengths, lows, highs = relative_attention(attention)
     grid = strengths.reshape(len(attention), -1, skeleton.num_joints)
     frames = np.linspace(0, len(clip) - 1, moments).round().astype(int)
     flat = clip[..., [0, 2]] * (-1, 1)  # from the front: the right hand is on the left
     middle, reach = (flat.min((0, 1)) + flat.max((0, 1))) / 2, np.ptp(flat, axis=(0, 1)).max() / 1.8
+    limits = [(centre - reach, centre + reach) for centre in middle]
     figure, axes = plt.subplots(
         len(grid),
         moments,
@@ -238,31 +224,33 @@ def plot_attention(
         squeeze=False,
         layout="constrained",
     )
-    names = [
-        f"{name}: {low:.2f} to {high:.2f} times an even share"
-        for name, low, high in zip(GRANULARITIES, lows, highs, strict=True)
-    ]
-    for row, strength, name in zip(axes, grid, names, strict=True):
-        for axis, frame in zip(row, frames, strict=True):
-            now, joints = strength[frame * len(grid[0]) // len(clip)], flat[frame]
-            for child, parent in skeleton.bones:
-                axis.plot(*joints[[child, parent]].T, color="#9aa5b1", linewidth=0.8, zorder=1)
-            axis.scatter(
-                *joints.T,
-                s=4 + 60 * now,
-                c=now,
-                cmap="cividis_r",
-                vmin=0,
-                vmax=1,
-                zorder=2,
-                linewidths=0.3,
-                edgecolors="black",
-            )
-            axis.set(
-                xlim=(middle[0] - reach, middle[0] + reach),
-                ylim=(middle[1] - reach, middle[1] + reach),
-                aspect="equal",
-            )
+    for g, name in enumerate(GRANULARITIES):
+        for axis, frame in zip(axes[g], frames, strict=True):
+            now = grid[g, frame * len(grid[g]) // len(clip)]
+            _draw_skeleton(axis, flat[frame], now, skeleton)
+            axis.set(xlim=limits[0], ylim=limits[1], aspect="equal")
             axis.axis("off")
-        row[0].set_title(name, loc="left", size=8)
+        label = f"{name}: {lows[g]:.2f} to {highs[g]:.2f} times an even share"
+        axes[g][0].set_title(label, loc="left", size=8)
     save(figure, title, path)
+
+
+def _draw_skeleton(
+    axis, joints: Float[np.ndarray, "V 2"], strength: Float[np.ndarray, " V"], skeleton: Skeleton
+) -> None:
+    for child, parent in skeleton.bones:
+        x, y = joints[[child, parent]].T
+        axis.plot(x, y, color="#9aa5b1", linewidth=0.8, zorder=1)
+    x, y = joints.T
+    axis.scatter(
+        x,
+        y,
+        s=4 + 60 * strength,
+        c=strength,
+        cmap="cividis_r",
+        vmin=0,
+        vmax=1,
+        zorder=2,
+        linewidths=0.3,
+        edgecolors="black",
+    )

@@ -1,11 +1,11 @@
-"""Zero-shot predictions of a trained run on its unseen stream, static and adapted.
+"""Predictions of a test-time method along several orders of one stream.
 
 Nothing here that predicts takes labels; `evaluation.metrics` compares afterwards.
 """
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,11 +13,25 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
-from data_pipelines.errors import unknown
-from dynapurls_jax.adaptation import Adapter, Prediction, run_stream
-from dynapurls_jax.zero_shot.purls import mean_text
-from dynapurls_jax.zero_shot.nn.partition import Text, VisualFeatures
-from dynapurls_jax.config import ORDERS
+from dynapurls_jax.adaptation.api import Adapter, Prediction, run_stream
+from dynapurls_jax.evaluation.settings import STREAMS
+from dynapurls_jax.registry import check_choice
+from dynapurls_jax.rng import key_of
+from dynapurls_jax.zero_shot.base import Candidates
+
+
+class StreamInputs(NamedTuple):
+    """The samples of a stream and the classes among which they are recognised.
+
+    Attributes:
+      features: a pytree with leaves `[N, ...]`, from `ZeroShotMethod.encode`.
+      candidates: `C` classes.
+      active: `[C]` bool, the classes that take part; None for all.
+    """
+
+    features: Any
+    candidates: Candidates
+    active: np.ndarray | Array | None = None
 
 
 class Streams(NamedTuple):
@@ -33,31 +47,27 @@ class Streams(NamedTuple):
     order: Int[np.ndarray, "orders N"]
     predicted: Int[np.ndarray, "orders N"]
     confidence: Float[np.ndarray, "orders N"]
-    admitted: np.ndarray
-    adapted: np.ndarray
-
-
-def candidate_text(text: Float[Array, "C G d"], seen: np.ndarray, unseen: np.ndarray) -> Text:
-    """The unseen classes as candidates; label-free queries from the seen ones, as in training."""
-    text = jnp.asarray(text)
-    return Text(classes=text[unseen], query=mean_text(text[seen]))
+    admitted: Bool[np.ndarray, "orders N"]
+    adapted: Bool[np.ndarray, "orders N"]
 
 
 def stream_order(kind: str, labels: np.ndarray, seed: int, number: int) -> np.ndarray:
-    """One order of a stream, and for "skewed" which samples it has; made before any prediction.
+    """One order of a stream, and for "skewed" a choice of its samples; made before any prediction.
 
     Args:
-      kind: "shuffled"; "blocked": classes one after the other, in random order; "skewed": the
-        first class of a random order has ten times the samples of the last, shuffled. A skewed
-        stream is as long for every order: counts start from the smallest class.
-      labels: of the samples. They make the test, as a camera would; no method sees them.
+      kind: "shuffled"; "blocked": one class after the other, in random order; "skewed": the first
+        class of a random order has ten times the samples of the last, shuffled. All skewed orders
+        have one length: counts start from the smallest class.
+      labels: `[N]`. They arrange the test, as a camera would; no method sees them.
       seed, number: of the random generator.
+
+    Returns:
+      Indices into the samples, `[N]` or fewer.
 
     Raises:
       ValueError: unknown kind.
     """
-    if kind not in ORDERS:
-        raise unknown("kind of stream", kind, ORDERS)
+    check_choice("kind of stream", kind, STREAMS)
     rng = np.random.default_rng((seed, number, 17))
     shuffled = rng.permutation(len(labels))
     if kind == "shuffled":
@@ -67,60 +77,58 @@ def stream_order(kind: str, labels: np.ndarray, seed: int, number: int) -> np.nd
     if kind == "blocked":
         return np.concatenate(groups)
     counts = min(map(len, groups)) * 10.0 ** -np.linspace(0, 1, len(classes))
-    kept = [g[: max(1, round(n))] for g, n in zip(groups, counts, strict=True)]
-    return rng.permutation(np.concatenate(kept))
-
-
-def stream_key(seed: int, number: int) -> Array:
-    """The randomness of a method along one order."""
-    return jax.random.fold_in(jax.random.key(seed), number)
+    chosen = [g[: max(1, round(n))] for g, n in zip(groups, counts, strict=True)]
+    return rng.permutation(np.concatenate(chosen))
 
 
 def predict_streams(
     adapter: Adapter,
-    text: Text,
-    stream: VisualFeatures,
+    inputs: StreamInputs,
     orders: Sequence[np.ndarray],
     seed: int,
     chunk: int = 1,
-    active: Bool[np.ndarray, " C"] | None = None,
 ) -> Streams:
-    """Runs a method over several orders of a stream, each from a fresh state and with its own key.
+    """Runs a test-time method over several orders of a stream, each from a fresh state.
 
-    The devices divide the orders: each of them runs its own, one after the other, and none waits
-    for another. The same adapter object compiles once for each shape.
+    The devices divide the orders: each runs its own, one after the other, and waits for no other.
+    One adapter object compiles once for each shape.
 
     Args:
-      orders: of one length, indices into the stream.
-      active: which classes of the text are candidates; None for all.
+      orders: indices into the samples, all of one length.
+      seed: of the run; each order has its own key of it.
+      chunk: see `run_stream`.
     """
-    wanted = np.stack(orders)
-    devices = jax.local_devices()[: len(wanted)]
+    order = np.stack(orders)
+    devices = jax.local_devices()[: len(order)]
     mesh = Mesh(np.array(devices), ("orders",))
-    number = np.arange(-(-len(wanted) // mesh.size) * mesh.size) % len(wanted)  # some of them twice
-    keys = jnp.stack([stream_key(seed, int(n)) for n in number])
-    if active is None:
-        active = np.ones(len(text.classes), bool)
-    given = (text, stream, jnp.asarray(active))
-    p = jax.device_get(_each_order(adapter, mesh, chunk, given, wanted[number], keys))
-    kept = jax.tree.map(lambda leaf: leaf[: len(wanted)], p)
-    return Streams(wanted, kept.label, kept.confidence, kept.admitted, kept.adapted)
+    numbers = np.arange(-(-len(order) // mesh.size) * mesh.size) % len(order)  # padded by repeats
+    keys = jnp.stack([key_of(seed, "stream", int(n)) for n in numbers])
+    if inputs.active is None:
+        inputs = inputs._replace(active=np.ones(len(inputs.candidates.classes), bool))
+    inputs = inputs._replace(active=jnp.asarray(inputs.active))
+    predictions = _each_order(adapter, mesh, chunk, inputs, order[numbers], keys)
+    p = jax.tree.map(lambda leaf: np.asarray(leaf)[: len(order)], predictions)
+    return Streams(order, p.label, p.confidence, p.admitted, p.adapted)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def _each_order(adapter: Adapter, mesh: Mesh, chunk: int, given, orders, keys) -> Prediction:
-    """Predictions `[orders, N]`; orders and keys are divided over the mesh, all else is whole."""
+def _each_order(adapter: Adapter, mesh: Mesh, chunk: int, inputs, orders, keys) -> Any:
+    """Predictions `[orders, N]`; orders and keys are divided over the mesh, the rest is whole."""
 
-    def one(given, order, key) -> Prediction:
-        text, stream, active = given
-        shuffled = jax.tree.map(lambda leaf: leaf[order], stream)
-        return run_stream(adapter, adapter.init(text, active, key), shuffled, chunk=chunk)[1]
+    def one(inputs: StreamInputs, order: Int[Array, " N"], key: Array) -> Prediction:
+        shuffled = jax.tree.map(lambda leaf: leaf[order], inputs.features)
+        state = adapter.init(inputs.candidates, inputs.active, key)
+        return run_stream(adapter, state, shuffled, chunk=chunk)[1]
 
-    def of_one_device(given, orders, keys) -> Prediction:
-        return jax.lax.map(lambda own: one(given, *own), (orders, keys))
+    def of_one_device(inputs, orders, keys) -> Prediction:
+        return jax.lax.map(lambda pair: one(inputs, *pair), (orders, keys))
 
-    whole, own = PartitionSpec(), PartitionSpec("orders")
+    whole, divided = PartitionSpec(), PartitionSpec("orders")
     run = jax.shard_map(
-        of_one_device, mesh=mesh, in_specs=(whole, own, own), out_specs=own, check_vma=False
+        of_one_device,
+        mesh=mesh,
+        in_specs=(whole, divided, divided),
+        out_specs=divided,
+        check_vma=False,
     )
-    return run(given, orders, keys)
+    return run(inputs, orders, keys)

@@ -1,11 +1,10 @@
-"""The work behind the tables: jobs on one trained run each, done once and kept."""
+"""The work behind the tables: jobs on one trained run each."""
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 
 import jax
@@ -13,33 +12,42 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from dynapurls_jax.adaptation import dynapurls, run_stream
-from dynapurls_jax.adaptation.api import finite
-from dynapurls_jax.adaptation.registry import make_adapter, make_method, refine_settings
-from dynapurls_jax.adaptation.sweep import grid_of, sweep
-from dynapurls_jax.zero_shot.purls import ZeroShotModel
-from dynapurls_jax.zero_shot.oracle import MARK, oracle_hit_rate
-from dynapurls_jax.zero_shot.nn.partition import Text, VisualFeatures
-from dynapurls_jax.config import plain
+from data_pipelines.protocols import pseudo_split
+from dynapurls_jax.adaptation.api import Method, StreamInfo, finite, run_stream
+from dynapurls_jax.adaptation.dynapurls import DynaPurlsSettings, dynapurls
+from dynapurls_jax.adaptation.sweep import SweepTask, grid_of, sweep
+from dynapurls_jax.evaluation.evaluate_gzsl import evaluate_gzsl_run, pseudo_clips
 from dynapurls_jax.evaluation.gzsl import TABLE_9, fit_gate
-from dynapurls_jax.evaluation.gzsl_report import pseudo_split
-from dynapurls_jax.evaluation.streams import candidate_text, stream_key, stream_order
-from dynapurls_jax.reproduction.tables import CAPACITIES, THRESHOLDS, Overrides, Table
-from dynapurls_jax.text.prompts import tower_prompt
-from dynapurls_jax.training import evaluate_gzsl
-from dynapurls_jax.training.fit import model_of
-from dynapurls_jax.training.run import (
-    PLACES,
-    Inputs,
-    TrainedRun,
-    load_inputs,
-    train_one,
-    trained_seeds,
+from dynapurls_jax.evaluation.metrics import accuracy
+from dynapurls_jax.evaluation.tasks import (
+    ORACLE,
+    Task,
+    eval_settings,
+    oracle_hit_rate,
+    orders_of,
+    predict_order,
+    setup_of,
+    unseen_task,
 )
+from dynapurls_jax.evaluation.trained_run import Inputs, TrainedRun
+from dynapurls_jax.registry import plain, settings_of
+from dynapurls_jax.reproduction.tables import (
+    CAPACITIES,
+    EVERY_GRANULARITY,
+    THRESHOLDS,
+    Overrides,
+    Table,
+)
+from dynapurls_jax.rng import key_of
+from dynapurls_jax.training.run import make_spec, read_inputs, train_run
+from dynapurls_jax.training.spec import PATH_KEYS
+from dynapurls_jax.zero_shot.base import ZeroShotMethod
 
 Results = dict[str, list[float]]  # a name to a figure for each stream order
 GATE = "entropy"  # the paper's
 LONG = 5.0  # seconds after which a speed is not measured again
+TOWERS = ("clip", "minilm")  # text encoders through which tpt can tune a prompt
+TEST_SECTIONS = ("adapter", "eval", "splits", "seeds")  # no part of what a run is trained with
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,7 @@ class Job:
 
 
 def runs_of(config: ConfigDict, seeds: int) -> list[tuple[str, int]]:
-    """Splits and seeds; several random splits of a size are their own repetition."""
+    """Splits and seeds; several random splits of one size take the place of seeds."""
     sizes = Counter(map(group_of, config.splits))
     return [
         (split, seed)
@@ -69,12 +77,12 @@ def runs_of(config: ConfigDict, seeds: int) -> list[tuple[str, int]]:
 
 
 def group_of(split: str) -> str:
-    """What is averaged over: a split, or all random ones of a size."""
+    """The unit of averages: a split, or all random splits of a size."""
     return split.rpartition("-")[0] if split.startswith("random-") else split
 
 
 def jobs_of(table: Table, config: ConfigDict, seeds: int) -> list[Job]:
-    """Everything that a table needs, each job once, run by run."""
+    """The jobs of a table, each once, run by run."""
     return list(
         dict.fromkeys(
             job_of(column.kind, split, seed, row.overrides | column.overrides)
@@ -87,59 +95,13 @@ def jobs_of(table: Table, config: ConfigDict, seeds: int) -> list[Job]:
 
 
 def possible(config: ConfigDict, overrides: Overrides) -> bool:
-    """Whether there is such a thing for this dataset: tpt needs a text encoder with a tower."""
-    return overrides.get("eval.adapter") != "tpt" or config.text.encoder in ("clip", "minilm")
+    """Whether a dataset's configuration admits the overrides: tpt needs a text tower."""
+    return overrides.get("adapter.name") != "tpt" or config.text.encoder in TOWERS
 
 
 def job_of(kind: str, split: str, seed: int, overrides: Overrides) -> Job:
-    """A job; overrides in whatever order."""
+    """A job; the order of the overrides does not matter."""
     return Job(kind, split, seed, tuple(sorted(overrides.items())))
-
-
-class Runner:
-    """Does jobs of one dataset, and remembers what is loaded between them."""
-
-    def __init__(self, config: ConfigDict, workdir: Path):
-        """Reads nothing yet.
-
-        Args:
-          config: of the dataset, before any override.
-          workdir: of its trained runs; what is missing there is trained.
-        """
-        self._config, self._workdir = config, workdir
-        self._inputs = lru_cache(4)(self._load)
-        self._trained = lru_cache(1)(self._train)  # the tokens of NTU are gigabytes
-
-    def __call__(self, job: Job) -> Results:
-        """The results of a job; trains what it needs."""
-        config = changed(self._config, dict(job.overrides))
-        texts = FrozenConfigDict(config.text)
-        inputs = replace(self._inputs(texts), config=config)
-        alignment = FrozenConfigDict(config.alignment)
-        pseudo = pseudo_split(job.split)
-        if job.kind == "gzsl" and 0 not in trained_seeds(inputs, self._workdir, pseudo):
-            self._train(texts, alignment, pseudo, 0)
-        trained = self._trained(texts, alignment, job.split, job.seed)
-        return KINDS[job.kind](inputs, trained, self._workdir)
-
-    def sources(self) -> dict:
-        """What all results are made from, beside the code: the configuration, clips and texts."""
-        inputs = self._inputs(FrozenConfigDict(self._config.text))
-        config = plain(self._config, *self._config)
-        del config["splits"], config["seeds"]
-        for key in PLACES:  # where data is, not what
-            del config["data"][key]
-        found = {"config": config, "corpus": inputs.corpus.digest, "texts": inputs.text_digest}
-        return json.loads(json.dumps(found))
-
-    def _load(self, texts: FrozenConfigDict) -> Inputs:
-        return load_inputs(changed(self._config, {"text": ConfigDict(texts)}))
-
-    def _train(self, texts, alignment, split: str, seed: int) -> TrainedRun:
-        overrides = {"text": ConfigDict(texts), "alignment": ConfigDict(alignment)}
-        config = changed(self._config, overrides)
-        inputs = replace(self._inputs(texts), config=config)
-        return train_one(inputs, self._workdir, split, seed, variant_of(self._config, config))
 
 
 def changed(config: ConfigDict, overrides: Overrides) -> ConfigDict:
@@ -149,94 +111,103 @@ def changed(config: ConfigDict, overrides: Overrides) -> ConfigDict:
       KeyError: there is no such key.
     """
     new = config.copy_and_resolve_references()
-    for key, value in overrides.items():
-        section, _, name = key.partition(".")
-        if name:
-            new[section][name] = value
-        else:
-            new[section] = value
+    new.update_from_flattened_dict(overrides)
     return new.lock()
 
 
-def variant_of(base: ConfigDict, config: ConfigDict) -> str:
-    """The folder, in a run's, of an alignment that differs from the dataset's own; else ""."""
-    differs = [
-        f"{section}.{key}={config[section][key]}"
-        for section in ("text", "alignment")
-        for key in sorted(config[section])
-        if config[section][key] != base[section][key] and key != "query"
-    ]
-    return f"variants/{','.join(differs).replace('/', '_')}" if differs else ""
+class Runner:
+    """Does the jobs of one dataset; keeps inputs and trained runs between them."""
+
+    def __init__(self, config: ConfigDict, workdir: Path):
+        """Reads nothing yet.
+
+        Args:
+          config: of the dataset, before any override.
+          workdir: of its trained runs; missing ones are trained.
+        """
+        self._config, self._workdir = config, workdir
+        self._inputs = lru_cache(4)(self._read)
+        self._trained = lru_cache(2)(self._train)  # a run and its pseudo run
+
+    def __call__(self, job: Job) -> Results:
+        """The results of a job."""
+        config = changed(self._config, dict(job.overrides))
+
+        def run(split: str, seed: int) -> TrainedRun:
+            trained = self._trained(_training_part(config), split, seed)
+            return replace(trained, inputs=replace(trained.inputs, config=config))
+
+        def pseudo_run() -> TrainedRun:
+            return run(pseudo_split(job.split), 0)
+
+        return KINDS[job.kind](run(job.split, job.seed), pseudo_run)
+
+    def sources(self) -> dict:
+        """The origin of all results, beside the code: configuration, clips and texts."""
+        inputs = self._inputs(FrozenConfigDict(self._config.text))
+        config = plain(self._config, *self._config)
+        del config["splits"], config["seeds"]
+        for key in PATH_KEYS:
+            del config["data"][key]
+        return {"config": config, "corpus": inputs.corpus.digest, "texts": inputs.text_digest}
+
+    def _read(self, text: FrozenConfigDict) -> Inputs:
+        return read_inputs(changed(self._config, {"text": ConfigDict(text)}))
+
+    def _train(self, part: FrozenConfigDict, split: str, seed: int) -> TrainedRun:
+        config = changed(self._config, dict(ConfigDict(part).items()))
+        inputs = replace(self._inputs(FrozenConfigDict(config.text)), config=config)
+        return train_run(make_spec(inputs, self._workdir, split, seed))
 
 
-def zsl(inputs: Inputs, trained: TrainedRun, _: Path) -> Results:
-    """Accuracy on the unseen clips in each stream order; of a static model also with all rows."""
-    config = inputs.config
-    model, text, stream, labels = unseen(inputs, trained)
-    variables = trained.variables
-    if config.alignment.query == "oracle_label":
-        rate = oracle_hit_rate(model, variables, stream, text, jnp.asarray(labels))
-        return {MARK: [float(rate)]}
-    if config.eval.adapter == "static":
-        rows = model.project(variables, stream, model.queries(text))
-        usable = finite(stream)  # a damaged clip is nobody's, as along a stream
-        found = {"chance": [1 / len(text.classes)]}
-        for name, match in (("accuracy", model.match), ("all rows", model.match_all)):
-            predicted = match(variables, rows, text.classes).argmax(-1)
-            found[name] = [hit_rate(jnp.where(usable, predicted, -1), labels)]
-        return found
-    orders = [
-        stream_order(config.eval.stream, labels, trained.seed, number)
-        for number in range(config.eval.orders)
-    ]
-    settings, prompt_of = FrozenConfigDict(config), prompts(inputs, trained, model)
-    rates = []
-    for number, order in enumerate(orders):
-        key = stream_key(trained.seed, number)
-        predicted = answer(model, settings, prompt_of, variables, text, stream, order, key)
-        rates.append(hit_rate(predicted, labels[order]))
+def _training_part(config: ConfigDict) -> FrozenConfigDict:
+    """The part of a configuration that a trained run depends on."""
+    return FrozenConfigDict({key: config[key] for key in config if key not in TEST_SECTIONS})
+
+
+PseudoRun = Callable[[], TrainedRun]
+
+
+def zsl(run: TrainedRun, _: PseudoRun) -> Results:
+    """Accuracy on the unseen clips in each stream order."""
+    task = unseen_task(run)
+    if run.method.oracle is not None:
+        return {ORACLE: [oracle_hit_rate(run, task)]}
+    if run.config.adapter.name == "static":
+        return _static(run, task)
+    setup, rates = setup_of(run, task.class_ids), []
+    for number, order in enumerate(orders_of(run, task.labels)):
+        key = key_of(run.seed, "stream", number)
+        predicted = predict_order(setup, run.variables, task.inputs, order, key)
+        rates.append(accuracy(np.asarray(predicted), task.labels[order]))
     return {"accuracy": rates}
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def answer(model: ZeroShotModel, settings, prompt_of, variables, text, stream, order, key):
-    """Labels along one order; compiled once for all runs of a size."""
-    shuffled = jax.tree.map(lambda leaf: leaf[order], stream)
-    name = settings.eval.adapter
-    method = make_method(name, settings, model, variables, stream, len(order), prompt_of)
-    adapter = make_adapter(settings, method)
-    state = adapter.init(text, key=key)
-    return run_stream(adapter, state, shuffled, chunk=settings.eval.chunk)[1].label
+def _static(run: TrainedRun, task: Task) -> Results:
+    """Of a model without adaptation, in the order of the corpus: no order changes it."""
+    usable = finite(task.features)  # a clip that is not finite has no prediction, as in a stream
+
+    def rate(logits) -> list[float]:
+        predicted = jnp.where(usable, logits.argmax(axis=-1), -1)
+        return [accuracy(np.asarray(predicted), task.labels)]
+
+    variables, candidates = run.variables, task.candidates
+    results = {
+        "accuracy": rate(run.method.score(variables, task.features, candidates)),
+        "chance": [1 / len(task.class_ids)],
+    }
+    if (embedding := run.method.embedding) is not None:
+        vectors = embedding.embed(variables, task.features, candidates)
+        results[EVERY_GRANULARITY] = rate(
+            embedding.match_all(variables, vectors, candidates.classes)
+        )
+    return results
 
 
-def prompts(inputs: Inputs, trained: TrainedRun, model: ZeroShotModel) -> Callable | None:
-    """What makes the prompt of tpt; None for other methods, whose programs serve several runs."""
-    config, unseen_classes = inputs.config, trained.protocol.unseen
-    if config.eval.adapter != "tpt":
-        return None
-    prompt = tower_prompt(config.text, inputs.corpus, unseen_classes, model.rows)
-    return lambda: prompt  # made here: weights cannot be read while a program is traced
-
-
-def unseen(inputs: Inputs, trained: TrainedRun) -> tuple[ZeroShotModel, Text, VisualFeatures, np.ndarray]:
-    """The model, candidates, clips and labels of the zero-shot test."""
-    protocol = trained.protocol
-    model = model_of(inputs.config, inputs.text.shape[-1])
-    text = candidate_text(jnp.asarray(inputs.text), protocol.seen, protocol.unseen)
-    stream = model.encode(trained.variables, trained.tokens_of(protocol.unseen_test))
-    labels = np.searchsorted(protocol.unseen, inputs.corpus.labels[protocol.unseen_test])
-    return model, text, stream, labels
-
-
-def hit_rate(predicted, labels) -> float:
-    """Share of hits."""
-    return float(np.mean(np.asarray(predicted) == labels))
-
-
-def gzsl(inputs: Inputs, trained: TrainedRun, workdir: Path) -> Results:
+def gzsl(run: TrainedRun, pseudo_run: PseudoRun) -> Results:
     """S, U and H of the rows of Table 9 behind the entropy gate, in each stream order."""
-    pseudo = evaluate_gzsl.pseudo_clips(inputs, workdir, trained.split, (0,))
-    result = evaluate_gzsl.evaluate_run(inputs, trained, {GATE: fit_gate(GATE, pseudo)})
+    fit = fit_gate(GATE, [pseudo_clips(pseudo_run())])
+    result = evaluate_gzsl_run(run, {GATE: fit})
     return {
         f"{row} {side}": list(values)
         for row in TABLE_9
@@ -244,58 +215,55 @@ def gzsl(inputs: Inputs, trained: TrainedRun, workdir: Path) -> Results:
     }
 
 
-def throughput(inputs: Inputs, trained: TrainedRun, _: Path) -> Results:
-    """Samples a millisecond along the unseen stream, the head alone; the best of some runs."""
-    config = inputs.config
-    model, text, stream, labels = unseen(inputs, trained)
-    method = make_method(
-        *(config.eval.adapter, config, model, trained.variables, stream, len(labels)),
-        prompts(inputs, trained, model),
-    )
-    adapter = make_adapter(config, method)
-    state = adapter.init(text)
+def throughput(run: TrainedRun, _: PseudoRun) -> Results:
+    """Samples per millisecond of the unseen stream, the head alone; the best of some runs."""
+    task = unseen_task(run)
+    setup = setup_of(run, task.class_ids)
+    method = setup.method(run.variables, task.features, len(task.labels))
+    adapter = setup.adapter(method)
+    state = adapter.init(task.candidates)
+    chunk = setup.settings.chunk
+    program = run_stream.lower(adapter, state, task.features, chunk=chunk).compile()
     seconds: list[float] = []
-    run = run_stream.lower(adapter, state, stream, chunk=config.eval.chunk).compile()
     while len(seconds) < 3 and sum(seconds) < LONG:
         start = time.perf_counter()
-        jax.block_until_ready(run(state, stream))
+        jax.block_until_ready(program(state, task.features))
         seconds.append(time.perf_counter() - start)
-    return {"samples/ms": [len(labels) / (1000 * min(seconds))]}
+    return {"samples/ms": [len(task.labels) / (1000 * min(seconds))]}
 
 
-def sensitivity(inputs: Inputs, trained: TrainedRun, _: Path) -> Results:
+def sensitivity(run: TrainedRun, _: PseudoRun) -> Results:
     """Figure 7: accuracies of every threshold and of every capacity, in each stream order."""
-    config = inputs.config
-    model, text, stream, labels = unseen(inputs, trained)
-    orders = np.stack(
-        [
-            stream_order(config.eval.stream, labels, trained.seed, number)
-            for number in range(config.eval.orders)
-        ]
-    )
+    task, evaluation = unseen_task(run), eval_settings(run.config)
+    base = settings_of(DynaPurlsSettings, run.config.adapter.dynapurls, "adapter.dynapurls")
+    orders = np.stack(orders_of(run, task.labels))
+    keys = jnp.stack([key_of(run.seed, "stream", number) for number in range(len(orders))])
 
-    def make(model, sample, **cell):
-        settings = refine_settings(config, len(labels), slots=max(CAPACITIES), **cell)
-        return dynapurls(model, trained.variables, sample, settings)
+    def make(model: ZeroShotMethod, info: StreamInfo, **cell) -> Method:
+        settings = replace(base, **cell)
+        return dynapurls(model, run.variables, settings, info, max_capacity=max(CAPACITIES))
 
-    keys = jnp.stack([stream_key(trained.seed, number) for number in range(len(orders))])
     results = {}
     for name, grid in {
-        "threshold": grid_of(threshold=THRESHOLDS, capacity=[config.refine.slots]),
-        "capacity": grid_of(threshold=[config.refine.threshold], capacity=CAPACITIES),
+        "threshold": grid_of(threshold=THRESHOLDS, capacity=[base.capacity]),
+        "capacity": grid_of(threshold=[base.threshold], capacity=CAPACITIES),
     }.items():
-        found = sweep(
-            *(make, model, text, stream, orders, keys, grid),
-            chunk=config.eval.chunk,
-            learn_first=config.eval.turn == "learn_first",
+        swept = sweep(
+            make,
+            SweepTask(run.method, task.candidates, task.features),
+            orders,
+            keys,
+            grid,
+            chunk=evaluation.chunk,
+            update_before_predict=evaluation.update_before_predict,
         )
-        hits = np.asarray(found.label) == labels[orders]
-        for value, each in zip(grid[name], hits.mean(axis=2), strict=True):
-            results[f"{name} {value:g}"] = each.tolist()
+        hits = np.asarray(swept.label) == task.labels[orders]
+        for value, rates in zip(grid[name], hits.mean(axis=2), strict=True):
+            results[f"{name} {value:g}"] = rates.tolist()
     return results
 
 
-KINDS: dict[str, Callable[[Inputs, TrainedRun, Path], Results]] = {
+KINDS: dict[str, Callable[[TrainedRun, PseudoRun], Results]] = {
     "zsl": zsl,
     "gzsl": gzsl,
     "throughput": throughput,

@@ -28,7 +28,7 @@ class Cell(NamedTuple):
       split: or the size of random splits.
       row, column: names in the table.
       values: of each run; shares in %.
-      paper: what the paper prints there.
+      paper: the paper's own figure.
     """
 
     split: str
@@ -48,15 +48,15 @@ class Cell(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A table with its figures, and what they were made with.
+    """A table with its figures and their origin.
 
     Attributes:
       name: of the table, a key of `tables.TABLES`.
       dataset: and whether it is `synthetic`.
       cells: in the order of splits, rows and columns.
       orders: of the stream, for each run.
-      commits, devices: of the code and of the machines that computed the figures.
-      command: that does it again.
+      commits, devices: the code and the machines behind the figures.
+      command: makes the table again.
     """
 
     name: str
@@ -74,25 +74,26 @@ class Page(NamedTuple):
 def cells_of(
     name: str, table: Table, config: ConfigDict, seeds: int, records: Records
 ) -> tuple[list[Cell], list[str], list[str]]:
-    """Every cell that can be filled, and the commits and devices of the figures in them."""
+    """The cells of a table that have records, and the records' commits and devices."""
     cells, used = [], []
     groups: dict[str, list[tuple[str, int]]] = {}
-    for run in runs_of(config, seeds):
-        groups.setdefault(group_of(run[0]), []).append(run)
+    for split, seed in runs_of(config, seeds):
+        groups.setdefault(group_of(split), []).append((split, seed))
     for group, runs in groups.items():
         for row in table.rows:
             for column in table.columns:
                 overrides = row.overrides | column.overrides
-                found = [records.get(job_of(column.kind, *run, overrides)) for run in runs]
-                known = [record for record in found if record is not None]
-                if known:
-                    factor = 100 if column.kind in SHARES else 1
-                    results = [record["results"][row.pick + column.pick] for record in known]
-                    values = [factor * float(np.mean(result)) for result in results]
-                    paper = paper_figure(config.data.name, name, row.name, column.name, group)
-                    place = (group, row.name, column.name)
-                    cells.append(Cell(*place, *mean_std(values), values, paper))
-                    used += known
+                jobs = [job_of(column.kind, split, seed, overrides) for split, seed in runs]
+                done = [record for record in map(records.get, jobs) if record is not None]
+                if not done:
+                    continue
+                factor = 100 if column.kind in SHARES else 1
+                results = [record["results"][row.pick + column.pick] for record in done]
+                values = [factor * float(np.mean(result)) for result in results]
+                mean, std = mean_std(values)
+                paper = paper_figure(config.data.name, name, row.name, column.name, group)
+                cells.append(Cell(group, row.name, column.name, mean, std, values, paper))
+                used += done
     commits, devices = (
         list(dict.fromkeys(record[kind] for record in used)) for kind in ("commit", "device")
     )
@@ -100,15 +101,15 @@ def cells_of(
 
 
 def markdown(page: Page, heading: str = "#") -> str:
-    """The table in Markdown: a block of rows for each split."""
-    shown = f"{page.dataset}, SYNTHETIC data" if page.synthetic else page.dataset
+    """The table in Markdown: a block of lines for each split."""
+    title = f"{page.dataset}, SYNTHETIC data" if page.synthetic else page.dataset
     columns = list(dict.fromkeys(cell.column for cell in page.cells))
     rows = list(dict.fromkeys(cell.row for cell in page.cells))
     papers = [c for c in columns if any(x.column == c and x.paper is not None for x in page.cells)]
     header = ["split", "runs", *([""] if any(rows) else []), *columns]
     header += [f"paper: {column}" for column in papers]
     lines = [
-        f"{heading} {page.title} ({shown})",
+        f"{heading} {page.title} ({title})",
         "",
         "In % (speeds in samples/ms), mean ± std over runs (seeds or random splits), each the mean "
         f"over {page.orders} stream orders. {page.note}" + (f" {NOTE}" if papers else ""),
@@ -116,16 +117,16 @@ def markdown(page: Page, heading: str = "#") -> str:
         f"| {' | '.join(header)} |",
         "|---" * len(header) + "|",
     ]
-    by_place = {(cell.split, cell.row, cell.column): cell for cell in page.cells}
+    cell_at = {(cell.split, cell.row, cell.column): cell for cell in page.cells}
     for split in dict.fromkeys(cell.split for cell in page.cells):
         for row in rows:
-            found = [by_place.get((split, row, column)) for column in columns]
-            runs = max((len(cell.values) for cell in found if cell), default=0)
-            start = [escaped(split), str(runs), *([row] if any(rows) else [])]
-            texts = ["-" if cell is None else str(cell) for cell in found]
-            beside = [by_place.get((split, row, column)) for column in papers]
-            texts += ["-" if not c or c.paper is None else f"{c.paper:g}" for c in beside]
-            lines.append(f"| {' | '.join(start + texts)} |")
+            cells = [cell_at.get((split, row, column)) for column in columns]
+            runs = max((len(cell.values) for cell in cells if cell), default=0)
+            texts = [escaped(split), str(runs), *([row] if any(rows) else [])]
+            texts += ["-" if cell is None else str(cell) for cell in cells]
+            printed = [cell_at.get((split, row, column)) for column in papers]
+            texts += ["-" if c is None or c.paper is None else f"{c.paper:g}" for c in printed]
+            lines.append(f"| {' | '.join(texts)} |")
     lines += ["", f"`{page.command}`; commit {', '.join(page.commits)}; {', '.join(page.devices)}."]
     return "\n".join(lines) + "\n"
 
@@ -141,20 +142,24 @@ def table_csv(page: Page) -> str:
 
 
 def write_page(page: Page, folder: Path) -> list[Path]:
-    """Writes `<table>_<dataset>.md`, `.csv` and `.json` into a folder."""
+    """Writes a table as `.md`, `.csv` and `.json` into a folder; returns the files."""
     folder.mkdir(parents=True, exist_ok=True)
     record = page._asdict() | {"cells": [cell._asdict() for cell in page.cells]}
-    stem = f"table{page.name}" if page.name.isdecimal() else page.name
     written = []
     for suffix, text in (
         ("md", markdown(page)),
         ("csv", table_csv(page)),
         ("json", json.dumps(record, indent=1) + "\n"),
     ):
-        path = folder / f"{stem}_{page.dataset}.{suffix}"
+        path = folder / f"{file_stem(page.name, page.dataset)}.{suffix}"
         path.write_text(text, "utf-8")
         written.append(path)
     return written
+
+
+def file_stem(name: str, dataset: str) -> str:
+    """The name of a table's files without the suffix: "table3_demo", "fig7_demo"."""
+    return f"table{name}_{dataset}" if name.isdecimal() else f"{name}_{dataset}"
 
 
 def read_page(path: Path) -> Page:
@@ -170,8 +175,8 @@ def readme_table(pages: Sequence[Page]) -> str:
     lines = [f"| dataset | split (seen_unseen) | runs | {' | '.join(columns)} |", "|---" * 7 + "|"]
     for page in pages:
         for split in dict.fromkeys(cell.split for cell in page.cells):
-            found = {cell.column: cell for cell in page.cells if cell.split == split}
-            texts = [str(found[column]) for column in columns]
-            runs = len(found["static"].values)
+            cells = {cell.column: cell for cell in page.cells if cell.split == split}
+            texts = [str(cells[column]) for column in columns]
+            runs = len(cells["static"].values)
             lines.append(f"| {page.dataset} | {escaped(split)} | {runs} | {' | '.join(texts)} |")
     return "\n".join(lines) + "\n"

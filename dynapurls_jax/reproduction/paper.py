@@ -1,7 +1,7 @@
 """The paper's own figures for NTU RGB+D, in %, beside which ours are printed.
 
-They rest on the published protocol, whose queries are built from the true label: no target for a
-zero-shot model, see alignment/oracle.py. Table 10's speeds were measured on an A100.
+They rest on the published protocol, with queries from the true label: no target for a zero-shot
+model, see docs/method.md. Table 10's speeds were measured on an A100.
 """
 
 SPLITS = {"ntu60": ("55_5", "48_12"), "ntu120": ("110_10", "96_24")}

@@ -1,4 +1,4 @@
-"""What was computed already: one JSON line for each job, appended as it is done."""
+"""Records of finished jobs: a JSON line for each."""
 
 import json
 from collections.abc import Iterator
@@ -10,18 +10,18 @@ from dynapurls_jax.reproduction.jobs import Job, Results
 
 
 class Records:
-    """The results of one dataset's jobs in a file that survives a kill at any moment."""
+    """The results of one dataset's jobs; a kill at any moment leaves the file readable."""
 
     def __init__(self, file: Path, sources: dict[str, Any], about: dict[str, str]):
         """Opens or starts the file.
 
         Args:
           file: of one dataset.
-          sources: what a record must have been made from to count.
-          about: kept with every new record: the commit of the code, the device.
+          sources: the origin of the results; records of another origin do not count.
+          about: of every new record: the commit of the code, the device.
         """
         self._file, self._sources, self._about = file, sources, about
-        self._known = {self._key(record["job"]): record for record in self._read()}
+        self._records = {self._key(record["job"]): record for record in self._read()}
 
     def _read(self) -> Iterator[dict]:
         if not self._file.exists():
@@ -29,7 +29,7 @@ class Records:
         for line in self._file.read_text("utf-8").splitlines():
             try:
                 record = json.loads(line)
-            except ValueError:  # half a line: it was killed while writing
+            except ValueError:  # half a line, from a kill
                 continue
             if record["sources"] == self._sources:
                 yield record
@@ -40,13 +40,13 @@ class Records:
 
     def get(self, job: Job) -> dict | None:
         """`{"results", "commit", "device"}` of a job, or None."""
-        return self._known.get(self._key(asdict(job)))
+        return self._records.get(self._key(asdict(job)))
 
     def add(self, job: Job, results: Results) -> None:
-        """Keeps the results of a job."""
-        made: dict[str, Any] = {"results": results, "sources": self._sources}
-        record = {"job": asdict(job)} | made | self._about
-        self._known[self._key(asdict(job))] = record
+        """Appends the results of a job."""
+        record: dict[str, Any] = {"job": asdict(job), "results": results, "sources": self._sources}
+        record |= self._about
+        self._records[self._key(asdict(job))] = record
         self._file.parent.mkdir(parents=True, exist_ok=True)
         whole = not self._file.exists() or self._file.read_bytes()[-1:] in (b"", b"\n")
         with self._file.open("a", encoding="utf-8") as file:

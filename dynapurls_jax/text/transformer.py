@@ -1,7 +1,7 @@
-"""The Transformer encoder that the text towers share, and how published weights get into it.
+"""The Transformer layer of both text towers, its published weights, and encoding in batches.
 
-CLIP normalises before attention and after it, BERT only after; masks, activations and the epsilon
-differ too. All else is the same, down to the names of parameters below.
+CLIP normalises before each residual branch, BERT after it; masks, activations and epsilon differ
+too. The rest is shared.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
+
+BATCH = 64  # texts
 
 ACTIVATIONS: dict[str, Callable] = {
     "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
@@ -27,18 +29,27 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "N L width"], mask: Bool[Array, "#N 1 #L L"]):
-        """`[N, L, width]`; where the mask is False nothing is read."""
+        """`[N, L, width]`; positions where the mask is False are not attended to."""
         split = (*x.shape[:2], self.heads, -1)
         q, k, v = (
             nn.Dense(x.shape[-1], dtype=self.dtype, name=name)(x).reshape(split)
             for name in ("query", "key", "value")
         )
-        read = jax.nn.dot_product_attention(q, k, v, mask=mask)
-        return nn.Dense(x.shape[-1], dtype=self.dtype, name="out")(read.reshape(x.shape))
+        gathered = jax.nn.dot_product_attention(q, k, v, mask=mask)
+        return nn.Dense(x.shape[-1], dtype=self.dtype, name="out")(gathered.reshape(x.shape))
 
 
 class Layer(nn.Module):
-    """Attention, then a two-layer perceptron, both residual."""
+    """Attention, then a two-layer perceptron, both residual.
+
+    Attributes:
+      heads: of the attention.
+      hidden: width of the perceptron's hidden layer.
+      activation: a name of `ACTIVATIONS`.
+      epsilon: of layer normalisation.
+      norm_first: normalise before each branch (CLIP), not after it (BERT).
+      dtype: of features; normalisation is float32.
+    """
 
     heads: int
     hidden: int
@@ -51,28 +62,30 @@ class Layer(nn.Module):
     def __call__(self, x: Float[Array, "N L width"], mask: Bool[Array, "#N 1 #L L"]):
         """`[N, L, width]`."""
         attention = Attention(self.heads, self.dtype, name="attention")
-        # Statistics are float32 whatever the features are.
         norm_1, norm_2 = (
             nn.LayerNorm(self.epsilon, dtype=jnp.float32, use_fast_variance=False, name=name)
             for name in ("norm_1", "norm_2")
         )
 
         def perceptron(x):
-            x = nn.Dense(self.hidden, dtype=self.dtype, name="expand")(x)
-            return nn.Dense(y.shape[-1], dtype=self.dtype, name="shrink")(
-                ACTIVATIONS[self.activation](x)
+            width = x.shape[-1]
+            x = ACTIVATIONS[self.activation](
+                nn.Dense(self.hidden, dtype=self.dtype, name="expand")(x)
             )
+            return nn.Dense(width, dtype=self.dtype, name="shrink")(x)
 
-        y = x
         if self.norm_first:
-            y = y + attention(norm_1(y).astype(self.dtype), mask)
-            return y + perceptron(norm_2(y).astype(self.dtype))
-        y = norm_1(y + attention(y, mask)).astype(self.dtype)
-        return norm_2(y + perceptron(y)).astype(self.dtype)
+            x = x + attention(norm_1(x).astype(self.dtype), mask)
+            return x + perceptron(norm_2(x).astype(self.dtype))
+        x = norm_1(x + attention(x, mask)).astype(self.dtype)
+        return norm_2(x + perceptron(x)).astype(self.dtype)
 
 
 def exact_jit(function: Callable) -> Callable:
-    """`jax.jit` with float32 products as they are on all devices: vectors outlive the device."""
+    """`jax.jit` with matrix products of full float32 precision on every device.
+
+    Cached vectors are then valid for all devices.
+    """
 
     def exact(*arguments):
         with jax.default_matmul_precision("highest"):
@@ -81,7 +94,21 @@ def exact_jit(function: Callable) -> Callable:
     return jax.jit(exact)
 
 
-# Parameter of a layer to its place in the two families of published weights.
+def encode_in_batches(encode: Callable[[list[str]], Array], texts: list[str]) -> np.ndarray:
+    """Vectors `[N, d]` of texts, encoded in batches of one size.
+
+    Args:
+      encode: `BATCH` texts to vectors `[BATCH, d]`.
+    """
+    vectors = []
+    for start in range(0, len(texts), BATCH):
+        batch = texts[start : start + BATCH]
+        padded = batch + [""] * (BATCH - len(batch))
+        vectors.append(np.asarray(encode(padded))[: len(batch)])
+    return np.concatenate(vectors)
+
+
+# Parameter of `Layer` to its name in the two families of published weights.
 CLIP_LAYER = {
     "attention/query": "self_attn.q_proj",
     "attention/key": "self_attn.k_proj",
@@ -113,10 +140,10 @@ def layer_params(weights: Mapping[str, np.ndarray], prefix: str, names: dict[str
       names: `CLIP_LAYER` or `BERT_LAYER`.
     """
     params: dict = {"attention": {}}
-    for ours, theirs in names.items():
-        part, _, last = ours.rpartition("/")
-        read = norm_params if last.startswith("norm") else dense_params
-        (params[part] if part else params)[last] = read(weights, f"{prefix}.{theirs}")
+    for parameter, published in names.items():
+        parent, _, name = parameter.rpartition("/")
+        convert = norm_params if name.startswith("norm") else dense_params
+        (params[parent] if parent else params)[name] = convert(weights, f"{prefix}.{published}")
     return params
 
 

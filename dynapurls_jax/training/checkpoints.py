@@ -14,8 +14,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import SingleDeviceSharding
 
+from data_pipelines.atomic import write_text
 from dynapurls_jax.training.processes import is_first, wait_for_all
-from dynapurls_jax.training.stages import CheckpointError, write_whole
+from dynapurls_jax.training.stages import CheckpointError, Stage
 
 PyTree = Any
 KEPT = 2
@@ -99,7 +100,7 @@ class Checkpoints:
         files = sorted(path for path in whole.rglob("*") if path.is_file())
         lines = [f"{_sha256(path)}  {path.relative_to(whole)}\n" for path in files]
         self._sums.mkdir(exist_ok=True)
-        write_whole(self._record(step), "".join(lines))
+        write_text(self._record(step), "".join(lines))
         for old in self._sums.glob("*.sha256"):
             if not (self._folder / old.stem).exists():
                 old.unlink()
@@ -156,6 +157,21 @@ class Checkpoints:
     def close(self) -> None:
         """Releases Orbax's threads."""
         self._manager.close()
+
+
+def open_checkpoints(stage: Stage) -> Checkpoints:
+    """The checkpoints of a stage.
+
+    Raises:
+      CheckpointError: the stage is finished and has none; says what to delete.
+    """
+    checkpoints = Checkpoints(stage.folder / "checkpoints")
+    if stage.results is not None and checkpoints.latest() is None:
+        raise CheckpointError(
+            f"{stage.folder} is finished but its checkpoint is missing; delete the folder to train "
+            "it again"
+        )
+    return checkpoints
 
 
 def _sha256(file: Path) -> str:

@@ -1,4 +1,4 @@
-"""A trained encoder over many clips: their tokens, and the accuracy of its own classifier.
+"""Stage 2: a trained encoder over many clips: their tokens, and its classifier's accuracy.
 
 The clips of a batch are divided among all devices of all processes, each of which packs its own
 persons. While the devices compute one batch, the host reads the next ones in threads
@@ -8,90 +8,83 @@ persons. While the devices compute one batch, the host reads the next ones in th
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from data_pipelines.array_store import open_or_make, open_store
 from data_pipelines.batches import padded_batches
 from data_pipelines.prepared import PreparedClips
 from data_pipelines.progress import progress
+from dynapurls_jax.encoders.base import TOKEN_DTYPE
 from dynapurls_jax.encoders.jit import jit
 from dynapurls_jax.encoders.masking import capacity_for
-from dynapurls_jax.encoders.shift_gcn import token_width
 from dynapurls_jax.training.mesh import BATCH, DIVIDED, WHOLE, divide, everywhere, own_part
-from dynapurls_jax.training.pretrain import encoder_of_variables, streams_of
-from dynapurls_jax.training.processes import gathered, is_first, of_the_first, wait_for_all
+from dynapurls_jax.training.processes import from_first, gathered, is_first, wait_for_all
+from dynapurls_jax.training.spec import RunSpec
+from dynapurls_jax.training.stages import identity_hash
 
-TOKEN_DTYPE = np.float16  # of the store: half the bytes, 11 bits of each number
+if TYPE_CHECKING:
+    from dynapurls_jax.training.pretrain import EncoderStage, EncoderTask
 
 
-def clips_a_device() -> int:
-    """Clips in the part of a batch that one device gets: few where caches are what is fast."""
+def clips_per_device() -> int:
+    """Clips in the part of a batch that one device gets: few where caches are fast."""
     return 16 if jax.default_backend() == "cpu" else 128
 
 
-def accuracy(
-    config: ConfigDict, variables: dict, clips: PreparedClips, rows: np.ndarray, labels: np.ndarray
-) -> float | None:
-    """Share of the clips `rows` whose class the classifier of stage 1 finds, in [0, 1].
+def accuracy(task: "EncoderTask", variables: dict, indices: np.ndarray) -> float | None:
+    """Share of the clips `indices` that the classifier of stage 1 recognises, in [0, 1].
 
-    None if there are no such clips, as where nobody but training subjects did the seen classes.
-
-    Args:
-      labels: `[n]` of these rows, positions among the seen classes.
+    None if there are no such clips, as where only training subjects performed the seen classes.
     """
-    if not len(rows):
+    if not len(indices):
         return None
-    encoder, streams = encoder_of_variables(config, variables), streams_of(config, clips)
 
     def logits(variables, clips, capacity):
-        return encoder.apply(variables, streams(clips), capacity=capacity)
+        return task.classifier.apply(variables, task.derive(clips), capacity=capacity)
 
-    chunks = list(encoded(logits, variables, clips, rows, "classifying clips"))
-    return float((np.concatenate(chunks).argmax(axis=-1) == labels).mean())
+    chunks = list(encoded(logits, variables, task.clips, indices, title="classifying clips"))
+    return float((np.concatenate(chunks).argmax(axis=-1) == task.labels[indices]).mean())
 
 
-def token_store(
-    folder: Path, made_from: dict, config: ConfigDict, variables: dict, clips: PreparedClips
-) -> np.ndarray:
-    """Tokens of all clips `[N, T', V, n]`, memory-mapped; made, or gone on with, where missing.
+def extract(spec: RunSpec, stage: "EncoderStage") -> np.ndarray:
+    """Tokens of all clips `[N, T', P, n]`, memory-mapped; computed, or resumed, where missing.
 
-    All processes compute, the first one writes and tells the others from which row on.
+    All processes compute, the first one writes and sends the others its first missing clip.
     """
-    told = []
+    clips, encoder = spec.inputs.clips, stage.encoder
+    assert clips is not None
+    starts = []
 
     def chunks(first: int) -> Iterator[np.ndarray]:
-        told.append(of_the_first(first))
-        apply, rows = tokens_of(config, variables, clips), np.arange(len(clips.clips))
-        return encoded(apply, variables, clips, rows, "extracting tokens", told[0])
+        starts.append(from_first(first))
+        everything = np.arange(len(clips.clips))
+        return encoded(
+            encoder.tokens,
+            encoder.variables,
+            clips,
+            everything,
+            title="extracting tokens",
+            first=starts[0],
+        )
 
-    number, _, _, joints, _ = clips.clips.shape
-    shape = (number, config.encoder.segments, joints, token_width(config.encoder.width))
+    number, *clip = clips.clips.shape
+    one = jax.ShapeDtypeStruct((1, *clip), np.float32)
+    tokens = jax.eval_shape(lambda clips: encoder.tokens(encoder.variables, clips, clip[0]), one)
+    folder = spec.folder / "tokens" / identity_hash(stage.identity)
     if is_first():
-        store = open_or_make(folder, made_from, shape, TOKEN_DTYPE, chunks)
-        if not told:
-            of_the_first(number)  # nothing is missing
+        shape = (number, *tokens.shape[1:])
+        store = open_or_make(folder, stage.identity, shape, TOKEN_DTYPE, chunks)
+        if not starts:
+            from_first(number)  # nothing is missing
     else:
         for _ in chunks(number):
             pass
     wait_for_all("tokens are extracted")
-    return store if is_first() else open_store(folder, made_from)
-
-
-def tokens_of(config: ConfigDict, variables: dict, clips: PreparedClips) -> Callable:
-    """The tokens `[b, T', V, n]` of some clips, in the shape of `encoded`'s `apply`."""
-    encoder, streams = encoder_of_variables(config, variables), streams_of(config, clips)
-
-    def apply(variables, clips, capacity):
-        found = encoder.apply(variables, streams(clips), capacity, method="tokens")
-        return jnp.asarray(found, TOKEN_DTYPE)
-
-    return apply
+    return store if is_first() else open_store(folder, stage.identity)
 
 
 def mesh_of_all() -> Mesh:
@@ -104,41 +97,42 @@ def on_all_devices(apply: Callable, mesh: Mesh) -> Callable:
 
     @partial(jit, static_argnums=2)
     def run(variables, batch, capacity):
-        of_one = partial(apply, capacity=capacity)
-        divided = jax.shard_map(of_one, mesh=mesh, in_specs=(WHOLE, DIVIDED), out_specs=DIVIDED)
+        on_one = partial(apply, capacity=capacity)
+        divided = jax.shard_map(on_one, mesh=mesh, in_specs=(WHOLE, DIVIDED), out_specs=DIVIDED)
         return divided(variables, batch)
 
     return run
 
 
 def encoded(
-    apply: Callable,
+    apply: Callable[..., Any],
     variables: dict,
     clips: PreparedClips,
-    rows: np.ndarray,
+    indices: np.ndarray,
+    *,
     title: str,
     first: int = 0,
 ) -> Iterator[np.ndarray]:
     """Results of an encoder on some clips, batch by batch, in order.
 
     Args:
-      apply: `(variables, clips [b, M, T, V, 3], capacity) -> [b, ...]`, of one device's clips.
-      rows: `[n]` those that are wanted.
+      apply: `(variables, clips [b, M, T, V, 3], capacity) -> [b, ...]`, for one device's clips.
+      indices: `[n]` of the clips.
       title: of the progress bar.
-      first: how many of `rows` were done before.
+      first: the number of `indices` that were done before.
     """
-    if first == len(rows):
+    if first == len(indices):
         return
     mesh = mesh_of_all()
     run = on_all_devices(apply, mesh)
     variables = jax.device_put(variables, everywhere(mesh))
-    size, most = clips_a_device() * mesh.size, clips.clips.shape[1]
-    batches = padded_batches(clips.clips, rows[first:], size, own_part(mesh, size))
-    with progress(title, len(rows), first) as report:
+    size, most = clips_per_device() * mesh.size, clips.clips.shape[1]
+    batches = padded_batches(clips.clips, indices[first:], size, own_part(mesh, size))
+    with progress(title, len(indices), first) as report:
         running, done = None, first
         for batch, real in batches:
-            capacity = capacity_for(clips.persons[batch.rows], most, mesh.size)
-            started = run(variables, divide(mesh, batch.own), capacity), real
+            capacity = capacity_for(clips.persons[batch.indices], most, mesh.size)
+            started = run(variables, divide(mesh, batch.local), capacity), real
             if running is not None:
                 yield gathered(running[0])[: running[1]]
                 done += running[1]
@@ -146,4 +140,4 @@ def encoded(
             running = started
         if running is not None:
             yield gathered(running[0])[: running[1]]
-            report(len(rows))
+            report(len(indices))

@@ -1,8 +1,8 @@
-"""What every training loop does beside its steps: checkpoints, figures, signals, the guard.
+"""Everything in a training loop beside its steps: checkpoints, metrics, signals, the guard.
 
-The host looks at a step's loss while the devices compute the next one, so that they never wait for
-it. Steps guard themselves meanwhile: one whose loss or gradient is not finite changes nothing, nor
-do those after it, so the state that is found then is the one from before that step.
+The host reads a step's loss while the devices compute the next one, so that they never wait for
+it. A step whose loss or gradient is not finite changes nothing, nor do the steps after it, so the
+state is then the one from before that step.
 """
 
 import time
@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool
+from jaxtyping import Array
 
 from dynapurls_jax.training.checkpoints import Checkpoints
 from dynapurls_jax.training.metrics import Metrics, memory
@@ -23,15 +22,10 @@ from dynapurls_jax.training.signals import Stopped, interrupts_after
 
 CHECKPOINT_SECONDS = 60.0
 LOG_SECONDS = 10.0
-ASK_EVERY = 10  # steps, where several processes must agree to save
-PROFILED = (3, 13)  # steps of a loop that a trace shows: after compiling, few enough to look at
+AGREE_EVERY = 10  # steps, where several processes must agree to save
+PROFILED = (3, 13)  # steps of a loop in a trace: after compilation, and few
 
 PyTree = Any
-
-
-def either(counts: Bool[Array, ""], after: PyTree, before: PyTree) -> PyTree:
-    """The state after a step that counts, that before it otherwise."""
-    return jax.tree.map(lambda new, old: jnp.where(counts, new, old), after, before)
 
 
 class Loop:
@@ -43,28 +37,28 @@ class Loop:
         checkpoints: Checkpoints,
         first: int,
         clips: int,
-        broken: Callable[[int, PyTree, Any], NoReturn],
+        nonfinite: Callable[[int, PyTree, Any], NoReturn],
         profile: bool = False,
     ):
-        """Opens the stage's records.
+        """Opens the stage's metrics.
 
         Args:
           folder: of the stage.
           first: number of the step to come.
           clips: in one step.
-          broken: called with the number of a step that is not finite, the state from before it, and
-            what it was given; says so.
+          nonfinite: called with the number of a step that is not finite, the state from before it,
+            and its batch; raises the error.
           profile: write a trace of some steps.
         """
-        self._folder, self._checkpoints, self._broken = folder, checkpoints, broken
+        self._folder, self._checkpoints, self._nonfinite = folder, checkpoints, nonfinite
         self._clips, self._profile = clips, profile
         self._metrics = Metrics(folder, first)
         self._saved = self._steps = first
         self._pending: tuple[int, dict, Any] | None = None
-        self._trace_of: ExitStack | None = None
-        self._began = self._saved_at = time.monotonic()
+        self._trace_stack: ExitStack | None = None
+        self._started_at = self._saved_at = time.monotonic()
         self._first_step: float | None = None
-        self._started = first
+        self._first = first
         self._timed = 0
         self._forget()
 
@@ -72,7 +66,7 @@ class Loop:
         self._stack = ExitStack()
         self._stack.callback(self._metrics.close)
         self._stack.callback(self._end_trace)
-        self._came = self._stack.enter_context(interrupts_after())
+        self._signals = self._stack.enter_context(interrupts_after())
         return self
 
     def __exit__(self, *error) -> None:
@@ -90,13 +84,13 @@ class Loop:
             self._waited += time.monotonic() - start
             yield batch
 
-    def after(self, state: PyTree, figures: dict[str, Array], given: Any) -> None:
+    def after(self, state: PyTree, figures: dict[str, Array], batch: Any) -> None:
         """To be called after each step is under way.
 
         Args:
           state: after it.
           figures: of it, on the devices: `loss`, `grad_norm`.
-          given: what to keep if it turns out not to be finite.
+          batch: of the step, kept if the step is not finite.
 
         Raises:
           Stopped: a signal came; the state is saved.
@@ -104,15 +98,15 @@ class Loop:
         self._settle(state)
         if self._timed and time.monotonic() - self._logged_at > LOG_SECONDS:
             self._write({})
-        self._pending = (self._steps, figures, given)
+        self._pending = (self._steps, figures, batch)
         self._steps += 1
         self._trace()
-        ask = jax.process_count() == 1 or self._steps % ASK_EVERY == 0
+        agree = jax.process_count() == 1 or self._steps % AGREE_EVERY == 0
         late = time.monotonic() - self._saved_at > CHECKPOINT_SECONDS
-        if ask and any_of(late or bool(self._came)):
+        if agree and any_of(late or bool(self._signals)):
             self.save(state)
-            if any_of(bool(self._came)):
-                raise Stopped(self._came[0] if self._came else 15)
+            if any_of(bool(self._signals)):
+                raise Stopped(self._signals[0] if self._signals else 15)
 
     def save(self, state: PyTree) -> None:
         """Writes the state as it is now, if it is not written yet."""
@@ -125,15 +119,15 @@ class Loop:
         """Waits for the step before and looks at its figures."""
         if self._pending is None:
             return
-        number, figures, given = self._pending
+        number, figures, batch = self._pending
         self._pending = None
         values = {name: np.asarray(value) for name, value in figures.items()}
         if not all(np.isfinite(value).all() for value in values.values()):
-            self._broken(number, state, given)
+            self._nonfinite(number, state, batch)
         self._seen.append({name: float(value.mean()) for name, value in values.items()})
         self._timed += 1
         if self._first_step is None:
-            self._first_step = time.monotonic() - self._began
+            self._first_step = time.monotonic() - self._started_at
             self._timed, self._waited, self._logged_at = 0, 0.0, time.monotonic()  # it compiled
 
     def log(self, state: PyTree, **figures: float) -> None:
@@ -161,15 +155,15 @@ class Loop:
         self._timed, self._waited, self._logged_at = 0, 0.0, time.monotonic()
 
     def _trace(self) -> None:
-        done = self._steps - self._started
+        done = self._steps - self._first
         if self._profile and done == PROFILED[0]:
-            self._trace_of = ExitStack()
-            self._trace_of.enter_context(jax.profiler.trace(self._folder / "profile"))
+            self._trace_stack = ExitStack()
+            self._trace_stack.enter_context(jax.profiler.trace(self._folder / "profile"))
         elif done == PROFILED[1]:
             self._end_trace()
 
     def _end_trace(self) -> None:
-        if self._trace_of is not None:
-            self._trace_of.close()
-            self._trace_of = None
+        if self._trace_stack is not None:
+            self._trace_stack.close()
+            self._trace_stack = None
             print(f"  trace of some steps: {self._folder / 'profile'}", flush=True)

@@ -1,97 +1,106 @@
-"""What is left of a step whose loss or gradient is not finite: all that it takes to run it again.
+"""The record of a step whose loss or gradient is not finite: all that a replay needs.
 
-`scripts/replay_step.py` runs it and says where the first number is lost.
+`scripts/replay_step.py` computes the step again and names the first operation that is not finite.
 """
 
 import json
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
+from data_pipelines.atomic import write_text
 from data_pipelines.batches import Batch
-from data_pipelines.prepared import PreparedClips
-from dynapurls_jax.config import plain
 from dynapurls_jax.training.checkpoints import Checkpoints
 from dynapurls_jax.training.processes import is_first
-from dynapurls_jax.training.stages import NonFiniteError, write_whole
+from dynapurls_jax.training.stages import NonFiniteError
+
+if TYPE_CHECKING:
+    from dynapurls_jax.training.fit import MethodTask
+    from dynapurls_jax.training.pretrain import EncoderTask
 
 SHOWN = 16  # clips that an error names
 
 
 def report_pretraining(
-    config: ConfigDict,
-    clips: PreparedClips,
-    rows: np.ndarray,
-    labels: np.ndarray,
-    seed: int,
-    folder: Path,
-    number: int,
-    state: Any,
-    given: tuple[Batch, int],
+    task: "EncoderTask", folder: Path, number: int, state: Any, batch: tuple[Batch, int]
 ) -> NoReturn:
-    """Keeps a broken step of stage 1 below its folder.
+    """Writes a step of stage 1 below its folder.
 
     Args:
-      rows: of all training clips.
-      labels: `[N]` of the whole corpus.
       number: of the step.
       state: from before it.
-      given: its batch, and the capacity that it was computed with.
+      batch: the step's, and the capacity that it was computed with.
 
     Raises:
       NonFiniteError: always.
     """
-    batch, capacity = given
-    arrays = {"clips": clips.clips[batch.rows], "labels": labels[batch.rows], "rows": batch.rows}
-    arrays |= {"persons": clips.persons[batch.rows]}
-    about: dict[str, Any] = {"seed": seed, "step": number, "capacity": capacity}
-    about |= {"training_clips": len(rows), "num_classes": _classes(state)}
-    about |= {"skeleton": clips.skeleton.name}
-    _keep(config, folder, number, state, [clips.ids[row] for row in batch.rows], arrays, about)
+    (_, indices), capacity = batch
+    arrays = {
+        "clips": task.clips.clips[indices],
+        "labels": task.labels[indices],
+        "indices": indices,
+        "persons": task.clips.persons[indices],
+    }
+    about = {
+        "stage": "encoder",
+        "seed": task.seed,
+        "step": number,
+        "capacity": capacity,
+        "training_clips": len(task.indices),
+        "num_classes": task.num_classes,
+        "skeleton": task.clips.skeleton.name,
+    }
+    _write(folder, state, [task.clips.ids[i] for i in indices], arrays, about | task.record)
 
 
-def report_alignment(
-    config: ConfigDict,
-    seed: int,
-    folder: Path,
-    number: int,
-    state: Any,
-    ids: Sequence[str],
-    arrays: dict[str, np.ndarray],
+def report_fit(
+    task: "MethodTask", folder: Path, epoch: int, state: Any, batches: tuple[Any, Any]
 ) -> NoReturn:
-    """Keeps a broken step of stage 3, as `report_pretraining` does.
+    """Writes the first step of an epoch of stage 3 that is not finite, as `report_pretraining`.
 
     Args:
-      number: of the step in its epoch.
-      ids: of the clips of its batch.
-      arrays: its tokens and labels, and the text.
+      epoch: unused; the state has its number.
+      batches: indices of the epoch's samples in order, and for each batch whether it is finite.
     """
-    about = {"seed": seed, "step": number, "epoch": int(state.epoch)}
-    _keep(config, folder, number, state, ids, arrays, about)
+    order, finite = (np.asarray(found) for found in batches)
+    number = int(np.argmin(finite))
+    indices = order.reshape(-1, task.batch_size)[number]
+    arrays = {
+        "tokens": np.asarray(task.train.tokens[indices]),
+        "labels": np.asarray(task.train.labels)[indices],
+        "text": np.asarray(task.text),
+    }
+    about = {
+        "stage": "method",
+        "seed": task.seed,
+        "step": number,
+        "epoch": int(state.epoch),
+        "token_shape": task.shapes.tokens,
+        "skeleton": task.shapes.skeleton.name,
+    }
+    _write(folder, state, [task.ids[i] for i in indices], arrays, about | task.record)
 
 
-def _classes(state: Any) -> int:
-    return state.params["classifier"]["bias"].shape[0]
-
-
-def _keep(config, folder, number, state, ids, arrays, about) -> NoReturn:
-    place = folder / f"broken-step-{number}"
+def _write(
+    folder: Path, state: Any, ids: Sequence[str], arrays: dict[str, np.ndarray], about: dict
+) -> NoReturn:
+    number = about["step"]
+    place = folder / f"nonfinite-step-{number}"
     place.mkdir(exist_ok=True)
     with closing(Checkpoints(place / "state")) as checkpoints:
         checkpoints.save(number, jax.device_get(state))
     if is_first():
         np.savez(place / "batch.npz", **arrays)
-        write_whole(place / "about.json", json.dumps(about | plain(config, *config), indent=1))
+        write_text(place / "about.json", json.dumps(about, indent=1))
     named = ", ".join(ids[:SHOWN])
     more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
     when = f" of epoch {about['epoch'] + 1}" if "epoch" in about else ""
     raise NonFiniteError(
         f"loss or gradient of step {number}{when} is not finite; its batch was {named}{more}. The "
-        f"state is kept as it was before that step; to run it again and see where the "
-        f"first number is lost:\n  python scripts/replay_step.py {place}"
+        f"state is kept as it was before that step; to compute it again and find the first "
+        f"operation that is not finite:\n  python scripts/replay_step.py {place}"
     )

@@ -1,14 +1,17 @@
-"""Stage 1: Shift-GCN on the seen classes' training clips, with cross-entropy.
+"""Stage 1: an encoder on the seen classes' training clips, with cross-entropy.
 
 Data parallel: the devices divide each batch, normalise by the statistics of all of it, and add up
 their gradients, so that any number of them computes the same step.
 """
 
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -20,14 +23,18 @@ from ml_collections import ConfigDict
 
 from data_pipelines.batches import epoch_batches, steps_in_epoch
 from data_pipelines.prepared import PreparedClips
-from data_pipelines.preprocess import Augmentation, augment, to_streams
+from data_pipelines.preprocess import augment, to_streams
 from data_pipelines.progress import progress
+from data_pipelines.settings import Augmentation
+from dynapurls_jax.encoders.base import TrainedEncoder, trained_encoder
 from dynapurls_jax.encoders.jit import jit
 from dynapurls_jax.encoders.masking import capacity_for
-from dynapurls_jax.encoders.shift_gcn import ShiftGCN
-from dynapurls_jax.training.nonfinite import report_pretraining
-from dynapurls_jax.training.checkpoints import Checkpoints
-from dynapurls_jax.training.loop import Loop, either
+from dynapurls_jax.encoders.registry import ENCODERS, make_encoder
+from dynapurls_jax.registry import plain, settings_of
+from dynapurls_jax.rng import key_of
+from dynapurls_jax.training.checkpoints import Checkpoints, open_checkpoints, tree_digest
+from dynapurls_jax.training.extract import accuracy
+from dynapurls_jax.training.loop import Loop
 from dynapurls_jax.training.mesh import (
     BATCH,
     DIVIDED,
@@ -38,7 +45,25 @@ from dynapurls_jax.training.mesh import (
     mesh_for,
     own_part,
 )
-from dynapurls_jax.training.optimizers import encoder_optimizer
+from dynapurls_jax.training.nonfinite import report_pretraining
+from dynapurls_jax.training.optimizers import PretrainSettings, encoder_optimizer
+from dynapurls_jax.training.spec import RunSpec
+from dynapurls_jax.training.stages import open_stage, stage_folder
+from dynapurls_jax.trees import select
+
+
+class EncoderStage(NamedTuple):
+    """The encoder of a run.
+
+    Attributes:
+      identity: of the encoder and all that it was trained on.
+      encoder: None where features are read from a folder.
+      results: accuracies on seen clips; empty for an encoder without parameters.
+    """
+
+    encoder: TrainedEncoder | None
+    identity: dict
+    results: dict
 
 
 class PretrainState(flax.struct.PyTreeNode):
@@ -50,105 +75,180 @@ class PretrainState(flax.struct.PyTreeNode):
     step: Any  # int32 []; Any, since JAX also fills pytrees with placeholders
 
 
-def encoder_of(config: ConfigDict, num_classes: int) -> ShiftGCN:
-    """The encoder of a configuration."""
-    settings = config.encoder
-    return ShiftGCN(
-        num_classes,
-        settings.width,
-        settings.segments,
-        dtype=jnp.dtype(settings.dtype),
-        remat=settings.remat,
+class Classifier(nn.Module):
+    """An encoder with the linear classifier that pretrains it."""
+
+    encoder: Any
+    num_classes: int
+
+    def setup(self):
+        nn.share_scope(self, self.encoder)
+        self.classifier = nn.Dense(self.num_classes)
+
+    def __call__(self, clips, train: bool = False, capacity: int | None = None):
+        """Class logits `[B, classes]` of clips `[B, M, T, V, c]`."""
+        return self.classifier(self.encoder.pooled(clips, train, capacity))
+
+
+@dataclass(frozen=True)
+class EncoderTask:
+    """What stage 1 trains, on what.
+
+    Attributes:
+      clips: of the whole corpus.
+      indices: `[n]` of the training clips.
+      labels: `[N]` of the whole corpus: positions among the seen classes.
+      record: the configuration as JSON, kept with a step that is not finite.
+    """
+
+    encoder: Any
+    num_classes: int
+    settings: PretrainSettings
+    augmentation: Augmentation
+    streams: tuple[str, ...]
+    clips: PreparedClips
+    indices: np.ndarray
+    labels: np.ndarray
+    seed: int
+    record: dict
+
+    @property
+    def batch_size(self) -> int:
+        """Clips in a global batch."""
+        return min(self.settings.batch_size, len(self.indices))
+
+    @property
+    def classifier(self) -> Classifier:
+        """The network that is trained."""
+        return Classifier(self.encoder, self.num_classes)
+
+    def derive(self, clips):
+        """The input streams of clips: `[B, M, T, V, 3]` to `[B, M, T, V, c]`."""
+        return to_streams(clips, self.streams, self.clips.skeleton.parents)
+
+
+def task_of(config: ConfigDict, clips: PreparedClips, **data: Any) -> EncoderTask:
+    """The task of a configuration.
+
+    Args:
+      data: `num_classes`, `indices`, `labels` and `seed` of `EncoderTask`.
+    """
+    return EncoderTask(
+        encoder=make_encoder(config.encoder, clips.skeleton),
+        settings=settings_of(PretrainSettings, config.pretrain, "pretrain"),
+        augmentation=settings_of(Augmentation, config.augment, "augment"),
+        streams=tuple(config.data.streams),
+        clips=clips,
+        record=plain(config, *config),
+        **data,
     )
 
 
-def encoder_of_variables(config: ConfigDict, variables: dict) -> ShiftGCN:
-    """The encoder that has these variables."""
-    return encoder_of(config, variables["params"]["classifier"]["bias"].shape[0])
+def encoder_identity(spec: RunSpec) -> dict:
+    """Everything that the encoder of a run depends on."""
+    name = spec.config.encoder.name
+    encoder = {"encoder": plain(spec.config.encoder, "name", name)}
+    if not ENCODERS.entry(name).trained:
+        shared = ("data", "corpus", "prepared")
+        return encoder | {key: spec.identity()[key] for key in shared}
+    return encoder | plain(spec.config, "augment", "pretrain") | spec.identity()
 
 
-def pretrain(
-    config: ConfigDict,
-    clips: PreparedClips,
-    rows: np.ndarray,
-    labels: np.ndarray,
-    num_classes: int,
-    seed: int,
-    checkpoints: Checkpoints,
-    folder: Path,
-    profile: bool = False,
+def encoder_folder(spec: RunSpec) -> Path:
+    """The folder of a run's encoder stage."""
+    return stage_folder(spec.folder / "encoders", spec.config.encoder.name, encoder_identity(spec))
+
+
+def pretrain(spec: RunSpec) -> EncoderStage:
+    """Trains the encoder of a run, or restores it; one without parameters needs neither."""
+    assert spec.inputs.clips is not None
+    identity = encoder_identity(spec)
+    task = task_of(
+        spec.config,
+        spec.inputs.clips,
+        num_classes=len(spec.protocol.seen),
+        indices=spec.protocol.train,
+        labels=spec.seen_labels,
+        seed=spec.seed,
+    )
+    encoder = partial(trained_encoder, task.encoder, streams=task.streams)
+    skeleton = task.clips.skeleton
+    if not ENCODERS.entry(spec.config.encoder.name).trained:
+        return EncoderStage(encoder({}, skeleton=skeleton), identity, {})
+    stage = open_stage(spec.folder / "encoders", spec.config.encoder.name, identity)
+    with closing(open_checkpoints(stage)) as checkpoints:
+        variables = train_encoder(task, checkpoints, stage.folder, spec.profile)
+    if stage.results is None:
+        sides = {"val": spec.protocol.val, "seen_test": spec.protocol.seen_test}
+        shares = {f"{side}_accuracy": accuracy(task, variables, i) for side, i in sides.items()}
+        stage.finish(shares | {"weights": tree_digest(variables)})
+    results = stage.results or {}
+    print(f"  encoder: seen validation accuracy {results['val_accuracy']:.3f}", flush=True)
+    params = {key: leaf for key, leaf in variables["params"].items() if key != "classifier"}
+    variables = {"params": params, "batch_stats": variables["batch_stats"]}
+    identity = stage.identity | {"weights": results["weights"]}
+    return EncoderStage(encoder(variables, skeleton=skeleton), identity, results)
+
+
+def train_encoder(
+    task: EncoderTask, checkpoints: Checkpoints, folder: Path, profile: bool = False
 ) -> dict:
-    """Trains to the last epoch, going on from the newest checkpoint; no choice of epoch is made.
+    """Trains to the last epoch from the newest checkpoint; no choice of epoch is made.
 
     Args:
-      clips: of the whole corpus.
-      rows: `[n]` those that are trained on.
-      labels: `[N]` of the whole corpus: positions among the seen classes, in `[0, num_classes)` for
-        the rows that are trained on.
-      folder: of the stage, for what it reports.
+      folder: of the stage, for its reports.
       profile: write a trace of some steps there.
 
     Returns:
-      Encoder variables, on the host.
+      Variables of `task.classifier`, on the host.
 
     Raises:
-      NonFiniteError: a loss or gradient is not a number.
+      NonFiniteError: a loss or gradient is not finite.
     """
-    settings = config.pretrain
-    size = min(settings.batch_size, len(rows))
-    steps = settings.epochs * steps_in_epoch(len(rows), size)
-    mesh = mesh_for(size, "pretrain.batch_size")
-    begin = partial(fresh_state, config, clips.clips.shape, num_classes, seed, len(rows))
+    steps = task.settings.epochs * steps_in_epoch(len(task.indices), task.batch_size)
+    mesh = mesh_for(task.batch_size, "pretrain.batch_size")
+    begin = partial(fresh_state, task)
     if checkpoints.latest() is None:
         state = jax.jit(begin, out_shardings=everywhere(mesh))()
     else:  # a finished stage is only loaded: nothing is compiled for it
         state = checkpoints.restore(jax.eval_shape(begin), on_host=True)
     if int(state.step) < steps:
         state = jax.device_put(state, everywhere(mesh))
-        run = partial(_run, config, clips, rows, labels, num_classes, seed, checkpoints, folder)
-        state = run(profile, mesh, state)
+        number = int(state.step)
+        report = partial(report_pretraining, task, folder)
+        with Loop(folder, checkpoints, number, task.batch_size, report, profile) as loop:
+            state = _run(task, mesh, state, loop)
     return jax.device_get({"params": state.params, "batch_stats": state.batch_stats})
 
 
-def fresh_state(
-    config: ConfigDict, shape: tuple[int, ...], num_classes: int, seed: int, count: int
-) -> PretrainState:
-    """The state before the first step.
-
-    Args:
-      shape: of the corpus's clips, `(N, M, T, V, 3)`.
-      count: of training clips.
-    """
-    encoder = encoder_of(config, num_classes)
-    one = (1, *shape[1:-1], 3 * len(config.data.streams))
-    variables = encoder.init(jax.random.key(seed), jnp.ones(one))
-    opt_state = encoder_optimizer(config, count).init(variables["params"])
+def fresh_state(task: EncoderTask) -> PretrainState:
+    """The state before the first step."""
+    clip = task.clips.clips.shape[1:-1]
+    one = (1, *clip, 3 * len(task.streams))
+    variables = task.classifier.init(key_of(task.seed, "encoder_init"), jnp.ones(one))
+    optimizer = encoder_optimizer(task.settings, len(task.indices))
+    opt_state = optimizer.init(variables["params"])
     step = jnp.zeros((), jnp.int32)
     return PretrainState(variables["params"], variables["batch_stats"], opt_state, step)
 
 
-def _run(
-    config, clips, rows, labels, num_classes, seed, checkpoints, folder, profile, mesh, state
-) -> PretrainState:
+def _run(task: EncoderTask, mesh: Mesh, state: PretrainState, loop: Loop) -> PretrainState:
     """The steps that are left after the newest checkpoint."""
-    settings = config.pretrain
-    size, most = min(settings.batch_size, len(rows)), clips.clips.shape[1]
-    part, in_epoch = own_part(mesh, size), steps_in_epoch(len(rows), size)
-    step = make_step(config, clips, num_classes, len(rows), mesh)
-    root = jax.random.fold_in(jax.random.key(seed), 1)
+    clips, size, epochs = task.clips, task.batch_size, task.settings.epochs
+    part, in_epoch = own_part(mesh, size), steps_in_epoch(len(task.indices), size)
+    step, root = make_step(task, mesh), key_of(task.seed, "pretraining")
     number = int(state.step)
-    report_broken = partial(report_pretraining, config, clips, rows, labels, seed, folder)
-    with (
-        progress("pretraining the encoder", settings.epochs, number // in_epoch) as report,
-        Loop(folder, checkpoints, number, size, report_broken, profile) as loop,
-    ):
-        while number < settings.epochs * in_epoch:
+    with progress("pretraining the encoder", epochs, number // in_epoch) as report:
+        while number < epochs * in_epoch:
             epoch, done = divmod(number, in_epoch)
-            batches = epoch_batches(clips.clips, rows, size, seed, epoch, done, part)
+            batches = epoch_batches(
+                clips.clips, task.indices, size, task.seed, epoch=epoch, first=done, local=part
+            )
             for batch in loop.reading(batches):
-                capacity = capacity_for(clips.persons[batch.rows], most, mesh.size)
-                own = divide(mesh, (batch.own, labels[batch.rows[part]]))
-                state, figures = step(state, *own, root, np.int32(number), capacity)
+                persons = clips.persons[batch.indices]
+                capacity = capacity_for(persons, clips.clips.shape[1], mesh.size)
+                local = divide(mesh, (batch.local, task.labels[batch.indices[part]]))
+                state, figures = step(state, *local, root, np.int32(number), capacity)
                 loop.after(state, figures, (batch, capacity))
                 number += 1
             loop.log(state, epoch=epoch + 1.0)
@@ -157,50 +257,39 @@ def _run(
     return state
 
 
-def streams_of(config: ConfigDict, clips: PreparedClips) -> Callable:
-    """`to_streams` of a configuration: `[B, M, T, V, 3]` to `[B, M, T, V, c]`."""
-    return partial(to_streams, streams=config.data.streams, parents=clips.skeleton.parents)
-
-
-def make_step(
-    config: ConfigDict, clips: PreparedClips, num_classes: int, count: int, mesh: Mesh
-) -> Callable:
+def make_step(task: EncoderTask, mesh: Mesh) -> Callable:
     """The jitted step `(state, clips, labels, root key, number, capacity) -> (state, figures)`.
 
     Clips and labels are divided over the mesh, all else is everywhere; `number` is the step's, and
     `capacity` each device's. `figures` are the loss and the norm of the gradient; if either is not
     finite the state stays as it was, see `training.loop`.
-
-    Args:
-      count: of training clips.
     """
-    encoder = encoder_of(config, num_classes).clone(axis=BATCH)
-    optimizer = encoder_optimizer(config, count)
-    strength, streams = Augmentation(**config.augment), streams_of(config, clips)
+    classifier = Classifier(task.encoder.clone(axis=BATCH), task.num_classes)
+    optimizer = encoder_optimizer(task.settings, len(task.indices))
 
-    def of_one_device(params, batch_stats, clips, labels, keys, capacity):
-        clips = streams(augment(clips, keys, strength))
+    def on_one_device(params, batch_stats, clips, labels, keys, capacity):
+        clips = task.derive(augment(clips, keys, task.augmentation))
 
         def loss_fn(params):
             variables = {"params": params, "batch_stats": batch_stats}
-            logits, updated = encoder.apply(
+            logits, updated = classifier.apply(
                 variables, clips, True, capacity, mutable=["batch_stats"]
             )
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
             return losses.sum() / (len(labels) * mesh.size), updated["batch_stats"]
 
         (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(params)
-        # Without checks of what varies, what is added up going forward is added up going back too:
-        # these are gradients of the whole loss, by way of this device's parameters.
-        own, unravel = ravel_pytree((loss, grads))  # one message, whatever the compiler joins
-        return unravel(jax.lax.psum(own, BATCH)), batch_stats
+        # Without checks of what varies, sums of the forward pass are sums of the backward pass
+        # too: these are gradients of the whole loss, through this device's parameters.
+        local, unravel = ravel_pytree((loss, grads))  # one message, whatever the compiler joins
+        return unravel(jax.lax.psum(local, BATCH)), batch_stats
 
     @partial(jit, donate_argnums=0, static_argnums=5)
     def step(state: PretrainState, clips, labels, root, number, capacity):
         keys = jax.random.split(jax.random.fold_in(root, state.step), len(clips))
         keys = jax.lax.with_sharding_constraint(keys, divided(mesh))
         (loss, grads), batch_stats = jax.shard_map(
-            partial(of_one_device, capacity=capacity),
+            partial(on_one_device, capacity=capacity),
             mesh=mesh,
             in_specs=(WHOLE, WHOLE, DIVIDED, DIVIDED, DIVIDED),
             out_specs=((WHOLE, WHOLE), WHOLE),
@@ -211,6 +300,6 @@ def make_step(
         params = optax.apply_updates(state.params, updates)
         after = PretrainState(params, batch_stats, opt_state, state.step + 1)
         counts = jnp.isfinite(loss) & jnp.isfinite(norm) & (state.step == number)
-        return either(counts, after, state), {"loss": loss, "grad_norm": norm}
+        return select(counts, after, state), {"loss": loss, "grad_norm": norm}
 
     return step

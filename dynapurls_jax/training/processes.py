@@ -49,7 +49,7 @@ def any_of(flag: bool) -> bool:
     return bool(np.any(multihost_utils.process_allgather(np.array(flag))))
 
 
-def of_the_first(number: int) -> int:
+def from_first(number: int) -> int:
     """The number that the first process has; all must ask."""
     if jax.process_count() == 1:
         return number

@@ -1,10 +1,11 @@
-"""A stage of training as a folder: what it is made from, whether it is done, what came out."""
+"""A stage of training as a folder: its identity, whether it is finished, its results."""
 
+import hashlib
 import json
-import uuid
 from pathlib import Path
 from typing import Any
 
+from data_pipelines.atomic import write_text
 from data_pipelines.errors import DataError
 
 
@@ -13,7 +14,7 @@ class CheckpointError(RuntimeError):
 
 
 class NonFiniteError(RuntimeError):
-    """A loss or gradient is not a number; says in which step and where a replay of it lies."""
+    """A loss or gradient is not finite; says in which step and where its replay is kept."""
 
 
 _FILE = "stage.json"
@@ -27,8 +28,7 @@ class Stage:
     """One stage's folder, with `stage.json` inside.
 
     The file is written when the stage starts, with the identity of everything that it is made
-    from, and again when it is done, with its results; opening the folder with another identity is
-    an error, so that results never come from a mixture of configurations.
+    from, and again when it is finished, with its results.
     """
 
     def __init__(self, folder: Path, identity: dict[str, Any]):
@@ -40,6 +40,7 @@ class Stage:
 
         Raises:
           WorkdirMismatchError: the folder was made from something else; names what differs.
+          DataError: its record is damaged.
         """
         self.folder = folder
         self.identity = json.loads(json.dumps(identity))
@@ -47,43 +48,58 @@ class Stage:
             folder.mkdir(parents=True, exist_ok=True)
             self._write(None)
         elif (before := _record(folder)["identity"]) != self.identity:
-            differences = "\n".join(_differences("", before, self.identity))
+            differing = "\n".join(f"  {line}" for line in differences(before, self.identity))
             raise WorkdirMismatchError(
-                f"{folder} was made from another configuration:\n{differences}\n"
+                f"{folder} was made from another configuration:\n{differing}\n"
                 "Choose another folder, or delete that one to make it again."
             )
 
     def _write(self, results: dict | None) -> None:
         record = {"identity": self.identity, "results": results}
-        write_whole(self.folder / _FILE, json.dumps(record, indent=1))
+        write_text(self.folder / _FILE, json.dumps(record, indent=1))
 
     @property
     def results(self) -> dict | None:
-        """What the stage ended with; None while it is not done."""
+        """The results of a finished stage; None before."""
         return _record(self.folder)["results"]
 
     def finish(self, results: dict) -> None:
-        """Marks the stage as done."""
+        """Marks the stage as finished."""
         self._write(results)
 
 
-def stage_is_done(folder: Path) -> bool:
-    """Whether a finished stage is in this folder, of whatever identity."""
-    return (folder / _FILE).exists() and _record(folder)["results"] is not None
+def stage_folder(parent: Path, name: str, identity: dict[str, Any]) -> Path:
+    """`parent / "<name>-<hash>"`: several settings of a part have a folder each."""
+    return parent / f"{name}-{identity_hash(identity)}"
 
 
-def write_whole(file: Path, text: str) -> None:
-    """Writes a file whole or not at all; several processes may write the same at once."""
-    temporary = file.with_name(f"{file.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        temporary.write_text(text, "utf-8")
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
+def open_stage(parent: Path, name: str, identity: dict[str, Any]) -> Stage:
+    """The stage of this identity, opened or started.
+
+    A new one beside stages of the same name says by which settings it differs from the latest.
+    """
+    folder = stage_folder(parent, name, identity)
+    if not (folder / _FILE).exists():
+        others = sorted(parent.glob(f"{name}-*/{_FILE}"), key=lambda file: file.stat().st_mtime)
+        if others:
+            before = _record(others[-1].parent)["identity"]
+            lines = differences(before, json.loads(json.dumps(identity)))
+            print(f"  new {folder.name} beside {others[-1].parent.name}: {'; '.join(lines)}")
+    return Stage(folder, identity)
+
+
+def identity_hash(identity: dict[str, Any]) -> str:
+    """A short hash of an identity."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def results_of(folder: Path) -> dict | None:
+    """The results of a finished stage; None if there is no such stage, or it is not finished."""
+    return _record(folder)["results"] if (folder / _FILE).exists() else None
 
 
 def _record(folder: Path) -> dict:
-    """What `stage.json` says.
+    """The content of `stage.json`.
 
     Raises:
       DataError: it is damaged.
@@ -96,10 +112,12 @@ def _record(folder: Path) -> dict:
         raise DataError(reason, folder / _FILE) from error
 
 
-def _differences(prefix: str, old: Any, new: Any) -> list[str]:
+def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
+    """How two JSON values differ, a line for each key."""
     if isinstance(old, dict) and isinstance(new, dict):
-        rows = []
+        lines = []
         for key in sorted({*old, *new}):
-            rows += _differences(f"{prefix}.{key}" if prefix else key, old.get(key), new.get(key))
-        return rows
-    return [] if old == new else [f"  {prefix}: it has {old!r}, asked for {new!r}"]
+            path = f"{prefix}.{key}" if prefix else key
+            lines += differences(old.get(key), new.get(key), path)
+        return lines
+    return [] if old == new else [f"{prefix}: it has {old!r}, expected {new!r}"]

@@ -9,8 +9,21 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from data_pipelines.skeletons import Skeleton
+from dynapurls_jax.registry import Entry
 
 Variables = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class MethodEntry(Entry):
+    """A zero-shot method of the registry.
+
+    Attributes:
+      make: `(settings, shapes) -> ZeroShotMethod`.
+      trained: whether it has a loss; otherwise a closed form that no seed changes.
+    """
+
+    trained: bool = True
 
 
 class Candidates(NamedTuple):

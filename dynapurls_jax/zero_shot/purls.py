@@ -1,54 +1,149 @@
-"""The zero-shot model as three pure functions: `init`, `loss`, `score`."""
+"""PURLS and DynaPURLS' static model (section 3.2-3.3): text queries gather tokens, a head projects.
 
-from collections.abc import Callable
-from functools import partial
+Differs from the published code: queries never come from the true label unless
+`query="oracle_label"` is set, the published protocol, whose results are marked ORACLE.
+"""
+
+import math
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from data_pipelines.errors import unknown
+from dynapurls_jax.registry import check_at_least, check_choice
+from dynapurls_jax.text.granularities import GRANULARITIES, GRANULARITY_SETS
+from dynapurls_jax.zero_shot.base import (
+    Candidates,
+    Embedding,
+    MethodEntry,
+    Shapes,
+    Variables,
+    ZeroShotMethod,
+    cosines,
+    unit,
+)
+from dynapurls_jax.zero_shot.nn.attention import TextAttention
 from dynapurls_jax.zero_shot.nn.heads import HEADS
 from dynapurls_jax.zero_shot.nn.losses import symmetric_info_nce
-from dynapurls_jax.zero_shot.nn.partition import PartitionAlignment, Text, VisualFeatures, unit
-from dynapurls_jax.config import GRANULARITIES, GRANULARITY_SETS, QUERIES, SCORES, WEIGHTS
+from dynapurls_jax.zero_shot.nn.static_partition import StaticPartition
 
-Variables = dict[str, Any]
+QUERIES = ("label_free", "per_candidate", "oracle_label")
+SCORES = ("global", "weighted")
+PARTITIONS = ("adaptive", "static")
+WEIGHTS = ("learned", "average")
 
 
-class ZeroShotModel(NamedTuple):
-    """A zero-shot model over token batches.
+@dataclass(frozen=True)
+class PurlsSettings:
+    """The method's settings.
 
     Attributes:
-      init: `(key, tokens, text, pool=None) -> variables`; keeps the tokens' mean and deviation with
-        them, and the pool `[G, S]` of a static partition, which takes the place of attention.
-      loss: `(variables, tokens, labels, text, key) -> scalar`; the only one that takes labels.
-      encode: `(variables, tokens) -> VisualFeatures`; everything that does not depend on text.
-      queries: `text -> [1, Q, G, d]`: what the model asks with, one set for all classes (`Q = 1`)
-        or one for each (`Q = C`).
-      attend: `(variables, visual, queries [#B, Q, G, d]) -> [B, Q, G, S]`: where each description
-        looks (eq. 5-7).
-      project: `(variables, visual, queries [#B, Q, G, d]) -> v [B, Q, G, d]`, unit rows (eq. 5-9).
-        A joint head needs all granularities, another takes as many as there are.
-      match: `(variables, v, classes [C, G, d]) -> logits [B, C]` (eq. 14); reads `R` granularities.
-      match_all: the same, with all granularities weighted by alpha.
-      score: `(variables, visual, text) -> logits [B, C]`: `match` of `project` of `queries`.
-      scale: `variables -> scalar`: the learned `1 / tau` by which `match` multiplies cosines.
-      rows: `R`, how many of the `G` granularities `match` reads: the first one, or all.
+      query: the text that queries come from. "per_candidate": each class's own. "label_free": the
+        mean of the seen classes, one set of queries for all. "oracle_label": the true label's, the
+        published protocol; such a model has no `score`.
+      head: "row" (eq. 9) or "joint", see `nn.heads`.
+      score: "global" reads the global granularity alone (eq. 14), "weighted" all of them by alpha.
+      partition: "adaptive" (attention) or "static" (body parts and thirds of the time, Fig. 4).
+      granularities: which are trained and weighted: "all", "global", or global and "parts" or
+        "phases" (Table 7).
+      weights: of the granularities (eq. 11): "learned", or "average" for equal ones.
+      attention, hidden: `h` and the width of the head's hidden layer.
+      dropout: in the head, while training.
     """
 
-    init: Callable[..., Variables]
-    loss: Callable[[Variables, Array, Array, Text, PRNGKeyArray], Array]
-    encode: Callable[[Variables, Array], VisualFeatures]
-    queries: Callable[[Text], Array]
-    attend: Callable[[Variables, VisualFeatures, Array], Array]
-    project: Callable[[Variables, VisualFeatures, Array], Array]
-    match: Callable[[Variables, Array, Array], Array]
-    match_all: Callable[[Variables, Array, Array], Array]
-    score: Callable[[Variables, VisualFeatures, Text], Array]
-    scale: Callable[[Variables], Array]
-    rows: int
+    query: str = "label_free"
+    head: str = "row"
+    score: str = "global"
+    partition: str = "adaptive"
+    granularities: str = "all"
+    weights: str = "learned"
+    attention: int = 150
+    hidden: int = 512
+    dropout: float = 0.0
+
+    def __post_init__(self):
+        """Refuses names that do not exist and pairs that make no sense."""
+        check_choice("query", self.query, QUERIES)
+        check_choice("head", self.head, HEADS)
+        check_choice("score", self.score, SCORES)
+        check_choice("partition", self.partition, PARTITIONS)
+        check_choice("granularities", self.granularities, GRANULARITY_SETS)
+        check_choice("weights", self.weights, WEIGHTS)
+        check_at_least(1, attention=self.attention, hidden=self.hidden)
+        if self.head == "joint" and self.granularities != "all":
+            raise ValueError(
+                "head=joint projects all granularities together: expected granularities=all with "
+                f"it, got {self.granularities}"
+            )
+        if self.partition == "static" and self.query != "label_free":
+            raise ValueError(
+                "partition=static has no queries: expected query=label_free with it, got "
+                f"{self.query}"
+            )
+
+
+class VisualFeatures(NamedTuple):
+    """Standardised tokens, and their keys (eq. 6) or, in a static partition, their shares."""
+
+    tokens: Float[Array, "*B S n"]
+    keys: Float[Array, "*B S h"]
+
+
+class PurlsModule(nn.Module):
+    """All parameters: the partition, the head, the granularities' weights and the temperature."""
+
+    settings: PurlsSettings
+    shapes: Shapes
+
+    def setup(self):
+        settings = self.settings
+        if settings.partition == "static":
+            self.partition = StaticPartition(self.shapes.skeleton, self.shapes.tokens[0])
+        else:
+            self.partition = TextAttention(settings.attention)
+        nn.share_scope(self, self.partition)
+        head = HEADS[settings.head]
+        self.project = head(self.shapes.text_width, settings.hidden, settings.dropout)
+        self.alpha = self.param("alpha", nn.initializers.zeros, (len(GRANULARITIES),))
+        self.log_scale = self.param("log_scale", nn.initializers.constant(-math.log(0.07)), ())
+
+    def keys(self, tokens: Float[Array, "*B S n"]) -> Float[Array, "*B S h"]:
+        """Eq. 6."""
+        return self.partition.keys(tokens)
+
+    def attend(self, keys, queries: Float[Array, "#B Q G d"]) -> Float[Array, "B Q G S"]:
+        """Eq. 5 and 7."""
+        return self.partition.attend(keys, queries)
+
+    def gather_and_project(
+        self, tokens: Float[Array, "B S n"], attention: Float[Array, "B Q G S"], train: bool = False
+    ) -> Float[Array, "B Q G d"]:
+        """Eq. 8-9: the gathered tokens in text space, unit rows `v`."""
+        gathered = jnp.einsum("bqgs,bsn->bqgn", attention, tokens)
+        return unit(self.project(gathered, train))
+
+    def scale(self) -> Float[Array, ""]:
+        """`1 / tau`, learned, at most 100."""
+        return jnp.exp(jnp.minimum(self.log_scale, math.log(100.0)))
+
+    def weights(self) -> Float[Array, " G"]:
+        """The granularities' weights alpha (eq. 11), positive, with the sum 1; 0 if not used.
+
+        The paper leaves them free; free weights would run to minus infinity under eq. 11.
+        """
+        used = jnp.array(GRANULARITY_SETS[self.settings.granularities])
+        used = jnp.isin(jnp.arange(len(GRANULARITIES)), used)
+        learned = self.settings.weights == "learned"
+        alpha = self.alpha if learned else jnp.zeros_like(self.alpha)
+        return jax.nn.softmax(jnp.where(used, alpha, -jnp.inf))
+
+    def __call__(self, tokens, queries):
+        """Touches every parameter; for initialisation."""
+        attention = self.attend(self.keys(tokens), queries)
+        return self.gather_and_project(tokens, attention), self.scale(), self.weights()
 
 
 def mean_text(classes: Float[Array, "C G d"]) -> Float[Array, "G d"]:
@@ -56,156 +151,150 @@ def mean_text(classes: Float[Array, "C G d"]) -> Float[Array, "G d"]:
     return unit(classes.mean(axis=0))
 
 
-def similarity(rows: Float[Array, "B Q R d"], classes: Float[Array, "C R d"]):
-    """Cosines `[B, C, R]` of projected rows with the classes' text; both have unit rows."""
-    if rows.shape[1] == 1:  # one set of queries serves every class
-        return jnp.einsum("bgd,cgd->bcg", rows[:, 0], classes)
-    return jnp.einsum("bcgd,cgd->bcg", rows, classes)
+@dataclass(frozen=True, eq=False)
+class Purls:
+    """The functions of the method; `make` puts them together."""
+
+    settings: PurlsSettings
+    module: PurlsModule
+
+    def _apply(self, variables: Variables, method: str, *args: Any, **kwargs: Any) -> Any:
+        params = {"params": variables["params"]}
+        return self.module.apply(params, *args, method=method, **kwargs)
+
+    def init(self, key, tokens: Float[Array, "N S n"], text: Float[Array, "C G d"]) -> Variables:
+        """Variables: parameters, the tokens' mean and deviation, the label-free queries."""
+        statistics = {"mean": tokens.mean(axis=(0, 1)), "std": tokens.std(axis=(0, 1)) + 1e-3}
+        params = self.module.init(key, tokens[:1], text[None, :1]).get("params")
+        return {"params": params, "tokens": statistics, "query": mean_text(text)}
+
+    def encode(self, variables: Variables, tokens: Float[Array, "*B S n"]) -> VisualFeatures:
+        """Standardised tokens and their keys."""
+        statistics = variables["tokens"]
+        tokens = (tokens - statistics["mean"]) / statistics["std"]
+        return VisualFeatures(tokens, self._apply(variables, "keys", tokens))
+
+    def bind(self, variables: Variables, text: Float[Array, "C G d"]) -> Candidates:
+        """The text itself, and the label-free queries of the seen classes."""
+        return Candidates(text, variables["query"])
+
+    def scored(self, candidates: Candidates) -> Candidates:
+        """The granularities that `match` reads: the first one, or all.
+
+        A joint head projects all of them together, so it needs all.
+        """
+        if self.settings.score == "weighted" or self.settings.head == "joint":
+            return candidates
+        return jax.tree.map(lambda vectors: vectors[..., :1, :], candidates)
+
+    def queries(self, candidates: Candidates) -> Float[Array, "1 Q G d"]:
+        """The queries: one set for all classes, or one for each.
+
+        Raises:
+          ValueError: they would need the true labels.
+        """
+        if self.settings.query == "oracle_label":
+            raise ValueError(
+                "a model trained with query=oracle_label needs the true labels to predict; it has "
+                "no zero-shot score (see the ORACLE result of `oracle`)"
+            )
+        if self.settings.query == "per_candidate":
+            return candidates.classes[None]
+        assert candidates.query is not None
+        return candidates.query[None, None]
+
+    def attend(self, variables, features: VisualFeatures, candidates: Candidates):
+        """Where each description looks, `[B, Q, G, S]` (eq. 5-7)."""
+        return self._apply(variables, "attend", features.keys, self.queries(candidates))
+
+    def embed(self, variables, features: VisualFeatures, candidates: Candidates):
+        """The projected rows `v`, `[B, Q, G, d]` (eq. 5-9)."""
+        return self._project(variables, features, self.queries(candidates))
+
+    def _project(self, variables, features: VisualFeatures, queries, **training: Any):
+        attention = self._apply(variables, "attend", features.keys, queries)
+        return self._apply(variables, "gather_and_project", features.tokens, attention, **training)
+
+    def scale(self, variables: Variables) -> Float[Array, ""]:
+        """`1 / tau`."""
+        return self._apply(variables, "scale")
+
+    def match(self, variables, embedded, classes) -> Float[Array, "B C"]:
+        """Logits of the granularities that are scored (eq. 14)."""
+        if self.settings.score == "weighted":
+            return self.match_all(variables, embedded, classes)
+        similarity = cosines(embedded[..., :1, :], classes[:, :1])[..., 0]
+        return self.scale(variables) * similarity
+
+    def match_all(self, variables, embedded, classes) -> Float[Array, "B C"]:
+        """Logits of all granularities, weighted by alpha."""
+        similarity = cosines(embedded, classes) @ self._apply(variables, "weights")
+        return self.scale(variables) * similarity
+
+    def score(self, variables, features: VisualFeatures, candidates: Candidates):
+        """Logits `[B, C]`: `match` of `embed` (eq. 14)."""
+        scored = self.scored(candidates)
+        return self.match(variables, self.embed(variables, features, scored), scored.classes)
+
+    def loss(
+        self,
+        variables: Variables,
+        batch: tuple[Float[Array, "B S n"], Int[Array, " B"]],
+        text: Float[Array, "C G d"],
+        key: PRNGKeyArray,
+    ) -> Float[Array, ""]:
+        """Eq. 10-11 on a batch of the seen classes."""
+        tokens, labels = batch
+        features, candidates = self.encode(variables, tokens), self.bind(variables, text)
+        oracle = self.settings.query == "oracle_label"
+        queries = text[labels][:, None] if oracle else self.queries(candidates)
+        rngs = {"dropout": key}
+        embedded = self._project(variables, features, queries, train=True, rngs=rngs)
+        logits = self.scale(variables) * cosines(embedded, text)
+        return symmetric_info_nce(logits, labels, self._apply(variables, "weights"))
+
+    def oracle(self, variables, features, candidates, labels) -> Float[Array, "B C"]:
+        """ORACLE, the published protocol: logits under queries from each sample's true label.
+
+        Nothing that this returns is accuracy. It exists to measure what the protocol is worth.
+
+        Args:
+          labels: `[B]` positions in `candidates.classes`.
+        """
+        scored = self.scored(candidates)
+        queries = scored.classes[labels][:, None]
+        return self.match(variables, self._project(variables, features, queries), scored.classes)
 
 
-def make_model(
-    *,
-    query: str,
-    head: str,
-    score: str,
-    text_width: int,
-    granularities: str = "all",
-    weights: str = "learned",
-    attention: int = 150,
-    hidden: int = 512,
-    dropout: float = 0.0,
-) -> ZeroShotModel:
-    """The DynaPURLS alignment model.
-
-    Args:
-      query: who asks. "per_candidate": every class with its own text. "label_free": one set of
-        queries for all classes. "oracle_label": the true label's text while training, the
-        published protocol; such a model cannot `score`, see `alignment.oracle`.
-      head: "row" or "joint".
-      score: "global" uses the global row alone (eq. 14), "weighted" all rows by alpha.
-      granularities: which are trained and weighted: "all", "global", or global and "parts" or
-        "phases" (Table 7).
-      weights: of the granularities: "learned", or "average" for the same for all.
-      text_width, attention, hidden: `d`, `h` and the head's hidden width.
-      dropout: in the head, while training.
+def make(settings: PurlsSettings, shapes: Shapes) -> ZeroShotMethod:
+    """The method for tokens and text of these shapes.
 
     Raises:
-      ValueError: unknown query, head, score, granularities or weights; or a joint head with some
-        granularities only.
+      ValueError: a static partition of tokens that are not of joints.
     """
-    for kind, value, known in (
-        ("query", query, QUERIES),
-        ("head", head, HEADS),
-        ("score", score, SCORES),
-        ("granularities", granularities, GRANULARITY_SETS),
-        ("weights", weights, WEIGHTS),
-    ):
-        if value not in known:
-            raise unknown(kind, value, known)
-    if head == "joint" and granularities != "all":
+    joints = shapes.skeleton.num_joints
+    if settings.partition == "static" and shapes.tokens[1] != joints:
         raise ValueError(
-            f"head=joint reads all granularities together: expected granularities=all with it, got "
-            f"{granularities}"
+            f"partition=static needs tokens of joints: expected {joints} "
+            f"({shapes.skeleton.name}), got {shapes.tokens[1]}"
         )
-    module = PartitionAlignment(
-        *(head, text_width, attention, hidden, dropout),
-        used=GRANULARITY_SETS[granularities],
-        learned=weights == "learned",
-    )
-    # The row head takes each row on its own, so the global score needs no other.
-    rows = 1 if score == "global" and head == "row" else len(GRANULARITIES)
-    queries, project = partial(_queries, query), partial(_project, module)
-    match = partial(_match_global if score == "global" else _match_all, module)
-    return ZeroShotModel(
-        init=partial(_init, module),
-        loss=partial(_loss, module, query),
-        encode=partial(_encode, module),
-        queries=queries,
-        attend=partial(_attend, module),
-        project=project,
-        match=match,
-        match_all=partial(_match_all, module),
-        score=partial(_score, queries, project, match, rows),
-        scale=partial(_scale, module),
-        rows=rows,
+    purls = Purls(settings, PurlsModule(settings, shapes))
+    return ZeroShotMethod(
+        encode=purls.encode,
+        bind=purls.bind,
+        score=purls.score,
+        init=purls.init,
+        loss=purls.loss,
+        embedding=Embedding(
+            embed=purls.embed,
+            scored=purls.scored,
+            match=purls.match,
+            match_all=purls.match_all,
+            scale=purls.scale,
+        ),
+        attend=purls.attend,
+        oracle=purls.oracle if settings.query == "oracle_label" else None,
     )
 
 
-def _apply(module: PartitionAlignment, variables: Variables, method: str, *args, **kwargs) -> Any:
-    return module.apply({"params": variables["params"]}, *args, method=method, **kwargs)
-
-
-def _init(module, key, tokens: Float[Array, "N S n"], text: Text, pool=None) -> Variables:
-    statistics = {
-        "mean": tokens.mean(axis=(0, 1)),
-        "std": tokens.std(axis=(0, 1)) + 1e-3,
-    }
-    params = module.init(key, tokens[:1], text.classes[None, :1])["params"]
-    partition = {} if pool is None else {"pool": jnp.asarray(pool)}
-    return {"params": params, "tokens": statistics, **partition}
-
-
-def _encode(module, variables: Variables, tokens: Float[Array, "*B S n"]) -> VisualFeatures:
-    tokens = (tokens - variables["tokens"]["mean"]) / variables["tokens"]["std"]
-    if "pool" not in variables:
-        return VisualFeatures(tokens, _apply(module, variables, "keys", tokens))
-    keys = jnp.log(variables["pool"].T + 1e-9)  # with each token, so that some can be left out
-    return VisualFeatures(tokens, jnp.broadcast_to(keys, (*tokens.shape[:-1], keys.shape[-1])))
-
-
-def _queries(query: str, text: Text) -> Float[Array, "1 Q G d"]:
-    if query == "oracle_label":
-        raise ValueError(
-            "a model trained with query=oracle_label needs the true labels to predict; it has "
-            "no zero-shot score (see dynapurls_jax.zero_shot.oracle)"
-        )
-    return text.query[None, None] if query == "label_free" else text.classes[None]
-
-
-def _attend(module, variables: Variables, visual: VisualFeatures, queries) -> Float[Array, "B Q G S"]:
-    if "pool" not in variables:
-        return _apply(module, variables, "attend", visual, queries)
-    fixed = jax.nn.softmax(jnp.moveaxis(visual.keys, -1, -2))[:, : queries.shape[2]]
-    return jnp.broadcast_to(fixed[:, None], (len(fixed), queries.shape[1], *fixed.shape[1:]))
-
-
-def _project(
-    module, variables: Variables, visual: VisualFeatures, queries, **training: Any
-) -> Float[Array, "B Q G d"]:
-    attention = _attend(module, variables, visual, queries)
-    return _apply(module, variables, "gather_and_project", visual, attention, **training)
-
-
-def _loss(
-    module,
-    query: str,
-    variables: Variables,
-    tokens: Float[Array, "B S n"],
-    labels: Int[Array, " B"],
-    text: Text,
-    key: PRNGKeyArray,
-) -> Float[Array, ""]:
-    visual = _encode(module, variables, tokens)
-    asks = text.classes[labels][:, None] if query == "oracle_label" else _queries(query, text)
-    rows = _project(module, variables, visual, asks, train=True, rngs={"dropout": key})
-    logits = _scale(module, variables) * similarity(rows, text.classes)
-    return symmetric_info_nce(logits, labels, _apply(module, variables, "weights"))
-
-
-def _scale(module, variables: Variables) -> Float[Array, ""]:
-    return _apply(module, variables, "scale")
-
-
-def _match_all(module, variables: Variables, rows, classes) -> Float[Array, "B C"]:
-    cosines = similarity(rows, classes) @ _apply(module, variables, "weights")
-    return _scale(module, variables) * cosines
-
-
-def _match_global(module, variables: Variables, rows, classes) -> Float[Array, "B C"]:
-    cosines = similarity(rows[..., :1, :], classes[:, :1])[..., 0]
-    return _scale(module, variables) * cosines
-
-
-def _score(queries, project, match, rows: int, variables, visual, text) -> Float[Array, "B C"]:
-    asked = queries(text)[..., :rows, :]
-    return match(variables, project(variables, visual, asked), text.classes)
+ENTRY = MethodEntry(make, PurlsSettings)

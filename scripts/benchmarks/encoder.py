@@ -3,22 +3,30 @@
   python scripts/benchmarks/encoder.py                            a sweep over batches, T = 64
   python scripts/benchmarks/encoder.py --frames 300 --batches 4   full length
   python scripts/benchmarks/encoder.py --torch eager compile      torch.compile as well
-  python scripts/benchmarks/encoder.py --no-keep-memory           the system's malloc left as it is
+  python scripts/benchmarks/encoder.py --no-keep-memory           with the system's default malloc
 
-All rows are of one run on one device, random clips of two persons, width 64, V = 25. PyTorch is
-`tests/helpers/torch_shift_gcn.py` (extra dev). Limits: a large matrix product and a large copy are timed
-first; an encoder can be no faster than FLOPs over the one and bytes over the other, counted in
-`dynapurls_jax/encoders/shift_gcn.py`.
+All lines are of one run on one device, random clips of two persons, width 64, V = 25. PyTorch is
+`tests/helpers/torch_shift_gcn.py` (extra dev). Limits: a large matrix product and a large copy are
+timed first; an encoder can be no faster than FLOPs over the one and bytes over the other, counted
+in `dynapurls_jax/encoders/shift_gcn.py`.
 """
 
 import argparse
 import json
-import sys
-import time
 from functools import partial
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+import jax
+import jax.numpy as jnp
+import optax
+from timing import device_title, fastest, fastest_jax, limits, line, table
+
+from dynapurls_jax.encoders.base import SkeletonEncoder
+from dynapurls_jax.encoders.jit import jit
+from dynapurls_jax.encoders.shift_gcn import ShiftGCN
+from dynapurls_jax.host_memory import keep_memory
+from dynapurls_jax.training.pretrain import Classifier, PretrainState
+
 JOINTS, PERSONS, CLASSES, WIDTH = 25, 2, 60, 64
 # One person at T = 300, forward; training takes three times as much.
 FLOPS, BYTES = 2 * 1.78464e9 / 300, 0.319e9 / 300  # for each frame
@@ -37,67 +45,35 @@ def main() -> None:
     parser.add_argument("--no-keep-memory", action="store_true")
     parser.add_argument("--json", type=Path, help="also write the figures there")
     options = parser.parse_args()
-    sys.path.insert(0, str(ROOT))
     if not options.no_keep_memory:
-        from dynapurls_jax.host_memory import keep_memory
-
         keep_memory()  # for both frameworks: they share the process
-
-    import jax
-
-    device = jax.devices()[0]
     flops, bandwidth = limits(options.repeats)
     print(
-        f"{device.device_kind} ({device.platform}), jax {jax.__version__}, T = {options.frames}; "
-        f"limits {flops / 1e9:.0f} GFLOP/s, {bandwidth / 1e9:.0f} GB/s\n"
-        "| system | dtype | batch | inference clips/s | of limit | training clips/s | of limit |\n"
-        "|---|---|---|---|---|---|---|"
+        f"{device_title()}, T = {options.frames}; limits {flops / 1e9:.0f} GFLOP/s, "
+        f"{bandwidth / 1e9:.0f} GB/s"
     )
-    rows = []
+    table(
+        "system", "dtype", "batch", "inference clips/s", "of limit", "training clips/s", "of limit"
+    )
+    systems = {"jax": time_jax}
+    systems |= {f"torch {mode}": partial(time_torch, mode=mode) for mode in options.torch}
+    results = []
     for batch in options.batches:
         for dtype in options.dtypes:
             bound = limit(options.frames, dtype, flops, bandwidth)
-            systems = {"jax": time_jax} | {
-                f"torch {mode}": partial(time_torch, mode=mode) for mode in options.torch
-            }
             for name, system in systems.items():
                 inference, training = system(batch, options.frames, dtype, options.repeats)
-                rows.append([name, dtype, batch, inference, training])
-                print(
-                    f"| {name} | {dtype} | {batch} | {inference:.1f} | {inference / bound:.0%} | "
-                    f"{training:.2f} | {3 * training / bound:.0%} |",
-                    flush=True,
+                record = {"system": name, "dtype": dtype, "batch": batch}
+                results.append(record | {"inference": inference, "training": training})
+                shares = f"{inference / bound:.0%}", f"{3 * training / bound:.0%}"
+                line(
+                    name, dtype, batch, f"{inference:.1f}", shares[0], f"{training:.2f}", shares[1]
                 )
     if options.json:
-        keys = ["system", "dtype", "batch", "inference", "training"]
-        record = {"device": device.device_kind, "frames": options.frames, "flops": flops}
-        record |= {"bandwidth": bandwidth, "rows": [dict(zip(keys, r, strict=True)) for r in rows]}
+        record = {"device": jax.devices()[0].device_kind, "frames": options.frames}
+        record |= {"flops": flops, "bandwidth": bandwidth, "rows": results}
         options.json.write_text(json.dumps(record, indent=1))
         print(f"written: {options.json}")
-
-
-def fastest(run, repeats: int) -> float:
-    """Seconds of the fastest of some calls, after one that is not counted."""
-    run()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
-def limits(repeats: int) -> tuple[float, float]:
-    """FLOP/s of a large float32 product, bytes/s of a map over 8 MB, as the encoder's maps are."""
-    import jax
-    import jax.numpy as jnp
-
-    square, flat = jnp.ones((2048, 2048)), jnp.ones(2_000_000)
-    product = jax.jit(lambda a: a @ a)
-    add = jax.jit(lambda a: a + 1)
-    flops = 2 * 2048**3 / fastest(lambda: product(square).block_until_ready(), 3 * repeats)
-    seconds = fastest(lambda: add(flat).block_until_ready(), 10 * repeats)
-    return flops, 2 * flat.nbytes / seconds
 
 
 def limit(frames: int, dtype: str, flops: float, bandwidth: float) -> float:
@@ -109,27 +85,19 @@ def limit(frames: int, dtype: str, flops: float, bandwidth: float) -> float:
 
 def time_jax(batch: int, frames: int, dtype: str, repeats: int) -> tuple[float, float]:
     """Clips/s of inference and of a training step (SGD with Nesterov momentum)."""
-    import jax
-    import jax.numpy as jnp
-    import optax
-
-    from dynapurls_jax.encoders.jit import jit
-    from dynapurls_jax.encoders.shift_gcn import ShiftGCN
-    from dynapurls_jax.training.pretrain import PretrainState
-
-    encoder = ShiftGCN(CLASSES, WIDTH, dtype=jnp.dtype(dtype))
+    backbone = ShiftGCN(WIDTH, dtype=jnp.dtype(dtype))
+    classifier = Classifier(SkeletonEncoder(backbone), CLASSES)
     clips = jax.random.normal(jax.random.key(0), (batch, PERSONS, frames, JOINTS, 3))
     labels = jnp.arange(batch) % CLASSES
-    variables = jit(encoder.init)(jax.random.key(1), clips)
-    infer = jit(encoder.apply)
-    inference = fastest(lambda: jax.block_until_ready(infer(variables, clips)), repeats)
+    variables = jit(classifier.init)(jax.random.key(1), clips)
+    inference = fastest_jax(repeats, jit(classifier.apply), variables, clips)
     optimizer = optax.sgd(0.1, 0.9, nesterov=True)
 
     @partial(jit, donate_argnums=0)
     def step(state):
         def loss_fn(params):
             both = {"params": params, "batch_stats": state.batch_stats}
-            logits, new = encoder.apply(both, clips, True, mutable=["batch_stats"])
+            logits, new = classifier.apply(both, clips, True, mutable=["batch_stats"])
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
             return losses.mean(), new["batch_stats"]
 
@@ -150,7 +118,6 @@ def time_jax(batch: int, frames: int, dtype: str, repeats: int) -> tuple[float, 
 
 def time_torch(batch: int, frames: int, dtype: str, repeats: int, mode: str) -> tuple[float, float]:
     """The same in PyTorch; bfloat16 through autocast, on the GPU if JAX is on one."""
-    import jax
     import torch
 
     from tests.helpers.torch_shift_gcn import TorchShiftGCN

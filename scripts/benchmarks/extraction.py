@@ -4,31 +4,33 @@
   python scripts/benchmarks/extraction.py --frames 300 --clips 128     full length
 
 Three rates: reading alone (`padded_batches`, read ahead, put on the devices, nothing computed), the
-encoder alone (one batch that is on the devices already), and both together as training runs them,
-with the writing of the store. Two persons in each clip, random coordinates and weights. The devices
-wait for nothing if together is as fast as the encoder alone.
+encoder alone (one batch that is on the devices already), and both together as in training, with
+the store written. Two persons in each clip, random coordinates and weights. The devices never wait
+if together is as fast as the encoder alone.
 """
 
 import argparse
 import tempfile
 import time
 from pathlib import Path
-from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 
 from data_pipelines.array_store import open_or_make
 from data_pipelines.batches import padded_batches
 from data_pipelines.prepared import PreparedClips
-from dynapurls_jax.config import default_config
-from dynapurls_jax.encoders.masking import capacity_for
-from dynapurls_jax.host_memory import keep_memory
 from data_pipelines.skeletons import KINECT_V2
-from dynapurls_jax.training import encode
-from dynapurls_jax.training.pretrain import encoder_of
+from dynapurls_jax.config import default_config
+from dynapurls_jax.encoders.base import TOKEN_DTYPE, TrainedEncoder, token_shape, trained_encoder
+from dynapurls_jax.encoders.masking import capacity_for
+from dynapurls_jax.encoders.registry import make_encoder
+from dynapurls_jax.host_memory import keep_memory
+from dynapurls_jax.training.extract import clips_per_device, encoded, mesh_of_all, on_all_devices
+from dynapurls_jax.training.mesh import divided, everywhere
+
+PERSONS = 2
 
 
 def main() -> None:
@@ -41,20 +43,25 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=64)
     options = parser.parse_args()
     keep_memory()
-    config = default_config()
-    config.encoder.width = options.width
-    size = encode.clips_a_device() * jax.device_count()
+    size = clips_per_device() * jax.device_count()
     if options.clips % size:
         parser.error(f"--clips: expected a multiple of {size}, got {options.clips}")
-    shape = (options.clips, 2, options.frames, KINECT_V2.num_joints, 3)
-    variables = encoder_of(config, 60).init(jax.random.key(0), jnp.ones((1, *shape[1:])))
+    config = default_config()
+    config.encoder.shift_gcn.width = options.width
+    module = make_encoder(config.encoder, KINECT_V2)
+    shape = (options.clips, PERSONS, options.frames, KINECT_V2.num_joints, 3)
+    variables = module.init(jax.random.key(0), jnp.ones((1, *shape[1:])), method="tokens")
+    encoder = trained_encoder(module, variables, ("joint",), KINECT_V2)
     print(f"{jax.device_count()} x {jax.devices()[0].device_kind}, {shape}, jax {jax.__version__}")
     with tempfile.TemporaryDirectory() as scratch:
-        clips = PreparedClips(random_store(Path(scratch) / "clips", shape), KINECT_V2)
+        array = random_store(Path(scratch) / "clips", shape)
+        ids = tuple(map(str, range(len(array))))
+        clips = PreparedClips(array, KINECT_V2, np.full(len(array), PERSONS), ids)
+        store = Path(scratch) / "tokens"
         for name, seconds in {
             "reading alone": read(clips, size),
-            "encoder alone": compute(config, variables, clips, size),
-            "together": together(Path(scratch), config, variables, clips, size),
+            "encoder alone": compute(encoder, clips, size),
+            "together": together(encoder, clips, size, store, token_shape(module, shape[1:])),
         }.items():
             print(f"{name:14} {options.clips / seconds:8.1f} clips/s")
 
@@ -71,21 +78,20 @@ def random_store(folder: Path, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def read(clips: PreparedClips, size: int) -> float:
-    """Seconds of everything that the host does before a batch can be computed."""
+    """Seconds of the host's work before batches can be computed."""
     start = time.perf_counter()
     for batch, _ in padded_batches(clips.clips, np.arange(len(clips.clips)), size):
-        capacity_for(batch)
-        jax.block_until_ready(jax.device_put(batch))
+        jax.block_until_ready(jax.device_put(batch.local))
     return time.perf_counter() - start
 
 
-def compute(config, variables: dict, clips: PreparedClips, size: int) -> float:
-    """Seconds of the encoder if its clips lay on the devices already."""
-    mesh = encode.mesh_of_all()
-    run = encode.on_all_devices(encode.tokens_of(config, variables, clips), mesh)
-    variables = jax.device_put(variables, NamedSharding(mesh, PartitionSpec()))
-    batch = jax.device_put(clips.clips[:size], NamedSharding(mesh, PartitionSpec("clips")))
-    capacity = capacity_for(clips.clips[: encode.clips_a_device()])
+def compute(encoder: TrainedEncoder, clips: PreparedClips, size: int) -> float:
+    """Seconds of the encoder on clips that are on the devices."""
+    mesh = mesh_of_all()
+    run = on_all_devices(encoder.tokens, mesh)
+    variables = jax.device_put(encoder.variables, everywhere(mesh))
+    batch = jax.device_put(clips.clips[:size], divided(mesh))
+    capacity = capacity_for(clips.persons[:size], PERSONS, mesh.size)
     jax.block_until_ready(run(variables, batch, capacity))
     start = time.perf_counter()
     for _ in range(len(clips.clips) // size):
@@ -93,23 +99,26 @@ def compute(config, variables: dict, clips: PreparedClips, size: int) -> float:
     return time.perf_counter() - start
 
 
-def together(scratch: Path, config, variables: dict, clips: PreparedClips, size: int) -> float:
-    """Seconds of the whole, without the compilation, which the first batch waits for."""
+def together(
+    encoder: TrainedEncoder,
+    clips: PreparedClips,
+    size: int,
+    folder: Path,
+    token_shape: tuple[int, int, int],
+) -> float:
+    """Seconds of the whole, without the compilation, for which the first batch waits."""
     seconds = []
 
-    def chunks(apply, variables, clips, rows, *rest):
+    def chunks(first):
         # One batch more, before the clock starts; it is not written.
-        rows = np.concatenate([rows[:size], rows])
-        for number, chunk in enumerate(encoded(apply, variables, clips, rows, *rest)):
-            if number == 0:
-                seconds.append(time.perf_counter())
-            else:
-                yield chunk
+        indices = np.concatenate([np.arange(size), np.arange(first, len(clips.clips))])
+        batches = encoded(encoder.tokens, encoder.variables, clips, indices, title="tokens")
+        next(batches)
+        seconds.append(time.perf_counter())
+        yield from batches
         seconds.append(time.perf_counter())
 
-    encoded = encode.encoded
-    with mock.patch.object(encode, "encoded", chunks):
-        encode.token_store(scratch / "tokens", {}, config, variables, clips)
+    open_or_make(folder, {}, (len(clips.clips), *token_shape), TOKEN_DTYPE, chunks)
     return seconds[1] - seconds[0]
 
 

@@ -1,4 +1,4 @@
-"""How fast NTU RGB+D's text becomes clips: parsing alone, and everything from zip to array_record.
+"""The speed of reading NTU RGB+D: parsing alone, and the whole path from zip to array_record.
 
   python scripts/benchmarks/ingest.py --clips=../shared/data/ntu_clips
   python scripts/benchmarks/ingest.py --clips=... --copies=100     a longer run of the whole path
@@ -19,9 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
+from data_pipelines.cleaning import clean
 from data_pipelines.datasets import load_corpus
 from data_pipelines.formats.ntu import parse_lines, parse_skeleton, read_ntu
 from data_pipelines.ingest import num_cores
+from data_pipelines.settings import DataSettings
+from data_pipelines.sources import Archive, FileSource
 
 FILES = {"NTU RGB+D 60": 56_880, "NTU RGB+D 120": 114_480}
 CORES = (2, 16, 64)
@@ -49,7 +52,7 @@ def main() -> None:
 
 
 def plain(content: bytes) -> list:
-    """The obvious parser: a line, a split, a float for each field; no checks."""
+    """The plainest parser: a line, a split, a float for each field; no checks."""
     lines = iter(content.decode().splitlines())
     frames = []
     for _ in range(int(next(lines))):
@@ -86,14 +89,14 @@ def parsing(files: dict[str, bytes], repeats: int) -> None:
 
 
 def whole_path(files: dict[str, bytes], copies: int) -> None:
-    """Zip to array_record with all cores, and what it would take elsewhere."""
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        os.environ["DYNAPURLS_CACHE"] = str(place / "cache")
-        archive = place / "nturgbd_skeletons_s001_to_s017.zip"
+    """Zip to array_record with all cores, and a projection for other numbers of cores."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        os.environ["DYNAPURLS_CACHE"] = str(folder / "cache")
+        archive = folder / "nturgbd_skeletons_s001_to_s017.zip"
         count = write_archive(archive, files, copies)
         start = time.perf_counter()
-        corpus = load_corpus("ntu60", str(place))
+        corpus = load_corpus(DataSettings("ntu60", str(folder)))
         total = time.perf_counter() - start
         one_core = time_of_one_core(archive, min(count, 400))
     cores = num_cores()
@@ -102,9 +105,9 @@ def whole_path(files: dict[str, bytes], copies: int) -> None:
     print(
         f"\n{count} files, zip to array_record on {cores} cores: {total:.1f} s, "
         f"{count / total:.0f} files/s ({len(corpus)} clips kept)\n"
-        f"on one core {1e3 * one_core:.2f} ms a file can be shared out (unzip, parse, clean), "
+        f"on one core {1e3 * one_core:.2f} ms a file are parallel (unzip, parse, clean), "
         f"{1e3 * serial:.2f} ms are serial (write, hash)\n"
-        f"peak memory {peak:.2f} GB in the process that writes\n"
+        f"peak memory {peak:.2f} GB in the writing process\n"
     )
     print(
         "| dataset | " + " | ".join(f"{n} cores" for n in CORES) + " |\n|---|" + "---|" * len(CORES)
@@ -115,7 +118,7 @@ def whole_path(files: dict[str, bytes], copies: int) -> None:
 
 
 def write_archive(archive: Path, files: dict[str, bytes], copies: int) -> int:
-    """A zip of renamed copies; says how many files it has."""
+    """Makes a zip of renamed copies; returns the number of its files."""
     count = 0
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as target:
         for copy in range(copies):
@@ -130,10 +133,7 @@ def write_archive(archive: Path, files: dict[str, bytes], copies: int) -> int:
 
 
 def time_of_one_core(archive: Path, count: int) -> float:
-    """Seconds a file of what the workers do, in this process."""
-    from data_pipelines.cleaning import clean
-    from data_pipelines.sources import Archive, FileSource
-
+    """Seconds per file of the workers' task, in this process."""
     source = FileSource(Archive((archive,), ".skeleton"), read_ntu)
     items = list(source.items())[:count]
     start = time.perf_counter()

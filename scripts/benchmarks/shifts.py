@@ -1,4 +1,4 @@
-"""The two shifts of Shift-GCN in every form that might win on a platform: milliseconds of each.
+"""The two shifts of Shift-GCN in several forms: milliseconds of each.
 
   python scripts/benchmarks/shifts.py                  64 channels, T = 64, V = 25, 16 persons
   python scripts/benchmarks/shifts.py --frames 300     full length
@@ -8,11 +8,11 @@ features is timed beside them: no form can be faster. The encoder's own form is 
 """
 
 import argparse
-import time
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from timing import fastest_jax, line, table
 
 from dynapurls_jax.encoders.jit import jit
 from dynapurls_jax.encoders.shifts import spatial_shift, temporal_shift
@@ -29,7 +29,7 @@ def spatial_plain_gather(x):
 
 
 def spatial_rolls(x):
-    """One roll for each group of channels that move alike."""
+    """One roll for each group of channels with the same shift."""
     joints = x.shape[2]
     groups = [jnp.roll(x[c::joints], -c, axis=2) for c in range(min(joints, x.shape[0]))]
     whole = -(-x.shape[0] // joints)
@@ -45,7 +45,7 @@ def spatial_one_hot(x):
     return jnp.einsum("cvw,ctwn->ctvn", jax.nn.one_hot(index, joints), x)
 
 
-def temporal_own(x, displacement):
+def temporal_gather(x, displacement):
     """The encoder's: two gathers and an interpolation, gathers again for the gradient."""
     return temporal_shift(x, displacement, 1)
 
@@ -57,9 +57,9 @@ def temporal_plain_gather(x, displacement):
     share = (displacement - whole)[:, None, None, None]
 
     def read(index):
-        there = (index >= 0) & (index < x.shape[1])
-        found = jnp.take_along_axis(x, index.clip(0, x.shape[1] - 1)[:, :, None, None], axis=1)
-        return jnp.where(there[:, :, None, None], found, 0)
+        inside = (index >= 0) & (index < x.shape[1])
+        values = jnp.take_along_axis(x, index.clip(0, x.shape[1] - 1)[:, :, None, None], axis=1)
+        return jnp.where(inside[:, :, None, None], values, 0)
 
     return read(before) * (1 - share) + read(before + 1) * share
 
@@ -72,13 +72,13 @@ def temporal_matrix(x, displacement):
 
 
 def temporal_banded(x, displacement):
-    """A depthwise convolution in time whose window holds the two weights of the interpolation."""
+    """A depthwise convolution in time; its window holds the two weights of the interpolation."""
     channels, frames, joints, persons = x.shape
     offsets = jnp.arange(-WINDOW, WINDOW + 1)
     taps = jax.nn.relu(1 - jnp.abs(displacement[:, None] - offsets))
-    rows = x.reshape(channels, frames, -1).transpose(2, 0, 1)
+    series = x.reshape(channels, frames, -1).transpose(2, 0, 1)
     out = jax.lax.conv_general_dilated(
-        rows, taps[:, None], (1,), [(WINDOW, WINDOW)], feature_group_count=channels
+        series, taps[:, None], (1,), [(WINDOW, WINDOW)], feature_group_count=channels
     )
     return out.transpose(1, 2, 0).reshape(channels, frames, joints, persons)
 
@@ -99,7 +99,7 @@ def main() -> None:
     displacement = jax.random.uniform(jax.random.key(1), shape[:1], minval=-2, maxval=2)
     device = jax.devices()[0].device_kind
     print(f"{device}, jax {jax.__version__}, features {shape}, {x.nbytes / 1e6:.1f} MB")
-    print("| shift | form | forward ms | with gradient ms |\n|---|---|---|---|")
+    table("shift", "form", "forward ms", "with gradient ms")
     report("none", "copy", jnp.negative, (x,), options.repeats)
     spatial = {
         "gather": lambda x: spatial_shift(x, 1),
@@ -108,7 +108,7 @@ def main() -> None:
         "one-hot": spatial_one_hot,
     }
     temporal = {
-        "gather": temporal_own,
+        "gather": temporal_gather,
         "gather, JAX's gradient": temporal_plain_gather,
         "matrix": temporal_matrix,
         "banded": temporal_banded,
@@ -129,26 +129,15 @@ def check(form: Callable, expected, arguments: tuple) -> None:
 
 
 def report(shift: str, name: str, form: Callable, arguments: tuple, repeats: int) -> None:
-    """Prints the row of a form."""
+    """Prints the line of a form."""
     positions = tuple(range(len(arguments)))
 
-    def squared(*given):
-        return 0.5 * jnp.sum(form(*given) ** 2)
+    def squared(*inputs):
+        return 0.5 * jnp.sum(form(*inputs) ** 2)
 
-    forward = fastest(jit(form), arguments, repeats)
-    both = fastest(jit(jax.grad(squared, argnums=positions)), arguments, repeats)
-    print(f"| {shift} | {name} | {forward:.2f} | {both:.2f} |", flush=True)
-
-
-def fastest(call: Callable, arguments: tuple, repeats: int) -> float:
-    """Milliseconds of the fastest call, after one that is not counted."""
-    jax.block_until_ready(call(*arguments))
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        jax.block_until_ready(call(*arguments))
-        times.append(time.perf_counter() - start)
-    return 1e3 * min(times)
+    forward = fastest_jax(repeats, jit(form), *arguments)
+    both = fastest_jax(repeats, jit(jax.grad(squared, argnums=positions)), *arguments)
+    line(shift, name, f"{1e3 * forward:.2f}", f"{1e3 * both:.2f}")
 
 
 if __name__ == "__main__":

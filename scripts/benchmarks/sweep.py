@@ -8,22 +8,21 @@ The shapes are those of `scripts/benchmarks/stream.py`; samples per millisecond 
 
 import argparse
 import json
-
-# ruff: noqa: E402
-import sys
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from dynapurls_jax.host_memory import keep_memory
-
-keep_memory()
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from stream_setup import Setup, adapter_for, make_setup
+from timing import device_title, fastest_jax, line, table
 
-from dynapurls_jax.adaptation import RefineSettings, dynapurls, grid_of, run_stream, sweep
-from scripts.benchmarks.stream import adapter_for, line, setup, table, timed
+from dynapurls_jax.adaptation.api import Method, StreamInfo, run_stream
+from dynapurls_jax.adaptation.dynapurls import DynaPurlsSettings, dynapurls
+from dynapurls_jax.adaptation.sweep import SweepTask, grid_of, sweep
+from dynapurls_jax.host_memory import keep_memory
+from dynapurls_jax.zero_shot.base import ZeroShotMethod
+
+CAPACITIES, THRESHOLDS, ORDERS = [2, 4, 8, 16], [0.0, 0.1, 0.2, 0.3], 3
 
 
 def main() -> None:
@@ -37,39 +36,42 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="timed runs; the fastest counts")
     parser.add_argument("--json", type=Path, help="also write the figures there")
     options = parser.parse_args()
-    device = jax.devices()[0]
-    print(f"{device.device_kind} ({device.platform}), jax {jax.__version__}")
-    rows = bench(options)
-    if options.json:
-        options.json.write_text(json.dumps({"device": device.device_kind, "rows": rows}, indent=1))
-        print(f"written: {options.json}")
-
-
-def bench(options) -> list[dict]:
-    """A grid of K x threshold over 3 orders as one program, against one stream after the other."""
-    rows, number = [], 3
-    grid = grid_of(capacity=[2, 4, 8, 16], threshold=[0.0, 0.1, 0.2, 0.3])
-    streams = number * len(grid["capacity"])
+    keep_memory()
+    print(device_title())
+    records = []
     table("query", "C", "streams", "one by one, samples/ms", "at once, samples/ms", "ratio")
     for query in options.queries:
         for classes in options.classes:
             count = min(options.samples, 32 if query == "per_candidate" else 128)
-            model, variables, text, stream = setup(classes, query, count)
-            rng = np.random.default_rng(1)
-            orders = jnp.asarray(np.stack([rng.permutation(count) for _ in range(number)]))
-            keys = jax.random.split(jax.random.key(2), number)
-
-            def make(model, sample, variables=variables, **cell):
-                return dynapurls(model, variables, sample, RefineSettings(**cell))
-
-            start = (make, model, text, stream, orders, keys, grid)
-            whole = streams * count / timed(options.repeats, sweep, *start) / 1e3
-            adapter = adapter_for("refined", model, variables, stream)
-            start = (adapter, adapter.init(text), stream)
-            single = count / timed(options.repeats, run_stream, *start) / 1e3
-            rows.append({"query": query, "classes": classes, "single": single, "sweep": whole})
+            single, whole = rates(make_setup(classes, query, count), options.repeats)
+            record = {"query": query, "classes": classes, "single": single, "sweep": whole}
+            records.append(record)
+            streams = ORDERS * len(CAPACITIES) * len(THRESHOLDS)
             line(query, classes, streams, f"{single:.2f}", f"{whole:.2f}", f"{whole / single:.1f}")
-    return rows
+    if options.json:
+        device = jax.devices()[0].device_kind
+        options.json.write_text(json.dumps({"device": device, "rows": records}, indent=1))
+        print(f"written: {options.json}")
+
+
+def rates(setup: Setup, repeats: int) -> tuple[float, float]:
+    """Samples per millisecond of one stream, and of a grid over several orders in one program."""
+    model, variables, candidates, features = setup
+    count, rng = len(features.tokens), np.random.default_rng(1)
+    orders = jnp.asarray(np.stack([rng.permutation(count) for _ in range(ORDERS)]))
+    keys = jax.random.split(jax.random.key(2), ORDERS)
+    grid = grid_of(capacity=CAPACITIES, threshold=THRESHOLDS)
+
+    def make(model: ZeroShotMethod, info: StreamInfo, **cell) -> Method:
+        settings = DynaPurlsSettings(**cell)
+        return dynapurls(model, variables, settings, info, max_capacity=max(CAPACITIES))
+
+    task = SweepTask(model, candidates, features)
+    seconds = fastest_jax(repeats, sweep, make, task, orders, keys, grid)
+    whole = ORDERS * len(grid["capacity"]) * count / seconds / 1e3
+    adapter = adapter_for("refined", setup)
+    state = adapter.init(candidates)
+    return count / fastest_jax(repeats, run_stream, adapter, state, features) / 1e3, whole
 
 
 if __name__ == "__main__":

@@ -1,31 +1,30 @@
-"""What bfloat16 costs: the same trained runs with features of an encoder in either precision.
+"""The cost of bfloat16: the same trained runs with features of an encoder in either precision.
 
   python scripts/studies/precision.py --workdir=runs/utd_mhad
 
 Prints accuracy in % of each run: of the encoder's classifier on seen test clips, and zero-shot on
-unseen ones (static, from tokens that the encoder makes in that precision). To compare trainings,
-train a second workdir with --config.encoder.dtype=bfloat16 and name both.
+unseen ones (static, from tokens of that precision). To compare trainings, train a second workdir
+with --config.encoder.shift_gcn.dtype=bfloat16 and name both.
 """
 
 import argparse
-import sys
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 
-from dynapurls_jax.config import DTYPES
-from dynapurls_jax.evaluation.streams import candidate_text
+from dynapurls_jax.encoders.base import trained_encoder
+from dynapurls_jax.encoders.shift_gcn import DTYPES
+from dynapurls_jax.evaluation import metrics
+from dynapurls_jax.evaluation.trained_run import Inputs, TrainedRun
 from dynapurls_jax.stream_eval import load_config
-from dynapurls_jax.training.fit import model_of
-from dynapurls_jax.training.extract import accuracy, encoded, tokens_of
-from dynapurls_jax.training.run import (
-    encoder_stage,
-    load_inputs,
-    run_folder,
-    train_one,
-    trained_seeds,
-)
+from dynapurls_jax.training.checkpoints import Checkpoints
+from dynapurls_jax.training.extract import accuracy, encoded
+from dynapurls_jax.training.pretrain import EncoderTask, encoder_folder, task_of, train_encoder
+from dynapurls_jax.training.run import load_run, make_spec, read_inputs, trained_seeds
+from dynapurls_jax.training.spec import RunSpec
 
 
 def main() -> None:
@@ -36,25 +35,19 @@ def main() -> None:
     parser.add_argument("--workdir", type=Path, nargs="+", required=True, help="trained")
     parser.add_argument("--splits", nargs="+", help="default: all that were trained")
     options = parser.parse_args()
-    print(
-        "| trained in | split | seed | seen test, float32 | bfloat16 | unseen, float32 | bfloat16 |"
-    )
-    print("|---|---|---|---|---|---|---|", flush=True)
-    rows = []
+    sides = [f"{side}, {dtype}" for side in ("seen test", "unseen") for dtype in DTYPES]
+    print(f"| trained in | split | seed | {' | '.join(sides)} |\n|---|---|---|---|---|---|---|")
+    shares = []
     for workdir in options.workdir:
         config = load_config(workdir)
-        inputs = load_inputs(config)
+        inputs = read_inputs(config)
         for split in options.splits or config.splits:
             for seed in trained_seeds(inputs, workdir, split):
-                shares = [
-                    figure
-                    for pair in zip(*both(inputs, workdir, split, seed), strict=True)
-                    for figure in pair
-                ]
-                rows.append(shares)
-                figures = " | ".join(f"{100 * share:.1f}" for share in shares)
-                print(f"| {config.encoder.dtype} | {split} | {seed} | {figures} |", flush=True)
-    table = 100 * np.array(rows)
+                shares.append(accuracies(inputs, workdir, split, seed))
+                figures = " | ".join(f"{100 * share:.1f}" for share in shares[-1])
+                dtype = config.encoder.shift_gcn.dtype
+                print(f"| {dtype} | {split} | {seed} | {figures} |", flush=True)
+    table = 100 * np.array(shares)
     for name, first in (("seen test", 0), ("unseen", 2)):
         change = table[:, first + 1] - table[:, first]
         print(
@@ -62,29 +55,51 @@ def main() -> None:
         )
 
 
-def both(inputs, workdir: Path, split: str, seed: int) -> list[tuple[float, float]]:
-    """Seen test and unseen accuracy of one run in each precision, in the order of `DTYPES`."""
-    run = train_one(inputs, workdir, split, seed)
-    protocol, found = run.protocol, []
-    folder = run_folder(workdir, split, seed)
-    variables, _ = encoder_stage(inputs, inputs.clips, protocol, folder, seed)
-    labels = np.searchsorted(protocol.seen, inputs.corpus.labels)
-    truth = np.searchsorted(protocol.unseen, inputs.corpus.labels[protocol.unseen_test])
-    model = model_of(inputs.config, inputs.text.shape[-1])
-    text = candidate_text(jnp.asarray(inputs.text), protocol.seen, protocol.unseen)
+def accuracies(inputs: Inputs, workdir: Path, split: str, seed: int) -> list[float]:
+    """Of one run: on seen test clips in each of `DTYPES`, then on unseen ones."""
+    run, spec = load_run(inputs, workdir, split, seed), make_spec(inputs, workdir, split, seed)
+    trained = encoder_task(spec)
+    folder = encoder_folder(spec)
+    with closing(Checkpoints(folder / "checkpoints")) as checkpoints:
+        variables = train_encoder(trained, checkpoints, folder)  # a finished stage is only read
+    seen, unseen = [], []
     for dtype in DTYPES:
         config = inputs.config.copy_and_resolve_references()
-        config.encoder.dtype = dtype
-        rows = protocol.seen_test
-        seen = accuracy(config, variables, inputs.clips, rows, labels[rows])
-        apply = tokens_of(config, variables, inputs.clips)
-        chunks = encoded(apply, variables, inputs.clips, protocol.unseen_test, "tokens")
-        tokens = np.concatenate(list(chunks))
-        tokens = jnp.asarray(tokens.reshape(len(tokens), -1, tokens.shape[-1]), jnp.float32)
-        logits = model.score(run.variables, model.encode(run.variables, tokens), text)
-        found.append((seen, float((np.asarray(logits).argmax(-1) == truth).mean())))
-    return found
+        config.encoder.shift_gcn.dtype = dtype
+        task = encoder_task(replace(spec, inputs=replace(inputs, config=config)))
+        seen.append(accuracy(task, variables, spec.protocol.seen_test))
+        unseen.append(zero_shot_accuracy(run, task, variables))
+    return seen + unseen
+
+
+def encoder_task(spec: RunSpec) -> EncoderTask:
+    """Stage 1 of a run."""
+    assert spec.inputs.clips is not None
+    return task_of(
+        spec.config,
+        spec.inputs.clips,
+        num_classes=len(spec.protocol.seen),
+        indices=spec.protocol.train,
+        labels=spec.seen_labels,
+        seed=spec.seed,
+    )
+
+
+def zero_shot_accuracy(run: TrainedRun, task: EncoderTask, variables: dict) -> float:
+    """Static accuracy on the unseen clips, with tokens of the task's encoder.
+
+    Args:
+      variables: of the encoder and its classifier.
+    """
+    encoder = trained_encoder(task.encoder, variables, task.streams, task.clips.skeleton)
+    clips = run.protocol.unseen_test
+    chunks = list(encoded(encoder.tokens, variables, task.clips, clips, title="tokens"))
+    tokens = np.concatenate(chunks).reshape(len(clips), *run.tokens.shape[1:])
+    features = run.method.encode(run.variables, jnp.asarray(tokens, jnp.float32))
+    classes = run.protocol.unseen
+    logits = run.method.score(run.variables, features, run.candidates_of(classes))
+    return metrics.accuracy(np.asarray(logits.argmax(-1)), run.labels_of(clips, classes))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

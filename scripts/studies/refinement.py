@@ -1,65 +1,66 @@
 """Where test-time refinement helps, where it hurts, and how much there is to gain.
 
-  python scripts/studies/refinement.py --pseudo           pseudo-unseen classes: to choose on
+  python scripts/studies/refinement.py --pseudo            pseudo-unseen classes: to choose on
   python scripts/studies/refinement.py --pseudo --search   settings within the paper's frame
-  python scripts/studies/refinement.py                     unseen classes, once, with what was chosen
+  python scripts/studies/refinement.py                     unseen classes, once, after the choice
   python scripts/studies/refinement.py --datasets nw_ucla --queries per_candidate --streams blocked
 
-Trains what is missing (encoders, alignments), then runs every method over several orders of each
-run's stream: shuffled, with classes in blocks, with class ratios of 1:10. Gains are paired with the
-static model on the same samples, in points. Bounds that use labels are marked ORACLE: `labels`, the
-balanced method whose assignments are the truth; `prior`, the same method told the classes' true
-shares; `labelled memory`, the paper's refinement with every sample filed under its true class. A
-run is a split and seed; "hurt" is the share of runs x orders that lose more than a point.
+Trains missing runs, then runs every method over several orders of each run's stream: shuffled, with
+classes in blocks, with class ratios of 1:10. Gains are paired with the static model on the same
+samples, in points. Bounds that use labels are marked ORACLE: `labels`, the balanced method with the
+truth as assignments; `prior`, the same method with the classes' true shares; `labelled memory`, the
+paper's refinement with every sample stored under its true class. A run is a split and seed; "hurt"
+is the share of runs x orders that lose more than a point.
 """
 
 import argparse
 import json
-import sys
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from refinement_variants import SEARCH, VARIANTS, Variant, method_of
+from study_runs import DATASETS, PSEUDO, ROOT, real_runs
 
-from data_pipelines.protocols import make_protocol
-from dynapurls_jax.adaptation import adapter_of, run_stream, static
-from dynapurls_jax.config import ORDERS, load_config
+from dynapurls_jax.adaptation.api import adapter_of, run_stream
+from dynapurls_jax.adaptation.static import static
+from dynapurls_jax.config import load_config
 from dynapurls_jax.evaluation.metrics import mean_std
-from dynapurls_jax.evaluation.streams import candidate_text, stream_order
+from dynapurls_jax.evaluation.settings import STREAMS
+from dynapurls_jax.evaluation.streams import StreamInputs, stream_order
+from dynapurls_jax.evaluation.tasks import Task, unseen_task
+from dynapurls_jax.evaluation.trained_run import TrainedRun
 from dynapurls_jax.host_memory import keep_memory
-from dynapurls_jax.training.fit import model_of
-from dynapurls_jax.training.run import (
-    align_stage,
-    encode_stages,
-    load_inputs,
-    on_device,
-    run_folder,
-)
+from dynapurls_jax.rng import key_of
+from dynapurls_jax.training.run import make_spec, read_inputs, train_run
+from dynapurls_jax.zero_shot.base import ZeroShotMethod
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from scripts.studies.refinement_variants import SEARCH, VARIANTS, Variant, method_of
 
-ROOT = Path(__file__).parents[1]
-RANDOM = ("53_5", "46_12", "38_20")
-DATASETS = ("utd_mhad", "nw_ucla", "kinder_gator", "demo")
-PSEUDO = {  # two of each: pseudo split number k, seed k
-    "utd_mhad": [(f"pseudo-{s}-{k}", k) for s in ("22_5", "18_9", "14_13") for k in (0, 1)],
-    "nw_ucla": [(f"pseudo-{s}-{k}", k) for s in ("8_2", "5_5") for k in (0, 1)],
-    "kinder_gator": [(f"pseudo-random-{s}-{k}-{k}", k) for s in RANDOM for k in (0, 1)],
-    "demo": [(f"pseudo-random-40_8-0-{k}", k) for k in (0, 1)],
-}
+class Orders(NamedTuple):
+    """Several orders of one stream.
+
+    Attributes:
+      indices: `[orders, N]` into the samples.
+      keys: `[orders]` of each order's randomness.
+      labels: `[orders, N]` in stream order for an ORACLE, else None.
+    """
+
+    indices: jax.Array
+    keys: jax.Array
+    labels: jax.Array | None
 
 
 def main() -> None:
-    """Runs, prints tables, keeps the figures of every run and order."""
+    """Runs the study, prints tables, writes the figures of every run and order."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=DATASETS)
     parser.add_argument("--queries", nargs="+", default=["label_free"])
-    parser.add_argument("--streams", nargs="+", choices=ORDERS, default=list(ORDERS))
+    parser.add_argument("--streams", nargs="+", choices=STREAMS, default=list(STREAMS))
     parser.add_argument("--orders", type=int, default=5)
     parser.add_argument(
         "--seeds", type=int, default=5, help="of each split, or random splits of a size"
@@ -71,7 +72,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these methods only")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="folder of the workdirs")
     parser.add_argument(
-        "--json", type=Path, help="keep every figure there; what it has is not computed again"
+        "--json", type=Path, help="file of all figures; those in it are not computed again"
     )
     options = parser.parse_args()
     if options.search and not options.pseudo:
@@ -80,96 +81,91 @@ def main() -> None:
     variants = SEARCH if options.search else VARIANTS
     if options.only:
         variants = {name: variants[name] for name in options.only}
-    rows = json.loads(options.json.read_text()) if options.json and options.json.exists() else []
+    records = []
+    if options.json and options.json.exists():
+        records = json.loads(options.json.read_text())
     for query in options.queries:
         for dataset in options.datasets:
-            study(dataset, query, variants, rows, options)
+            study(dataset, query, variants, records, options)
             jax.clear_caches()  # hundreds of programs, of no use to the next dataset
     shown = [
-        row
-        for row in rows
-        if (row["orders"], row["pseudo"]) == (options.orders, options.pseudo)
-        and row["method"] in ("static", *variants)
+        record
+        for record in records
+        if (record["orders"], record["pseudo"]) == (options.orders, options.pseudo)
+        and record["method"] in ("static", *variants)
     ]
     for query in options.queries:
-        print_tables([row for row in shown if row["query"] == query], options)
+        print_tables([record for record in shown if record["query"] == query], options)
 
 
-def runs_of(dataset: str, options) -> list[tuple[str, int]]:
-    """Splits and seeds: some seeds of each split, or some random splits of each size."""
-    if options.pseudo:
-        return PSEUDO[dataset]
-    seeds = range(options.seeds)
-    if dataset == "kinder_gator":
-        return [(f"random-{size}-{k}", 0) for size in RANDOM for k in seeds]
-    splits = {"utd_mhad": ("22_5", "18_9", "14_13"), "nw_ucla": ("8_2", "5_5")}
-    return [(split, k) for split in splits.get(dataset, ("random-40_8-0",)) for k in seeds]
-
-
-def study(dataset: str, query: str, variants: dict[str, Variant], rows: list, options) -> None:
-    """Appends a row for each run, kind of stream and method that `rows` does not have yet."""
+def study(dataset: str, query: str, variants: dict[str, Variant], records: list, options) -> None:
+    """Appends a record for each run, kind of stream and method without one."""
     config = load_config(ROOT / f"configs/{dataset}.py")
-    config.alignment.query = query
-    inputs = load_inputs(config)
-    model = model_of(config, inputs.text.shape[-1])  # one for all runs, as is what is compiled
-    for split, seed in runs_of(dataset, options):
-        folder = run_folder(options.runs / dataset, split, seed)
-        protocol = make_protocol(inputs.corpus, split, config.data.protocol)
-        tokens, identity, _ = encode_stages(inputs, protocol, folder, seed)
-        variables, _ = align_stage(inputs, protocol, folder, seed, tokens, identity)
-        text = candidate_text(jnp.asarray(inputs.text), protocol.seen, protocol.unseen)
-        visual = model.encode(variables, on_device(tokens, protocol.unseen_test))
-        labels = np.searchsorted(protocol.unseen, inputs.corpus.labels[protocol.unseen_test])
+    config.method.purls.query = query
+    inputs = read_inputs(config)
+    runs = PSEUDO[dataset] if options.pseudo else real_runs(dataset, options.seeds)
+    for split, seed in runs:
+        run = train_run(make_spec(inputs, options.runs / dataset, split, seed))
+        task = unseen_task(run)
         for kind in options.streams:
-            orders = np.stack(
-                [stream_order(kind, labels, seed, number) for number in range(options.orders)]
-            )
-            keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(
-                jnp.arange(options.orders)
-            )
             for name, variant in {"static": None, **variants}.items():
-                about = {"dataset": dataset, "query": query, "split": split, "seed": seed}
-                about |= {"stream": kind, "method": name, "orders": options.orders}
-                about |= {"pseudo": options.pseudo, "settings": repr(variant)}
-                if any(row | about == row for row in rows):
-                    continue
-                told = jnp.asarray(labels[orders]) if variant and variant.oracle else None
-                found = predict(model, variant, variables, text, visual, orders, keys, told)
-                hits = np.asarray(found) == labels[orders]
-                rows.append(about | {"accuracy": hits.mean(axis=1).tolist()})
+                record = {"dataset": dataset, "query": query, "split": split, "seed": seed}
+                record |= {"stream": kind, "method": name, "orders": options.orders}
+                record |= {"pseudo": options.pseudo, "settings": repr(variant)}
+                if not any(other | record == other for other in records):
+                    accuracies = accuracy_of_orders(run, task, variant, kind, options.orders)
+                    records.append(record | {"accuracy": accuracies})
         if options.json:
-            options.json.write_text(json.dumps(rows, indent=1))
+            options.json.write_text(json.dumps(records, indent=1))
         print(f"{dataset} {query} {split} seed {seed}: done", flush=True)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def predict(model, variant: Variant | None, variables, text, visual, orders, keys, told):
-    """Labels `[orders, N]`; `told` are the labels in stream order for an ORACLE, else None."""
+def accuracy_of_orders(
+    run: TrainedRun, task: Task, variant: Variant | None, kind: str, count: int
+) -> list[float]:
+    """Accuracies of a variant, or of the static model, over several orders of a kind of stream."""
+    numbers = range(count)
+    indices = np.stack([stream_order(kind, task.labels, run.seed, n) for n in numbers])
+    keys = jnp.stack([key_of(run.seed, "stream", n) for n in numbers])
+    labels = task.labels[indices]
+    oracle = jnp.asarray(labels) if variant and variant.oracle else None
+    orders = Orders(jnp.asarray(indices), keys, oracle)
+    predicted = predict(run.method, variant, run.variables, task.inputs, orders)
+    return (np.asarray(predicted) == labels).mean(axis=1).tolist()
 
-    def one(order, key, labels):
-        stream = jax.tree.map(lambda leaf: leaf[order], visual)
+
+@partial(jax.jit, static_argnums=(0, 1))
+def predict(
+    model: ZeroShotMethod, variant: Variant | None, variables, inputs: StreamInputs, orders: Orders
+):
+    """Predictions `[orders, N]`, positions in the candidates."""
+
+    def one(order: Orders):
+        features = jax.tree.map(lambda leaf: leaf[order.indices], inputs.features)
+        stream = inputs._replace(features=features)
         method = static(model, variables)
         if variant is not None:
-            method = method_of(variant, model, variables, stream, len(text.classes), labels)
-        adapter = adapter_of(method, variant is not None and variant.learn_first)
+            method = method_of(variant, model, variables, stream, order.labels)
+        adapter = adapter_of(method, variant is not None and variant.update_before_predict)
+        state = adapter.init(inputs.candidates, key=order.keys)
         chunk = 1 if variant is None else variant.chunk
-        return run_stream(adapter, adapter.init(text, key=key), stream, chunk=chunk)[1].label
+        return run_stream(adapter, state, features, chunk=chunk)[1].label
 
-    return jax.vmap(one, in_axes=(0, 0, None if told is None else 0))(orders, keys, told)
+    return jax.vmap(one)(orders)
 
 
-def print_tables(rows: list[dict], options) -> None:
+def print_tables(records: list[dict], options) -> None:
     """Gains by dataset for each kind of stream, and static accuracies by split."""
     accuracy = {
         (r["dataset"], r["split"], r["seed"], r["stream"], r["method"]): np.array(r["accuracy"])
-        for r in rows
+        for r in records
     }
-    datasets = list(dict.fromkeys(r["dataset"] for r in rows))
-    methods = list(dict.fromkeys(r["method"] for r in rows))
+    datasets = list(dict.fromkeys(r["dataset"] for r in records))
+    methods = list(dict.fromkeys(r["method"] for r in records))
     kind_of_classes = "PSEUDO-unseen" if options.pseudo else "unseen"
     for kind in options.streams:
         print(
-            f"\n{rows[0]['query']}, {kind} streams, {kind_of_classes} classes, {options.orders} "
+            f"\n{records[0]['query']}, {kind} streams, {kind_of_classes} classes, {options.orders} "
             "orders; points over static, mean ± std over runs; hurt: all runs x orders\n"
         )
         print(f"| method | {' | '.join(datasets)} | mean | hurt | worst |")
@@ -195,18 +191,18 @@ def print_tables(rows: list[dict], options) -> None:
                 f"| {method} | {' | '.join(cells)} | {np.mean(means):{sign}.1f} | {hurt} "
                 f"| {worst} |"
             )
-    print_splits(rows, options)
+    print_splits(records, options)
 
 
-def print_splits(rows: list[dict], options) -> None:
-    """Accuracy in % of the shuffled streams for each split, random splits of a size together."""
+def print_splits(records: list[dict], options) -> None:
+    """Accuracy in % on the first kind of stream by split, random splits of a size together."""
     groups: dict[tuple, dict[str, list]] = {}
-    for row in rows:
-        if row["stream"] == options.streams[0]:
-            split = row["split"]
+    for record in records:
+        if record["stream"] == options.streams[0]:
+            split = record["split"]
             size = split.rsplit("-", 1)[0] if "random-" in split or options.pseudo else split
-            group = groups.setdefault((row["dataset"], size), {})
-            group.setdefault(row["method"], []).append(np.mean(row["accuracy"]))
+            group = groups.setdefault((record["dataset"], size), {})
+            group.setdefault(record["method"], []).append(np.mean(record["accuracy"]))
     methods = list(next(iter(groups.values())))
     print(f"\nAccuracy in %, {options.streams[0]} streams, mean ± std over runs\n")
     print(f"| dataset | split | runs | {' | '.join(methods)} |")

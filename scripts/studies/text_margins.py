@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_pipelines.dataset_info import KNOWN
-from dynapurls_jax.config import GRANULARITIES, TEXT_ENCODERS, default_config
+from data_pipelines.builders.registry import public_dataset
 from dynapurls_jax.text.descriptions import (
     check_descriptions,
     load_descriptions,
@@ -25,8 +24,11 @@ from dynapurls_jax.text.encoders import (
     encode_descriptions,
     in_templates,
     make_text_encoder,
-    unit_rows,
+    unit_vectors,
 )
+from dynapurls_jax.text.granularities import GRANULARITIES
+from dynapurls_jax.text.registry import TEXT_ENCODERS
+from dynapurls_jax.text.settings import TextSettings
 from dynapurls_jax.text.spreadsheet import read_sheet
 
 CLIP_SETS = {"lb": "labels", "ad": "action descriptions", "md": "motion descriptions"}
@@ -39,22 +41,21 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of text vectors")
     parser.add_argument("--dataset", default="ntu120", choices=["ntu60", "ntu120"])
-    parser.add_argument("--encoder", default="minilm", choices=TEXT_ENCODERS)
+    parser.add_argument("--encoder", default="minilm", choices=TEXT_ENCODERS.names)
     parser.add_argument("--template", default="a video of {}")
     options = parser.parse_args()
-    names = KNOWN[options.dataset][1]
+    names = public_dataset(options.dataset).CLASSES
     print("| encoder | texts | rows | margin | of mean distance | smallest |")
     print("|---|---|---|---|---|---|")
     for prefix, title in CLIP_SETS.items():
         file = options.data / "clip_vit_b32" / f"{prefix}_{len(names)}.npy"
-        vectors = unit_rows(np.load(file))
+        vectors = unit_vectors(np.load(file))
         show("CLIP ViT-B/32", title, "one", vectors @ vectors.T, names)
-    settings = default_config().text
-    settings.encoder = options.encoder
+    template = dict.fromkeys(GRANULARITIES, options.template)
+    settings = TextSettings(encoder=options.encoder, template=template)
     encoder = make_text_encoder(settings)
-    templates = dict.fromkeys(GRANULARITIES, options.template)
     for title, classes in text_sets(options, names).items():
-        texts = in_templates(check_descriptions(classes, names, title), templates)
+        texts = in_templates(check_descriptions(classes, names, title), settings.template)
         vectors = encode_descriptions(texts, encoder)
         similar = np.einsum("agd,bgd->gab", vectors, vectors)
         show(options.encoder, title, "global", similar[0], names)

@@ -7,37 +7,32 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
 
-from dynapurls_jax.adaptation import (
-    BalancedSettings,
-    adapter_of,
-    add_class,
-    balanced,
-    retire_class,
-    run_stream,
-    with_capacity,
-)
-from dynapurls_jax.adaptation.sinkhorn import balanced_assignment, estimated_prior, uniform_prior
-from tests.helpers.small_model import part, small_model, small_text, small_tokens
+from dynapurls_jax.adaptation.api import StreamInfo, adapter_of, run_stream
+from dynapurls_jax.adaptation.balanced import BalancedSettings, balanced
+from dynapurls_jax.adaptation.class_slots import add_class, retire_class, with_capacity
+from dynapurls_jax.adaptation.sinkhorn import balanced_assignment
+from tests.helpers.cases import cases
+from tests.helpers.small_model import part, small_model, small_tokens
 
-finite = st.floats(-5, 5, width=32)
+COUNT = 24
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=6)
 @given(st.integers(2, 6), st.integers(2, 4), st.integers(0, 10_000))
 def test_rows_sum_to_their_weight_and_shares_become_the_prior(samples, classes, seed):
     rng = np.random.default_rng(seed)
     logits = jnp.asarray(rng.normal(size=(samples, classes)), jnp.float32)
     weight = jnp.asarray(rng.integers(0, 2, samples) + (np.arange(samples) == 0), jnp.float32)
     prior = rng.dirichlet(np.ones(classes) * 5).astype(np.float32)
-    share = balanced_assignment(logits, weight, jnp.asarray(prior), 500)
+    share = balanced_assignment(logits, weight, jnp.asarray(prior), 300)
     np.testing.assert_allclose(share.sum(axis=1), weight, atol=1e-5)
     np.testing.assert_allclose(share.sum(axis=0), prior * float(weight.sum()), atol=2e-2)
-    plain = balanced_assignment(logits, weight, jnp.asarray(prior), 0)
-    np.testing.assert_allclose(plain, weight[:, None] * softmax(logits, axis=1), atol=1e-6)
+    unbalanced = balanced_assignment(logits, weight, jnp.asarray(prior), 0)
+    np.testing.assert_allclose(unbalanced, weight[:, None] * softmax(logits, axis=1), atol=1e-6)
 
 
-def test_a_cap_keeps_a_class_empty_that_did_not_come():
-    logits = jnp.tile(jnp.array([[4.0, 0.0]]), (20, 1))  # everything looks like class 0
+def test_a_cap_keeps_a_class_without_samples_empty():
+    logits = jnp.tile(jnp.array([[4.0, 0.0]]), (20, 1))  # all samples resemble class 0
     even, weight = jnp.array([0.5, 0.5]), jnp.ones(20)
     forced = balanced_assignment(logits, weight, even, 50).sum(axis=0)
     capped = balanced_assignment(logits, weight, even, 50, cap=1.0).sum(axis=0)
@@ -45,86 +40,111 @@ def test_a_cap_keeps_a_class_empty_that_did_not_come():
     np.testing.assert_allclose(capped, 20 * softmax([4 - 1.0, 0 + 1.0]), rtol=1e-3)
 
 
-def test_the_estimated_prior_finds_a_skewed_stream():
-    rng = np.random.default_rng(0)
-    labels = rng.choice(3, 400, p=[0.7, 0.2, 0.1])
-    logits = jnp.asarray(3 * np.eye(3)[labels] + rng.normal(size=(400, 3)), jnp.float32)
-    active = jnp.ones(3, bool)
-    found = estimated_prior(logits, jnp.ones(400), active, 1.0)
-    np.testing.assert_allclose(found, [0.7, 0.2, 0.1], atol=0.06)
-    no_one = estimated_prior(logits, jnp.zeros(400), active, 1.0)
-    np.testing.assert_allclose(no_one, uniform_prior(active), atol=1e-6)
+class PlainBalanced:
+    """The method, chunk after chunk, with growing arrays."""
 
+    def __init__(self, small, features, settings, prior=None):
+        model, variables, candidates = small
+        e, self.settings = model.embedding, settings
+        embedded = e.embed(variables, features, candidates)
+        scale = float(e.scale(variables))
+        every = np.asarray(e.match_all(variables, embedded, candidates.classes))
+        scored = np.asarray(e.match(variables, embedded, candidates.classes))
+        weight = settings.all_granularities
+        self.evidence = ((1 - weight) * scored + weight * every) / scale
+        self.static = np.asarray(e.scored(candidates).classes)
+        count, granularities = self.static.shape[:2]
+        vectors = np.asarray(embedded, np.float64)[:, :, :granularities]
+        self.vectors = np.broadcast_to(vectors, (len(vectors), count, *vectors.shape[2:]))
+        alpha = variables["params"]["alpha"] if granularities > 1 else np.zeros(1)
+        self.alpha = softmax(np.asarray(alpha))
+        self.prior = np.ones(count) / count if prior is None else np.asarray(prior)
 
-def plain(model, variables, text, visual, s: BalancedSettings, chunk):
-    """The method, sample after sample, with growing lists; returns predictions and last vectors."""
-    static = np.asarray(text.classes)
-    rows = np.asarray(model.project(variables, visual, model.queries(text)), np.float64)
-    scale = float(model.scale(variables))
-    every = np.asarray(model.match_all(variables, jnp.asarray(rows, jnp.float32), text.classes))
-    scored = np.asarray(model.match(variables, jnp.asarray(rows, jnp.float32), text.classes))
-    evidence = ((1 - s.all_rows) * scored + s.all_rows * every) / scale
-    reads = 1 if model.rows == 1 else rows.shape[2]
-    alpha = np.asarray(variables["params"]["alpha"])
-    alpha = np.ones(1) if reads == 1 else softmax(alpha)
-    rows, static = rows[:, :, :reads], static[:, :reads]
-    rows = np.broadcast_to(rows, (len(rows), len(static), *rows.shape[2:]))  # [N, C, R, d]
-    vectors, predicted = static, []
+    def cosines(self, samples, classes):
+        return np.einsum("wcrd,crd,r->wc", self.vectors[samples], classes, self.alpha)
 
-    def like(held, classes):
-        return np.einsum("wcrd,crd,r->wc", rows[held], classes, alpha)
-
-    def assign(scores):
-        share = softmax(scores / s.temperature, axis=1)
-        bias = np.zeros(len(static))
-        for _ in range(s.rounds):
-            wanted = np.log(len(scores) / len(static)) - np.log(share.sum(axis=0) + 1e-6)
-            bias = np.clip(bias + wanted, -s.cap, s.cap)
-            share = softmax(scores / s.temperature + bias, axis=1)
+    def assignment(self, evidence):
+        s = self.settings
+        share = softmax(evidence / s.temperature, axis=1)
+        bias = np.zeros(len(self.static))
+        for _ in range(s.sinkhorn_iterations):
+            lacking = np.log(len(evidence) * self.prior) - np.log(share.sum(axis=0) + 1e-6)
+            bias = np.clip(bias + lacking, -s.cap, s.cap)
+            share = softmax(evidence / s.temperature + bias, axis=1)
         return share
 
-    for start in range(0, len(rows), chunk):
-        now = np.arange(start, min(start + chunk, len(rows)))
-        predicted += like(now, vectors).argmax(axis=1).tolist()
-        held = np.arange(max(0, now[-1] + 1 - s.window), now[-1] + 1)
+    def class_vectors(self, window):
         bonus = 0.0
-        for _ in range(s.passes):
-            share = assign(evidence[held] + s.affinity * bonus)
-            total = np.einsum("wc,wcrd->crd", share, rows[held])
-            means = total / (share.sum(axis=0)[:, None, None] + s.trust)
-            bonus = like(held, means)
-        vectors = static + s.gain * means
-        vectors = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return predicted, vectors
+        for _ in range(self.settings.passes):
+            share = self.assignment(self.evidence[window] + self.settings.affinity * bonus)
+            total = np.einsum("wc,wcrd->crd", share, self.vectors[window])
+            means = total / (share.sum(axis=0)[:, None, None] + self.settings.prior_count)
+            bonus = self.cosines(window, means)
+        vectors = self.static + self.settings.gain * means
+        return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+    def run(self, chunk):
+        """Predictions and the last class vectors."""
+        classes, predicted, count = self.static, [], len(self.vectors)
+        for start in range(0, count, chunk):
+            end = min(start + chunk, count)
+            predicted += self.cosines(np.arange(start, end), classes).argmax(axis=1).tolist()
+            classes = self.class_vectors(np.arange(max(0, end - self.settings.window), end))
+        return predicted, classes
 
 
-@pytest.mark.parametrize("query", ["label_free", "per_candidate"])
-@pytest.mark.parametrize("score", ["global", "weighted"])
-@pytest.mark.parametrize(
-    ("chunk", "changes"),
-    [(1, {}), (4, {"window": 10, "passes": 3}), (1, {"window": 7, "passes": 1, "cap": 0.3})],
+SHORT = {"window": 7, "passes": 1, "cap": 0.3}
+LONG = {"window": 10, "passes": 3}
+CASES = cases(
+    [
+        ("label_free", "global", 1, {}),
+        ("per_candidate", "weighted", 5, LONG),
+        ("ridge", "", 4, SHORT),
+    ],
+    [
+        (kind, score, chunk, changes)
+        for kind in ("label_free", "per_candidate")
+        for score in ("global", "weighted")
+        for chunk, changes in [(1, {}), (5, LONG), (1, SHORT)]
+    ],
 )
-def test_scan_equals_plain_numpy(query, score, chunk, changes):
-    model, variables, text = small_model(query, score)
+
+
+@pytest.mark.parametrize(("kind", "score", "chunk", "changes"), CASES)
+def test_scan_equals_plain_numpy(kind, score, chunk, changes):
+    small = model, variables, candidates = small_model(kind, score)
     chosen = BalancedSettings(**({"window": 32, "temperature": 0.2} | changes))
-    visual = model.encode(variables, small_tokens(25, seed=3))
-    adapter = adapter_of(balanced(model, variables, chosen))
-    state, prediction = run_stream(adapter, adapter.init(text), visual, chunk=chunk)
-    predicted, vectors = plain(model, variables, text, visual, chosen, chunk)
+    features = model.encode(variables, small_tokens(COUNT, seed=3))
+    adapter = adapter_of(balanced(model, variables, chosen, StreamInfo.of(features)))
+    state, prediction = run_stream(adapter, adapter.init(candidates), features, chunk=chunk)
+    predicted, vectors = PlainBalanced(small, features, chosen).run(chunk)
     np.testing.assert_array_equal(prediction.label, predicted)
-    np.testing.assert_allclose(state.own.classes, vectors, atol=2e-4)
+    np.testing.assert_allclose(state.inner_state.classes, vectors, atol=2e-4)
 
 
-def test_samples_before_a_class_came_cannot_belong_to_it():
-    model, variables, text = small_model("per_candidate")
-    visual = model.encode(variables, small_tokens(24))
-    adapter = adapter_of(balanced(model, variables, BalancedSettings(window=32)))
-    roomy, active = with_capacity(text, 5)
-    state, _ = run_stream(adapter, adapter.init(roomy, active), part(visual, 12))
-    state, slot = add_class(adapter, state, small_text(1, seed=9).classes[0])
-    assert (np.asarray(state.own.evidence)[:12, slot] == -np.inf).all()
-    for old in range(4):  # only classes are left that no remembered sample can belong to
+def test_a_known_prior_replaces_equal_shares():
+    small = model, variables, candidates = small_model()
+    chosen = BalancedSettings(window=32, temperature=0.2, cap=float("inf"))
+    features = model.encode(variables, small_tokens(COUNT, seed=3))
+    prior = jnp.array([0.7, 0.1, 0.1, 0.1])
+    info = StreamInfo.of(features)
+    adapter = adapter_of(balanced(model, variables, chosen, info, known_prior=prior))
+    state, _ = run_stream(adapter, adapter.init(candidates), features, chunk=12)
+    _, vectors = PlainBalanced(small, features, chosen, prior).run(12)
+    np.testing.assert_allclose(state.inner_state.classes, vectors, atol=2e-4)
+
+
+def test_samples_before_a_class_was_added_cannot_belong_to_it():
+    model, variables, candidates = small_model("per_candidate")
+    features = model.encode(variables, small_tokens(COUNT))
+    info = StreamInfo.of(features)
+    adapter = adapter_of(balanced(model, variables, BalancedSettings(window=32), info))
+    larger, active = with_capacity(candidates, 5)
+    state, _ = run_stream(adapter, adapter.init(larger, active), part(features, 12))
+    state, slot = add_class(adapter, state, candidates.classes[0])
+    assert (np.asarray(state.inner_state.evidence)[:12, slot] == -np.inf).all()
+    for old in range(4):  # the class that is left can have none of the samples in the window
         state = retire_class(adapter, state, old)
-    state, prediction = run_stream(adapter, state, part(visual, 12, None))
+    state, prediction = run_stream(adapter, state, part(features, 12, None))
     assert (np.asarray(prediction.label) == slot).all()
-    assert np.isfinite(state.own.classes).all()
+    assert np.isfinite(state.inner_state.classes).all()

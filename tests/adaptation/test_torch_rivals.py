@@ -7,15 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dynapurls_jax.adaptation import (
-    TentSettings,
-    TptSettings,
-    adapter_of,
-    residual_prompt,
-    run_stream,
-    tent,
-    tpt,
-)
+from dynapurls_jax.adaptation.api import StreamInfo, adapter_of, run_stream
+from dynapurls_jax.adaptation.dynapurls import DynaPurlsSettings
+from dynapurls_jax.adaptation.tent import TentSettings, tent
+from dynapurls_jax.adaptation.tpt import TptSettings, tpt_residual
+from tests.helpers.cases import cases
 from tests.helpers.small_model import S, part, small_model, small_tokens
 
 if not os.environ.get("CI"):  # there it must be installed
@@ -23,11 +19,10 @@ if not os.environ.get("CI"):  # there it must be installed
 import torch
 from torch.nn import functional
 
-from dynapurls_jax.adaptation import RefineSettings
 from tests.helpers.torch_refinement import TorchRefinement, TorchStatic, tensor
 
-COUNT = 24
-every_query = pytest.mark.parametrize("query", ["label_free", "per_candidate"])
+COUNT = 18
+QUERIES = ("label_free", "per_candidate")
 
 
 def entropy(logits):
@@ -35,74 +30,90 @@ def entropy(logits):
     return -(torch.softmax(logits, -1) * torch.log_softmax(logits, -1)).sum(-1)
 
 
-@every_query
-@pytest.mark.parametrize(("chunk", "steps"), [(6, 1), (5, 2)])
+@pytest.mark.parametrize(
+    ("query", "chunk", "steps"),
+    cases(
+        [("label_free", 6, 1), ("per_candidate", 6, 2)],
+        [(query, *shape) for query in QUERIES for shape in [(6, 1), (6, 2), (5, 2)]],
+    ),
+)
 def test_tent_lowers_the_entropy_as_adam_does(query, chunk, steps):
-    model, variables, text = small_model(query)
-    visual = model.encode(variables, small_tokens(COUNT, seed=3))
+    model, variables, candidates = small_model(query)
+    features = model.encode(variables, small_tokens(COUNT, seed=3))
     adapter = adapter_of(tent(model, variables, TentSettings(0.02, steps)))
-    state, prediction = run_stream(adapter, adapter.init(text), visual, chunk=chunk)
-    shapes = [leaf.shape[1:] for leaf in visual]
-    theirs = TorchRefinement(variables, text, query, RefineSettings(), shapes)
-    optimizer = torch.optim.Adam([theirs.scale, theirs.bias], 0.02)
+    state, prediction = run_stream(adapter, adapter.init(candidates), features, chunk=chunk)
+    info = StreamInfo.of(features)
+    reference = TorchRefinement(variables, candidates, query, DynaPurlsSettings(), info)
+    optimizer = torch.optim.Adam([reference.scale, reference.bias], 0.02)
     expected = []
     for start in range(0, COUNT, chunk):
-        samples = [tensor(leaf) for leaf in part(visual, start, start + chunk)]
+        samples = [tensor(leaf) for leaf in part(features, start, start + chunk)]
         with torch.no_grad():
-            expected.append(theirs.logits(*samples, *theirs.refined()))
+            expected.append(reference.logits(*samples, *reference.refined()))
         for _ in range(steps):
             optimizer.zero_grad()
-            entropy(theirs.logits(*samples, *theirs.refined())).mean().backward()
+            entropy(reference.logits(*samples, *reference.refined())).mean().backward()
             optimizer.step()
     np.testing.assert_allclose(prediction.logits, torch.cat(expected), atol=5e-3)
-    refinement = state.own.refinement
-    np.testing.assert_allclose(refinement.scale[:, 0], theirs.scale.detach(), atol=5e-4)
-    np.testing.assert_allclose(refinement.bias[:, 0], theirs.bias.detach(), atol=5e-4)
+    refinement = state.inner_state.refinement
+    np.testing.assert_allclose(refinement.scale[:, 0], reference.scale.detach(), atol=5e-4)
+    np.testing.assert_allclose(refinement.bias[:, 0], reference.bias.detach(), atol=5e-4)
     assert prediction.adapted.all()
     assert np.ptp(refinement.scale) > 0.02
 
 
-@every_query
+def torch_tpt(reference, settings, sample, views):
+    """Logits of one sample after its prompt is tuned.
+
+    Args:
+      sample, views: tokens and keys, `[S, ...]` and `[V, S / 2, ...]`.
+    """
+    residual = torch.zeros_like(reference.classes, requires_grad=True)
+    optimizer = torch.optim.AdamW([residual], settings.learning_rate, weight_decay=0.01)
+
+    def logits(tokens, keys):
+        classes = functional.normalize(reference.classes + residual, dim=-1)
+        return reference.logits(tokens, keys, classes, reference.query)
+
+    with torch.no_grad():
+        confident = torch.argsort(entropy(logits(*views)))[:3]
+    views = [leaf[confident] for leaf in views]
+    for _ in range(settings.steps):
+        optimizer.zero_grad()
+        mean = torch.softmax(logits(*views), -1).mean(0)
+        (-(mean * mean.log()).sum()).backward()
+        optimizer.step()
+    with torch.no_grad():
+        return logits(*(leaf[None] for leaf in sample))[0]
+
+
+@pytest.mark.parametrize(
+    "query", ["label_free", pytest.param("per_candidate", marks=pytest.mark.slow)]
+)
 def test_tpt_tunes_each_sample_as_adamw_does(query):
-    model, variables, text = small_model(query)
-    visual = model.encode(variables, small_tokens(COUNT, seed=3))
-    s = TptSettings(views=10, share=0.3, kept=0.5, learning_rate=0.02, steps=2)
-    adapter = adapter_of(tpt(model, variables, s, residual_prompt(model)))
+    model, variables, candidates = small_model(query)
+    features = model.encode(variables, small_tokens(COUNT, seed=3))
+    s = TptSettings(views=10, confident_share=0.3, learning_rate=0.02, steps=2)
+    adapter = adapter_of(tpt_residual(model, variables, s))
     key = jax.random.key(4)
-    state, prediction = run_stream(adapter, adapter.init(text, key=key), visual)
-    theirs = TorchStatic(variables, text, query)
+    state, prediction = run_stream(adapter, adapter.init(candidates, key=key), features)
+    reference = TorchStatic(variables, candidates, query)
+    uniform = jax.jit(lambda key: jax.random.uniform(key, (s.views, S)))
     expected = []
     for number in range(COUNT):
-        tokens, keys = (tensor(leaf[number]) for leaf in visual)
+        sample = [tensor(leaf[number]) for leaf in features]
         # Only the source of randomness is shared.
-        draw = jax.random.fold_in(jax.random.fold_in(key, number), 0)
-        order = np.argsort(jax.random.uniform(draw, (s.views, S)), axis=1)[:, : S // 2]
-        views = [leaf[torch.from_numpy(np.array(order)).long()] for leaf in (tokens, keys)]
-        residual = torch.zeros_like(theirs.classes, requires_grad=True)
-        optimizer = torch.optim.AdamW([residual], s.learning_rate, weight_decay=0.01)
-
-        def logits(tokens, keys, residual=residual):
-            classes = functional.normalize(theirs.classes + residual, dim=-1)
-            return theirs.logits(tokens, keys, classes, theirs.query)
-
-        with torch.no_grad():
-            surest = torch.argsort(entropy(logits(*views)))[:3]
-        views = [leaf[surest] for leaf in views]
-        for _ in range(s.steps):
-            optimizer.zero_grad()
-            mean = torch.softmax(logits(*views), -1).mean(0)
-            (-(mean * mean.log()).sum()).backward()
-            optimizer.step()
-        with torch.no_grad():
-            expected.append(logits(tokens[None], keys[None])[0])
+        noise = uniform(jax.random.fold_in(jax.random.fold_in(key, number), 0))
+        order = torch.from_numpy(np.argsort(noise, axis=1)[:, : S // 2]).long()
+        expected.append(torch_tpt(reference, s, sample, [leaf[order] for leaf in sample]))
     expected = torch.stack(expected)
     # Adam divides a vanishing gradient by itself, so single logits may go either way.
     difference = np.abs(np.asarray(prediction.logits) - expected.numpy())
     assert np.median(difference) < 1e-3
     assert (difference.max(axis=1) < 2e-2).mean() > 0.9
-    static = theirs.logits(*(tensor(leaf) for leaf in visual), theirs.classes, theirs.query)
+    static = reference.logits(*map(tensor, features), reference.classes, reference.query)
     assert (static - expected).abs().median() > 0.02
-    assert jax.tree.leaves(state.own) == []
-    again = run_stream(adapter, adapter.init(text, key=key), visual)[1]
+    assert jax.tree.leaves(state.inner_state) == []
+    again = run_stream(adapter, adapter.init(candidates, key=key), features)[1]
     np.testing.assert_array_equal(again.logits, prediction.logits)
     assert jnp.isfinite(prediction.logits).all()

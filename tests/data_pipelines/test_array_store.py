@@ -1,4 +1,4 @@
-"""Stores of arrays: whole or not at all, of one origin, gone on with after an interruption."""
+"""Stores of arrays: whole or not at all, of one origin, resumed after an interruption."""
 
 import signal
 import subprocess
@@ -13,10 +13,10 @@ from data_pipelines.array_store import MANIFEST, PROGRESS, StaleStoreError, open
 def test_a_store_is_made_once_and_never_of_another_origin(tmp_path, capsys):
     tokens = np.random.default_rng(0).normal(size=(5, 3, 2, 4)).astype(np.float16)
     origin = {"checkpoint": "abc", "config": {"width": 8}}
-    store, asked = tmp_path / "store", []
+    store, starts = tmp_path / "store", []
 
     def chunks(first):
-        asked.append(first)
+        starts.append(first)
         return [tokens[first:3], tokens[3:]]
 
     def make(origin=origin, shape=tokens.shape, chunks=chunks):
@@ -24,15 +24,15 @@ def test_a_store_is_made_once_and_never_of_another_origin(tmp_path, capsys):
 
     np.testing.assert_array_equal(make(), tokens)
     np.testing.assert_array_equal(make(), tokens)
-    assert asked == [0]  # the second call only opened it
+    assert starts == [0]  # the second call only opened it
     other = origin | {"checkpoint": "new"}
     with pytest.raises(StaleStoreError, match="checkpoint is 'new' now, was 'abc'"):
         open_store(store, other)
     with pytest.raises(StaleStoreError, match="width"):
         open_store(store, origin | {"config": {"width": 16}})
-    with pytest.raises(ValueError, match="expected 6 rows, got 5"):
+    with pytest.raises(ValueError, match="expected 6 entries, got 5"):
         make(other, (6, 3, 2, 4), lambda first: [tokens[first:]])
-    with pytest.raises(ValueError, match=r"rows of \[5, 3, 2, 4\], got \[5, 3, 2, 3\] at 0"):
+    with pytest.raises(ValueError, match=r"entries of \[5, 3, 2, 4\], got \[5, 3, 2, 3\] at 0"):
         make(other, chunks=lambda first: [tokens[..., :3]])
     np.testing.assert_array_equal(make(), tokens)  # a failed write leaves the one before
     make(other)
@@ -42,15 +42,15 @@ def test_a_store_is_made_once_and_never_of_another_origin(tmp_path, capsys):
         open_store(tmp_path / "other", origin)
 
 
-def test_an_interrupted_store_is_gone_on_with(tmp_path):
-    rows, asked = np.arange(10, dtype=np.float32)[:, None], []
+def test_an_interrupted_store_is_resumed(tmp_path):
+    entries, starts = np.arange(10, dtype=np.float32)[:, None], []
 
     def chunks(first, stop=10):
-        asked.append(first)
+        starts.append(first)
         for start in range(first, 10, 2):
             if start >= stop:
                 raise KeyboardInterrupt
-            yield rows[start : start + 2]
+            yield entries[start : start + 2]
 
     def make(version, chunks=chunks):
         return open_or_make(tmp_path / "store", {"version": version}, (10, 1), np.float32, chunks)
@@ -60,12 +60,12 @@ def test_an_interrupted_store_is_gone_on_with(tmp_path):
             make(1, lambda first, stop=stop: chunks(first, stop))
     with pytest.raises(FileNotFoundError):
         open_store(tmp_path / "store", {"version": 1})
-    np.testing.assert_array_equal(make(1), rows)
-    assert asked == [0, 4, 8]
+    np.testing.assert_array_equal(make(1), entries)
+    assert starts == [0, 4, 8]
     with pytest.raises(KeyboardInterrupt):
         make(2, lambda first: chunks(first, 4))
-    make(3)  # what was begun of another array is no part of this one
-    assert asked[3:] == [0, 0]
+    make(3)  # the part of another array is not used
+    assert starts[3:] == [0, 0]
 
 
 KILLED = """
@@ -74,27 +74,27 @@ from data_pipelines import array_store
 array_store.SAVE_EVERY = 0
 
 def chunks(first):
-    for row in range(first, 8, 2):
-        if row == 6:
+    for start in range(first, 8, 2):
+        if start == 6:
             os.kill(os.getpid(), signal.SIGKILL)
-        yield numpy.arange(row, row + 2, dtype=numpy.float32)[:, None]
+        yield numpy.arange(start, start + 2, dtype=numpy.float32)[:, None]
 
 array_store.open_or_make(pathlib.Path(sys.argv[1]), {}, (8, 1), numpy.float32, chunks)
 """
 
 
-def test_a_killed_process_leaves_what_can_be_gone_on_with(tmp_path):
+def test_a_killed_process_leaves_a_part_that_is_resumed(tmp_path):
     killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "store")])
     assert killed.returncode == -signal.SIGKILL
-    asked = []
+    starts = []
 
     def rest(first):
-        asked.append(first)
+        starts.append(first)
         return [np.arange(first, 8, dtype=np.float32)[:, None]]
 
     array = open_or_make(tmp_path / "store", {}, (8, 1), np.float32, rest)
     np.testing.assert_array_equal(array[:, 0], np.arange(8))
-    assert asked == [6]
+    assert starts == [6]
 
 
 FULL = """
@@ -105,8 +105,8 @@ def full(*_):
     raise OSError(28, os.strerror(28))
 
 store = pathlib.Path(sys.argv[1]) / "store"
-rows = numpy.ones((4, 2), numpy.float32)
-array_store.open_or_make(store, {"version": 1}, (4, 2), numpy.float32, lambda first: [rows])
+entries = numpy.ones((4, 2), numpy.float32)
+array_store.open_or_make(store, {"version": 1}, (4, 2), numpy.float32, lambda first: [entries])
 os.posix_fallocate = full
 try:
     array_store.open_or_make(store, {"version": 2}, (9, 2), numpy.float32, lambda first: [])
@@ -116,7 +116,7 @@ print(array_store.open_store(store, {"version": 1}).sum())
 """
 
 
-def test_a_full_disk_is_told_before_the_work_and_the_store_stays(tmp_path):
+def test_a_full_disk_is_an_error_before_the_work_and_the_store_stays(tmp_path):
     call = [sys.executable, "-c", FULL, str(tmp_path)]
     done = subprocess.run(call, capture_output=True, text=True, check=True)
     assert "No space left on device, 0.00 GB are needed" in done.stdout
@@ -138,20 +138,20 @@ assert open_or_make(pathlib.Path(sys.argv[1]), {}, (2, 1), numpy.float32, chunks
 """
     call = [sys.executable, "-c", code, str(tmp_path / "store")]
     both = [subprocess.Popen(call, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    said = "".join(process.communicate(timeout=60)[0] for process in both)
+    output = "".join(process.communicate(timeout=60)[0] for process in both)
     assert [process.returncode for process in both] == [0, 0]
-    assert said.count("making") == 1
-    assert said.count("waiting for another process") <= 1
+    assert output.count("making") == 1
+    assert output.count("waiting for another process") <= 1
 
 
 @pytest.mark.parametrize(
     "damage", ["manifest", "half manifest", "array", "no array", "a bit of array"]
 )
 def test_a_damaged_store_is_made_again(damage, tmp_path):
-    rows = np.ones((4, 1), np.float32)
+    entries = np.ones((4, 1), np.float32)
 
     def make():
-        return open_or_make(tmp_path / "s", {"a": (1, 2)}, (4, 1), np.float32, lambda _: [rows])
+        return open_or_make(tmp_path / "s", {"a": (1, 2)}, (4, 1), np.float32, lambda _: [entries])
 
     make()
     file = tmp_path / "s" / ("array.npy" if "array" in damage else MANIFEST)
@@ -165,25 +165,25 @@ def test_a_damaged_store_is_made_again(damage, tmp_path):
         file.write_bytes(b"{}" if damage == "half manifest" else file.read_bytes()[:20])
     with pytest.raises(StaleStoreError, match="damaged"):
         open_store(tmp_path / "s", {"a": (1, 2)})
-    np.testing.assert_array_equal(make(), rows)
+    np.testing.assert_array_equal(make(), entries)
 
 
-def test_a_damaged_beginning_is_begun_again(tmp_path):
-    rows = np.ones((4, 1), np.float32)
+def test_a_damaged_part_is_made_again(tmp_path):
+    entries = np.ones((4, 1), np.float32)
 
     def make(chunks):
         return open_or_make(tmp_path / "s", {}, (4, 1), np.float32, chunks)
 
     def interrupted(first):
-        yield rows[:2]
+        yield entries[:2]
         raise KeyboardInterrupt
 
     for damaged, content in (("array.npy", b""), (PROGRESS, b""), ("array.npy", None)):
         with pytest.raises(KeyboardInterrupt):
             make(interrupted)
         file = tmp_path / "s.part" / damaged
-        if content is None:  # one bit of the first row
+        if content is None:  # one bit of the first entries
             content = bytearray(file.read_bytes())
             content[-13] ^= 1
         file.write_bytes(content)
-    np.testing.assert_array_equal(make(lambda first: [rows[first:]]), rows)
+    np.testing.assert_array_equal(make(lambda first: [entries[first:]]), entries)

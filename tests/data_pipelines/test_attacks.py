@@ -1,5 +1,7 @@
-"""Attacks by archives, spreadsheets, descriptions, downloads and names; tests/test_array_attacks.py
-has those by arrays, tests/test_pickles.py those by pickles."""
+"""Attacks by archives, MATLAB files and descriptions of datasets.
+
+`test_array_attacks.py` has those by arrays, `test_pickles.py` those by pickles.
+"""
 
 import io
 import tracemalloc
@@ -10,52 +12,18 @@ import numpy as np
 import pytest
 import scipy.io
 
-from data_pipelines.safe_io import HARMLESS, LARGEST, MOST_EXPANSION
-from data_pipelines.datasets import load_corpus
-from data_pipelines.errors import BadFilesError, DataError
-from data_pipelines.formats.kinect_v1 import read_utd_mhad
-from data_pipelines.formats.ntu import MOST_FRAMES, parse_skeleton
+from data_pipelines.builders.utd_mhad import read_utd_mhad
 from data_pipelines.custom_spec import load_spec
+from data_pipelines.errors import BadFilesError, DataError
+from data_pipelines.formats.ntu import MOST_FRAMES, parse_skeleton
+from data_pipelines.safe_io import HARMLESS, LARGEST, MOST_EXPANSION
 from data_pipelines.sources import Archive
-from dynapurls_jax.config import GRANULARITIES
-from dynapurls_jax.text.spreadsheet import read_sheet
+from tests.helpers.attacks import lying, zeros_in_zip
+from tests.helpers.custom_folder import write_folder
+from tests.helpers.raw_files import load, ucla_file
 from tests.helpers.skeleton_text import as_bytes, one_person
-from tests.test_data import ucla_file
-from tests.test_own_data import write_folder
 
 MAT = "a1_s1_t1_skeleton.mat"
-CENTRAL = b"PK\x01\x02"  # where a zip's list says what its first member is
-
-
-def zeros_in_zip(file, name, mebibytes, beginning=b"", others=None, method=zipfile.ZIP_DEFLATED):
-    """A zip with a member of zeros, written piece by piece."""
-    with zipfile.ZipFile(file, "w", method, compresslevel=1) as archive:
-        with archive.open(name, "w") as member:
-            member.write(beginning)
-            for _ in range(mebibytes):
-                member.write(bytes(2**20))
-        for other, content in (others or {}).items():
-            archive.writestr(other, content)
-    return file
-
-
-def lying(file, claimed, crc=None, packed=None):
-    """Has the first member claim another size."""
-    content = bytearray(file.read_bytes())
-    at = content.index(CENTRAL)
-    content[at + 24 : at + 28] = claimed.to_bytes(4, "little")
-    if crc is not None:
-        content[at + 16 : at + 20] = crc.to_bytes(4, "little")
-    if packed is not None:
-        content[at + 20 : at + 24] = packed.to_bytes(4, "little")
-    file.write_bytes(content)
-    return file
-
-
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("DYNAPURLS_CACHE", str(tmp_path / "cache"))
-
 
 # Zip slip -----------------------------------------------------------------------------------------
 
@@ -73,7 +41,7 @@ def test_names_that_climb_out_of_a_zip_are_but_names(tmp_path, cache):
     with zipfile.ZipFile(folder / "all_sqe.zip", "w") as archive:
         for name, content in names.items():
             archive.writestr(name, content)
-    corpus = load_corpus("nw_ucla", str(folder))
+    corpus = load("nw_ucla", folder)
     assert [len(clip[0]) for clip in corpus.clips] == [5, 6, 7]  # the zip's own, not the file
     assert outside.read_bytes() == b"not to be read, nor to be written"
     left = {path for path in tmp_path.rglob("*") if tmp_path / "cache" not in path.parents}
@@ -96,7 +64,7 @@ def test_a_bomb_in_a_zip_is_refused_by_name_before_it_is_unpacked(tmp_path, cach
     (tmp_path / "in").mkdir()
     zeros_in_zip(tmp_path / "in" / "Skeleton.zip", f"Skeleton/{MAT}", 32)
     with pytest.raises(BadFilesError, match=rf"{MAT}: .* unpack to 33554432.*decompression bomb"):
-        load_corpus("utd_mhad", str(tmp_path / "in"))
+        load("utd_mhad", tmp_path / "in")
 
 
 @pytest.mark.parametrize(
@@ -199,89 +167,10 @@ def test_a_description_that_repeats_itself_without_end_is_refused(tmp_path):
     laughs = "".join(f"x{n}: &x{n} [*x{n - 1}, *x{n - 1}]\n" for n in range(1, 60))
     (folder / "dataset.yaml").write_text(f"x0: &x0 [a, b]\n{laughs}classes: *x59\n")
     with pytest.raises(DataError, match=r"dataset\.yaml: .* they repeat to more"):
-        load_spec(folder, {})
+        load_spec(folder)
     (folder / "dataset.yaml").write_text("classes: &a [*a, *a]\n")
     with pytest.raises(DataError, match=r"dataset\.yaml, line 1: .*recursive"):
-        load_spec(folder, {})
+        load_spec(folder)
     write_folder(folder, splits={"../../evil": ["bow"]})
     with pytest.raises(DataError, match=r"splits: expected names of letters.*evil"):
-        load_spec(folder, {})
-
-
-# Spreadsheets -------------------------------------------------------------------------------------
-
-SHEET = "xl/worksheets/sheet1.xml"
-
-
-@pytest.fixture
-def book(tmp_path):
-    """A good spreadsheet, and a function that changes the text of one of its members."""
-    openpyxl = pytest.importorskip("openpyxl", reason="openpyxl is not installed")
-    made = openpyxl.Workbook()
-    made.active.append(["Action Labels", *(g.capitalize() for g in GRANULARITIES[1:])])
-    made.active["I1"] = "Global Desc"
-    for name in ("wave", "kick"):
-        made.active.append([name, *(f"{name} {g}" for g in GRANULARITIES)])
-    file = tmp_path / "good.xlsx"
-    made.save(file)
-
-    def changed(member, *changes):
-        path = tmp_path / "evil.xlsx"
-        with zipfile.ZipFile(file) as archive:
-            members = {name: archive.read(name) for name in archive.namelist()}
-        for old, new in changes:
-            assert old in members[member]
-            members[member] = members[member].replace(old, new)
-        first = {member: members.pop(member)} | members
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            for name, content in first.items():
-                archive.writestr(name, content)
-        return path
-
-    return changed
-
-
-def test_a_bomb_in_a_spreadsheet_is_refused(book, flat):
-    assert read_sheet(book(SHEET), "Sheet", ("wave", "kick"))[0] == ["wave", "kick"]
-    zeros = bytes(2**24)
-    file = book(SHEET, (b"</worksheet>", b"</worksheet>" + zeros + zeros))
-    del zeros
-    tracemalloc.reset_peak()
-    with pytest.raises(DataError, match="decompression bomb"):
-        read_sheet(file, "Sheet", ("wave", "kick"))
-    with pytest.raises(DataError, match=r"evil\.xlsx, xl/worksheets/sheet1\.xml: damaged"):
-        read_sheet(lying(file, 1000), "Sheet", ("wave", "kick"))
-    many = zeros_in_zip(file.with_name("many.xlsx"), "a", 9, b"", {"b": bytes(2**23)})
-    with pytest.raises(DataError, match=r"many\.xlsx: .* decompression bomb"):
-        read_sheet(many, "", ())
-
-
-LARGE = (b'ref="A1:I3"', b'ref="A1:XFD1048576"')
-CORNER = b'<row r="1048576"><c r="XFD1048576"><v>1</v></c></row></sheetData>'
-NO_SIZE = (b'<dimension ref="A1:I3" />', b"")
-BEYOND = b'<row r="999999999999"><c r="A999999999999"><v>1</v></c></row></sheetData>'
-MERGED = b'</sheetData><mergeCells><mergeCell ref="A4:XFD1048576"/></mergeCells>'
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        [LARGE],
-        [LARGE, (b"</sheetData>", CORNER)],
-        [NO_SIZE, (b"</sheetData>", CORNER)],
-        [NO_SIZE, (b"</sheetData>", BEYOND)],
-        [(b"</sheetData>", MERGED)],
-    ],
-)
-def test_cells_far_out_do_not_make_all_between_them(book, changes, flat):
-    labels, _ = read_sheet(book(SHEET, *changes), "Sheet", ("wave", "kick"))
-    assert labels == ["wave", "kick"]
-
-
-def test_entities_in_a_spreadsheet_are_refused(book, flat):
-    laughs = "".join(f'<!ENTITY x{n} "{f"&x{n - 1};" * 10}">' for n in range(1, 12))
-    doctype = f'<!DOCTYPE worksheet [<!ENTITY x0 "ha">{laughs}]>'.encode()
-    cell = b'<row r="4"><c r="A4"><v>&x11;</v></c></row></sheetData>'
-    file = book(SHEET, (b"<worksheet", doctype + b"<worksheet"), (b"</sheetData>", cell))
-    with pytest.raises(DataError, match="expected plain XML"):
-        read_sheet(file, "Sheet", ("wave", "kick"))
+        load_spec(folder)

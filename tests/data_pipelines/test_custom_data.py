@@ -1,4 +1,4 @@
-"""A folder of files and a yaml become a dataset: text, npz and .skeleton files."""
+"""Custom datasets: a folder of text, npz or .skeleton files and a dataset.yaml."""
 
 import io
 import subprocess
@@ -6,61 +6,24 @@ import sys
 
 import numpy as np
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from data_pipelines.corpus import TEST, TRAIN
-from data_pipelines.datasets import load_corpus
-from data_pipelines.errors import BadFilesError, DataError
-from data_pipelines.formats.custom import OwnReader
 from data_pipelines.custom_spec import load_spec
+from data_pipelines.errors import BadFilesError, DataError
+from data_pipelines.formats.custom import CustomReader
 from data_pipelines.protocols import make_protocol
 from data_pipelines.skeletons import skeleton_of_names
 from tests.conftest import ROOT
+from tests.helpers.commands import CLOSED_FORM, run
+from tests.helpers.custom_folder import CLASSES, text_clip, write_folder, write_spec
+from tests.helpers.raw_files import load
 from tests.helpers.skeleton_text import as_bytes, body, one_person
-from tests.test_commands import TINY, run
-
-CLASSES = ["wave", "kick ball", "bow", "jump up", "clap", "turn around"]
-
-
-def text_clip(seed: int) -> str:
-    """25 joints in millimetres, a frame a line."""
-    frames = 1000 * body(seed)
-    return "\n".join(" ".join(f"{value:.2f}" for value in frame.ravel()) for frame in frames)
-
-
-def write_folder(folder, **changes):
-    """A 25-joint text folder: 6 classes, 4 subjects, 2 takes, and its description."""
-    folder.mkdir(exist_ok=True)
-    for label, name in enumerate(CLASSES):
-        for subject in range(1, 5):
-            for take in range(2):
-                file = folder / f"{name.replace(' ', '_')}" / f"s{subject:02d}_t{take}.txt"
-                file.parent.mkdir(exist_ok=True)
-                file.write_text(text_clip(100 * label + 10 * subject + take))
-    spec = {
-        "name": "gym",
-        "format": "text",
-        "files": "{class}/s{subject}_t{take}.txt",
-        "skeleton": "kinect_v2",
-        "metres": 0.001,
-        "classes": CLASSES,
-        "train_subjects": [1, 2, 3],
-        "splits": {"4_2": ["clap", "bow"]},
-    }
-    spec = {key: value for key, value in (spec | changes).items() if value is not None}
-    (folder / "dataset.yaml").write_text(yaml.safe_dump(spec))
-    return folder
-
-
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("DYNAPURLS_CACHE", str(tmp_path / "cache"))
 
 
 def test_a_text_folder_is_a_dataset(tmp_path, cache):
-    corpus = load_corpus("own", str(write_folder(tmp_path / "gym")))
+    corpus = load("custom", write_folder(tmp_path / "gym"))
     assert (corpus.name, corpus.class_names) == ("gym", tuple(CLASSES))
     assert len(corpus) == 48
     row = corpus.clip_ids.index("kick_ball/s03_t1")
@@ -69,72 +32,74 @@ def test_a_text_folder_is_a_dataset(tmp_path, cache):
     protocol = make_protocol(corpus, "4_2")
     assert [CLASSES[c] for c in protocol.unseen] == ["bow", "clap"]
     assert set(corpus.subjects[protocol.unseen_test]) == {4}
-    # A new file and a changed description are seen; what is asked again is not read again.
+    # A new file and a changed description are noticed.
     (tmp_path / "gym" / "bow" / "s04_t2.txt").write_text(text_clip(7))
-    assert len(load_corpus("own", str(tmp_path / "gym"))) == 49
+    assert len(load("custom", tmp_path / "gym")) == 49
     write_folder(tmp_path / "gym", train_subjects=[4])
-    assert (load_corpus("own", str(tmp_path / "gym")).sides["xsub"] == TRAIN).sum() == 13
+    assert (load("custom", tmp_path / "gym").sides["xsub"] == TRAIN).sum() == 13
     write_folder(tmp_path / "gym", metres=0.002)
-    corpus = load_corpus("own", str(tmp_path / "gym"))
+    corpus = load("custom", tmp_path / "gym")
     np.testing.assert_allclose(corpus.clips[0][0], 2 * body(210), atol=1e-3)
 
 
 def test_a_corrected_description_is_read_anew(tmp_path, cache):
-    """Also where the first one failed, and what it had read is still there."""
+    """Also after a failure, whose part files still exist."""
     folder = write_folder(tmp_path / "gym", classes=CLASSES[:-1], splits=None)
     with pytest.raises(BadFilesError, match="8 of 48 files"):
-        load_corpus("own", str(folder))
+        load("custom", folder)
     write_folder(folder)
-    first = load_corpus("own", str(folder))
+    first = load("custom", folder)
     assert len(first) == 48
-    own = {"joints": [f"j{i}" for i in range(25)], "bones": [], "spine_top": "j20"}
-    own |= {"parts": {part: ["j1"] for part in ("head", "hands", "torso", "legs")}}
+    layout = {"joints": [f"j{i}" for i in range(25)], "bones": [], "spine_top": "j20"}
+    layout |= {"parts": {part: ["j1"] for part in ("head", "hands", "torso", "legs")}}
     digests = {first.digest}
     for hip in ("j0", "j1"):
-        skeleton = own | {"hip_center": hip, "shoulders": ["j8", "j4"]}
+        skeleton = layout | {"hip_center": hip, "shoulders": ["j8", "j4"]}
         write_folder(folder, skeleton=skeleton)
-        digests.add(load_corpus("own", str(folder)).digest)
+        digests.add(load("custom", folder).digest)
     assert len(digests) == 3
 
 
-def test_an_interrupted_preparation_leaves_the_one_before(tmp_path, cache, monkeypatch):
+def test_an_interrupted_preparation_keeps_the_previous_one(tmp_path, cache, monkeypatch):
     one, other = write_folder(tmp_path / "one"), write_folder(tmp_path / "other", metres=1)
-    before = load_corpus("own", str(one))
+    before = load("custom", one)
     with monkeypatch.context() as patch:
         patch.setattr("shutil.rmtree", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            load_corpus("own", str(other))
-    assert load_corpus("own", str(one)).digest == before.digest
-    np.testing.assert_allclose(before.clips[0], load_corpus("own", str(one)).clips[0])
+            load("custom", other)
+    assert load("custom", one).digest == before.digest
+    np.testing.assert_allclose(before.clips[0], load("custom", one).clips[0])
 
 
+@pytest.mark.slow
 def test_two_processes_prepare_once(tmp_path, cache):
     folder = write_folder(tmp_path / "gym")
-    code = "from data_pipelines.datasets import load_corpus\n"
-    code += f"print(load_corpus('own', {str(folder)!r}).digest)"
+    code = "from tests.helpers.raw_files import load\n"
+    code += f"print(load('custom', {str(folder)!r}).digest)"
     command = [sys.executable, "-c", code]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate(timeout=120)[0] for process in both]
+    outputs = [process.communicate(timeout=120)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    assert len({text.splitlines()[-1] for text in said}) == 1
-    assert sum("prepared own" in text for text in said) == 1
+    assert len({text.splitlines()[-1] for text in outputs}) == 1
+    assert sum("prepared custom_gym" in text for text in outputs) == 1
 
 
+@pytest.mark.slow
 def test_train_and_stream_eval_on_a_text_folder(tmp_path):
     write_folder(tmp_path / "gym")
     arguments = [
         f"--config={ROOT}/configs/custom.py",
         f"--config.data.manual_dir={tmp_path / 'gym'}",
         "--config.splits=('4_2',)",
-        "--config.data.streams=('joint','bone_motion')",
         "--config.text.encoder=hashing",
+        *CLOSED_FORM,
     ]
-    silent = run("dynapurls_jax.train", *arguments, *TINY, cwd=tmp_path)
-    assert silent.returncode == 2
-    assert "no descriptions of 'gym'" in silent.stderr
-    assert "--config.text.descriptions=names" in silent.stderr
+    without = run("dynapurls_jax.train", *arguments, cwd=tmp_path)
+    assert without.returncode == 2
+    assert "no descriptions of 'gym'" in without.stderr
+    assert "--config.text.descriptions=names" in without.stderr
     arguments += ["--config.text.descriptions=names"]
-    trained = run("dynapurls_jax.train", *arguments, *TINY, cwd=tmp_path)
+    trained = run("dynapurls_jax.train", *arguments, cwd=tmp_path)
     assert trained.returncode == 0, trained.stderr
     assert "gym: 48 clips, 6 of 6 classes, 4 subjects" in trained.stdout
     evaluated = run("dynapurls_jax.stream_eval", "--orders=2", cwd=tmp_path)
@@ -143,52 +108,37 @@ def test_train_and_stream_eval_on_a_text_folder(tmp_path):
     assert "| 4_2 | 2 | 4 | 1 x 2 | 50.0 |" in evaluated.stdout
     (tmp_path / "gym" / "bow" / "s01_t0.txt").write_text("1 2 3")
     (tmp_path / "gym" / "clap" / "s01_t0.txt").write_text("")
-    stopped = run("dynapurls_jax.train", *arguments, *TINY, cwd=tmp_path)
+    stopped = run("dynapurls_jax.train", *arguments, cwd=tmp_path)
     assert stopped.returncode == 2
     assert "2 of 48 files cannot be used" in stopped.stderr
     assert "bow/s01_t0.txt, line 1: expected a multiple of 75 numbers" in stopped.stderr
     assert "clap/s01_t0.txt: expected lines of numbers" in stopped.stderr
 
 
-def test_npz_npy_and_skeleton_files_are_read_too(tmp_path, cache):
+@pytest.mark.parametrize("suffix", ["npz", "npy"])
+def test_npz_and_npy_files_are_read(tmp_path, cache, suffix):
     clip = np.stack([body(0), body(1)])
-    for name, save in (("a", lambda file: np.savez(file, clip=clip, other=1)), ("b", None)):
-        folder = tmp_path / name
-        folder.mkdir()
-        for subject in (1, 2):
-            for label in (1, 2):
-                if save:
-                    save(folder / f"c{label}_s{subject}.npz")
-                else:
-                    np.save(folder / f"c{label}_s{subject}.npy", clip[0])
-        suffix = "npz" if save else "npy"
-        spec = {"format": "npz", "files": f"c{{class}}_s{{subject}}.{suffix}", "first_class": 1}
-        spec |= {
-            "name": name,
-            "classes": ["up", "down"],
-            "skeleton": "kinect_v2",
-            "train_subjects": [1],
-        }
-        (folder / "dataset.yaml").write_text(yaml.safe_dump(spec))
-        corpus = load_corpus("own", str(folder))
-        assert corpus.labels.tolist() == [0, 0, 1, 1]
-        np.testing.assert_array_equal(corpus.clips[0], clip if save else clip[:1])
-    folder = tmp_path / "c"
-    folder.mkdir()
+    for name in ("c1_s1", "c1_s2", "c2_s1", "c2_s2"):
+        if suffix == "npz":
+            np.savez(tmp_path / f"{name}.npz", clip=clip, other=1)
+        else:
+            np.save(tmp_path / f"{name}.npy", clip[0])
+    spec = {"name": "arrays", "format": "npz", "files": f"c{{class}}_s{{subject}}.{suffix}"}
+    spec |= {"classes": ["up", "down"], "first_class": 1, "train_subjects": [1]}
+    corpus = load("custom", write_spec(tmp_path, skeleton="kinect_v2", **spec))
+    assert corpus.labels.tolist() == [0, 0, 1, 1]
+    np.testing.assert_array_equal(corpus.clips[0], clip if suffix == "npz" else clip[:1])
+
+
+def test_skeleton_files_are_read_and_like_completes_the_description(tmp_path, cache):
     for label in (0, 1):
-        (folder / f"v{label}_c{label}.skeleton").write_bytes(as_bytes(one_person(label)))
-    spec = {
-        "name": "c",
-        "format": "skeleton",
-        "files": "v{view}_c{class}.skeleton",
-        "like": "ntu60",
-    }
-    spec |= {"train_views": [0]}
-    (folder / "dataset.yaml").write_text(yaml.safe_dump(spec))
-    corpus = load_corpus("own", str(folder))
+        (tmp_path / f"v{label}_c{label}.skeleton").write_bytes(as_bytes(one_person(label)))
+    spec = {"name": "c", "format": "skeleton", "files": "v{view}_c{class}.skeleton"}
+    corpus = load("custom", write_spec(tmp_path, like="ntu60", train_views=[0], **spec))
     assert corpus.class_names[1] == "eat meal"
     assert corpus.sides["xview"].tolist() == [TRAIN, TEST]
     assert "55_5" in corpus.splits
+    assert corpus.descriptions == "ntu120"
 
 
 @pytest.mark.parametrize(
@@ -218,12 +168,12 @@ def test_npz_npy_and_skeleton_files_are_read_too(tmp_path, cache):
 def test_mistakes_in_the_description_are_named(tmp_path, cache, changes, message):
     folder = write_folder(tmp_path / "gym", **changes)
     with pytest.raises(DataError, match=message) as error:
-        load_corpus("own", str(folder))
+        load("custom", folder)
     assert "dataset.yaml" in str(error.value)
 
 
 def test_plain_yaml_is_read_as_it_is_meant(tmp_path, cache):
-    """As people type it: unquoted, where YAML would make 4_2 the number 42, and no a False."""
+    """Unquoted, where YAML would make 4_2 the number 42, and no a False."""
     folder = write_folder(tmp_path / "gym")
     for old, new in (("bow", "no"), ("clap", "7")):
         (folder / old).rename(folder / new)
@@ -239,7 +189,7 @@ def test_plain_yaml_is_read_as_it_is_meant(tmp_path, cache):
         splits: {4_2: [no, 7]}
         """
     )
-    corpus = load_corpus("own", str(folder))
+    corpus = load("custom", folder)
     assert corpus.splits == {"4_2": (2, 4)}
     assert corpus.class_names[2:5] == ("no", "jump up", "7")
     np.testing.assert_allclose(corpus.clips[0][0], body(410), atol=1e-4)
@@ -249,10 +199,10 @@ def test_no_description_and_no_yaml_are_named(tmp_path, cache):
     with pytest.raises(
         FileNotFoundError, match=r"expected a description of your dataset in .*yaml"
     ):
-        load_corpus("own", str(tmp_path))
+        load("custom", tmp_path)
     (tmp_path / "dataset.yaml").write_text("name: x\nclasses: [a, b\nformat: text")
     with pytest.raises(DataError, match=r"dataset\.yaml, line 3: not valid YAML"):
-        load_corpus("own", str(tmp_path))
+        load("custom", tmp_path)
 
 
 def test_files_that_do_not_fit_are_listed(tmp_path, cache):
@@ -261,7 +211,7 @@ def test_files_that_do_not_fit_are_listed(tmp_path, cache):
     (folder / "dance").mkdir()
     (folder / "dance" / "s01_t0.txt").write_text(text_clip(0))
     with pytest.raises(BadFilesError, match="2 of 50 files") as error:
-        load_corpus("own", str(folder))
+        load("custom", folder)
     assert "readme.txt: expected a file name like {class}/s{subject}_t{take}.txt" in str(
         error.value
     )
@@ -275,7 +225,7 @@ def readers(tmp_path_factory):
     for form, suffix in (("text", "txt"), ("npz", "npz"), ("npz", "npy"), ("skeleton", "skeleton")):
         folder = tmp_path_factory.mktemp(suffix)
         write_folder(folder, format=form, files=f"{{class}}.{suffix}")
-        made[suffix] = OwnReader(load_spec(folder, {}))
+        made[suffix] = CustomReader(load_spec(folder))
     return made
 
 
@@ -309,7 +259,7 @@ def test_damaged_files_are_errors_with_their_name_or_finite_clips(readers, suffi
     assert np.isfinite(clip.joints).all()
 
 
-def test_a_skeleton_of_ones_own():
+def test_a_custom_skeleton():
     spec = {
         "joints": ["hip", "chest", "head", "left", "right", "foot"],
         "bones": [[part, "chest"] for part in ("head", "left", "right")]
@@ -324,9 +274,9 @@ def test_a_skeleton_of_ones_own():
         "spine_top": "chest",
         "shoulders": ["right", "left"],
     }
-    own = skeleton_of_names(spec)
-    assert own.parents == (0, 0, 1, 1, 1, 0)
-    assert own.shoulders == (4, 3)
+    skeleton = skeleton_of_names(spec)
+    assert skeleton.parents == (0, 0, 1, 1, 1, 0)
+    assert skeleton.shoulders == (4, 3)
     with pytest.raises(ValueError, match="'tail' is none of its joints"):
         skeleton_of_names(spec | {"spine_top": "tail"})
     with pytest.raises(ValueError, match="the bones of 'hip' form a circle"):

@@ -1,53 +1,27 @@
 """Readers, archives, protocols, batches and the feature store, whole and broken."""
 
-import io
-import json
 import zipfile
 
 import numpy as np
 import pytest
-import scipy.io
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_pipelines import classes
 from data_pipelines.batches import epoch_batches, padded_batches
-from data_pipelines.datasets import load_corpus
+from data_pipelines.builders import kinder_gator, nw_ucla
+from data_pipelines.builders.kinder_gator import read_kinder_gator
+from data_pipelines.builders.nw_ucla import read_nw_ucla
+from data_pipelines.builders.utd_mhad import read_utd_mhad
 from data_pipelines.errors import DataError
-from data_pipelines.formats.kinect_v1 import read_kinder_gator, read_nw_ucla, read_utd_mhad
 from data_pipelines.protocols import make_protocol, published_splits, unseen_classes
-from data_pipelines.sources import Archive
 from data_pipelines.skeletons import KINECT_V1
-from tests.conftest import tiny_corpus
+from data_pipelines.sources import Archive
+from tests.helpers.corpora import tiny_corpus
+from tests.helpers.raw_files import gator_lines, load, ucla_file, utd_file
 
 UTD_NAME = "a3_s2_t1_skeleton.mat"
 UCLA_NAME = "a08_s01_e00_v02.json"
 GATOR_NAME = "Children/POSE-p103_07-Climb-and-imaginary-ladder-1469.csv"
-
-
-def utd_file(joints=None, key="d_skel") -> bytes:
-    joints = np.random.default_rng(0).normal(size=(20, 3, 9)) if joints is None else joints
-    buffer = io.BytesIO()
-    scipy.io.savemat(buffer, {key: joints})
-    return buffer.getvalue()
-
-
-def ucla_file(frames=5, label=7, **changes) -> bytes:
-    joints = np.random.default_rng(0).normal(size=(frames, 20, 3)).tolist()
-    return json.dumps({"file_name": "x", "skeletons": joints, "label": label} | changes).encode()
-
-
-def gator_file(rows=4) -> list[str]:
-    rng = np.random.default_rng(0)
-    names = ["HipCenter", "Spine", "ShoulderCenter", "Head"]
-    names += [f"{j}{s}" for s in ("Left", "Right") for j in ("Shoulder", "Elbow", "Wrist", "Hand")]
-    names += [f"{j}{s}" for s in ("Left", "Right") for j in ("Hip", "Knee", "Ankle", "Foot")]
-    header = ["Timestamp", *(n + a for n in names for a in "XYZ"), "User-ID", "Action", ""]
-    body = [
-        ",".join([f"{33 * i}", *(f"{x:.4f}" for x in rng.normal(size=60)), "103", "Climb", ""])
-        for i in range(rows)
-    ]
-    return [",".join(header), *body]
 
 
 def test_utd_mhad_is_reordered_to_kinect_v1():
@@ -65,17 +39,17 @@ def test_utd_mhad_is_reordered_to_kinect_v1():
 def test_nw_ucla_codes_are_labels():
     raw = read_nw_ucla(UCLA_NAME, ucla_file())
     assert (raw.label, raw.subject, raw.view) == (6, 1, 2)
-    assert classes.NW_UCLA[raw.label] == "put on clothes"
+    assert nw_ucla.ACTIONS[raw.label] == "put on clothes"
 
 
 def test_kinder_gator_class_is_in_the_name_and_spelling_is_mended():
-    raw = read_kinder_gator(GATOR_NAME, "\n".join(gator_file()).encode())
-    assert classes.KINDER_GATOR[raw.label] == "climb an imaginary ladder"
+    raw = read_kinder_gator(GATOR_NAME, "\n".join(gator_lines()).encode())
+    assert kinder_gator.ACTIONS[raw.label] == "climb an imaginary ladder"
     assert (raw.subject, raw.view, raw.joints.shape) == (103, 1, (1, 4, 20, 3))
     adult = read_kinder_gator(
-        "Adults/POSE-p565_34-Throw-a-ball--14.csv", "\n".join(gator_file()).encode()
+        "Adults/POSE-p565_34-Throw-a-ball--14.csv", "\n".join(gator_lines()).encode()
     )
-    assert (classes.KINDER_GATOR[adult.label], adult.view) == ("throw a ball", 0)
+    assert (kinder_gator.ACTIONS[adult.label], adult.view) == ("throw a ball", 0)
 
 
 def _with_nan():
@@ -85,7 +59,7 @@ def _with_nan():
 
 
 def _gator(change) -> bytes:
-    lines = gator_file()
+    lines = gator_lines()
     change(lines)
     return "\n".join(lines).encode()
 
@@ -181,7 +155,7 @@ def _ucla_folder(path, **files):
 
 
 def test_a_folder_of_files_becomes_a_corpus_through_tfds(tmp_path):
-    codes = classes.NW_UCLA_CODES
+    codes = nw_ucla.CODES
     _ucla_folder(
         tmp_path / "all_sqe",
         **{
@@ -190,8 +164,8 @@ def test_a_folder_of_files_becomes_a_corpus_through_tfds(tmp_path):
             for take, view in ((0, 1), (1, 3))
         },
     )
-    corpus = load_corpus("nw_ucla", str(tmp_path))
-    assert corpus.digest == load_corpus("nw_ucla", str(tmp_path)).digest
+    corpus = load("nw_ucla", tmp_path)
+    assert corpus.digest == load("nw_ucla", tmp_path).digest
     assert set(corpus.views) == {1, 3}
     # All takes of one length hold the same numbers, whatever their class: one of each is kept.
     assert len(corpus) == 2
@@ -204,14 +178,14 @@ def test_prepared_files_follow_the_archive_that_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for number, frames in enumerate((5, 6)):
         _ucla_folder(tmp_path / f"d{number}" / "all_sqe", a01_s01_e00_v01=ucla_file(frames, 1))
-        corpus = load_corpus("nw_ucla", str(tmp_path / f"d{number}"))
+        corpus = load("nw_ucla", tmp_path / f"d{number}")
         assert corpus.clips[0].shape[1] == frames
     # No archive in the usual places: what is prepared serves. One that is named must exist.
-    assert load_corpus("nw_ucla").digest == corpus.digest
+    assert load("nw_ucla").digest == corpus.digest
     (tmp_path / "empty").mkdir()
     for wrong in ("empty", "nowhere"):
         with pytest.raises(FileNotFoundError, match=r"expected all_sqe\.zip or its folder in"):
-            load_corpus("nw_ucla", str(tmp_path / wrong))
+            load("nw_ucla", tmp_path / wrong)
     assert not (tmp_path / "nowhere").exists()
 
 
@@ -219,7 +193,7 @@ def test_a_bad_file_in_a_folder_stops_the_build_and_leaves_nothing(tmp_path, mon
     monkeypatch.setenv("DYNAPURLS_CACHE", str(tmp_path / "cache"))
     _ucla_folder(tmp_path / "all_sqe", a01_s01_e00_v01=ucla_file(5, 1), a02_s01_e00_v01=b"{")
     with pytest.raises(DataError, match=r"a02_s01_e00_v01\.json, line 1: not valid JSON"):
-        load_corpus("nw_ucla", str(tmp_path))
+        load("nw_ucla", tmp_path)
     assert not list((tmp_path / "cache").rglob("dataset_info.json"))
 
 
@@ -229,13 +203,13 @@ def test_missing_data_says_what_to_download_and_where_to_put_it(name, tmp_path, 
     monkeypatch.setenv("DYNAPURLS_DATA", str(tmp_path / "none"))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"(?s)\.zip.*http|http.*\.zip") as error:
-        load_corpus(name)
+        load(name)
     assert str(tmp_path) in str(error.value)
 
 
 def test_unknown_dataset_names_the_nearest():
     with pytest.raises(ValueError, match="did you mean 'utd_mhad'"):
-        load_corpus("utd_mad")
+        load("utd_mad")
 
 
 def test_protocol_sides_do_not_overlap_and_pseudo_never_touches_the_real_unseen():
@@ -291,14 +265,15 @@ def test_epochs_differ_and_repeat_by_seed():
     clips = np.arange(10)[:, None]
 
     def orders(seed, epoch):
-        batches = list(epoch_batches(clips, np.arange(10)[::-1], 4, seed, epoch))
+        batches = list(epoch_batches(clips, np.arange(10)[::-1], 4, seed, epoch=epoch))
         for batch in batches:
-            assert (batch.own[:, 0] == batch.rows).all()
-        rest = list(epoch_batches(clips, np.arange(10)[::-1], 4, seed, epoch, 1, slice(2, 4)))
+            assert (batch.local[:, 0] == batch.indices).all()
+        left = {"first": 1, "local": slice(2, 4)}
+        rest = list(epoch_batches(clips, np.arange(10)[::-1], 4, seed, epoch=epoch, **left))
         for batch, again in zip(batches[1:], rest, strict=True):
-            np.testing.assert_array_equal(again.rows, batch.rows)
-            np.testing.assert_array_equal(again.own, batch.own[2:])
-        return [batch.rows.tolist() for batch in batches]
+            np.testing.assert_array_equal(again.indices, batch.indices)
+            np.testing.assert_array_equal(again.local, batch.local[2:])
+        return [batch.indices.tolist() for batch in batches]
 
     assert orders(0, 1) == orders(0, 1)
     assert orders(0, 1) != orders(0, 2)
@@ -310,6 +285,6 @@ def test_epochs_differ_and_repeat_by_seed():
 
 def test_padded_batches_cover_everything_once():
     chosen = np.array([6, 1, 2, 3, 4, 0, 5])
-    rows = [batch.own[:real] for batch, real in padded_batches(np.arange(7) * 10, chosen, 3)]
-    assert [len(batch.own) for batch, _ in padded_batches(np.arange(7), chosen, 3)] == [3, 3, 3]
-    np.testing.assert_array_equal(np.concatenate(rows), chosen * 10)
+    read = [batch.local[:real] for batch, real in padded_batches(np.arange(7) * 10, chosen, 3)]
+    assert [len(batch.local) for batch, _ in padded_batches(np.arange(7), chosen, 3)] == [3, 3, 3]
+    np.testing.assert_array_equal(np.concatenate(read), chosen * 10)

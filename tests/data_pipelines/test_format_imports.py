@@ -4,30 +4,23 @@ import pickle
 
 import numpy as np
 import pytest
-import yaml
 
-from data_pipelines.corpus import NEITHER, TEST, TRAIN
-from data_pipelines.datasets import load_corpus
+from data_pipelines.builders.registry import public_dataset
+from data_pipelines.corpus import NEITHER, PREDEFINED, TEST, TRAIN
 from data_pipelines.errors import BadFilesError, DataError
 from data_pipelines.formats.feature_folder import read_features, write_features
 from data_pipelines.formats.gcn_arrays import write_agcn, write_ctr_gcn
 from data_pipelines.formats.pyskl import write_pyskl
 from data_pipelines.prepared import prepare
 from data_pipelines.protocols import make_protocol, side_of
-from data_pipelines.skeletons import KINECT_V1, KINECT_V2
-from tests.conftest import tiny_corpus
+from tests.helpers.corpora import tiny_corpus
+from tests.helpers.custom_folder import write_spec
+from tests.helpers.raw_files import load
 from tests.helpers.skeleton_text import body
 
 
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("DYNAPURLS_CACHE", str(tmp_path / "cache"))
-
-
 def _array_folder(tmp_path, **spec):
-    spec = {"name": "imported", "like": "utd_mhad"} | spec
-    (tmp_path / "dataset.yaml").write_text(yaml.safe_dump(spec))
-    return str(tmp_path)
+    return write_spec(tmp_path, **({"name": "imported", "like": "utd_mhad"} | spec))
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +36,7 @@ def test_pyskl_round_trip(tmp_path, cache, corpus):
     record = pickle.loads((tmp_path / "x.pkl").read_bytes())
     assert record["annotations"][0]["keypoint"].shape == corpus.clips[0].shape
     assert sorted(record["split"]) == ["xsub_train", "xsub_val"]
-    back = load_corpus("own", _array_folder(tmp_path, format="pyskl", files="x.pkl"))
+    back = load("custom", _array_folder(tmp_path, format="pyskl", files="x.pkl"))
     assert back.clip_ids == corpus.clip_ids
     np.testing.assert_array_equal(back.labels, corpus.labels)
     np.testing.assert_array_equal(back.sides["xsub"], sides["xsub"])
@@ -62,10 +55,10 @@ def test_gcn_arrays_round_trip(tmp_path, cache, corpus, form):
         assert np.load(tmp_path / "x")["x_train"].shape == (54, 24, 120)
         assert np.load(tmp_path / "x")["y_test"].shape == (54, 27)
         assert not list(tmp_path.glob("*.tmp"))
-    back = load_corpus("own", _array_folder(tmp_path, format="gcn_arrays", files="x"))
+    back = load("custom", _array_folder(tmp_path, format="gcn_arrays", files="x"))
     assert side_of(back).tolist().count(TRAIN) == 54
     for side in (TRAIN, TEST):
-        theirs, ours = back.sides["given"] == side, corpus.sides["xsub"] == side
+        theirs, ours = back.sides[PREDEFINED] == side, corpus.sides["xsub"] == side
         assert sorted(back.hashes[theirs]) == sorted(corpus.hashes[ours])
         assert sorted(back.labels[theirs]) == sorted(corpus.labels[ours])
     if form == "agcn":
@@ -84,7 +77,7 @@ def test_centred_arrays_lose_no_joint_at_the_origin(tmp_path, cache):
         names = [f"{side}0", f"{side}1"]
         (tmp_path / f"{side}_label.pkl").write_bytes(pickle.dumps((names, [0, 1])))
     spec = {"name": "centred", "like": "ntu60", "format": "gcn_arrays", "files": "."}
-    corpus = load_corpus("own", _array_folder(tmp_path, **spec))
+    corpus = load("custom", _array_folder(tmp_path, **spec))
     assert not [note for note in corpus.notes if "interpolated" in note]
     prepared = prepare(corpus, 32, "pad").clips[0, 0, :30]
     expected = np.linalg.norm(clip[:, 1] - clip[:, 0], axis=-1)
@@ -98,7 +91,7 @@ def test_one_hot_rows_are_checked(tmp_path, cache, corpus):
     record["y_test"][3] = 0
     np.savez(tmp_path / "x.npz", **record)
     with pytest.raises(DataError, match=r"y_test: expected one-hot rows, row 3 adds up to 0"):
-        load_corpus("own", _array_folder(tmp_path, format="gcn_arrays", files="x.npz"))
+        load("custom", _array_folder(tmp_path, format="gcn_arrays", files="x.npz"))
 
 
 def test_broken_arrays_are_errors(tmp_path, cache, corpus):
@@ -108,24 +101,24 @@ def test_broken_arrays_are_errors(tmp_path, cache, corpus):
     names, values = pickle.loads(labels.read_bytes())
     labels.write_bytes(pickle.dumps((names[:-1], values[:-1])))
     with pytest.raises(DataError, match="as many labels as clips, got 54 clips, 53 labels"):
-        load_corpus("own", folder)
+        load("custom", folder)
     labels.write_bytes(pickle.dumps((names, [27, *values[1:]])))
     with pytest.raises(BadFilesError, match="expected a label from 0 to 26, got 27"):
-        load_corpus("own", folder)
+        load("custom", folder)
     labels.write_bytes(pickle.dumps((names, [0.5, *values[1:]])))
     with pytest.raises(DataError, match=r"val_label\.pkl: expected whole numbers"):
-        load_corpus("own", folder)
+        load("custom", folder)
     train = pickle.loads((tmp_path / "x" / "train_label.pkl").read_bytes())[0]
     labels.write_bytes(pickle.dumps(([train[0], *names[1:]], values)))
     with pytest.raises(DataError, match="there more than once, or on two sides"):
-        load_corpus("own", folder)
+        load("custom", folder)
     data = tmp_path / "x" / "val_data_joint.npy"
     data.write_bytes(data.read_bytes()[:1000])
     with pytest.raises(DataError, match="not a readable npy"):
-        load_corpus("own", folder)
+        load("custom", folder)
     labels.unlink()
     with pytest.raises(DataError, match=r"val_label\.pkl: expected the labels of this side"):
-        load_corpus("own", folder)
+        load("custom", folder)
 
 
 def test_feature_folders_round_trip(tmp_path):
@@ -134,7 +127,7 @@ def test_feature_folders_round_trip(tmp_path):
     tokens = np.random.default_rng(0).normal(size=(len(corpus), 3, 20, 16)).astype(np.float32)
     write_features(tmp_path, tokens, corpus.labels, protocol)
     assert np.load(tmp_path / "train.npy").shape == (len(protocol.train), 16, 3, 20)
-    back = read_features(tmp_path, "utd_mhad", corpus.class_names, KINECT_V1)
+    back = read_features(tmp_path, public_dataset("utd_mhad"))
     again = make_protocol(back.corpus, "22_5")
     for name in ("unseen_test", "seen_test"):
         ours, theirs = getattr(protocol, name), getattr(again, name)
@@ -152,25 +145,24 @@ def test_synse_names_and_pooled_features_are_read(tmp_path):
     ):
         np.save(tmp_path / f"{stem}.npy", rng.normal(size=(count, 256)).astype(np.float32))
         np.save(tmp_path / f"{label}.npy", np.arange(count))
-    names = tuple(map(str, range(60)))
-    got = read_features(tmp_path, "ntu60", names, KINECT_V2)
+    got = read_features(tmp_path, public_dataset("ntu60"))
     assert got.tokens.shape == (13, 1, 1, 256)
-    assert got.corpus.sides["given"].tolist() == [TRAIN] * 8 + [TEST] * 5
+    assert got.corpus.sides[PREDEFINED].tolist() == [TRAIN] * 8 + [TEST] * 5
     np.save(tmp_path / "g_label.npy", np.arange(5) + 58)
     with pytest.raises(DataError, match="labels from 0 to 59, got 58 to 62"):
-        read_features(tmp_path, "ntu60", names, KINECT_V2)
+        read_features(tmp_path, public_dataset("ntu60"))
     np.save(tmp_path / "g_label.npy", np.arange(4))
     with pytest.raises(DataError, match=r"g_label\.npy: expected 5 labels, got 4"):
-        read_features(tmp_path, "ntu60", names, KINECT_V2)
+        read_features(tmp_path, public_dataset("ntu60"))
     np.save(tmp_path / "gtest.npy", np.full((5, 256), np.nan, np.float32))
     with pytest.raises(DataError, match=r"gtest\.npy: clip 0 is not finite"):
-        read_features(tmp_path, "ntu60", names, KINECT_V2)
+        read_features(tmp_path, public_dataset("ntu60"))
     np.save(tmp_path / "gtest.npy", np.array([{}], object), allow_pickle=True)
     with pytest.raises(DataError, match="not a readable npy"):
-        read_features(tmp_path, "ntu60", names, KINECT_V2)
+        read_features(tmp_path, public_dataset("ntu60"))
     (tmp_path / "train.npy").unlink()
     with pytest.raises(FileNotFoundError, match=r"train\.npy"):
-        read_features(tmp_path, "ntu60", names, KINECT_V2)
+        read_features(tmp_path, public_dataset("ntu60"))
 
 
 def test_purls_names_labels_and_sides_are_read(tmp_path):
@@ -182,9 +174,9 @@ def test_purls_names_labels_and_sides_are_read(tmp_path):
         np.save(tmp_path / f"{side}_feature.npy", tokens)
         pair = np.array([[f"clip{i}" for i in range(len(labels))], list(map(str, labels))])
         np.save(tmp_path / f"{side}_labels.npy", pair)
-    got = read_features(tmp_path, "ntu60", tuple(map(str, range(60))), KINECT_V2)
+    got = read_features(tmp_path, public_dataset("ntu60"))
     assert got.corpus.labels.tolist() == [0, 0, 1, 1, 0, 1, 5, 5]
-    assert got.corpus.sides["given"].tolist() == [TRAIN] * 4 + [TEST] * 4
+    assert got.corpus.sides[PREDEFINED].tolist() == [TRAIN] * 4 + [TEST] * 4
     assert got.corpus.notes["dropped, all zero"] == 1
     np.testing.assert_array_equal(
         got.tokens[0].transpose(2, 0, 1), np.load(tmp_path / "train_feature.npy")[0]

@@ -1,4 +1,4 @@
-"""Reading a whole source: in order, on all cores, resumable, and what stopping it does."""
+"""Reading of a whole source: order, all cores, resuming, interruption."""
 
 import os
 import pickle
@@ -6,50 +6,15 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from data_pipelines import ingest as module
 from data_pipelines.errors import BadFilesError, DataError
-from data_pipelines.formats.raw import RawClip
 from data_pipelines.ingest import ingest
-
-
-@dataclass
-class CountingSource:
-    """Clips of known numbers; leaves a trace of every reading."""
-
-    trace: Path
-    count: int
-    bad: tuple[int, ...] = ()
-    chunk: int = 3
-    parallel: bool = True
-    version: str = "1"
-    meaning: str = "metres"
-    left_out: int = -1
-    strange: int = -1
-
-    def stamp(self) -> str:
-        return self.version
-
-    def identity(self) -> str:
-        return self.meaning
-
-    def items(self) -> dict[str, str]:
-        return {str(i): self.version for i in range(self.count) if i != self.left_out}
-
-    def read(self, item: str) -> list[RawClip]:
-        with self.trace.open("a") as file:
-            file.write(f"{item} {os.getpid()}\n")
-        if int(item) == self.strange:
-            raise ZeroDivisionError
-        if int(item) in self.bad:
-            raise DataError("expected better", f"file{item}", 7)
-        joints = np.full((1 + int(item) % 2, 2 + int(item), 3, 3), int(item) + 1, np.float32)
-        return [RawClip(f"clip{item}", joints, int(item), subject=1, notes={"seen": 1})]
+from tests.conftest import ROOT
+from tests.helpers.counting_source import CountingSource
 
 
 def _read(source, folder, skip_bad=False):
@@ -57,7 +22,7 @@ def _read(source, folder, skip_bad=False):
 
 
 @pytest.mark.parametrize("parallel", [False, True])
-def test_clips_come_in_order_whoever_reads_them(tmp_path, parallel, monkeypatch):
+def test_clips_come_in_order_from_one_process_and_from_several(tmp_path, parallel, monkeypatch):
     monkeypatch.setattr(module, "num_cores", lambda: 2)
     source = CountingSource(tmp_path / "trace", 13, parallel=parallel)
     clips = _read(source, tmp_path / "parts")
@@ -70,11 +35,12 @@ def test_clips_come_in_order_whoever_reads_them(tmp_path, parallel, monkeypatch)
     assert (str(os.getpid()) in readers) is not parallel
 
 
+@pytest.mark.slow
 def test_a_script_without_a_main_guard_reads_on_all_cores(tmp_path):
-    guarded = SLOW.replace("0.2", "0")
+    guarded = SLOW.replace("0.1", "0")
     script = tmp_path / "script.py"
     script.write_text(guarded.replace('if __name__ == "__main__":', "if True:"))
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(script), str(tmp_path), "2"]
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=60, check=True
@@ -82,7 +48,7 @@ def test_a_script_without_a_main_guard_reads_on_all_cores(tmp_path):
     assert done.stdout.split()[-1] == "12"
 
 
-def test_what_is_parsed_is_not_parsed_again_unless_it_changed(tmp_path):
+def test_parts_are_parsed_again_only_after_a_change(tmp_path):
     trace = tmp_path / "trace"
     source = CountingSource(trace, 40, parallel=False)
     _read(source, tmp_path / "parts")
@@ -91,8 +57,8 @@ def test_what_is_parsed_is_not_parsed_again_unless_it_changed(tmp_path):
     assert len(trace.read_text().splitlines()) == 40
     parts = sorted((tmp_path / "parts").glob("part-*"))
     assert len(parts) > 2
-    parts[0].unlink()  # as if it had been stopped
-    parts[1].write_bytes(parts[1].read_bytes()[:-100])  # as if the power had gone
+    parts[0].unlink()  # an interrupted run
+    parts[1].write_bytes(parts[1].read_bytes()[:-100])  # a power failure
     assert len(_read(source, tmp_path / "parts")) == 40
     again = trace.read_text().splitlines()[40:]
     assert 2 <= len(again) < 40
@@ -101,7 +67,7 @@ def test_what_is_parsed_is_not_parsed_again_unless_it_changed(tmp_path):
     assert len(trace.read_text().splitlines()) == 80 + len(again)
 
 
-def test_the_same_bytes_read_otherwise_are_read_again(tmp_path):
+def test_another_way_of_reading_reads_again(tmp_path):
     source = CountingSource(tmp_path / "trace", 7, parallel=False)
     _read(source, tmp_path / "parts")
     source.meaning = "centimetres"
@@ -109,7 +75,7 @@ def test_the_same_bytes_read_otherwise_are_read_again(tmp_path):
     assert len((tmp_path / "trace").read_text().splitlines()) == 14
 
 
-def test_one_file_less_is_one_part_more(tmp_path):
+def test_a_removed_file_changes_few_parts(tmp_path):
     source = CountingSource(tmp_path / "trace", 300, parallel=False, chunk=10)
     _read(source, tmp_path / "parts")
     source.left_out = 150
@@ -117,13 +83,13 @@ def test_one_file_less_is_one_part_more(tmp_path):
     assert len((tmp_path / "trace").read_text().splitlines()) - 300 <= 40
 
 
-def test_an_unforeseen_error_of_one_file_is_listed_with_its_name(tmp_path):
+def test_an_unexpected_error_of_one_file_is_listed_with_its_name(tmp_path):
     source = CountingSource(tmp_path / "trace", 5, strange=2, parallel=False)
     with pytest.raises(BadFilesError, match=r"2: cannot be read \(ZeroDivisionError"):
         _read(source, tmp_path / "parts")
 
 
-def test_all_bad_files_are_listed_after_everything_was_read(tmp_path):
+def test_all_bad_files_are_listed_after_all_files(tmp_path):
     source = CountingSource(tmp_path / "trace", 8, bad=(1, 6), parallel=False)
     with pytest.raises(BadFilesError, match="2 of 8 files") as error:
         _read(source, tmp_path / "parts")
@@ -149,15 +115,15 @@ SLOW = """
 import signal, sys, time
 from pathlib import Path
 from data_pipelines import ingest as module
-from tests.test_ingest import CountingSource
+from tests.helpers.counting_source import CountingSource
 
 class Slow(CountingSource):
     def read(self, item):
-        time.sleep(0.2)
+        time.sleep(0.1)
         return super().read(item)
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started this may ignore it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the parent may ignore it
     module.num_cores = lambda: int(sys.argv[2])
     folder = Path(sys.argv[1])
     source = Slow(folder / "trace", 12, chunk=1)
@@ -165,12 +131,12 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("cores", ["1", "2"])
+@pytest.mark.parametrize("cores", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_ctrl_c_keeps_what_was_read(tmp_path, cores):
     script = tmp_path / "slow.py"
     script.write_text(SLOW)
     arguments = [sys.executable, str(script), str(tmp_path), cores]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     running = subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE)
     trace = tmp_path / "trace"
     while not trace.exists() or len(trace.read_text().splitlines()) < 3:
@@ -185,14 +151,15 @@ def test_ctrl_c_keeps_what_was_read(tmp_path, cores):
     again = subprocess.run(arguments, env=environment, capture_output=True, check=True, text=True)
     assert again.stdout.split()[-1] == "12"
     read = [line.split()[0] for line in trace.read_text().splitlines()]
-    assert len(read) <= 12 + int(cores)  # at most what was under way is read twice
+    assert len(read) <= 12 + int(cores)  # each process repeats at most one item
     assert set(read) == {str(i) for i in range(12)}
 
 
+@pytest.mark.slow
 def test_workers_end_with_their_parent(tmp_path):
     script = tmp_path / "slow.py"
-    script.write_text(SLOW.replace("0.2", "0.5"))
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    script.write_text(SLOW.replace("0.1", "0.5"))
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(script), str(tmp_path), "2"]
     trace, workers = tmp_path / "trace", set()
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as running:

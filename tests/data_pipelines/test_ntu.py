@@ -10,16 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_pipelines.builders import ntu
+from data_pipelines.builders.registry import public_dataset
+from data_pipelines.builders.tfds_builder import ClipBuilder
 from data_pipelines.cleaning import clean
 from data_pipelines.corpus import TRAIN
-from data_pipelines.datasets import load_corpus
 from data_pipelines.errors import BadFilesError, DataError
 from data_pipelines.formats import ntu as ntu_format
-from data_pipelines.formats.person_selection import select_persons
 from data_pipelines.formats.ntu import parse_lines, parse_name, parse_skeleton, read_ntu
-from data_pipelines.preprocess import loop, normalise_published
+from data_pipelines.formats.person_selection import select_persons
 from data_pipelines.protocols import published_splits
 from data_pipelines.skeletons import KINECT_V2
+from data_pipelines.temporal_sampling import loop, normalise_published
+from tests.helpers.raw_files import load
 from tests.helpers.skeleton_text import as_bytes, body, one_person, skeleton_lines
 
 FILE = "S001C002P003R001A004.skeleton"
@@ -35,6 +37,7 @@ def _real(shared_data, name) -> tuple[str, bytes]:
     return str(file), file.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.shared_data
 def test_real_clips_equal_the_published_pipeline(oracle, shared_data):
     """The published one keeps every body; ours drops six that are furniture, and nothing else."""
@@ -63,6 +66,7 @@ def test_real_clips_equal_the_published_pipeline(oracle, shared_data):
     assert set(map(str, ghosts.values())) == {"{'bodies dropped, too wide to be a person': 1}"}
 
 
+@pytest.mark.slow
 @pytest.mark.shared_data
 def test_quick_and_line_by_line_parsing_agree_on_real_clips(oracle, shared_data):
     for name in oracle["name"]:
@@ -245,13 +249,14 @@ def _columns(stems) -> dict[str, np.ndarray]:
 def test_protocols_have_the_published_sizes(shared_data):
     lists = shared_data / "ntu_lists"
     sizes = {}
-    for name, builder in (("ntu60", ntu.NtuRgbd60), ("ntu120", ntu.NtuRgbd120)):
+    for name in ("ntu60", "ntu120"):
+        dataset = public_dataset(name)
         stems = gzip.decompress((lists / f"{name}_available.txt.gz").read_bytes()).decode().split()
-        assert len(stems) == builder.TOTAL
+        assert len(stems) == dataset.TOTAL
         assert not ntu.excluded() & set(stems)
         columns = _columns(stems)
-        assert columns["label"].max() == len(builder.CLASSES) - 1
-        sides = builder.sides(None, columns)
+        assert columns["label"].max() == len(dataset.CLASSES) - 1
+        sides = dataset.sides(columns, None)
         sizes |= {(name, key): (int(s.sum()), int((~s).sum())) for key, s in sides.items()}
         for split in published_splits(name).items():
             unseen = np.isin(columns["label"], split[1])
@@ -288,16 +293,10 @@ NAMES = ["S001C001P001R001A001", "S001C002P003R001A002", "S017C003P002R002A060"]
 FIRST, SECOND = "nturgbd_skeletons_s001_to_s017.zip", "nturgbd_skeletons_s018_to_s032.zip"
 
 
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("DYNAPURLS_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
 def test_the_owners_zip_is_read_in_place(tmp_path, cache):
     left_out = "S001C002P005R002A008"  # one of the excluded
     _archive(tmp_path / FIRST, [*NAMES, left_out, "S018C001P008R001A061"])
-    corpus = load_corpus("ntu60", str(tmp_path))
+    corpus = load("ntu60", tmp_path)
     assert list(corpus.clip_ids) == NAMES
     assert corpus.labels.tolist() == [0, 1, 59]
     assert corpus.setups.tolist() == [1, 1, 17]
@@ -307,15 +306,15 @@ def test_the_owners_zip_is_read_in_place(tmp_path, cache):
     }
     assert "clips of the published 56578 that are not here: 56575" in corpus.summary()
     assert [clip.shape for clip in corpus.clips] == [(1, t, 25, 3) for t in (20, 21, 22)]
-    assert not (cache / "parts" / "ntu_rgbd_60").exists()
+    assert not (cache / "parts" / "ntu60").exists()
 
 
 def test_ntu_120_wants_both_archives(tmp_path, cache):
     _archive(tmp_path / FIRST, NAMES)
     with pytest.raises(FileNotFoundError, match=rf"(?s){FIRST}.*{SECOND}.*https://rose1"):
-        load_corpus("ntu120", str(tmp_path))
+        load("ntu120", tmp_path)
     _archive(tmp_path / SECOND, ["S018C001P008R001A061", "S032C002P106R002A120"])
-    corpus = load_corpus("ntu120", str(tmp_path))
+    corpus = load("ntu120", tmp_path)
     assert corpus.labels.tolist() == [0, 1, 59, 60, 119]
     assert corpus.sides["xsetup"].tolist() == [0, 0, 0, 1, 1]
 
@@ -323,16 +322,16 @@ def test_ntu_120_wants_both_archives(tmp_path, cache):
 def test_a_folder_with_bad_files_lists_them_all_or_skips_them(tmp_path, cache):
     _archive(tmp_path / FIRST, NAMES, broken=NAMES[:2])
     with pytest.raises(BadFilesError, match="2 of 3 files cannot be used") as error:
-        load_corpus("ntu60", str(tmp_path))
+        load("ntu60", tmp_path)
     for name in NAMES[:2]:
         assert f"{name}.skeleton, line " in str(error.value)
-    corpus = load_corpus("ntu60", str(tmp_path), skip_bad=True)
+    corpus = load("ntu60", tmp_path, skip_bad=True)
     assert list(corpus.clip_ids) == NAMES[2:]
     assert corpus.notes["files that cannot be read, skipped"] == 2
     with pytest.raises(BadFilesError):  # skipping once does not hide them from the next
-        load_corpus("ntu60", str(tmp_path))
+        load("ntu60", tmp_path)
     _archive(tmp_path / FIRST, NAMES)  # mended
-    assert list(load_corpus("ntu60", str(tmp_path)).clip_ids) == NAMES
+    assert list(load("ntu60", tmp_path).clip_ids) == NAMES
 
 
 def test_no_shuffler_holds_the_clips_in_memory(tmp_path, cache, monkeypatch):
@@ -340,7 +339,7 @@ def test_no_shuffler_holds_the_clips_in_memory(tmp_path, cache, monkeypatch):
     monkeypatch.setattr("tensorflow_datasets.core.shuffle.Shuffler.add", None)
     names = [f"S001C001P{subject:03d}R001A001" for subject in range(1, 41)]
     _archive(tmp_path / FIRST, names)
-    corpus = load_corpus("ntu60", str(tmp_path))
+    corpus = load("ntu60", tmp_path)
     assert list(corpus.clip_ids) == names
     assert corpus.frames.tolist() == [min(30, 20 + seed) for seed in range(40)]
     assert [clip.shape[1] for clip in corpus.clips] == corpus.frames.tolist()
@@ -348,7 +347,7 @@ def test_no_shuffler_holds_the_clips_in_memory(tmp_path, cache, monkeypatch):
 
 def test_the_builder_is_an_ordinary_tfds_builder(tmp_path):
     _archive(tmp_path / "manual" / FIRST, NAMES)
-    builder = tfds.builder("ntu_rgbd_60", data_dir=tmp_path / "data")
+    builder = ClipBuilder(public_dataset("ntu60"), tmp_path / "data")
     config = tfds.download.DownloadConfig(manual_dir=tmp_path / "manual")
     builder.download_and_prepare(download_config=config)
     assert builder.info.splits["clips"].num_examples == 3

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_pipelines.corpus import NEITHER, TEST, TRAIN
-from data_pipelines.datasets import load_corpus
 from data_pipelines.errors import BadFilesError, DataError
 from data_pipelines.formats.pku_mmd import parse_frames, parse_labels, parse_split
 from data_pipelines.prepared import prepare
 from data_pipelines.protocols import published_splits, unseen_classes
 from data_pipelines.skeletons import OPENPOSE_18
+from tests.helpers.raw_files import load
 from tests.helpers.skeleton_text import body
 
 
@@ -54,7 +54,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_recordings_become_labelled_clips(folder):
-    corpus = load_corpus("pku_mmd", str(folder))
+    corpus = load("pku_mmd", folder)
     assert len(corpus.class_names) == 51
     assert corpus.clip_ids[:4] == ("0002-L_00", "0002-L_01", "0002-M_00", "0002-M_01")
     assert corpus.labels.tolist() == [0, 13] * 4
@@ -80,13 +80,13 @@ def test_the_second_phase_is_read_beside_the_first(folder):
         (folder / "Skeleton_v2" / f"{name}.txt").write_text(text(recording(9)))
         (folder / "Label_v2" / f"{name}.txt").write_text("3,0,20,2\n")
     with pytest.raises(FileNotFoundError, match=r"(?s)Skeleton_v2\.7z.*cross_subject_v2\.txt"):
-        load_corpus("pku_mmd_2", str(folder))
+        load("pku_mmd_2", folder)
     for kind in ("subject", "view"):
         (folder / f"cross_{kind}_v2.txt").write_text("Training videos:\nA01N02-L\nValid:\nA01N03-M")
-    second = load_corpus("pku_mmd_2", str(folder))
+    second = load("pku_mmd_2", folder)
     assert second.clip_ids == ("A01N02-L_00", "A01N03-M_00")
     assert second.subjects.tolist() == [2, 3]
-    assert len(load_corpus("pku_mmd", str(folder))) == 8
+    assert len(load("pku_mmd", folder)) == 8
     assert len(unseen_classes(second, "r1")) == 5
 
 
@@ -94,7 +94,7 @@ def test_a_person_in_the_second_place_alone_comes_first(folder):
     frames = recording(3)
     swapped = np.concatenate([frames[:, 75:], frames[:, :75]], axis=1)
     (folder / "Skeleton" / "0004-L.txt").write_text(text(swapped))
-    corpus = load_corpus("pku_mmd", str(folder))
+    corpus = load("pku_mmd", folder)
     row = corpus.clip_ids.index("0004-L_00")
     assert corpus.clips[row].shape == (1, 25, 25, 3)
     np.testing.assert_allclose(
@@ -105,11 +105,11 @@ def test_a_person_in_the_second_place_alone_comes_first(folder):
 def test_the_same_recording_in_two_places_is_an_error(folder):
     shutil.copytree(folder / "Skeleton", folder / "Skeleton_copy")
     with pytest.raises(DataError, match="8 clips are there more than once, such as 0002-L_00"):
-        load_corpus("pku_mmd", str(folder))
+        load("pku_mmd", folder)
 
 
 def test_eighteen_joints_are_an_option(folder):
-    corpus = load_corpus("pku_mmd", str(folder))
+    corpus = load("pku_mmd", folder)
     prepared = prepare(corpus, 16, "published", "openpose_18")
     assert prepared.skeleton is OPENPOSE_18
     assert prepared.clips.shape == (8, 2, 16, 18, 3)
@@ -120,7 +120,7 @@ def test_eighteen_joints_are_an_option(folder):
 
 
 def test_published_splits_are_there(folder):
-    corpus = load_corpus("pku_mmd", str(folder))
+    corpus = load("pku_mmd", folder)
     for name, unseen in published_splits("pku_mmd").items():
         assert unseen_classes(corpus, name).tolist() == sorted(unseen)
         assert len(unseen) == 5
@@ -179,7 +179,7 @@ def test_junk_is_an_error(junk):
 
 def test_actions_that_outlast_their_recording_are_cut_and_counted(folder):
     (folder / "Label_PKUMMD" / "0003-R.txt").write_text("1,5,30,2\n\n2,80,95,1\n")
-    corpus = load_corpus("pku_mmd", str(folder))
+    corpus = load("pku_mmd", folder)
     assert corpus.frames[corpus.clip_ids.index("0003-R_01")] == 10
     assert corpus.notes["actions that end after their recording, cut"] == 1
 
@@ -187,7 +187,7 @@ def test_actions_that_outlast_their_recording_are_cut_and_counted(folder):
 def test_a_recording_without_labels_is_listed(folder):
     (folder / "Label_PKUMMD" / "0003-R.txt").unlink()
     with pytest.raises(BadFilesError, match=r"0003-R\.txt: expected a label file"):
-        load_corpus("pku_mmd", str(folder))
+        load("pku_mmd", folder)
 
 
 def test_split_lists_are_checked():

@@ -1,4 +1,4 @@
-"""NTU RGB+D 60 in miniature: real clips through the user's two commands and the export script."""
+"""A small NTU RGB+D 60 of real clips, through training, evaluation and export."""
 
 from itertools import chain
 
@@ -7,16 +7,16 @@ import pytest
 from data_pipelines.formats.pickles import load_pickle
 from scripts import export
 from tests.conftest import ROOT
-from tests.test_commands import TINY, run
+from tests.helpers.commands import CLOSED_FORM, run
 
-pytestmark = pytest.mark.shared_data
+pytestmark = [pytest.mark.shared_data, pytest.mark.slow]
 
 # Four seen classes, three unseen ones of the 55/5 split (two of them with one clip of two people).
 SEEN, UNSEEN = (1, 2, 3, 50), (11, 12, 57)
-SUBJECTS = {1: 0, 2: 1, 4: 2, 5: 3, 3: 4, 6: 5}  # who, and how many frames their clip begins later
+SUBJECTS = {1: 0, 2: 1, 4: 2, 5: 3, 3: 4, 6: 5}  # and the first frame of their clips
 
 
-def _from(text: str, frame: int) -> str:
+def _cut(text: str, frame: int) -> str:
     """A `.skeleton` file that begins at a later frame."""
     lines = text.splitlines()
     frames, at = [], 1
@@ -35,22 +35,22 @@ def miniature(shared_data, tmp_path_factory):
     for action in SEEN + UNSEEN:
         name = f"S001C001P001R001A{action:03d}"
         text = (shared_data / "ntu_clips" / f"{name}.skeleton").read_text()
-        for subject, later in SUBJECTS.items():
+        for subject, first in SUBJECTS.items():
             file = folder / f"{name.replace('P001', f'P{subject:03d}')}.skeleton"
-            file.write_text(_from(text, later))
+            file.write_text(_cut(text, first))
     return folder
 
 
-def test_the_command_that_was_asked_for(miniature, tmp_path):
+def test_train_evaluate_export_and_train_on_the_features(miniature, tmp_path):
     arguments = [
         f"--config={ROOT}/configs/ntu60.py",
         f"--config.data.manual_dir={miniature}",
         "--config.splits=('55_5',)",
         "--config.seeds=(0,)",
-        "--config.data.streams=('joint','bone')",
         "--config.text.encoder=hashing",
+        *CLOSED_FORM,
     ]
-    trained = run("dynapurls_jax.train", *arguments, *TINY, cwd=tmp_path)
+    trained = run("dynapurls_jax.train", *arguments, cwd=tmp_path)
     assert trained.returncode == 0, trained.stderr
     assert "ntu60: 42 clips, 7 of 60 classes, 6 subjects" in trained.stdout
     assert "persons 30 clips with 1, 12 clips with 2" in trained.stdout
@@ -66,8 +66,8 @@ def test_the_command_that_was_asked_for(miniature, tmp_path):
     assert sorted(p.name for p in (tmp_path / "features").iterdir()) == [
         f"{side}{kind}.npy" for side in ("test", "train", "val") for kind in ("", "_label")
     ]
-    brought = [*arguments[:1], *arguments[2:], *TINY, f"--config.data.features={tmp_path}/features"]
-    again = run("dynapurls_jax.train", *brought, "--workdir=brought", cwd=tmp_path)
+    exported = [*arguments[:1], *arguments[2:], f"--config.data.features={tmp_path}/features"]
+    again = run("dynapurls_jax.train", *exported, "--workdir=exported", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert "features read, no clips: 30" in again.stdout
 

@@ -1,17 +1,14 @@
-"""The real datasets as their owners serve them: counts, facts, and a batch through the encoder."""
+"""The real datasets in their owners' files: counts, facts and protocols."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from data_pipelines.datasets import load_corpus
 from data_pipelines.prepared import prepare
 from data_pipelines.protocols import make_protocol
-from dynapurls_jax.encoders.shift_gcn import ShiftGCN
 from data_pipelines.skeletons import KINECT_V1
+from tests.helpers.raw_files import load
 
-pytestmark = pytest.mark.shared_data
+pytestmark = [pytest.mark.shared_data, pytest.mark.slow]
 
 FACTS = {
     # clips kept, classes, subjects, views, frames of the shortest and the longest clip
@@ -19,14 +16,15 @@ FACTS = {
     "nw_ucla": (1388, 10, 10, 3, 6, 201),
     "kinder_gator": (1159, 58, 20, 2, 50, 525),
 }
+SPLITS = {"utd_mhad": "14_13", "nw_ucla": "8_2", "kinder_gator": "random-46_12-0"}
 
 
 @pytest.fixture(scope="module", params=FACTS)
 def corpus(request, shared_data, tmp_path_factory):
-    """Each dataset, built into this test session's own cache."""
+    """Each dataset, prepared in the cache of this test session."""
     patch = pytest.MonkeyPatch()
     patch.setenv("DYNAPURLS_CACHE", str(tmp_path_factory.getbasetemp() / "real"))
-    yield load_corpus(request.param, str(shared_data / request.param))
+    yield load(request.param, shared_data / request.param)
     patch.undo()
 
 
@@ -68,28 +66,17 @@ def test_utd_swipe_left_is_a_right_hand_going_left(corpus):
     if corpus.name != "utd_mhad":
         return
     hand = KINECT_V1.joints.index("right_hand")
-    travelled = {}
-    for name in ("swipe left", "swipe right"):
-        clips = [
-            c
-            for c, y in zip(corpus.clips, corpus.labels, strict=True)
-            if corpus.class_names[y] == name
-        ]
-        fastest = [int(np.abs(np.diff(c[0, :, hand, 0])).argmax()) for c in clips]
-        travelled[name] = np.mean(
-            [np.diff(c[0, :, hand, 0])[f] for c, f in zip(clips, fastest, strict=True)]
-        )
-    assert travelled["swipe left"] < 0 < travelled["swipe right"]
+
+    def fastest_step(name):
+        chosen = np.flatnonzero(corpus.labels == corpus.class_names.index(name))
+        steps = [np.diff(corpus.clips[index][0, :, hand, 0]) for index in chosen]
+        return np.mean([step[np.abs(step).argmax()] for step in steps])
+
+    assert fastest_step("swipe left") < 0 < fastest_step("swipe right")
 
 
-def test_splits_leave_enough_of_everything_and_a_batch_goes_through(corpus):
-    split = {"utd_mhad": "14_13", "nw_ucla": "8_2", "kinder_gator": "random-46_12-0"}[corpus.name]
-    protocol = make_protocol(corpus, split)
+def test_splits_leave_enough_of_everything(corpus):
+    protocol = make_protocol(corpus, SPLITS[corpus.name])
     for side in (protocol.train, protocol.val, protocol.seen_test, protocol.unseen_test):
         assert len(side) >= 40
     assert set(corpus.labels[protocol.unseen_test]) == set(protocol.unseen)
-    clips = jnp.asarray(prepare(corpus.select(protocol.train[:4]), 16, "resample").clips)
-    encoder = ShiftGCN(len(protocol.seen), width=4)
-    tokens = encoder.apply(encoder.init(jax.random.key(0), clips), clips, method="tokens")
-    assert tokens.shape == (4, 3, 20, 16)
-    assert np.isfinite(tokens).all()

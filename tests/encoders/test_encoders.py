@@ -1,4 +1,4 @@
-"""Shift-GCN: the shifts against loops, gradients, presence of persons, any V."""
+"""Shift-GCN and the wrapper: shifts against loops, gradients, absent persons, any V."""
 
 from functools import partial
 
@@ -6,13 +6,41 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from dynapurls_jax.encoders.batch_norm import Norm, BatchStatistics
+from dynapurls_jax.encoders.base import SkeletonEncoder, token_shape
+from dynapurls_jax.encoders.batch_norm import BatchNorm, BatchStatistics
 from dynapurls_jax.encoders.masking import capacity_for, clip_lengths, segment_weights
-from dynapurls_jax.encoders.shift_gcn import ShiftGCN, token_width
+from dynapurls_jax.encoders.shift_gcn import ENTRY, LAYERS, ShiftGCN, ShiftGcnSettings
 from dynapurls_jax.encoders.shifts import spatial_shift, temporal_shift
+from dynapurls_jax.training.pretrain import Classifier
+from tests.helpers.trained import TWO_LAYERS
+
+
+def small_encoder(width=4, layers=TWO_LAYERS, **options) -> SkeletonEncoder:
+    """A Shift-GCN of two layers."""
+    return SkeletonEncoder(ShiftGCN(width, layers, **options))
+
+
+def small_classifier(width=4, layers=TWO_LAYERS, **options) -> Classifier:
+    """The same with a classifier of four classes."""
+    return Classifier(small_encoder(width, layers, **options), 4)
+
+
+def init(module, clips):
+    """Random variables of a module."""
+    return jax.jit(module.init)(jax.random.key(1), clips)
+
+
+def tokens_of(module, variables, clips, capacity=None):
+    """Tokens, compiled."""
+
+    @partial(jax.jit, static_argnums=2)
+    def run(variables, clips, capacity):
+        return module.apply(variables, clips, capacity, method="tokens")
+
+    return run(variables, clips, capacity)
 
 
 def test_spatial_shift_reads_the_published_permutation():
@@ -42,7 +70,6 @@ DISPLACED = (
 )
 
 
-@settings(max_examples=40)
 @given(*DISPLACED)
 def test_temporal_shift_interpolates_and_reads_zero_outside(displacement, stride, seed):
     frames, channels = 6, len(displacement)
@@ -75,7 +102,6 @@ def interpolation(x, where, stride):
     return jnp.einsum("cst,ctvn->csvn", weight, x)
 
 
-@settings(max_examples=40)
 @given(*DISPLACED)
 def test_temporal_shift_gradients_equal_those_of_a_matrix(displacement, stride, seed):
     where = jnp.asarray(displacement, jnp.float32)
@@ -108,7 +134,7 @@ def test_norm_statistics_ignore_absent_persons(per_joint):
     axes = (1, 3) if per_joint else (1, 2, 3)
     np.testing.assert_allclose(batch[0], kept.mean(axes), atol=1e-4)
     np.testing.assert_allclose(batch[1], kept.var(axes), rtol=1e-4)
-    norm = Norm(per_joint)
+    norm = BatchNorm(per_joint)
     variables = norm.init(jax.random.key(0), jnp.asarray(x), None)
     y, updated = norm.apply(variables, jnp.asarray(x), batch, mutable=["batch_stats"])
     expected = (kept - kept.mean(axes, keepdims=True)) / kept.std(axes, keepdims=True)
@@ -120,61 +146,74 @@ def test_norm_statistics_ignore_absent_persons(per_joint):
 
 @pytest.mark.parametrize(("joints", "persons"), [(20, 1), (25, 2)])
 def test_encoder_takes_any_number_of_joints(joints, persons):
-    encoder = ShiftGCN(num_classes=6, width=8)
+    encoder = small_encoder()
     clips = jax.random.normal(jax.random.key(0), (3, persons, 16, joints, 3))
-    variables = jax.jit(encoder.init)(jax.random.key(1), clips)
-    assert encoder.apply(variables, clips).shape == (3, 6)
-    tokens = encoder.apply(variables, clips, method="tokens")
-    assert tokens.shape == (3, 3, joints, token_width(8))
+    variables = jax.jit(partial(encoder.init, method="tokens"))(jax.random.key(1), clips)
+    assert tokens_of(encoder, variables, clips).shape == (3, 3, joints, 8)
+    assert token_shape(encoder, clips.shape[1:]) == (3, joints, 8)
+
+
+def test_token_shape_of_the_published_network():
+    encoder = ENTRY.make(ShiftGcnSettings(), None)
+    assert len(encoder.backbone.layers) == len(LAYERS) == 10
+    assert token_shape(encoder, (2, 32, 25, 3)) == (3, 25, 256)
+
+
+def test_settings_that_no_network_can_be_built_from_are_refused():
+    with pytest.raises(ValueError, match="expected pairs of a width multiple"):
+        ShiftGcnSettings(layers=((1, 3),))
+    with pytest.raises(ValueError, match="did you mean 'float32'"):
+        ShiftGcnSettings(dtype="float23")
+    with pytest.raises(ValueError, match="width: expected 1 or more, got 0"):
+        ShiftGcnSettings(width=0)
 
 
 def test_absent_second_person_changes_nothing():
     """Tokens are the mean over present persons, so a twin and an absent person give the same."""
-    encoder = ShiftGCN(num_classes=4, width=8)
+    encoder = small_classifier()
     one = jax.random.normal(jax.random.key(0), (2, 1, 16, 20, 3))
     alone = jnp.concatenate([one, jnp.zeros_like(one)], axis=1)
     twins = jnp.concatenate([one, one], axis=1)
-    variables = jax.jit(encoder.init)(jax.random.key(1), alone)
+    variables = init(encoder, alone)
+    params = {k: leaf for k, leaf in variables["params"].items() if k != "classifier"}
+    of_tokens = {**variables, "params": params}
     np.testing.assert_allclose(
-        encoder.apply(variables, alone, method="tokens"),
-        encoder.apply(variables, twins, method="tokens"),
+        tokens_of(encoder.encoder, of_tokens, alone),
+        tokens_of(encoder.encoder, of_tokens, twins),
         atol=1e-4,
     )
-    assert np.isfinite(encoder.apply(variables, jnp.zeros_like(alone))).all()
+    assert np.isfinite(jax.jit(encoder.apply)(variables, jnp.zeros_like(alone))).all()
 
 
 def test_frames_must_fit_the_strides():
-    encoder = ShiftGCN(num_classes=4, width=8)
     with pytest.raises(ValueError, match="divisible by 4"):
-        encoder.init(jax.random.key(0), jnp.ones((1, 1, 15, 20, 3)))
+        small_classifier().init(jax.random.key(0), jnp.ones((1, 1, 15, 20, 3)))
 
 
 def test_a_batch_of_present_persons_alone_gives_the_same():
     """Packed to their number, persons give the same outputs, statistics and gradients."""
-    encoder = ShiftGCN(num_classes=4, width=4)
+    classifier = small_classifier()
     clips = jax.random.normal(jax.random.key(0), (6, 2, 8, 5, 3))
-    clips = clips.at[jnp.array([0, 2, 3, 5]), 1].set(0)  # 8 of 12 persons are there
+    clips = clips.at[jnp.array([0, 2, 3, 5]), 1].set(0)  # 8 of 12 persons are present
     assert capacity_for(np.array([1, 2, 1, 1, 2, 1]), 2) == 8
-    variables = jax.jit(encoder.init)(jax.random.key(1), clips)
+    variables = init(classifier, clips)
 
     @partial(jax.jit, static_argnums=1)
     def train(params, capacity):
         def loss(params):
             both = {**variables, "params": params}
-            out, updated = encoder.apply(both, clips, True, capacity, mutable=["batch_stats"])
+            out, updated = classifier.apply(both, clips, True, capacity, mutable=["batch_stats"])
             return jnp.sum(jnp.sin(out)), (out, updated)
 
         return jax.value_and_grad(loss, has_aux=True)(params)
 
     whole, packed = (train(variables["params"], capacity) for capacity in (None, 8))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), packed, whole)
-
-    @partial(jax.jit, static_argnums=0)
-    def tokens(capacity):
-        return encoder.apply(variables, clips, capacity, method="tokens")
-
-    np.testing.assert_allclose(tokens(8), tokens(None), atol=1e-5)
-    assert np.isnan(tokens(7)).all()  # never silently fewer
+    del variables["params"]["classifier"]
+    encoder = classifier.encoder
+    every = tokens_of(encoder, variables, clips)
+    np.testing.assert_allclose(tokens_of(encoder, variables, clips, 8), every, atol=1e-5)
+    assert np.isnan(tokens_of(encoder, variables, clips, 7)).all()  # never silently fewer
 
 
 def test_capacity_has_few_values_and_holds_all_persons():
@@ -208,28 +247,31 @@ def test_frames_behind_the_end_are_in_no_segment():
     np.testing.assert_array_equal(clip_lengths(jnp.asarray(clips)), [9, 12, 12])
 
 
-def test_keeping_less_for_the_gradient_changes_nothing():
+def test_rematerialisation_leaves_the_gradient():
     clips = jax.random.normal(jax.random.key(0), (2, 1, 8, 5, 3))
-    variables = jax.jit(ShiftGCN(4, 4).init)(jax.random.key(1), clips)
+    variables = init(small_classifier(), clips)
 
     @partial(jax.jit, static_argnums=0)
     def grads(remat):
         def loss(params):
             both = {**variables, "params": params}
-            out, _ = ShiftGCN(4, 4, remat=remat).apply(both, clips, True, mutable=["batch_stats"])
+            classifier = small_classifier(remat=remat)
+            out, _ = classifier.apply(both, clips, True, mutable=["batch_stats"])
             return jnp.sum(jnp.sin(out))
 
         return jax.grad(loss)(variables["params"])
 
-    kept, made_again = grads(False), grads(True)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), made_again, kept)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), grads(True), grads(False)
+    )
 
 
-def test_bfloat16_features_give_nearly_the_same():
+@pytest.mark.parametrize("layers", [TWO_LAYERS, pytest.param(LAYERS, marks=pytest.mark.slow)])
+def test_bfloat16_features_give_nearly_the_same(layers):
     clips = jax.random.normal(jax.random.key(0), (2, 1, 16, 5, 3))
-    wide, narrow = ShiftGCN(4, 8), ShiftGCN(4, 8, dtype=jnp.bfloat16)
-    variables = jax.jit(wide.init)(jax.random.key(1), clips)
+    wide, narrow = (small_encoder(8, layers, dtype=d) for d in (jnp.float32, jnp.bfloat16))
+    variables = jax.jit(partial(wide.init, method="pooled"))(jax.random.key(1), clips)
     assert jax.tree.leaves(variables)[0].dtype == jnp.float32
-    a, b = (e.apply(variables, clips, method="pooled") for e in (wide, narrow))
+    a, b = (jax.jit(partial(e.apply, method="pooled"))(variables, clips) for e in (wide, narrow))
     assert b.dtype == jnp.float32
     assert 0 < float(jnp.abs(a - b).max()) < 0.05 * float(jnp.abs(a).max())

@@ -1,18 +1,20 @@
 """Shift-GCN against PyTorch, layer by layer: outputs, gradients and running statistics."""
 
 import os
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from ml_collections import ConfigDict
 
-from dynapurls_jax.encoders.convert_shift_gcn import from_state_dict, to_state_dict
+from dynapurls_jax.encoders.base import SkeletonEncoder
 from dynapurls_jax.encoders.batch_norm import BatchStatistics
+from dynapurls_jax.encoders.convert_shift_gcn import from_state_dict, to_state_dict
 from dynapurls_jax.encoders.shift_gcn import LAYERS, ShiftBlock, ShiftGCN
-from dynapurls_jax.training.optimizers import sgd
+from dynapurls_jax.training.optimizers import PretrainSettings, sgd
+from dynapurls_jax.training.pretrain import Classifier
 
 if not os.environ.get("CI"):  # there it must be installed
     pytest.importorskip("torch", reason="torch, a dev extra, is not installed: no parity tests")
@@ -42,6 +44,10 @@ def converted(model):
     return jax.tree.map(jnp.asarray, from_state_dict(state))
 
 
+def published(width):
+    return Classifier(SkeletonEncoder(ShiftGCN(width), count_absent=True), CLASSES)
+
+
 def clips_for_both(clips=4, frames=16):
     array = np.random.default_rng(1).normal(size=(clips, 2, frames, JOINTS, 3))
     array = array.astype(np.float32)
@@ -65,8 +71,8 @@ def test_each_layer_gives_the_same_and_the_same_gradients(network, train):
             out, new = block.apply(variables, x, persons, mutable=["batch_stats"])
             return out, new
 
-        given = torch.from_numpy(x).requires_grad_()
-        expected = layer(given)
+        leaf = torch.from_numpy(x).requires_grad_()
+        expected = layer(leaf)
         (got, _), pull = jax.vjp(apply, own["params"], jnp.asarray(x.transpose(1, 2, 3, 0)))
         np.testing.assert_allclose(
             np.asarray(got).transpose(3, 0, 1, 2), expected.detach(), atol=2e-4, err_msg=str(index)
@@ -77,29 +83,30 @@ def test_each_layer_gives_the_same_and_the_same_gradients(network, train):
         zeros = jax.tree.map(jnp.zeros_like, _)
         params, dx = pull((jnp.asarray(g.transpose(1, 2, 3, 0)), zeros))
         np.testing.assert_allclose(
-            np.asarray(dx).transpose(3, 0, 1, 2), given.grad, atol=2e-3, err_msg=str(index)
+            np.asarray(dx).transpose(3, 0, 1, 2), leaf.grad, atol=2e-3, err_msg=str(index)
         )
         temporal = layer.tcn1
-        for name, tensor, leaf in (
+        for name, tensor, ours in (
             ("shift_in", temporal.shift_in.ypos, params["temporal"]["shift_in"]),
             ("shift_out", temporal.shift_out.ypos, params["temporal"]["shift_out"]),
             ("mask", layer.gcn1.Feature_Mask[0], params["spatial"]["feature_mask"]),
         ):
             grad = layer.gcn1.Feature_Mask.grad[0] if name == "mask" else tensor.grad
-            np.testing.assert_allclose(leaf, grad, rtol=2e-3, atol=5e-3, err_msg=f"{index} {name}")
+            np.testing.assert_allclose(ours, grad, rtol=2e-3, atol=5e-3, err_msg=f"{index} {name}")
         before = WIDTH * multiple
 
 
 def test_whole_network_and_its_statistics_after_a_training_pass(network):
     variables = converted(network)
     ours, theirs = clips_for_both()
-    encoder = ShiftGCN(CLASSES, WIDTH, count_absent=True)
+    encoder = published(WIDTH)
     with torch.no_grad():
         np.testing.assert_allclose(
-            encoder.apply(variables, ours), network.eval()(theirs), atol=1e-4
+            jax.jit(encoder.apply)(variables, ours), network.eval()(theirs), atol=1e-4
         )
         expected = network.train()(theirs)
-    got, updated = encoder.apply(variables, ours, True, mutable=["batch_stats"])
+    train = jax.jit(partial(encoder.apply, train=True, mutable=["batch_stats"]))
+    got, updated = train(variables, ours)
     np.testing.assert_allclose(got, expected, atol=1e-3)
     state = to_state_dict(variables | updated)
     for name, tensor in network.state_dict().items():
@@ -111,18 +118,19 @@ def test_whole_network_and_its_statistics_after_a_training_pass(network):
 
 def test_our_state_dict_loads_there(network):
     ours, theirs = clips_for_both(2, 8)
-    encoder = ShiftGCN(CLASSES, WIDTH, count_absent=True)
+    encoder = published(WIDTH)
     variables = jax.jit(encoder.init)(jax.random.key(3), ours)
     model = TorchShiftGCN(CLASSES, WIDTH, JOINTS)
     state = {name: torch.from_numpy(a.copy()) for name, a in to_state_dict(variables).items()}
     model.load_state_dict(state, strict=True)
     with torch.no_grad():
-        np.testing.assert_allclose(encoder.apply(variables, ours), model.eval()(theirs), atol=1e-4)
+        got = jax.jit(encoder.apply)(variables, ours)
+        np.testing.assert_allclose(got, model.eval()(theirs), atol=1e-4)
 
 
 def test_the_published_recipe_is_that_of_torch():
     """SGD with Nesterov momentum, decay and steps after 60, 80 and 100 of 140 epochs."""
-    settings = ConfigDict({"epochs": 14, "learning_rate": 0.1, "weight_decay": 1e-2})
+    settings = PretrainSettings(epochs=14, learning_rate=0.1, weight_decay=1e-2)
     start = np.random.default_rng(0).normal(size=3).astype(np.float32)
     theirs = torch.nn.Parameter(torch.tensor(start))
     peer = torch.optim.SGD([theirs], 0.1, momentum=0.9, weight_decay=1e-2, nesterov=True)

@@ -4,122 +4,120 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
-from dynapurls_jax.adaptation import (
-    BalancedSettings,
-    RefineSettings,
-    adapter_of,
-    balanced,
-    dynapurls,
-    run_stream,
-    static,
+from dynapurls_jax.adaptation.api import adapter_of, run_stream
+from dynapurls_jax.adaptation.static import static
+from dynapurls_jax.evaluation.inspection import inspect_stream, relative_attention, static_view
+from dynapurls_jax.evaluation.streams import StreamInputs, predict_streams
+from dynapurls_jax.evaluation.tasks import setup_of
+from dynapurls_jax.rng import key_of
+from tests.helpers.runs import changed, score_only
+
+COUNT = 22
+
+
+def inputs_of(run, count=COUNT):
+    """Some clips among all classes."""
+    classes = np.arange(len(run.inputs.text))
+    return StreamInputs(run.features_of(np.arange(count)), run.candidates_of(classes))
+
+
+def inspect(run, inputs, method, adapter, order, chunk=1):
+    """An inspection of stream number 0 of seed 5."""
+    return inspect_stream(
+        run.method,
+        run.variables,
+        inputs,
+        method,
+        adapter,
+        order=order,
+        key=key_of(5, "stream", 0),
+        chunk=chunk,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "query", "chunk"),
+    [
+        ("static", "per_candidate", 1),
+        ("balanced", "label_free", 4),
+        ("dynapurls", "label_free", 1),
+        pytest.param("dynapurls", "per_candidate", 4, marks=pytest.mark.slow),
+        pytest.param("balanced", "per_candidate", 1, marks=pytest.mark.slow),
+    ],
 )
-from dynapurls_jax.evaluation.inspection import inspect_run, relative
-from dynapurls_jax.evaluation.metrics import calibration
-from dynapurls_jax.evaluation.streams import predict_streams, stream_key
-from tests.helpers.small_model import first, small_model, small_tokens
-
-METHODS = {
-    "static": lambda model, variables, _: static(model, variables),
-    "balanced": lambda model, variables, _: balanced(model, variables, BalancedSettings(window=8)),
-    "dynapurls": lambda model, variables, sample: dynapurls(
-        model, variables, sample, RefineSettings(min_samples=3, slots=4)
-    ),
-}
-
-
-@pytest.mark.parametrize("chunk", [1, 4])
-@pytest.mark.parametrize("query", ["label_free", "per_candidate"])
-@pytest.mark.parametrize("name", METHODS)
-def test_details_are_of_the_stream_that_was_predicted(name, query, chunk):
-    model, variables, text = small_model(query)
-    stream = model.encode(variables, small_tokens(22, seed=3))
-    method = METHODS[name](model, variables, first(stream))
-    adapter, order = adapter_of(method), np.random.default_rng(2).permutation(22)
-    details = inspect_run(
-        *(model, variables, text, stream, method, adapter, order, stream_key(5, 0), chunk)
-    )
-    expected = predict_streams(adapter, text, stream, [order], 5, chunk)
-    np.testing.assert_array_equal(details.adapted.argmax(1)[order], expected.predicted[0])
-    np.testing.assert_allclose(details.adapted.max(1)[order], expected.confidence[0], atol=1e-5)
-    scored = jax.nn.softmax(model.score(variables, stream, text))
-    np.testing.assert_allclose(details.static, scored, atol=1e-5)
-    np.testing.assert_allclose(details.texts[0], text.classes[:, 0], atol=1e-6)
-    shuffled = jax.tree.map(lambda leaf: leaf[order], stream)
-    state, _ = run_stream(adapter, adapter.init(text, key=stream_key(5, 0)), shuffled, chunk=chunk)
-    np.testing.assert_allclose(details.texts[-1], method.classes(state)[:, 0], atol=1e-5)
-    assert (name == "static") == np.allclose(details.texts[-1], details.texts[0], atol=1e-6)
+def test_an_inspection_has_the_predictions_of_the_stream(trained, name, query, chunk):
+    run = changed(trained[1], {"method.purls.query": query, "adapter.name": name})
+    inputs, setup = inputs_of(run), setup_of(run)
+    method = setup.method(run.variables, inputs.features, COUNT)
+    adapter, order = setup.adapter(method), np.random.default_rng(2).permutation(COUNT)
+    inspection = inspect(run, inputs, method, adapter, order, chunk)
+    expected = predict_streams(adapter, inputs, [order], 5, chunk)
+    np.testing.assert_array_equal(inspection.adapted.argmax(1)[order], expected.predicted[0])
+    np.testing.assert_allclose(inspection.adapted.max(1)[order], expected.confidence[0], atol=1e-5)
+    logits = run.method.score(run.variables, inputs.features, inputs.candidates)
+    np.testing.assert_allclose(inspection.static, jax.nn.softmax(logits), atol=1e-5)
+    vectors, classes = inspection.class_vectors, inputs.candidates.classes
+    np.testing.assert_allclose(vectors[0], classes[:, 0], atol=1e-6)
+    shuffled = jax.tree.map(lambda leaf: leaf[order], inputs.features)
+    state = adapter.init(inputs.candidates, key=key_of(5, "stream", 0))
+    state, _ = run_stream(adapter, state, shuffled, chunk=chunk)
+    np.testing.assert_allclose(vectors[-1], method.classes(state)[:, 0], atol=1e-5)
+    assert (name == "static") == np.allclose(vectors[-1], vectors[0], atol=1e-6)
 
 
 @pytest.mark.parametrize("query", ["label_free", "per_candidate"])
-def test_attention_and_features_are_those_of_the_equations(query):
-    model, variables, text = small_model(query)
-    stream = model.encode(variables, small_tokens(9, seed=3))
-    method = static(model, variables)
-    details = inspect_run(
-        *(model, variables, text, stream, method, adapter_of(method), np.arange(9)),
-        *(stream_key(0, 0), 1),
-    )
-    for n in range(9):
-        asks = text.query if query == "label_free" else text.classes[details.static[n].argmax()]
-        asked = asks @ variables["params"]["query_map"]["kernel"]
-        scores = asked @ stream.keys[n].T / np.sqrt(asked.shape[-1])
-        np.testing.assert_allclose(details.attention[n], jax.nn.softmax(scores), atol=1e-5)
-        own = jax.tree.map(lambda leaf, n=n: leaf[n : n + 1], stream)
-        row = model.project(variables, own, asks[None, None])[0, 0, 0]
-        np.testing.assert_allclose(details.features[n], row, atol=1e-5)
-    strength, low, high = relative(details.attention[0])
-    count = details.attention.shape[-1]
-    spread = (high - low)[:, None] / count
-    np.testing.assert_allclose(
-        low[:, None] / count + strength * spread, details.attention[0], atol=1e-6
-    )
+def test_attention_and_features_are_those_of_the_equations(trained, query):
+    run = changed(trained[1], {"method.purls.query": query})
+    inputs = inputs_of(run, 5)
+    view = static_view(run.method, run.variables, inputs.features, inputs.candidates)
+    params = run.variables["params"]
+    for n, predicted in enumerate(view.logits.argmax(axis=-1)):
+        text = run.variables["query"]
+        if query == "per_candidate":
+            text = inputs.candidates.classes[predicted]
+        queries = text @ params["query_map"]["kernel"]
+        scores = queries @ inputs.features.keys[n].T / np.sqrt(queries.shape[-1])
+        attention = jax.nn.softmax(scores)
+        np.testing.assert_allclose(view.attention[n], attention, atol=1e-5)
+        hidden = attention[0] @ inputs.features.tokens[n] @ params["project"]["Dense_0"]["kernel"]
+        out = jax.nn.relu(hidden + params["project"]["Dense_0"].get("bias", 0))
+        out = out @ params["project"]["Dense_1"]["kernel"] + params["project"]["Dense_1"]["bias"]
+        np.testing.assert_allclose(view.features[n], out / np.linalg.norm(out), atol=1e-5)
 
 
-def test_a_stream_of_some_samples_has_details_of_these():
-    model, variables, text = small_model()
-    stream = model.encode(variables, small_tokens(15, seed=3))
-    stream = stream._replace(tokens=stream.tokens.at[4].set(jnp.nan))  # a damaged one
-    method, order = static(model, variables), np.array([9, 2, 4, 11, 7])
-    details = inspect_run(
-        *(model, variables, text, stream, method, adapter_of(method), order),
-        *(stream_key(0, 0), 2),
+def test_relative_attention_has_the_ends_in_units_of_an_even_share():
+    attention = np.random.default_rng(0).dirichlet(np.ones(60), 8)
+    strength, low, high = relative_attention(attention)
+    spread = (high - low)[:, None] / 60
+    np.testing.assert_allclose(low[:, None] / 60 + strength * spread, attention, atol=1e-6)
+    strength, low, high = relative_attention(np.full((8, 4), 0.25, np.float32))
+    np.testing.assert_array_equal(strength, 0)  # even attention is no division by zero
+    np.testing.assert_allclose((low, high), 1)
+
+
+def test_a_stream_of_some_samples_has_an_inspection_of_these(trained):
+    _, run = trained
+    inputs = inputs_of(run, 15)
+    damaged = inputs.features._replace(tokens=inputs.features.tokens.at[4].set(jnp.nan))
+    method, order = static(run.method, run.variables), np.array([9, 2, 4, 11, 7])
+    inspection = inspect(
+        run, inputs._replace(features=damaged), method, adapter_of(method), order, chunk=2
     )
-    np.testing.assert_array_equal(details.samples, [2, 4, 7, 9, 11])
-    np.testing.assert_array_equal(details.samples[details.order], order)
-    kept = jax.tree.map(lambda leaf: leaf[jnp.array([2, 7, 9, 11])], stream)
-    expected = jax.nn.softmax(model.score(variables, kept, text))
-    for found in (details.static, details.adapted):
+    np.testing.assert_array_equal(inspection.samples, [2, 4, 7, 9, 11])
+    np.testing.assert_array_equal(inspection.samples[inspection.order], order)
+    whole = jax.tree.map(lambda leaf: leaf[jnp.array([2, 7, 9, 11])], inputs.features)
+    expected = jax.nn.softmax(run.method.score(run.variables, whole, inputs.candidates))
+    for found in (inspection.static, inspection.adapted):
         np.testing.assert_allclose(found[[0, 2, 3, 4]], expected, atol=1e-5)
         assert np.isfinite(found).all()
 
 
-def test_even_attention_is_no_division_by_zero():
-    strength, low, high = relative(np.full((8, 4), 0.25, np.float32))
-    np.testing.assert_array_equal(strength, 0)
-    np.testing.assert_allclose((low, high), 1)
-
-
-@given(st.data(), st.integers(1, 60), st.integers(1, 12))
-def test_calibration_equals_bins_written_out(data, count, bins):
-    shares = st.floats(0, 1, width=32)
-    confidence = data.draw(hnp.arrays(np.float64, count, elements=shares))
-    hits = data.draw(hnp.arrays(bool, count))
-    found = calibration(confidence, hits, bins)
-    error = 0.0
-    for b in range(bins):
-        inside = [n for n in range(count) if max(0, np.ceil(confidence[n] * bins) - 1) == b]
-        assert found.share[b] == pytest.approx(len(inside) / count)
-        if inside:
-            mean, right = np.mean(confidence[inside]), np.mean(hits[inside])
-            assert found.confidence[b] == pytest.approx(mean)
-            assert found.accuracy[b] == pytest.approx(right)
-            error += len(inside) / count * abs(mean - right)
-        else:
-            assert np.isnan(found.accuracy[b])
-    assert found.error == pytest.approx(error)
-    assert calibration(np.ones(3), np.ones(3, bool)).error == 0
-    assert jnp.isclose(calibration(np.full(4, 0.9), np.zeros(4, bool)).error, 0.9)
+def test_a_method_that_only_scores_has_neither_attention_nor_vectors(trained):
+    run = score_only(trained[1])
+    inputs, method = inputs_of(run, 6), static(run.method, run.variables)
+    inspection = inspect(run, inputs, method, adapter_of(method), np.arange(6))
+    assert inspection.attention is None
+    assert inspection.features is None
+    assert inspection.class_vectors is None
+    np.testing.assert_allclose(inspection.static, inspection.adapted, atol=1e-5)

@@ -5,15 +5,23 @@ import json
 import os
 import re
 import shutil
+from contextlib import contextmanager
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from dynapurls_jax.config import GRANULARITIES
-from dynapurls_jax.evaluation.inspection import Inspection
-from dynapurls_jax.evaluation.page import Clips, Figure, quantised, viewer_data, write_html
 from data_pipelines.skeletons import KINECT_V2
+from dynapurls_jax.evaluation.inspection import Inspection
+from dynapurls_jax.evaluation.page.viewer import (
+    Clips,
+    Figure,
+    Page,
+    quantised,
+    viewer_data,
+    write_html,
+)
+from dynapurls_jax.text.granularities import GRANULARITIES
 
 EVIL = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
 NAMES = ("wave", "kick & <b>run</b>", EVIL)
@@ -21,50 +29,53 @@ SEGMENTS, V = 3, KINECT_V2.num_joints
 
 
 def small_run(count=12, persons=2, frames=40, seed=0):
-    """Labels, details and clips of a run that never was."""
+    """Labels, inspection and clips of an invented run."""
     rng = np.random.default_rng(seed)
     static = rng.dirichlet(np.ones(len(NAMES)), count).astype(np.float32)
     adapted = rng.dirichlet(np.ones(len(NAMES)), count).astype(np.float32)
-    details = Inspection(
+    inspection = Inspection(
         samples=np.arange(count),
         order=rng.permutation(count),
         static=static,
         adapted=adapted,
         attention=rng.dirichlet(np.ones(SEGMENTS * V), (count, 8)).astype(np.float32),
         features=rng.normal(size=(count, 4)),
-        texts=rng.normal(size=(4, len(NAMES), 4)),
+        class_vectors=rng.normal(size=(4, len(NAMES), 4)),
     )
     joints = rng.normal(size=(count, persons, frames, V, 3)).astype(np.float32)
     joints[::2, 1:] = 0  # every other clip has one person
     ids = [f"clip {n} {EVIL}" for n in range(count)]
     texts = [[f"{name}, {row}" for row in GRANULARITIES] for name in NAMES]
     labels = rng.integers(0, len(NAMES), count)
-    return labels, details, Clips(joints, np.arange(count), ids, KINECT_V2, "the class", texts)
+    return labels, inspection, Clips(joints, np.arange(count), ids, KINECT_V2, "the class", texts)
 
 
-def write_page(folder, labels, details, clips):
+def write_page(folder, labels, inspection, clips):
     """A page with one figure."""
     figure, axis = plt.subplots()
     axis.plot([0, 1])
     figure.savefig(folder / "line.png")
     plt.close(figure)
     path = folder / "page.html"
-    write_html(
-        path,
+    page = Page(
         title=f"a run {EVIL}",
         warning="SYNTHETIC",
         command="python -m something --name='<x>'",
         summary=[("split", EVIL)],
-        names=NAMES,
-        labels=labels,
-        details=details,
-        clips=clips,
         figures=[Figure(folder / "line.png", "A line", "It rises.")],
     )
+    write_html(path, page, viewer_data(NAMES, labels, inspection, clips))
     return path
 
 
-def test_a_clip_in_bytes_keeps_its_shape_and_drops_who_and_what_is_not_there():
+@pytest.fixture(scope="module")
+def small_page(tmp_path_factory):
+    """A page, and the labels and inspection in it."""
+    run = small_run()
+    return write_page(tmp_path_factory.mktemp("page"), *run), *run[:2]
+
+
+def test_a_clip_in_bytes_keeps_its_shape_without_absent_persons_and_frames():
     rng = np.random.default_rng(1)
     clip = rng.normal(size=(2, 90, V, 3)).astype(np.float32)
     clip[1] = 0
@@ -80,44 +91,44 @@ def test_a_clip_in_bytes_keeps_its_shape_and_drops_who_and_what_is_not_there():
     assert quantised(np.zeros((1, 5, V, 3), np.float32))["frames"] == 1
 
 
-def test_the_viewer_gets_top_classes_attention_and_the_place_in_the_stream():
-    labels, details, clips = small_run()
-    record = viewer_data(NAMES, labels, details, clips)
+def test_viewer_data_has_top_classes_attention_and_the_place_in_the_stream():
+    labels, inspection, clips = small_run()
+    record = viewer_data(NAMES, labels, inspection, clips)
     json.dumps(record)
     assert record["left_out"] == 0
     for n, clip in enumerate(record["clips"]):
         assert clip["label"] == labels[n]
-        assert details.order[clip["turn"]] == n
-        for when, p in (("static", details.static[n]), ("adapted", details.adapted[n])):
+        assert inspection.order[clip["place"]] == n
+        for when, p in (("static", inspection.static[n]), ("adapted", inspection.adapted[n])):
             assert [c for c, _ in clip[when]] == np.argsort(-p).tolist()
             np.testing.assert_allclose(
                 [share for _, share in clip[when]], np.sort(p)[::-1], atol=1e-3
             )
-        looks = np.frombuffer(base64.b64decode(clip["attention"]), np.uint8).reshape(8, -1)
-        np.testing.assert_array_equal(looks.argmax(1), details.attention[n].argmax(1))
-        assert (looks.min(1) == 0).all()
-        assert (looks.max(1) == 255).all()
-        extremes = np.stack([details.attention[n].min(1), details.attention[n].max(1)], 1)
+        strength = np.frombuffer(base64.b64decode(clip["attention"]), np.uint8).reshape(8, -1)
+        np.testing.assert_array_equal(strength.argmax(1), inspection.attention[n].argmax(1))
+        assert (strength.min(1) == 0).all()
+        assert (strength.max(1) == 255).all()
+        extremes = np.stack([inspection.attention[n].min(1), inspection.attention[n].max(1)], 1)
         np.testing.assert_allclose(clip["range"], extremes * SEGMENTS * V, atol=0.01)
 
 
 def test_a_thousand_long_clips_of_two_persons_stay_below_ten_megabytes(tmp_path):
-    labels, details, clips = small_run(count=1001, frames=64)
-    path = write_page(tmp_path, labels, details, clips)
+    labels, inspection, clips = small_run(count=1001, frames=64)
+    path = write_page(tmp_path, labels, inspection, clips)
     assert path.stat().st_size < 9e6  # a megabyte is left for the figures
     assert '"left_out":1,' in path.read_text("utf-8")
 
 
-def test_nothing_is_fetched_and_names_stay_text(tmp_path):
-    text = write_page(tmp_path, *small_run()).read_text("utf-8")
+def test_nothing_is_fetched_and_names_stay_text(small_page):
+    text = small_page[0].read_text("utf-8")
     assert EVIL not in text
     assert not re.search(r"https?://|src=\"(?!data:)|@import|url\(", text)
     assert "<!--" not in text.replace("<!doctype", "")  # every mark was replaced
 
 
-def test_features_without_clips_have_a_page_too(tmp_path):
-    labels, details, clips = small_run()
-    record = viewer_data(NAMES, labels, details, clips._replace(joints=None, texts=None))
+def test_features_without_clips_have_a_page_too():
+    labels, inspection, clips = small_run()
+    record = viewer_data(NAMES, labels, inspection, clips._replace(joints=None, texts=None))
     assert all("data" not in clip for clip in record["clips"])
 
 
@@ -149,23 +160,29 @@ def browser():
         browser.close()
 
 
-@pytest.fixture
-def opened(browser, tmp_path):
-    """The page at 900 pixels, its labels and details; no error may have come at the end."""
-    labels, details, clips = small_run()
-    path = write_page(tmp_path, labels, details, clips)
+@contextmanager
+def open_page(browser, path):
+    """A page at 900 pixels; there must be no error and no request at the end."""
     page = browser.new_page(viewport={"width": 900, "height": 800})
     page.set_default_timeout(10_000)
-    said, asked = [], []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
+    messages, urls = [], []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.on("request", lambda request: urls.append(request.url))
     page.goto(path.as_uri())
-    yield page, labels, details
-    assert said == []
-    assert all(url.startswith(("file:", "data:")) for url in asked)
+    yield page
+    assert messages == []
+    assert all(url.startswith(("file:", "data:")) for url in urls)
     assert page.evaluate("window.hacked") is None
     page.close()
+
+
+@pytest.fixture
+def opened(browser, small_page):
+    """The page, its labels and its inspection."""
+    path, labels, inspection = small_page
+    with open_page(browser, path) as page:
+        yield page, labels, inspection
 
 
 def frame(page):
@@ -198,7 +215,7 @@ def test_it_plays_seeks_and_turns(opened):
     assert frame(page)[1] != before[1]
 
 
-def test_everything_can_be_done_with_the_keyboard(opened):
+def test_every_control_has_a_key(opened):
     page, *_ = opened
     title = page.inner_text("#clip-title")
     page.keyboard.press("ArrowDown")
@@ -215,18 +232,20 @@ def test_everything_can_be_done_with_the_keyboard(opened):
     plain = frame(page)
     page.keyboard.press("4")
     assert frame(page)[1] != plain[1]
-    assert re.search(r", torso\. Weakest .* times an even share", page.inner_text("#description"))
+    assert re.search(
+        r"^Query: .*, torso\. Weakest .* times an even share", page.inner_text("#description")
+    )
     page.focus("#by-class")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "by-outcome"
 
 
 def test_it_filters_and_sorts(opened):
-    page, labels, details = opened
-    before, after = details.static.argmax(1), details.adapted.argmax(1)
+    page, labels, inspection = opened
+    before, after = inspection.static.argmax(1), inspection.adapted.argmax(1)
     assert len(rows(page)) == len(labels)
-    turns = np.argsort(details.order)
-    stream = [NAMES[labels[n]] for n in details.order]
+    places = np.argsort(inspection.order)
+    stream = [NAMES[labels[n]] for n in inspection.order]
     assert [row[0] for row in rows(page)] == stream
     for outcome, kept in {
         "changed": before != after,
@@ -241,15 +260,17 @@ def test_it_filters_and_sorts(opened):
     assert len(rows(page)) == (labels == 1).sum()
     page.select_option("#by-class", "")
     page.fill("#by-confidence", "60")
-    sure = details.adapted.max(1).round(3) >= 0.6
-    assert len(rows(page)) == sure.sum()
-    assert page.inner_text("#count") == f"{sure.sum()} of {len(labels)} clips"
+    confident = inspection.adapted.max(1).round(3) >= 0.6
+    assert len(rows(page)) == confident.sum()
+    assert page.inner_text("#count") == f"{confident.sum()} of {len(labels)} clips"
     page.fill("#by-confidence", "0")
     page.click("[data-sort=confidence]")
     page.click("[data-sort=confidence]")
     shown = [row[4] for row in rows(page)]
-    order = sorted(range(len(labels)), key=lambda n: (-details.adapted[n].max().round(3), turns[n]))
-    assert shown == [f"{100 * details.adapted[n].max().round(3):.0f} %" for n in order]
+    order = sorted(
+        range(len(labels)), key=lambda n: (-inspection.adapted[n].max().round(3), places[n])
+    )
+    assert shown == [f"{100 * inspection.adapted[n].max().round(3):.0f} %" for n in order]
     page.click("[data-sort=label]")
     assert [row[0] for row in rows(page)] == sorted(NAMES[y] for y in labels)
 
@@ -276,3 +297,15 @@ def test_it_fits_a_narrow_window_and_paper(opened):
     assert not page.is_visible("#play")
     assert page.is_visible("figure img")
     assert page.is_visible("#top-adapted")
+
+
+def test_without_attention_there_is_no_choice_of_descriptions(browser, tmp_path):
+    labels, inspection, clips = small_run()
+    path = write_page(tmp_path, labels, inspection._replace(attention=None), clips)
+    with open_page(browser, path) as page:
+        assert not page.is_visible("#descriptions")
+        assert not page.is_visible("#attention-hint")
+        page.keyboard.press("3")
+        page.keyboard.press("ArrowDown")
+        assert page.inner_text("#description") == ""
+        assert frame(page)[0] == "1 of 32"

@@ -1,4 +1,4 @@
-"""A small training and a small stream, to be killed; each says where it is.
+"""A small training and a small stream, to be killed; both print their progress.
 
 python -m tests.helpers.killed_case train FOLDER
 python -m tests.helpers.killed_case stream WORKDIR FOLDER     sample by sample, one line each
@@ -13,10 +13,12 @@ import numpy as np
 from data_pipelines import array_store
 from data_pipelines.formats.sample_stream import Request
 from dynapurls_jax.flags import run
-from dynapurls_jax.training import encode, keeper, loop
-from dynapurls_jax.serving.live_stream import LiveStream, answer_all
-from dynapurls_jax.training.run import train_one
-from tests.test_training import SPLIT, small_config, small_inputs
+from dynapurls_jax.serving import stream_checkpoint
+from dynapurls_jax.serving.answer import answer_all
+from dynapurls_jax.serving.live_stream import LiveStream
+from dynapurls_jax.training import extract, loop
+from dynapurls_jax.training.run import load_run
+from tests.helpers.trained import SPLIT, small_config, small_inputs, train_small
 
 SAMPLES = 60
 
@@ -24,41 +26,46 @@ SAMPLES = 60
 def slow_down() -> None:
     """A checkpoint at each step, and steps that take a while."""
     loop.CHECKPOINT_SECONDS = array_store.SAVE_EVERY = 0
-    encode.clips_a_device = lambda: 4
-    after, encoded = loop.Loop.after, encode.encoded
+    extract.clips_per_device = lambda: 4
+    after, encoded = loop.Loop.after, extract.encoded
 
     def waiting_after(*args):
         time.sleep(0.05)
         after(*args)
 
-    def waiting_encoded(*args):
-        for chunk in encoded(*args):
+    def waiting_encoded(*args, **kwargs):
+        for chunk in encoded(*args, **kwargs):
             time.sleep(0.1)
             yield chunk
 
-    loop.Loop.after, encode.encoded = waiting_after, waiting_encoded
+    loop.Loop.after, extract.encoded = waiting_after, waiting_encoded
 
 
 def inputs():
     """Those of the small configuration, with more epochs."""
     config = small_config()
-    config.pretrain.epochs, config.alignment.epochs = 8, 30
-    config.alignment.patience = 6  # so that it stops early
-    config.alignment.learning_rate = 3e-3
-    config.eval.adapter = "balanced"
+    config.pretrain.epochs, config.fit.epochs = 8, 30
+    config.fit.patience = 6  # so that it stops early
+    config.fit.learning_rate = 3e-3
+    config.adapter.name = "balanced"
     return small_inputs(config)
 
 
 def train(folder: Path):
     """One run."""
-    return train_one(inputs(), folder, SPLIT, 0)
+    return train_small(inputs(), folder)
+
+
+def load(workdir: Path):
+    """The finished run."""
+    return load_run(inputs(), workdir, SPLIT, 0)
 
 
 def stream(workdir: Path, folder: Path) -> None:
-    """Goes on where the kept state is, until all samples are answered."""
-    keeper.SAVE_EVERY = 3
-    live = LiveStream(inputs(), workdir, SPLIT, 0)
-    tokens = np.random.default_rng(0).normal(size=(SAMPLES, 60, 32)).astype(np.float32)
+    """Resumes from the kept state, until all samples are answered."""
+    stream_checkpoint.SAVE_EVERY = 3
+    live = LiveStream(load(workdir))
+    tokens = np.random.default_rng(0).normal(size=(SAMPLES, 60, 16)).astype(np.float32)
 
     def rest():
         for number in range(int(live.state.samples), SAMPLES):

@@ -1,18 +1,21 @@
 """Algorithm 1 in eager PyTorch, one sample at a time, at the paper's settings.
 
-The reference of `tests/test_torch_refinement.py` and of `scripts/benchmarks/stream.py`; as a careful
-user would write it: samples come with their keys, the memory stores both, gradients are kept for
-scale and bias alone, only the global granularity is computed. Not Algorithm 1 but ours: `B_min`,
-and the draws of a balanced batch.
+The reference of `tests/adaptation/test_torch_dynapurls.py` and `scripts/benchmarks/stream.py`, in the
+way of a careful user: samples come with their keys, the memory stores both, gradients exist for
+scale and bias alone, only the global granularity is computed. Beyond Algorithm 1: `B_min`, and the
+draws of a balanced batch.
 """
 
 import math
 
+import jax
 import numpy as np
 import torch
 from torch.nn import functional
 
-from dynapurls_jax.adaptation import RefineSettings
+from dynapurls_jax.adaptation.api import StreamInfo
+from dynapurls_jax.adaptation.dynapurls import DynaPurlsSettings
+from dynapurls_jax.zero_shot.base import Candidates, Variables
 
 
 def tensor(array, device="cpu") -> torch.Tensor:
@@ -21,34 +24,35 @@ def tensor(array, device="cpu") -> torch.Tensor:
 
 
 class TorchStatic:
-    """The model without adaptation.
+    """PURLS without adaptation.
 
     Args:
-      variables, text: of a model with the row head and the global score, whose weights it takes.
+      variables, candidates: of a PURLS with the row head and the global score.
       query: "label_free" or "per_candidate".
     """
 
-    def __init__(self, variables, text, query, device="cpu"):
+    def __init__(self, variables: Variables, candidates: Candidates, query: str, device="cpu"):
         params = variables["params"]
         first, second = params["project"]["Dense_0"], params["project"]["Dense_1"]
         self.first = tensor(first["kernel"].T, device), tensor(first["bias"], device)
         self.second = tensor(second["kernel"].T, device), tensor(second["bias"], device)
         kernel = tensor(params["query_map"]["kernel"].T, device)
         self.query_map = kernel / math.sqrt(len(kernel))
-        self.sharpness = min(math.exp(float(params["log_scale"])), 100.0)
+        self.scale_of_cosines = min(math.exp(float(params["log_scale"])), 100.0)
         self.per_candidate = query == "per_candidate"
-        self.classes = tensor(text.classes[:, 0], device)  # [C, d]
-        self.query = tensor(text.query[0], device)  # [d]
+        self.classes = tensor(candidates.classes[:, 0], device)  # [C, d]
+        self.query = tensor(variables["query"][0], device)  # [d]
 
     def logits(self, tokens, keys, classes, query):
         """Of samples `[B, S, n]` with their keys `[B, S, h]`: `[B, C]`."""
-        asked = functional.linear(classes if self.per_candidate else query[None], self.query_map)
-        attention = torch.softmax(asked @ keys.transpose(1, 2), dim=-1)  # [B, Q, S]
+        queries = classes if self.per_candidate else query[None]
+        queries = functional.linear(queries, self.query_map)
+        attention = torch.softmax(queries @ keys.transpose(1, 2), dim=-1)  # [B, Q, S]
         hidden = torch.relu(functional.linear(attention @ tokens, *self.first))
-        rows = functional.normalize(functional.linear(hidden, *self.second), dim=-1)  # [B, Q, d]
-        if self.per_candidate:
-            return self.sharpness * torch.einsum("bcd,cd->bc", rows, classes)
-        return self.sharpness * rows[:, 0] @ classes.T
+        vectors = functional.normalize(functional.linear(hidden, *self.second), dim=-1)
+        if self.per_candidate:  # [B, C, d]
+            return self.scale_of_cosines * torch.einsum("bcd,cd->bc", vectors, classes)
+        return self.scale_of_cosines * vectors[:, 0] @ classes.T
 
     @torch.no_grad()
     def step(self, tokens, keys) -> int:
@@ -60,21 +64,32 @@ class TorchRefinement(TorchStatic):
     """The same, refined.
 
     Args:
-      settings: read are `learning_rate`, `horizon`, `slots`, `threshold`, `min_samples`, and
-        `per_class`: 1, a random sample of each class that has any, or 0, all samples.
+      settings: read are `learning_rate`, `capacity`, `threshold`, `min_samples`, and `per_class`:
+        1, a random sample of each class that has any, or 0, all samples.
+      info: of the stream; gives the shapes of a sample and the length of the cosine.
     """
 
-    def __init__(self, variables, text, query, settings: RefineSettings, shapes, device="cpu"):
-        super().__init__(variables, text, query, device)
-        count, slots = len(self.classes), settings.slots
-        self.settings, self.updates, self.held = settings, 0, 0
+    def __init__(
+        self,
+        variables: Variables,
+        candidates: Candidates,
+        query: str,
+        settings: DynaPurlsSettings,
+        info: StreamInfo,
+        device="cpu",
+    ):
+        super().__init__(variables, candidates, query, device)
+        count, places = len(self.classes), settings.capacity
+        self.settings, self.horizon = settings, info.chunks
+        self.updates, self.stored = 0, 0
         self.scale = torch.ones_like(self.classes, requires_grad=True)
         self.bias = torch.zeros_like(self.classes, requires_grad=True)
         self.optimizer = torch.optim.Adam([self.scale, self.bias], settings.learning_rate)
-        self.priority = torch.full((count, slots), -torch.inf, device=device)
+        self.priority = torch.full((count, places), -torch.inf, device=device)
         self.counts = torch.zeros(count, dtype=torch.long, device=device)
         self.tokens, self.keys = (
-            torch.zeros((count, slots, *shape), device=device) for shape in shapes
+            torch.zeros((count, places, *leaf.shape), device=device)
+            for leaf in jax.tree.leaves(info.sample)
         )
 
     def refined(self):
@@ -93,23 +108,23 @@ class TorchRefinement(TorchStatic):
             label = int(label)
             if confidence > self.settings.threshold:
                 self.offer(label, confidence, tokens, keys)
-        if self.held >= self.settings.min_samples:
+        if self.stored >= self.settings.min_samples:
             self.update()
         return label
 
     def offer(self, label, confidence, tokens, keys):
-        """The lowest confidence leaves."""
-        lowest, slot = (x.item() for x in self.priority[label].min(dim=0))
+        """The lowest confidence is evicted."""
+        lowest, place = (x.item() for x in self.priority[label].min(dim=0))
         if confidence > lowest:
             if lowest == -math.inf:
-                self.held += 1
+                self.stored += 1
                 self.counts[label] += 1
-            self.priority[label, slot] = confidence
-            self.tokens[label, slot] = tokens
-            self.keys[label, slot] = keys
+            self.priority[label, place] = confidence
+            self.tokens[label, place] = tokens
+            self.keys[label, place] = keys
 
     def draw(self):
-        """Class and slot of each sample of a balanced batch."""
+        """Class and place of each sample of a balanced batch."""
         if self.settings.per_class == 0:
             return torch.nonzero(self.priority > -torch.inf, as_tuple=True)
         labels = torch.nonzero(self.counts)[:, 0]
@@ -118,13 +133,12 @@ class TorchRefinement(TorchStatic):
 
     def update(self):
         """Eq. 15 and 16, with Adam and the cosine of section 4.1.4."""
-        s = self.settings
-        phase = min(self.updates / s.horizon, 1.0)
-        self.optimizer.param_groups[0]["lr"] = (
-            0.5 * s.learning_rate * (1 + math.cos(math.pi * phase))
-        )
-        labels, slots = self.draw()
-        logits = self.logits(self.tokens[labels, slots], self.keys[labels, slots], *self.refined())
+        phase = min(self.updates / self.horizon, 1.0)
+        rate = 0.5 * self.settings.learning_rate * (1 + math.cos(math.pi * phase))
+        self.optimizer.param_groups[0]["lr"] = rate
+        labels, places = self.draw()
+        tokens, keys = self.tokens[labels, places], self.keys[labels, places]
+        logits = self.logits(tokens, keys, *self.refined())
         self.optimizer.zero_grad()
         functional.cross_entropy(logits, labels).backward()
         self.optimizer.step()

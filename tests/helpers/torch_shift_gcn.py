@@ -1,7 +1,7 @@
 """Shift-GCN in PyTorch, written from the paper and the names of the published checkpoints' tensors.
 
-The reference of the parity tests and of `scripts/benchmarks/encoder.py`. Its parts are laid out as the
-published network is, `[N, C, T, V]`; the temporal shift, a CUDA kernel there, is two lookups of
+The reference of the parity tests and of `scripts/benchmarks/encoder.py`. Its layout is that of the
+published network, `[N, C, T, V]`; the temporal shift, a CUDA kernel there, is two lookups of
 whole rows here, which of the ways tried in eager PyTorch was among the two fastest on a CPU.
 """
 

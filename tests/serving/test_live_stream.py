@@ -1,77 +1,78 @@
-"""Answering requests one by one: the same answers as an evaluation, and nothing lost."""
+"""Answers to requests one by one: the predictions of an evaluation, and nothing lost."""
 
+import dataclasses
 import io
 import json
 import os
 import signal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from data_pipelines.formats.sample_stream import read_requests
-from dynapurls_jax.adaptation import run_stream
-from dynapurls_jax.adaptation.registry import make_adapter, make_method
-from dynapurls_jax.evaluation.streams import candidate_text
+from dynapurls_jax.adaptation.api import run_stream
+from dynapurls_jax.evaluation.tasks import setup_of, unseen_task
+from dynapurls_jax.serving import live_stream, stream_checkpoint
+from dynapurls_jax.serving.answer import answer_all
+from dynapurls_jax.serving.live_stream import LiveStream
 from dynapurls_jax.text.encoders import make_text_encoder
 from dynapurls_jax.text.features import class_vector
-from dynapurls_jax.training import stream_checkpoint
-from dynapurls_jax.training import live as live_module
-from dynapurls_jax.training.fit import model_of
-from dynapurls_jax.serving.live_stream import LiveStream, answer_all
-from dynapurls_jax.training.run import train_one
+from dynapurls_jax.text.granularities import GRANULARITIES
+from dynapurls_jax.text.settings import TextSettings
 from dynapurls_jax.training.stages import WorkdirMismatchError
-from tests.test_training import SPLIT, small_config, small_inputs
+from tests.helpers.runs import changed, fitted, score_only
 
 
 def requests(*records):
-    """Requests as they would come through a pipe."""
+    """Requests as they come through a pipe."""
     lines = [r if isinstance(r, bytes) else json.dumps(r).encode() for r in records]
     return list(read_requests(io.BufferedReader(io.BytesIO(b"\n".join(lines)))))
 
 
-@pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
-    """A trained small workdir."""
-    folder = tmp_path_factory.mktemp("workdir")
-    return folder, train_one(small_inputs(), folder, SPLIT, 0)
-
-
-def start(workdir, adapter="dynapurls", **options):
-    """A fresh stream, its adapter by name."""
-    config = small_config()
-    config.eval.adapter = adapter
-    config.refine.anneal = False
-    return LiveStream(small_inputs(config), workdir[0], SPLIT, 0, **options)
+def start(run, adapter="balanced", **options):
+    """A fresh stream, with its test-time method by name."""
+    return LiveStream(changed(run, {"adapter.name": adapter}), **options)
 
 
 def unseen_clips(run):
-    """Clips of the unseen stream, as cameras have them."""
-    return [small_inputs().corpus.clips[i] for i in run.protocol.unseen_test]
+    """Clips of the unseen stream, as a camera records them."""
+    return [run.inputs.corpus.clips[i] for i in run.protocol.unseen_test]
+
+
+def clip_requests(run, count):
+    """The first unseen clips as records."""
+    return [{"clip": clip.tolist()} for clip in unseen_clips(run)[:count]]
+
+
+@pytest.fixture(scope="module")
+def run(trained):
+    """The run of the shared workdir, with a constant rate."""
+    return changed(trained[1], {"adapter.dynapurls.anneal": False})
+
+
+@pytest.fixture
+def live(run):
+    """A fresh stream."""
+    return start(run)
 
 
 @pytest.mark.parametrize("adapter", ["dynapurls", "balanced", "static"])
-def test_clips_and_tokens_get_the_answers_of_an_evaluation(workdir, adapter):
-    _, run = workdir
-    live = start(workdir, adapter)
-    inputs = small_inputs(live._inputs.config)
-    index = run.protocol.unseen_test
-    model = model_of(inputs.config, inputs.text.shape[-1])
-    stream = model.encode(run.variables, run.tokens_of(index))
-    text = candidate_text(jnp.asarray(inputs.text), run.protocol.seen, run.protocol.unseen)
-    method = make_method(adapter, inputs.config, model, run.variables, stream, len(index))
-    same = make_adapter(inputs.config, method)
-    _, expected = run_stream(same, same.init(text, key=jax.random.key(0)), stream)
-    clips = unseen_clips(run)
+def test_clips_and_tokens_get_the_predictions_of_an_evaluation(run, adapter):
+    live, same = start(run, adapter), changed(run, {"adapter.name": adapter})
+    task, setup = unseen_task(same), setup_of(same)
+    batch = setup.adapter(setup.method(same.variables, task.features, len(task.labels)))
+    state = batch.init(task.candidates, key=jax.random.key(0))
+    _, expected = run_stream(batch, state, task.features)
+    indices, clips = run.protocol.unseen_test, unseen_clips(run)
     records = [
         {"clip": clip.tolist(), "id": i}
         if i % 2
-        else {"tokens": np.asarray(run.tokens[index[i]]).tolist(), "id": i}
+        else {"tokens": np.asarray(run.tokens[indices[i]]).tolist(), "id": i}
         for i, clip in enumerate(clips)
     ]
     answers = [live.answer(request) for request in requests(*records)]
-    names = [inputs.corpus.class_names[c] for c in run.protocol.unseen]
+    names = [run.inputs.corpus.class_names[c] for c in run.protocol.unseen]
     assert [a["class"] for a in answers] == [names[c] for c in expected.label]
     assert [a["id"] for a in answers] == list(range(len(clips)))
     np.testing.assert_allclose([a["confidence"] for a in answers], expected.confidence, atol=1e-3)
@@ -79,8 +80,19 @@ def test_clips_and_tokens_get_the_answers_of_an_evaluation(workdir, adapter):
     assert all(a["latency_ms"] > 0 for a in answers)
 
 
-def test_npy_arrays_come_one_after_the_other(workdir):
-    _, run = workdir
+@pytest.mark.parametrize(
+    "make", [lambda run: fitted(run, "ridge"), score_only], ids=["ridge", "score"]
+)
+def test_other_zero_shot_methods_are_served_too(run, make):
+    run = make(run)
+    live, task = start(run, "static"), unseen_task(run)
+    expected = run.method.score(run.variables, task.features, task.candidates).argmax(axis=-1)
+    answers = [live.answer(request) for request in requests(*clip_requests(run, 3))]
+    names = [run.inputs.corpus.class_names[c] for c in run.protocol.unseen]
+    assert [a["class"] for a in answers] == [names[c] for c in expected[:3]]
+
+
+def test_npy_arrays_come_one_after_the_other(run, live):
     clips = unseen_clips(run)[:3]
     stream = io.BytesIO()
     for clip in clips:
@@ -93,13 +105,12 @@ def test_npy_arrays_come_one_after_the_other(workdir):
     assert "expected [M, T, V, 3]" in found[4].value
     assert "the rest is not read" in found[5].value
     np.testing.assert_array_equal(found[0].value, clips[0])
-    live = start(workdir)
-    by_lines = [start(workdir).answer(r)["class"] for r in requests({"clip": clips[0].tolist()})]
-    assert live.answer(found[0])["class"] == by_lines[0]
+    by_line = live.answer(requests({"clip": clips[0].tolist()})[0])["class"]
+    assert live.answer(requests({"reset": True})[0])["reset"] is True
+    assert live.answer(found[0])["class"] == by_line
 
 
-def test_bad_requests_are_answered_with_what_is_wrong_and_change_nothing(workdir):
-    live = start(workdir)
+def test_bad_requests_are_answered_with_the_reason_and_change_nothing(live):
     before = jax.tree.map(np.asarray, live.state)
     wrong = {
         b"{": "not valid JSON",
@@ -108,9 +119,9 @@ def test_bad_requests_are_answered_with_what_is_wrong_and_change_nothing(workdir
         b'{"clip": [[1, 2], [3]]}': "clip: ",
         b'{"clip": [[1, 2, 3]]}': "expected [M, T, V, 3] or [T, V, 3], got [1, 3]",
         b'{"clip": [[[1, 2, 3]]]}': "expected 20 joints (kinect_v1), got 1",
-        b'{"tokens": [[1, 2], [3, 4]]}': "tokens: expected [60, 32], got [2, 2]",
+        b'{"tokens": [[1, 2], [3, 4]]}': "tokens: expected [60, ",
         b'{"tokens": [["a"]]}': "tokens: ",
-        b'{"retire": "juggling"}': "no class 'juggling'; there are class",
+        b'{"retire": "juggling"}': "no class 'juggling': expected one of class",
         b'{"retire": 3}': "expected a class's name, got 3",
         b'{"clip": 1, "tokens": 2}': "expected an object with one of",
     }
@@ -123,9 +134,8 @@ def test_bad_requests_are_answered_with_what_is_wrong_and_change_nothing(workdir
     jax.tree.map(np.testing.assert_array_equal, jax.tree.map(np.asarray, live.state), before)
 
 
-def test_what_is_not_finite_is_skipped_and_counted(workdir):
-    live = start(workdir)
-    clip = unseen_clips(workdir[1])[0].copy()
+def test_a_sample_that_is_not_finite_is_skipped_and_counted(run, live):
+    clip = unseen_clips(run)[0].copy()
     clip[0, 1, 2, 0] = np.nan
     answer = live.answer(requests({"clip": clip.tolist()})[0])
     assert answer["class"] is None
@@ -133,14 +143,16 @@ def test_what_is_not_finite_is_skipped_and_counted(workdir):
     assert (int(live.state.samples), int(live.state.skipped)) == (1, 1)
 
 
-@pytest.mark.parametrize("adapter", ["dynapurls", "balanced", "static"])
-def test_classes_are_added_and_retired_by_their_names(workdir, monkeypatch, adapter):
-    _, run = workdir
-    inputs = small_inputs()
-    monkeypatch.setattr(live_module, "class_vector", lambda *_: inputs.text[run.protocol.seen[0]])
+@pytest.mark.parametrize(
+    "adapter",
+    ["balanced", *(pytest.param(n, marks=pytest.mark.slow) for n in ("dynapurls", "static"))],
+)
+def test_classes_are_added_and_retired_by_their_names(run, monkeypatch, adapter):
+    vectors = run.inputs.text[run.protocol.seen[0]]
+    monkeypatch.setattr(live_stream, "class_vector", lambda *_: vectors)
     monkeypatch.setattr(LiveStream, "_text_encoder", None)
-    live = start(workdir, adapter, capacity=3)
-    clip = {"clip": unseen_clips(run)[0].tolist()}
+    live = start(run, adapter, capacity=3)
+    [clip] = clip_requests(run, 1)
     known = [name for name in live.names if name]
     replies = [
         live.answer(r)
@@ -158,7 +170,7 @@ def test_classes_are_added_and_retired_by_their_names(workdir, monkeypatch, adap
         )
     ]
     assert replies[0]["added"] == "new"
-    assert "is there already" in replies[1]["error"]
+    assert "exists already" in replies[1]["error"]
     assert "all 3 slots are taken" in replies[2]["error"]
     assert [r.get("retired") for r in replies[3:5]] == known
     assert replies[5]["class"] == "new"
@@ -167,29 +179,58 @@ def test_classes_are_added_and_retired_by_their_names(workdir, monkeypatch, adap
     assert [r["class"] for r in replies[8:]] == ["new"] * 2
 
 
+@pytest.mark.parametrize("name", ["purls", "ridge"])
+def test_a_new_class_has_the_vectors_of_a_class_of_the_corpus(run, monkeypatch, name):
+    """A seen class, added by its text, gets the candidate that it has in an evaluation."""
+    run = fitted(run, name) if name == "ridge" else run
+    added = run.protocol.seen[0]
+    monkeypatch.setattr(live_stream, "class_vector", lambda *_: run.inputs.text[added])
+    monkeypatch.setattr(LiveStream, "_text_encoder", None)
+    live = start(run, "static", capacity=3)
+    live.answer(requests({"add": "new", "texts": {}})[0])
+    expected = run.candidates_of(np.array([added])).classes[0]
+    np.testing.assert_allclose(live.state.candidates.classes[2], expected, atol=1e-6)
+
+
 def test_a_new_class_is_described_as_the_others_were():
-    settings = small_config().text
-    settings.encoder = "hashing"
-    texts = dict.fromkeys(settings.template, "raise both arms")
-    rows = class_vector(settings, make_text_encoder(settings), "cheer", texts)
-    assert rows.shape[0] == 8
-    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-5)
+    settings = TextSettings(encoder="hashing")
+    texts = dict.fromkeys(GRANULARITIES, "raise both arms")
+    vectors = class_vector(settings, make_text_encoder(settings), "cheer", texts)
+    assert vectors.shape[0] == 8
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
 
 
 @pytest.mark.parametrize("encoder", ["precomputed", "clip"])
-def test_a_class_without_an_encoder_is_refused(workdir, encoder):
-    live = start(workdir, capacity=3)
-    live._inputs.config.text.encoder = encoder
-    live._inputs.config.text.model = "/no/such/folder"
+def test_a_class_without_an_encoder_is_refused(run, encoder):
+    run = changed(run, {"text.encoder": encoder, "text.model": "/no/such/folder"})
+    live = start(run, "static", capacity=3)
     answer = live.answer(requests({"add": "cheer", "texts": {}})[0])
     assert "encoder" in answer["error"]
 
 
-@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_waits_for_the_answer_and_the_state_is_whole(workdir, tmp_path, kind, monkeypatch):
-    clips = [{"clip": clip.tolist()} for clip in unseen_clips(workdir[1])[:4]]
-    live, said = start(workdir, "balanced"), []
-    answer = live.answer
+def test_a_stream_that_cannot_run_is_refused(run):
+    with pytest.raises(ValueError, match="capacity: expected 2 or more"):
+        start(run, capacity=1)
+    with pytest.raises(ValueError, match="expected adapter tpt_residual"):
+        start(run, "tpt")
+
+
+def test_a_run_on_features_takes_tokens_alone(run):
+    inputs = dataclasses.replace(run.inputs, clips=None)
+    live = start(dataclasses.replace(run, inputs=inputs, encoder=None), "static")
+    tokens = {"tokens": np.asarray(run.tokens[0]).tolist()}
+    clip, by_tokens = requests(*clip_requests(run, 1), tokens)
+    assert "expected tokens, got a clip" in live.answer(clip)["error"]
+    assert live.answer(by_tokens)["class"] in live.names
+
+
+@pytest.mark.parametrize(
+    "kind", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
+def test_a_signal_waits_for_the_answer_and_the_state_is_whole(
+    run, live, tmp_path, kind, monkeypatch
+):
+    answer, answers = live.answer, []
 
     def interrupted(request):
         if request.line == 2:
@@ -198,8 +239,8 @@ def test_a_signal_waits_for_the_answer_and_the_state_is_whole(workdir, tmp_path,
 
     monkeypatch.setattr(live, "answer", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        said.extend(answer_all(live, requests(*clips), tmp_path))
-    again = start(workdir, "balanced")
+        answers.extend(answer_all(live, requests(*clip_requests(run, 4)), tmp_path))
+    again = start(run)
     assert list(answer_all(again, [], tmp_path)) == []
     assert int(again.state.samples) == 2
     jax.tree.map(np.testing.assert_array_equal, again.state, live.state)
@@ -213,29 +254,28 @@ def test_rubbish_of_every_kind_is_answered_and_the_next_line_is_read():
     assert requests(b"") == []
 
 
-@pytest.mark.parametrize("adapter", ["dynapurls", "balanced"])
-def test_an_interrupted_stream_goes_on_bit_by_bit(workdir, tmp_path, monkeypatch, adapter):
+@pytest.mark.parametrize("adapter", ["balanced", pytest.param("dynapurls", marks=pytest.mark.slow)])
+def test_an_interrupted_stream_continues_bit_by_bit(run, tmp_path, monkeypatch, adapter):
     monkeypatch.setattr(stream_checkpoint, "SAVE_EVERY", 2)
-    clips = [{"clip": clip.tolist()} for clip in unseen_clips(workdir[1])[:6]]
-    retire = {"retire": start(workdir).names[0]}
-    stream = requests(*clips[:3], retire, *clips[3:])
-    whole = start(workdir, adapter)
+    clips = clip_requests(run, 6)
+    whole = start(run, adapter)
+    stream = requests(*clips[:3], {"retire": whole.names[0]}, *clips[3:])
     expected = [whole.answer(request) for request in stream]
 
     def until_it_breaks():
         yield from stream[:5]
         raise KeyboardInterrupt
 
-    first, said = start(workdir, adapter), []
+    first, answers = start(run, adapter), []
     with pytest.raises(KeyboardInterrupt):
-        said.extend(answer_all(first, until_it_breaks(), tmp_path))
-    second = start(workdir, adapter)
+        answers.extend(answer_all(first, until_it_breaks(), tmp_path))
+    second = start(run, adapter)
     rest = list(answer_all(second, stream[5:], tmp_path))
     assert second.names[0] is None
     for a, b in zip(expected[5:], rest, strict=True):
         assert {**a, "latency_ms": 0} == {**b, "latency_ms": 0}
     jax.tree.map(np.testing.assert_array_equal, second.state, whole.state)
     assert len(list(tmp_path.glob("classes-*.json"))) == 2  # one for each checkpoint
-    other = start(workdir, "static")
+    other = start(run, "static")
     with pytest.raises(WorkdirMismatchError, match="adapter: it has"):
         list(answer_all(other, [], tmp_path))

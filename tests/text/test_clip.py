@@ -1,4 +1,4 @@
-"""Text towers against transformers, CLIP's tokens against the published BPE vocabulary."""
+"""CLIP's text tower against transformers, its tokens against the published BPE vocabulary."""
 
 import gzip
 import html
@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ import pytest
 from safetensors.numpy import load_file, save
 
 from data_pipelines.errors import DataError
+from dynapurls_jax.text import transformer
 from dynapurls_jax.text.clip import CLIPEncoder, CLIPText, clip_params
 from dynapurls_jax.text.descriptions import (
     check_descriptions,
@@ -21,16 +23,15 @@ from dynapurls_jax.text.descriptions import (
     shipped_descriptions,
 )
 from dynapurls_jax.text.lint import estimated_tokens, lint
-from dynapurls_jax.text.minilm import MiniLM, _model_folder
-from dynapurls_jax.text.pretrained import Pretrained
 
 if not os.environ.get("CI"):  # there it must be installed
     pytest.importorskip("torch", reason="torch, a dev extra, is not installed: no parity tests")
 import torch
 import transformers
 
+NARROW = {"hidden_size": 32, "num_attention_heads": 4}  # else as ViT-B/32
 CONFIGS = {
-    "as ViT-B/32, narrow": {"hidden_size": 32, "num_attention_heads": 4},
+    "narrow": NARROW,
     "GELU": {"hidden_size": 24, "num_attention_heads": 2, "hidden_act": "gelu"},
     "old end token": {"hidden_size": 32, "num_attention_heads": 4, "eos_token_id": 2},
     "short": {"hidden_size": 32, "num_attention_heads": 1, "max_position_embeddings": 20},
@@ -38,16 +39,16 @@ CONFIGS = {
 VOCABULARY, START, END = 120, 118, 119
 
 
-def peer_of(**changes):
-    """A randomly initialised CLIP text model of transformers."""
+def reference_model(**changes):
+    """A randomly initialised CLIP text model of transformers, with two layers."""
     settings = {
         "vocab_size": VOCABULARY,
         "intermediate_size": 40,
-        "num_hidden_layers": 3,
+        "num_hidden_layers": 2,
         "projection_dim": 12,
         "bos_token_id": START,
         "eos_token_id": END,
-        "initializer_factor": 5.0,  # far from where all texts are alike
+        "initializer_factor": 5.0,  # makes the vectors of different texts differ
     }
     torch.manual_seed(0)
     config = transformers.CLIPTextConfig(**settings | changes)
@@ -59,14 +60,15 @@ def peer_of(**changes):
     return peer
 
 
-def ours_of(peer, dtype=jnp.float32):
+def converted(peer, dtype=jnp.float32):
+    """The same model in Flax: the tower and its variables."""
     weights = {name: tensor.numpy() for name, tensor in peer.state_dict().items()}
     variables = clip_params(weights, peer.config.num_hidden_layers)
     return CLIPText(peer.config, dtype), variables
 
 
 def sentences(length, count=5):
-    """Token ids with start, end and, behind it, padding, of several lengths."""
+    """Token ids of several texts: start, words, end, padding."""
     rng = np.random.default_rng(length)
     ids = np.full((count, length), END)
     for row in ids:
@@ -75,61 +77,81 @@ def sentences(length, count=5):
     return ids.astype(np.int32)
 
 
-@pytest.mark.parametrize("changes", CONFIGS.values(), ids=CONFIGS)
-@pytest.mark.parametrize("length", [3, 16, 20])
-def test_vectors_equal_those_of_transformers(changes, length):
-    peer = peer_of(**changes)
-    tower, variables = ours_of(peer)
-    ids = sentences(length)
+@pytest.fixture(scope="module")
+def narrow():
+    """The reference model, the converted one, and its encoder of ids, compiled once."""
+    peer = reference_model(**NARROW)
+    tower, variables = converted(peer)
+    return peer, tower, variables, jax.jit(partial(tower.apply, variables))
+
+
+def check_vectors(peer, encode, ids):
+    """Vectors equal those of transformers."""
     with torch.no_grad():
         expected = peer(torch.from_numpy(ids).long()).text_embeds.numpy()
-    got = jax.jit(tower.apply)(variables, jnp.asarray(ids))
     assert np.abs(expected).max() > 0.5
-    np.testing.assert_allclose(got, expected, atol=1e-5 * np.abs(expected).max())
+    vectors = encode(jnp.asarray(ids))
+    np.testing.assert_allclose(vectors, expected, atol=1e-5 * np.abs(expected).max())
 
 
-def test_what_follows_the_end_plays_no_part():
-    tower, variables = ours_of(peer_of(**CONFIGS["as ViT-B/32, narrow"]))
-    short = jnp.asarray(sentences(8))
-    long = jnp.pad(short, ((0, 0), (0, 6)), constant_values=7)
-    np.testing.assert_allclose(
-        tower.apply(variables, short), tower.apply(variables, long), atol=1e-5
-    )
+def test_vectors_equal_those_of_transformers(narrow):
+    peer, _, _, encode = narrow
+    check_vectors(peer, encode, sentences(16))
 
 
-def test_gradients_reach_the_embeddings_and_equal_those_of_transformers():
-    peer = peer_of(**CONFIGS["as ViT-B/32, narrow"])
-    tower, variables = ours_of(peer)
-    ids = sentences(9)
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", CONFIGS.values(), ids=CONFIGS)
+@pytest.mark.parametrize("length", [3, 16, 20])
+def test_vectors_of_every_config_equal_those_of_transformers(changes, length):
+    peer = reference_model(**changes, num_hidden_layers=3)
+    tower, variables = converted(peer)
+    check_vectors(peer, jax.jit(partial(tower.apply, variables)), sentences(length))
 
-    def loss(embeddings):
+
+def test_padding_after_the_end_has_no_effect(narrow):
+    _, _, _, encode = narrow
+    ids = jnp.asarray(sentences(16))
+    after = jnp.arange(16) > jnp.argmax(ids == END, axis=1)[:, None]
+    assert after.any()
+    changed = jnp.where(after, 7, ids)
+    np.testing.assert_allclose(encode(ids), encode(changed), atol=1e-5)
+
+
+def test_gradients_of_the_embeddings_equal_those_of_transformers(narrow):
+    peer, tower, variables, _ = narrow
+    ids = sentences(16)
+
+    @jax.jit
+    @jax.grad
+    def gradient(embeddings):
         end = tower.apply(variables, jnp.asarray(ids), method="end_of")
         vectors = tower.apply(variables, embeddings, end, method="from_embeddings")
         return jnp.sum(vectors**2)
 
     embeddings = tower.apply(variables, jnp.asarray(ids), method="embed")
-    got = jax.jit(jax.grad(loss))(embeddings)
-    kept = []
+    outputs = []
     table = peer.text_model.embeddings.token_embedding
-    table.register_forward_hook(lambda module, given, out: kept.append(out) or out.retain_grad())
+    hook = table.register_forward_hook(
+        lambda module, inputs, out: outputs.append(out) or out.retain_grad()
+    )
     (peer(torch.from_numpy(ids).long()).text_embeds ** 2).sum().backward()
-    expected = kept[0].grad.numpy()
-    np.testing.assert_allclose(got, expected, atol=1e-4 * np.abs(expected).max())
+    hook.remove()
+    expected = outputs[0].grad.numpy()
+    np.testing.assert_allclose(gradient(embeddings), expected, atol=1e-4 * np.abs(expected).max())
 
 
-def test_bfloat16_is_near():
-    peer = peer_of(**CONFIGS["as ViT-B/32, narrow"])
-    tower, variables = ours_of(peer)
-    narrow, _ = ours_of(peer, jnp.bfloat16)
-    ids = jnp.asarray(sentences(12))
-    whole, half = tower.apply(variables, ids), narrow.apply(variables, ids)
+def test_bfloat16_is_similar_to_float32(narrow):
+    peer, _, variables, encode = narrow
+    half_tower, _ = converted(peer, jnp.bfloat16)
+    ids = jnp.asarray(sentences(16))
+    whole, half = encode(ids), jax.jit(half_tower.apply)(variables, ids)
     assert half.dtype == jnp.float32
     cosine = jnp.sum(whole * half, -1) / jnp.linalg.norm(whole, axis=-1)
     assert float(jnp.min(cosine / jnp.linalg.norm(half, axis=-1))) > 0.99
 
 
 def published_vocabulary(shared_data):
-    """Tokens by id and merges by rank, as the owners' tokenizer reads its file."""
+    """Tokens by id, merges by rank, and symbols of bytes, from the published file."""
     file = shared_data / "text" / "bpe_simple_vocab_16e6.txt.gz"
     lines = gzip.decompress(file.read_bytes()).decode("utf-8").split("\n")
     merges = [tuple(line.split()) for line in lines[1 : 49152 - 256 - 2 + 1]]
@@ -143,7 +165,7 @@ def published_vocabulary(shared_data):
 
 
 def reference_tokens(text, ids, ranks, symbols):
-    """Byte pair encoding by the book: again and again, the pair of the lowest rank is joined."""
+    """Byte pair encoding: merges the pair of the lowest rank until no pair has a rank."""
     found = []
     pattern = r"'s|'t|'re|'ve|'m|'ll|'d|[^\W\d_]+|\d|(?:[^\s\w]|_)+"
     for word in re.findall(pattern, html.unescape(text).lower()):
@@ -162,7 +184,7 @@ def reference_tokens(text, ids, ranks, symbols):
 
 @pytest.fixture(scope="module")
 def model_folder(shared_data, tmp_path_factory):
-    """A folder as the hub serves it: tiny random weights, the published vocabulary."""
+    """A model folder in the hub's layout: tiny random weights, the published vocabulary."""
     folder = tmp_path_factory.mktemp("clip")
     tokens, merges, _ = published_vocabulary(shared_data)
     text = {"vocab_size": len(tokens), "hidden_size": 16, "intermediate_size": 16}
@@ -189,70 +211,72 @@ def test_tokens_are_those_of_the_published_vocabulary(shared_data, model_folder)
     start, end = len(tokens) - 2, len(tokens) - 1
     for text in texts:
         expected = [start, *reference_tokens(text, ids, ranks, symbols)[:75], end]
-        got = encoder.tokens([text])[0].tolist()
-        assert got[: len(expected)] == expected, text
-        assert set(got[len(expected) :]) <= {end}, text
-        assert len(got) <= 77
+        tokens_of_text = encoder.tokens([text])[0].tolist()
+        assert tokens_of_text[: len(expected)] == expected, text
+        assert set(tokens_of_text[len(expected) :]) <= {end}, text
+        assert len(tokens_of_text) <= 77
 
 
 @pytest.mark.shared_data
 def test_shipped_descriptions_fit_into_clip(model_folder):
-    """Counted with the published vocabulary; the lint's estimate is never below that."""
+    """Counted with the published vocabulary; the lint's estimate is never lower."""
     encoder = CLIPEncoder(str(model_folder))
     for dataset in ("utd_mhad", "nw_ucla", "kinder_gator", "ntu120", "pku_mmd"):
         descriptions = load_descriptions(shipped_descriptions(dataset))
         assert lint(descriptions, lambda text: len(encoder.tokenizer(text)["input_ids"])) == []
-        for row in check_descriptions(descriptions, list(descriptions), dataset):
-            for text in itertools.chain.from_iterable(row):
+        for texts in check_descriptions(descriptions, list(descriptions), dataset):
+            for text in itertools.chain.from_iterable(texts):
                 assert len(encoder.tokenizer(text)["input_ids"]) <= estimated_tokens(text)
 
 
 @pytest.mark.shared_data
-def test_a_folder_as_the_hub_serves_it_gives_the_vectors_of_transformers(model_folder):
-    texts = ["wave the right hand", "kick a ball " * 60, ""] * 30
+def test_a_model_folder_gives_the_vectors_of_transformers(model_folder, monkeypatch):
+    monkeypatch.setattr(transformer, "BATCH", 4)
+    texts = ["wave the right hand", "kick a ball " * 60, ""] * 2
     encoder = CLIPEncoder(str(model_folder))
-    got = encoder.encode(texts)
-    assert got.shape == (90, 8)
+    vectors = encoder.encode(texts)
+    assert vectors.shape == (6, 8)
+    np.testing.assert_array_equal(vectors[:3], vectors[3:])
     peer = transformers.CLIPTextModelWithProjection.from_pretrained(model_folder, projection_dim=8)
-    for row, text in zip(got[:3], texts, strict=False):
+    for vector, text in zip(vectors[:3], texts, strict=False):
         with torch.no_grad():
             expected = peer.eval()(torch.from_numpy(encoder.tokens([text])).long()).text_embeds[0]
-        np.testing.assert_allclose(row, expected, atol=1e-5)
-    embeddings, vectors = encoder.embedded(texts[:3])  # for prompts
-    np.testing.assert_allclose(vectors(embeddings), got[:3], atol=1e-5)
+        np.testing.assert_allclose(vector, expected, atol=1e-5)
+    embeddings, encode = encoder.embedded(texts[:3])
+    np.testing.assert_allclose(jax.jit(encode)(embeddings), vectors[:3], atol=1e-5)
 
 
 @pytest.mark.shared_data
-def test_incomplete_folders_are_named(model_folder, tmp_path):
-    def broken(expected, texts=None):
+def test_the_error_of_an_incomplete_folder_names_the_file(model_folder, tmp_path):
+    def fails(expected):
         with pytest.raises(DataError, match=expected):
-            CLIPEncoder(str(tmp_path)).encode(texts or ["wave"])
+            CLIPEncoder(str(tmp_path)).encode(["wave"])
 
     def write(name, content):
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
 
-    broken(r"expected a file config\.json")
+    fails(r"expected a file config\.json")
     write("config.json", "[]")
-    broken(r"config\.json: expected an object, got list")
+    fails(r"config\.json: expected an object, got list")
     write("config.json", "{}")
-    broken(r"expected weights in model\.safetensors")
+    fails(r"expected weights in model\.safetensors")
     write("model.safetensors", b"junk")
-    broken(r"expected tokenizer\.json, or vocab\.json and merges\.txt")
+    fails(r"expected tokenizer\.json, or vocab\.json and merges\.txt")
     for name in ("vocab.json", "merges.txt"):
         write(name, (model_folder / name).read_bytes())
-    broken("expected model_type clip")
+    fails("expected model_type clip")
     config = json.loads((model_folder / "config.json").read_text())
     write("config.json", json.dumps(config))
-    broken(r"model\.safetensors: expected safetensors")
+    fails(r"model\.safetensors: expected safetensors")
     whole = load_file(model_folder / "model.safetensors")
     without = {name: array for name, array in whole.items() if name != "text_projection.weight"}
     write("model.safetensors", save(without))
-    broken(r"expected a tensor text_projection\.weight, found none")
+    fails(r"expected a tensor text_projection\.weight, found none")
     write("model.safetensors", save(whole))
     CLIPEncoder(str(tmp_path)).encode(["wave"])
     for changed in ({"vocab_size": 1000}, {"eos_token_id": 7}):
         write("config.json", json.dumps(config | {"text_config": config["text_config"] | changed}))
-        broken("expected the tokenizer of this model, got one of 49408 tokens that ends texts with")
+        fails("expected the tokenizer of this model, got one of 49408 tokens that ends texts with")
 
 
 @pytest.mark.shared_data
@@ -264,19 +288,3 @@ def test_the_tokenizer_is_part_of_the_digest(model_folder, tmp_path):
     (tmp_path / "merges.txt").write_text(merges.rstrip() + "\nzz qq\n")
     assert CLIPEncoder(str(tmp_path)).digest != CLIPEncoder(str(model_folder)).digest
     assert CLIPEncoder(str(model_folder), "bfloat16").digest.endswith("bfloat16")
-
-
-def test_minilm_equals_the_packages_own_model():
-    """The model that the package ships, through transformers and torch: mean over tokens."""
-    encoder = MiniLM()
-    folder = Pretrained.find(str(_model_folder())).folder
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    peer = transformers.AutoModel.from_pretrained(folder).eval()
-    texts = ["wave the right hand", "Sit down: the knees bend, the trunk leans forward. " * 40, "x"]
-    given = tokenizer(texts, padding=True, truncation=True, max_length=256, return_tensors="pt")
-    with torch.no_grad():
-        states = peer(**given).last_hidden_state
-    mask = given["attention_mask"][..., None]
-    mean = (states * mask).sum(1) / mask.sum(1)
-    expected = torch.nn.functional.normalize(mean).numpy()
-    np.testing.assert_allclose(encoder.encode(texts), expected, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Models by hub id: fetched from a server that stands for the hub, then from the cache."""
+"""Models by hub id: downloaded from a local server with the hub's interface, then cached."""
 
 import hashlib
 import json
@@ -31,25 +31,25 @@ class Hub(ThreadingHTTPServer):
 
     def __init__(self, files, changed=None):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.files, self.asked = files, []
-        self.changed = changed or {}  # what is sent in the place of a file
+        self.files, self.requests = files, []
+        self.changed = changed or {}  # file name to the bytes that are sent instead
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
 
 def blob(body) -> str:
-    """The hash by which the hub knows a file: of large ones another than of small ones."""
+    """The hub's hash of a file: SHA-256 of large files, git's SHA-1 of small ones."""
     if len(body) > 50:
         return hashlib.sha256(body).hexdigest()
     return hashlib.sha1(b"blob %d\0" % len(body) + body).hexdigest()
 
 
 class Handler(BaseHTTPRequestHandler):
-    """The part of the hub's interface that downloads use."""
+    """The hub's interface, as far as downloads use it."""
 
     def do_GET(self):
         """Metadata as JSON, or a file."""
         path = self.path.partition("?")[0].replace("%2F", "/")
-        self.server.asked.append(path)
+        self.server.requests.append(path)
         if path == "/api/models/owner/model/discussions":
             request = {"num": 7, "title": "Adding `safetensors` variant of this model"}
             request |= {"author": {"name": "SFconvertbot"}, "status": "open"}
@@ -80,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET
 
     def reply(self, body, commit="", etag=""):
-        """Sends it, with what the client checks of a file."""
+        """Sends a body with the headers that the client checks."""
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("ETag", f'"{etag}"')
@@ -91,7 +91,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, *args):
-        """Silence."""
+        """Logs nothing."""
 
 
 WEIGHTS = {"text_model.a": np.ones((2, 2), np.float32), "vision_model.b": np.ones(3, np.float32)}
@@ -100,32 +100,32 @@ SAFE = {"model.safetensors": save(WEIGHTS)}
 
 
 def find(endpoint, home, model="owner/model"):
-    """In a process of its own: the hub's client reads its settings when it is imported."""
+    """Runs `CODE` in a new process: the hub's client reads its settings at import."""
     environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(home)}
     environment |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_XET": "1"}
     call = [sys.executable, "-c", CODE, model]
     return subprocess.run(call, env=environment, capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.parametrize("place", ["main", "refs/pr/7"])
-def test_a_model_is_fetched_once(place, tmp_path):
+@pytest.mark.parametrize("revision", ["main", pytest.param("refs/pr/7", marks=pytest.mark.slow)])
+def test_a_model_is_downloaded_once(revision, tmp_path):
     files = {"main": CONFIG | {"pytorch_model.bin": b"old"}, "refs/pr/7": {}}
-    files[place] = {**files[place], **CONFIG, **SAFE}
+    files[revision] = {**files[revision], **CONFIG, **SAFE}
     server = Hub(files)
     endpoint = f"http://127.0.0.1:{server.server_port}"
     first = find(endpoint, tmp_path)
     server.shutdown()
     server.server_close()
     assert first.stdout.startswith("clip ['text_model.a'] "), first.stderr
-    assert not [path for path in server.asked if path.endswith(".bin")]
-    assert find(endpoint, tmp_path).stdout == first.stdout  # the hub is gone now
+    assert not [path for path in server.requests if path.endswith(".bin")]
+    assert find(endpoint, tmp_path).stdout == first.stdout  # without the hub
 
 
-def test_without_the_hub_it_says_what_to_put_where(tmp_path):
+def test_without_the_hub_the_error_says_which_files_to_put_where(tmp_path):
     failed = find("http://127.0.0.1:9", tmp_path)
     message = failed.stderr.strip().splitlines()[-1]
     for part in (
-        "FileNotFoundError: text.model: there is no folder 'owner/model'",
+        "FileNotFoundError: text.model: no folder 'owner/model'",
         "fetch config.json, model.safetensors and tokenizer.json (or vocab.json and merges.txt)",
         "https://huggingface.co/owner/model/tree/main",
         "--config.text.model=<folder>",
@@ -157,27 +157,29 @@ def test_weights_in_several_files_are_read_as_one(tmp_path):
         Pretrained.find(str(tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
-def test_a_file_that_was_changed_on_its_way_is_refused(name, tmp_path):
+def test_a_file_changed_during_the_download_is_refused(name, tmp_path):
     files = CONFIG | SAFE
     body = bytearray(files[name])
     body[-1] ^= 1
     server = Hub({"main": files}, {name: bytes(body)})
     endpoint = f"http://127.0.0.1:{server.server_port}"
-    for _ in range(2):  # also when it comes from the cache
+    for _ in range(2):  # the second time from the cache
         failed = find(endpoint, tmp_path).stderr.strip().splitlines()[-1]
         kind = "sha256" if len(body) > 50 else "sha1"
-        assert f"{name}: expected {kind} {blob(files[name])}, as the hub says, got " in failed
-        assert f"got {blob(bytes(body))}: it changed" in failed
+        assert f"{name}: expected {kind} {blob(files[name])} of the hub, got " in failed
+        assert f"got {blob(bytes(body))}: changed during the download" in failed
     server.changed.clear()
-    for file in tmp_path.rglob(blob(files[name])):  # as the error said
+    for file in tmp_path.rglob(blob(files[name])):
         file.unlink()
     assert find(endpoint, tmp_path).stdout.startswith("clip ['text_model.a'] ")
     server.shutdown()
     server.server_close()
 
 
-def test_a_file_that_was_changed_in_the_cache_is_refused(tmp_path):
+@pytest.mark.slow
+def test_a_file_changed_in_the_cache_is_refused(tmp_path):
     server = Hub({"main": CONFIG | SAFE})
     endpoint = f"http://127.0.0.1:{server.server_port}"
     assert find(endpoint, tmp_path).returncode == 0
@@ -187,6 +189,9 @@ def test_a_file_that_was_changed_in_the_cache_is_refused(tmp_path):
     assert "model.safetensors: expected sha256" in find(endpoint, tmp_path).stderr
     link.unlink()
     link.write_bytes(SAFE["model.safetensors"])
-    assert "cannot be checked; put the files into a folder" in find(endpoint, tmp_path).stderr
+    assert (
+        "content cannot be checked: put the files into another folder"
+        in find(endpoint, tmp_path).stderr
+    )
     server.shutdown()
     server.server_close()

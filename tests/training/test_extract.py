@@ -1,8 +1,9 @@
-"""Tokens of many clips: divided among devices, and gone on with after an interruption."""
+"""Tokens of many clips: divided among devices, and resumed after an interruption."""
 
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -10,68 +11,75 @@ import numpy as np
 import pytest
 
 from data_pipelines.prepared import PreparedClips
-from dynapurls_jax.config import small_dataset_config
 from data_pipelines.skeletons import KINECT_V1
-from dynapurls_jax.training import encode
-from dynapurls_jax.training.pretrain import encoder_of
+from dynapurls_jax.encoders.base import trained_encoder
+from dynapurls_jax.encoders.registry import make_encoder
+from dynapurls_jax.training import extract
+from dynapurls_jax.training.pretrain import EncoderStage
+from dynapurls_jax.training.run import make_spec
+from tests.helpers.trained import SPLIT, small_config, small_inputs
 
-CLIPS, WIDTH = 13, 4
+CLIPS = 13
 
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
     """Several batches, the last not full."""
-    monkeypatch.setattr(encode, "clips_a_device", lambda: 2)
+    monkeypatch.setattr(extract, "clips_per_device", lambda: 2)
 
 
 def small_case():
-    """Clips of one or two persons, a narrow encoder with random weights."""
-    config = small_dataset_config("demo")
-    config.encoder.width = WIDTH
+    """Clips of one or two persons, and an encoder with random weights."""
     clips = np.random.default_rng(0).normal(size=(CLIPS, 2, 8, 20, 3)).astype(np.float32)
     clips[1::2, 1] = 0
-    variables = jax.jit(encoder_of(config, 5).init)(jax.random.key(0), jnp.asarray(clips[:1]))
+    module = make_encoder(small_config().encoder, KINECT_V1)
+    variables = module.init(jax.random.key(0), jnp.asarray(clips[:1]), method="tokens")
     persons = np.where(np.arange(CLIPS) % 2, 1, 2)
     ids = tuple(f"clip{n}" for n in range(CLIPS))
-    return config, variables, PreparedClips(clips, KINECT_V1, persons, ids)
+    prepared = PreparedClips(clips, KINECT_V1, persons, ids)
+    encoder = trained_encoder(module, variables, ("joint",), KINECT_V1)
+    return prepared, EncoderStage(encoder, {"weights": "small"}, {})
 
 
 def make_tokens(folder):
-    """The store of the small case, with its checkpoint named as its origin."""
-    return encode.token_store(folder, {"checkpoint": "small"}, *small_case())
+    """The token store of the small case."""
+    prepared, stage = small_case()
+    inputs = replace(small_inputs(), clips=prepared)
+    return extract.extract(replace(make_spec(inputs, folder, SPLIT, 0), folder=folder), stage)
 
 
 def test_tokens_are_those_of_the_encoder_and_resume(tmp_path, monkeypatch, capsys):
-    config, variables, clips = small_case()
-    tokens_of = jax.jit(encoder_of(config, 5).apply, static_argnames="method")
-    expected = tokens_of(variables, jnp.asarray(clips.clips), method="tokens")
-    read, batches = [], encode.padded_batches
+    prepared, stage = small_case()
+    tokens_of = jax.jit(stage.encoder.tokens, static_argnums=2)
+    expected = tokens_of(stage.encoder.variables, jnp.asarray(prepared.clips), 2 * CLIPS)
+    read, batches = [], extract.padded_batches
 
-    def interrupted(array, rows, size, part):
-        for number, batch in enumerate(batches(array, rows, size, part)):
+    def interrupted(*args):
+        for number, batch in enumerate(batches(*args)):
             if number == 3:
                 raise KeyboardInterrupt
             read.append(number)
             yield batch
 
     with monkeypatch.context() as patch:
-        patch.setattr(encode, "padded_batches", interrupted)
+        patch.setattr(extract, "padded_batches", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            make_tokens(tmp_path / "tokens")
+            make_tokens(tmp_path / "resumed")
     assert read == [0, 1, 2]
-    tokens = make_tokens(tmp_path / "tokens")
-    # The third batch was under way when the interruption came.
+    tokens = make_tokens(tmp_path / "resumed")
+    # The third batch was being computed when the interruption came.
     assert "extracting tokens: resuming after 4 of 13" in capsys.readouterr().out
     np.testing.assert_allclose(tokens, expected, rtol=1e-3, atol=1e-3)
     np.testing.assert_array_equal(tokens, make_tokens(tmp_path / "whole"))
 
 
-def test_several_devices_give_what_one_gives(tmp_path):
+@pytest.mark.slow
+def test_several_devices_give_the_tokens_of_one(tmp_path):
     code = (
         "import sys, pathlib, jax, numpy as np\n"
-        "from tests.test_encode import make_tokens, encode\n"
+        "from tests.training.test_extract import make_tokens, extract\n"
         "assert jax.device_count() == 3\n"
-        "encode.clips_a_device = lambda: 2\n"
+        "extract.clips_per_device = lambda: 2\n"
         "np.save(sys.argv[1] + '.npy', make_tokens(pathlib.Path(sys.argv[1])))\n"
     )
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=3"

@@ -1,4 +1,4 @@
-"""What a training loop does beside its steps: records, traces, stopping where a number is lost."""
+"""The training loop beside its steps: metrics, traces, the end at a step that is not finite."""
 
 import json
 import os
@@ -11,17 +11,17 @@ import jax
 import numpy as np
 import pytest
 
-from dynapurls_jax.training.run import train_one
+from dynapurls_jax.training.run import make_spec, train_run
 from dynapurls_jax.training.stages import NonFiniteError
 from tests.conftest import ROOT
-from tests.test_training import SPLIT, small_config, small_inputs
+from tests.helpers.trained import SPLIT, small_config, small_inputs, train_small
 
 RECORDED = {"step", "epoch", "loss", "grad_norm", "first_step_seconds", "host_gb"}
 TIMED = {"step_seconds", "clips_per_second", "input_wait_share"}
 
 
 def replayed(error: pytest.ExceptionInfo) -> str:
-    """What the command that an error names says."""
+    """The output of the command that an error names."""
     script, folder = re.search(r"python (\S+) (\S+)$", str(error.value)).groups()
     call = [sys.executable, str(ROOT / script), folder]
     done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=300)
@@ -31,10 +31,10 @@ def replayed(error: pytest.ExceptionInfo) -> str:
 
 def test_each_stage_records_its_steps_and_writes_a_trace(tmp_path):
     config = small_config()
-    config.alignment.epochs = 5
-    train_one(replace(small_inputs(config), profile=True), tmp_path, SPLIT, 0)
-    for stage, more in (("encoder", set()), ("align-label_free", {"val_accuracy"})):
-        folder = tmp_path / SPLIT / "seed0" / stage
+    config.fit.epochs = 5
+    train_run(replace(make_spec(small_inputs(config), tmp_path, SPLIT, 0), profile=True))
+    for stage, more in (("encoders", set()), ("methods", {"val_accuracy"})):
+        (folder,) = (tmp_path / SPLIT / "seed0" / stage).iterdir()
         lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         assert all(line.keys() >= RECORDED | more for line in lines)
         assert all(line.keys() >= TIMED for line in lines[1:])
@@ -45,33 +45,32 @@ def test_each_stage_records_its_steps_and_writes_a_trace(tmp_path):
         assert next((folder / "profile").rglob("*.xplane.pb")).stat().st_size > 1000
 
 
-def test_a_clip_that_is_no_number_stops_training_and_is_named(tmp_path):
+def test_a_clip_that_is_not_finite_stops_training_and_is_named(tmp_path):
     inputs = small_inputs()
     clips = np.array(inputs.clips.clips)
-    bad = train_one(inputs, tmp_path / "fine", SPLIT, 0).protocol.train[5]
+    bad = make_spec(inputs, tmp_path, SPLIT, 0).protocol.train[5]
     clips[bad, 0, 3, 2, 1] = np.nan
     broken = replace(inputs, clips=replace(inputs.clips, clips=clips))
     with pytest.raises(NonFiniteError, match=rf"step (\d+) .*clip{bad:03d}") as error:
-        train_one(broken, tmp_path / "broken", SPLIT, 0)
-    number = int(re.search(r"step (\d+)", str(error.value))[1])
-    folder = tmp_path / "broken" / SPLIT / "seed0" / "encoder" / f"broken-step-{number}"
-    with np.load(folder / "batch.npz") as batch:
-        assert bad in batch["rows"]
-    said = replayed(error)
-    assert "clips [8, 1, 8, 20, 3]: 1 values are not finite" in said
-    assert "loss nan; first lost: data_norm" in said
-    assert "parameters" not in said  # the state is from before the step
+        train_small(broken, tmp_path)
+    (file,) = tmp_path.glob(f"{SPLIT}/seed0/encoders/*/nonfinite-step-*/batch.npz")
+    with np.load(file) as batch:
+        assert bad in batch["indices"]
+    printed = replayed(error)
+    assert "clips [8, 1, 8, 20, 3]: 1 values are not finite" in printed
+    assert "loss nan; first lost: data_norm" in printed
+    assert "parameters" not in printed  # the state is from before the step
 
 
-def test_a_diverging_alignment_stops_and_can_be_replayed(tmp_path):
+def test_a_diverging_method_stops_and_can_be_replayed(tmp_path):
     config = small_config()
-    config.alignment.update(learning_rate=1e25, epochs=20, patience=20)
+    config.fit.update(learning_rate=1e25, epochs=20, patience=20)
     with pytest.raises(NonFiniteError, match=r"step \d+ of epoch \d+ is not finite") as error:
-        train_one(small_inputs(config), tmp_path, SPLIT, 0)
-    said = replayed(error)
-    assert "tokens [8, 60, 32]: 0 values are not finite" in said
-    assert "loss nan; first lost: invalid value (nan) encountered in" in said
-    assert "parameters" not in said
+        train_small(small_inputs(config), tmp_path)
+    printed = replayed(error)
+    assert "tokens [8, 60, 16]: 0 values are not finite" in printed
+    assert "loss nan; first lost: invalid value (nan) encountered in" in printed
+    assert "parameters" not in printed
 
 
 CACHED = """
@@ -102,8 +101,8 @@ def test_memory_does_not_grow_with_steps(tmp_path):
     """Peak of the process after the first epoch and after the last one."""
     config = small_config()
     config.pretrain.epochs = 12
-    train_one(small_inputs(config), tmp_path, SPLIT, 0)
-    file = tmp_path / SPLIT / "seed0" / "encoder" / "metrics.jsonl"
+    train_small(small_inputs(config), tmp_path)
+    (file,) = tmp_path.glob(f"{SPLIT}/seed0/encoders/*/metrics.jsonl")
     used = [json.loads(line)["host_gb"] for line in file.read_text().splitlines()]
     assert used[-1] - used[1] < 0.1
     assert len(jax.live_arrays()) < 10_000

@@ -1,7 +1,7 @@
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
-const state = { shown: [], clip: null, frame: 0, playing: false, next: 0, row: -1, sort: "turn", rising: true };
+const state = { shown: [], clip: null, frame: 0, playing: false, next: 0, granularity: -1, sort: "place", rising: true };
 const FRAMES_A_SECOND = 12;
 
 function bytes(text) {
@@ -10,13 +10,13 @@ function bytes(text) {
 
 function make(tag, text, kind) {
   const element = document.createElement(tag);
-  if (text !== undefined) element.textContent = text; // never as HTML: names are not ours
+  if (text !== undefined) element.textContent = text; // never as HTML: names come from outside
   if (kind) element.className = kind;
   return element;
 }
 
 const best = (clip, when) => clip[when][0][0];
-const sure = (clip) => clip.adapted[0][1];
+const confidence = (clip) => clip.adapted[0][1];
 const changed = (clip) => best(clip, "static") !== best(clip, "adapted");
 const OUTCOMES = {
   "": () => true,
@@ -26,12 +26,12 @@ const OUTCOMES = {
   wrong: (clip) => best(clip, "adapted") !== clip.label,
 };
 const KEYS = {
-  turn: (clip) => clip.turn,
+  place: (clip) => clip.place,
   label: (clip) => data.classes[clip.label],
   before: (clip) => data.classes[best(clip, "static")],
   after: (clip) => data.classes[best(clip, "adapted")],
   changed: (clip) => (changed(clip) ? 0 : 1),
-  confidence: sure,
+  confidence,
 };
 
 // The list ---------------------------------------------------------------------------------------
@@ -42,19 +42,19 @@ function listClips() {
   const outcome = OUTCOMES[byId("by-outcome").value];
   const key = KEYS[state.sort];
   state.shown = data.clips.filter(
-    (clip) => (label === "" || clip.label === Number(label)) && outcome(clip) && sure(clip) >= least,
+    (clip) => (label === "" || clip.label === Number(label)) && outcome(clip) && confidence(clip) >= least,
   );
   state.shown.sort((a, b) => {
     const [x, y] = state.rising ? [key(a), key(b)] : [key(b), key(a)];
-    return x < y ? -1 : x > y ? 1 : a.turn - b.turn;
+    return x < y ? -1 : x > y ? 1 : a.place - b.place;
   });
   const body = byId("clips").tBodies[0];
   body.replaceChildren(...state.shown.map(listRow));
   const all = data.clips.length;
   byId("count").textContent = `${state.shown.length} of ${all} clips` + (data.left_out ? `; ${data.left_out} more are not in this file` : "");
   for (const button of document.querySelectorAll("[data-sort]")) {
-    const own = button.dataset.sort === state.sort;
-    button.parentElement.setAttribute("aria-sort", own ? (state.rising ? "ascending" : "descending") : "none");
+    const chosen = button.dataset.sort === state.sort;
+    button.parentElement.setAttribute("aria-sort", chosen ? (state.rising ? "ascending" : "descending") : "none");
   }
   if (!state.shown.includes(state.clip)) choose(state.shown[0] || null);
   else mark();
@@ -69,7 +69,7 @@ function listRow(clip) {
     row.append(make("td", data.classes[guess], guess === clip.label ? "hit" : "miss"));
   }
   row.append(make("td", changed(clip) ? "yes" : ""));
-  row.append(make("td", `${(100 * sure(clip)).toFixed(0)} %`));
+  row.append(make("td", `${(100 * confidence(clip)).toFixed(0)} %`));
   row.addEventListener("click", () => choose(clip));
   return row;
 }
@@ -78,10 +78,10 @@ function mark() {
   const rows = byId("clips").tBodies[0].rows;
   const focused = document.activeElement.matches("#clips tbody tr");
   state.shown.forEach((clip, place) => {
-    const own = clip === state.clip;
-    rows[place].setAttribute("aria-selected", own);
-    rows[place].tabIndex = own ? 0 : -1;
-    if (!own) return;
+    const chosen = clip === state.clip;
+    rows[place].setAttribute("aria-selected", chosen);
+    rows[place].tabIndex = chosen ? 0 : -1;
+    if (!chosen) return;
     rows[place].scrollIntoView({ block: "nearest" });
     if (focused) rows[place].focus();
   });
@@ -97,7 +97,7 @@ function step(by) {
 function choose(clip) {
   state.clip = clip;
   state.frame = 0;
-  byId("clip-title").textContent = clip ? `${data.classes[clip.label]} (${clip.id}, number ${clip.turn + 1} of the stream)` : "No clip";
+  byId("clip-title").textContent = clip ? `${data.classes[clip.label]} (${clip.id}, number ${clip.place + 1} of the stream)` : "No clip";
   if (clip) {
     byId("seek").max = Math.max(0, clip.frames - 1);
     for (const when of ["static", "adapted"]) byId(`top-${when}`).replaceChildren(...clip[when].map((pair) => bar(clip, pair)));
@@ -116,19 +116,19 @@ function bar(clip, [guess, share]) {
 }
 
 function describe() {
-  const [clip, row] = [state.clip, state.row];
-  if (row < 0 || !clip) {
+  const { clip, granularity } = state;
+  if (granularity < 0 || !clip) {
     byId("description").textContent = "";
     return;
   }
-  const asking = data.texts ? `${data.classes[best(clip, "static")]}: ${data.texts[best(clip, "static")][row]}` : data.asks;
-  const range = clip.range[row].join(" to ");
-  byId("description").textContent = `Asked by ${asking}. Weakest to strongest token: ${range} times an even share.`;
+  const query = data.texts ? `${data.classes[best(clip, "static")]}: ${data.texts[best(clip, "static")][granularity]}` : data.query;
+  const range = clip.range[granularity].join(" to ");
+  byId("description").textContent = `Query: ${query}. Weakest to strongest token: ${range} times an even share.`;
 }
 
 function joints(clip) {
   if (!clip.points) clip.points = bytes(clip.data);
-  if (!clip.looks) clip.looks = bytes(clip.attention);
+  if (!clip.strengths && clip.attention) clip.strengths = bytes(clip.attention);
   return clip.points;
 }
 
@@ -143,11 +143,11 @@ function place(clip, person, joint, width, height) {
   return [width / 2 + across * size, height / 2 - z * size];
 }
 
-function look(clip, joint) {
-  if (state.row < 0) return 0;
+function attentionOf(clip, joint) {
+  if (state.granularity < 0) return 0;
   const count = data.joints.length;
   const segment = Math.floor((state.frame * data.segments) / clip.frames);
-  return clip.looks[(state.row * data.segments + segment) * count + joint] / 255;
+  return clip.strengths[(state.granularity * data.segments + segment) * count + joint] / 255;
 }
 
 function draw() {
@@ -172,10 +172,10 @@ function draw() {
       pen.stroke();
     }
     at.forEach(([x, y], joint) => {
-      const strength = look(clip, joint);
+      const strength = attentionOf(clip, joint);
       pen.beginPath();
       pen.arc(x, y, 6 + 18 * strength, 0, 2 * Math.PI);
-      pen.fillStyle = state.row < 0 ? "#3e4c59" : colour(strength);
+      pen.fillStyle = state.granularity < 0 ? "#3e4c59" : colour(strength);
       pen.fill();
       pen.lineWidth = 1.5;
       pen.strokeStyle = "#1f2933";
@@ -214,16 +214,16 @@ function play(on) {
 
 // Controls ---------------------------------------------------------------------------------------
 
-function attend(row) {
-  state.row = row;
-  byId("descriptions").querySelector(`input[value="${row}"]`).checked = true;
+function attend(granularity) {
+  state.granularity = granularity;
+  byId("descriptions").querySelector(`input[value="${granularity}"]`).checked = true;
   describe();
   draw();
 }
 
 ["none", ...data.granularities].forEach((name, place) => {
   const [label, input] = [make("label"), make("input")];
-  Object.assign(input, { type: "radio", name: "row", value: place - 1, checked: place === 0 });
+  Object.assign(input, { type: "radio", name: "granularity", value: place - 1, checked: place === 0 });
   input.addEventListener("change", () => attend(place - 1));
   label.append(input, ` ${place} ${name}`);
   byId("descriptions").append(label);
@@ -268,6 +268,7 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
   action();
 });
+for (const id of ["descriptions", "attention-hint"]) byId(id).hidden = data.granularities.length === 0;
 if (!data.clips.some((clip) => clip.data)) {
   byId("skeleton").hidden = true;
   byId("no-clip").hidden = false;

@@ -1,1 +1,0 @@
-"""Descriptions of new actions, asked of a language model."""

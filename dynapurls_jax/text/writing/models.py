@@ -1,4 +1,4 @@
-"""Language models that are asked: behind an OpenAI-compatible endpoint, or on this machine."""
+"""Language models that write descriptions: an OpenAI-compatible endpoint, or a local model."""
 
 import hashlib
 import json
@@ -9,70 +9,73 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from data_pipelines.atomic import write_text
+
 
 class ModelError(RuntimeError):
-    """The model cannot be asked; says what to do."""
+    """The model gives no answer; says what to do."""
 
 
 class Stopped(ModelError):
-    """The run has ended for another reason: nothing more is asked."""
+    """`stop` was called: no further request is made."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model said.
+    """The answer of a model to a prompt.
 
     Attributes:
-      whole: whether it came to an end by itself, and was not cut off.
-      tokens_in, tokens_out: of prompt and answer, as the model counted them.
+      finished: False if the answer was truncated.
+      prompt_tokens, answer_tokens: as counted by the model; 0 from the cache.
     """
 
     text: str
-    whole: bool
-    tokens_in: int = 0
-    tokens_out: int = 0
+    finished: bool
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
 
 
 @runtime_checkable
 class Model(Protocol):
-    """Something that answers prompts."""
+    """A language model."""
 
     name: str
 
     @property
-    def place(self) -> str:
-        """Where the model is."""
+    def location(self) -> str:
+        """The URL of the endpoint, or "local"."""
         ...
 
-    def ask(self, prompt: str, sample: int) -> Answer:
-        """The `sample`-th answer to a prompt."""
+    def answer(self, prompt: str, sample: int) -> Answer:
+        """The answer number `sample` to a prompt."""
         ...
 
     def stop(self) -> None:
-        """No further answer is asked for, by whatever thread."""
+        """Ends all requests, of all threads, with `Stopped`."""
         ...
 
 
 class Endpoint:
-    """A model behind an OpenAI-compatible HTTP interface; safe to ask from several threads."""
+    """A model behind an OpenAI-compatible HTTP interface; thread-safe."""
 
     def __init__(
         self,
         name: str,
         settings: dict[str, Any],
+        *,
         per_minute: float,
         timeout: float,
         retries: int,
     ):
-        """Connects to `OPENAI_BASE_URL` with `OPENAI_API_KEY`.
+        """Makes the client of `OPENAI_BASE_URL` with `OPENAI_API_KEY`.
 
         Args:
           name: of the model; empty for `OPENAI_MODEL`.
           settings: of a request, such as its temperature.
-          per_minute: requests at most, those not counted that the client repeats.
+          per_minute: requests at most, without the client's retries.
           timeout: seconds of one request.
-          retries: after timeouts, broken connections, 429 and 5xx, with growing pauses or as long
-            as the server asks.
+          retries: after timeouts, broken connections, 429 and 5xx, with growing pauses or those
+            that the server gives.
 
         Raises:
           ModelError: the package openai, the key or the name is missing.
@@ -81,7 +84,7 @@ class Endpoint:
             import openai
         except ModuleNotFoundError as error:
             raise ModelError(
-                "asking an endpoint needs the package openai: pip install 'dynapurls-jax[describe]'"
+                "an endpoint needs the package openai: pip install 'dynapurls-jax[describe]'"
             ) from error
         self.name = name or os.environ.get("OPENAI_MODEL", "")
         if not self.name:
@@ -97,26 +100,32 @@ class Endpoint:
         self._pause, self._next, self._lock = 60 / per_minute, 0.0, threading.Lock()
         self._stopped = threading.Event()
 
+    @property
+    def location(self) -> str:
+        """The URL of the endpoint."""
+        return str(self._client.base_url)
+
     def stop(self) -> None:
-        """No further request is made, by whatever thread."""
+        """See `Model`."""
         self._stopped.set()
 
-    def ask(self, prompt: str, sample: int) -> Answer:
-        """See `Model`.
+    def answer(self, prompt: str, sample: int) -> Answer:
+        """See `Model`; a reply that is no chat completion is requested once more.
 
         Raises:
           ModelError: the endpoint refuses, or still fails after all retries.
         """
-        for last in (False, True):  # what is no chat completion is asked for once more
+        for attempt in range(2):
             self._wait()
             try:
                 return self._request(prompt, sample)
-            except self._openai.OpenAIError as error:  # the client has repeated what it can
-                raise ModelError(f"{self._client.base_url}: {error}") from error
+            except self._openai.OpenAIError as error:  # after the client's retries
+                raise ModelError(f"{self.location}: {error}") from error
             except (ValueError, LookupError, TypeError, AttributeError) as error:
-                if last:
-                    reason = f"expected a chat completion, got something else, twice ({error})"
-                    raise ModelError(f"{self._client.base_url}: {reason}") from error
+                if attempt:
+                    raise ModelError(
+                        f"{self.location}: expected a chat completion, got none, twice ({error})"
+                    ) from error
         raise AssertionError("unreachable")
 
     def _request(self, prompt: str, sample: int) -> Answer:
@@ -135,21 +144,18 @@ class Endpoint:
         )
 
     def _wait(self) -> None:
-        """Until the next request may be made."""
+        """Sleeps until the rate limit permits a request."""
         with self._lock:
             start = max(time.monotonic(), self._next)
             self._next = start + self._pause
         if self._stopped.wait(max(0.0, start - time.monotonic())):
-            raise Stopped(f"{self._client.base_url}: stopped")
-
-    @property
-    def place(self) -> str:
-        """Where the model is asked."""
-        return str(self._client.base_url)
+            raise Stopped(f"{self.location}: stopped")
 
 
 class Local:
     """A model of `transformers` on this machine (needs torch)."""
+
+    location = "local"
 
     def __init__(self, name: str, temperature: float = 1.0, max_tokens: int = 400):
         """Loads a model by hub id or folder.
@@ -172,16 +178,11 @@ class Local:
         self._settings |= {"temperature": temperature} if temperature > 0 else {}
         self._lock, self._stopped = threading.Lock(), threading.Event()
 
-    @property
-    def place(self) -> str:
-        """Where the model is."""
-        return "local"
-
     def stop(self) -> None:
-        """No further answer is begun."""
+        """See `Model`."""
         self._stopped.set()
 
-    def ask(self, prompt: str, sample: int) -> Answer:
+    def answer(self, prompt: str, sample: int) -> Answer:
         """See `Model`."""
         import torch
 
@@ -191,50 +192,48 @@ class Local:
                 [{"role": "user", "content": prompt}],
                 tokenize=False,
                 add_generation_prompt=True,
-                enable_thinking=False,  # a variable of the template; those without it ignore it
+                enable_thinking=False,  # ignored by templates without this variable
             )
-        # A chat template has the special tokens in it already.
-        given = self._tokenizer(prompt, return_tensors="pt", add_special_tokens=not chat)
+        # A chat template adds the special tokens itself.
+        inputs = self._tokenizer(prompt, return_tensors="pt", add_special_tokens=not chat)
         with self._lock, torch.inference_mode():
             if self._stopped.is_set():
                 raise Stopped("local model: stopped")
             torch.manual_seed(sample)
-            ids = self._network.generate(**given.to(self._network.device), **self._settings)[0]
-        said = ids[given["input_ids"].shape[1] :]
-        whole = len(said) < self._settings["max_new_tokens"]
-        text = self._tokenizer.decode(said, skip_special_tokens=True)
-        return Answer(text, whole, len(ids) - len(said), len(said))
+            ids = self._network.generate(**inputs.to(self._network.device), **self._settings)[0]
+        answer = ids[inputs["input_ids"].shape[1] :]
+        finished = len(answer) < self._settings["max_new_tokens"]
+        text = self._tokenizer.decode(answer, skip_special_tokens=True)
+        return Answer(text, finished, len(ids) - len(answer), len(answer))
 
 
 class Cached:
-    """Another model, whose answers are kept on disk until they are forgotten."""
+    """A model with a cache of its answers on disk."""
 
     def __init__(self, model: Model, folder: Path, settings: dict):
-        """Keeps answers in `folder`.
+        """Caches answers in `folder`.
 
         Args:
-          settings: JSON-able; answers of other settings are other answers.
+          settings: JSON-able; part of the key of an answer.
         """
         self._model, self._folder, self.name = model, folder, model.name
-        self._settings = settings | {"model": model.name, "place": model.place}
+        self._key = settings | {"model": model.name, "location": model.location}
 
-    def ask(self, prompt: str, sample: int) -> Answer:
-        """See `Model`; an answer from disk counts no tokens."""
+    def answer(self, prompt: str, sample: int) -> Answer:
+        """See `Model`; an answer from the cache has no token counts."""
         file = self._file(prompt, sample)
         if file.exists():
-            kept = json.loads(file.read_text("utf-8"))
-            return Answer(kept["text"], kept["whole"])
-        answer = self._model.ask(prompt, sample)
+            record = json.loads(file.read_text("utf-8"))
+            return Answer(record["text"], record["finished"])
+        answer = self._model.answer(prompt, sample)
         self._folder.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_suffix(f".{os.getpid()}-{threading.get_ident()}.tmp")
-        temporary.write_text(json.dumps(asdict(answer) | {"prompt": prompt}), "utf-8")
-        temporary.replace(file)
+        write_text(file, json.dumps(asdict(answer) | {"prompt": prompt}))
         return answer
 
-    def forget(self, prompt: str, sample: int) -> None:
-        """Drops an answer that was of no use, so that it is asked for again."""
+    def discard(self, prompt: str, sample: int) -> None:
+        """Deletes an unusable answer from the cache."""
         self._file(prompt, sample).unlink(missing_ok=True)
 
     def _file(self, prompt: str, sample: int) -> Path:
-        key = json.dumps([self._settings, prompt, sample])
+        key = json.dumps([self._key, prompt, sample])
         return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"

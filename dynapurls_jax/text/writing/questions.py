@@ -1,19 +1,19 @@
-"""The structured questions of section 3.2.1, and the strict reading of their answers."""
+"""The structured questions of section 3.2.1, and strict parsing of their answers."""
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-FEWEST_WORDS, MOST_WORDS = 4, 45
+MIN_WORDS, MAX_WORDS = 4, 45
 
 
 @dataclass(frozen=True)
 class Question:
-    """One question, which asks for several texts in a fixed form.
+    """One question, whose answer has several texts in a fixed form.
 
     Attributes:
-      labels: granularity to the words that stand before its text in the answer.
-      task: what is asked of an action.
+      labels: granularity to the words before its text in the answer.
+      task: the question about an action.
     """
 
     labels: dict[str, str]
@@ -47,52 +47,52 @@ RULES = (
 )
 
 
-def wording(question: Question, name: str, wanted: Iterable[str]) -> str:
+def prompt_of(question: Question, name: str, granularities: Iterable[str]) -> str:
     """The prompt for some of a question's texts.
 
     Args:
       name: of the action.
-      wanted: granularities that are still missing.
+      granularities: those of the texts.
     """
-    lines = "\n".join(f"{question.labels[granularity]}: ..." for granularity in wanted)
+    lines = "\n".join(f"{question.labels[granularity]}: ..." for granularity in granularities)
     return f"Action: {name}\n{question.task}\n{RULES}\nUse exactly this format:\n{lines}"
 
 
-def read_answer(question: Question, answer: str, whole: bool) -> dict[str, str]:
-    """The texts in an answer that are as they should be.
+def parse_answer(question: Question, answer: str, finished: bool) -> dict[str, str]:
+    """The usable texts of an answer.
 
-    A label that comes twice, a text that is too short or long, or still the dots of the format, is
-    as good as missing. Of an answer that was cut off the last line is not believed.
+    A text is left out if its label occurs twice, if it is too short or too long, or if it still has
+    the dots of the prompt. The last text of a truncated answer is left out, too.
 
     Args:
-      whole: whether the model came to an end by itself.
+      finished: False for an answer that was truncated.
 
     Returns:
       Granularity to text.
     """
     labels = "|".join(re.escape(label) for label in question.labels.values())
-    # Lists, numbers, bold letters and "Phase" before a number are taken for what they are.
+    # Accepts list markers, numbers, bold type and "Phase" before a label.
     label = rf"^[\s*#>-]*(?:\d+[.)]\s+\**(?=\D)|phase\s+)?({labels})\s*\**\s*[:.)]\**\s*"
     parts = re.split(label, answer, flags=re.IGNORECASE | re.MULTILINE)
     found = [
         (label.lower(), _clean(text)) for label, text in zip(parts[1::2], parts[2::2], strict=True)
     ]
-    if not whole:
+    if not finished:
         found = found[:-1]
     names = [label for label, _ in found]
     texts = dict(found)
     return {
         granularity: texts[label.lower()]
         for granularity, label in question.labels.items()
-        if names.count(label.lower()) == 1 and _is_good(texts[label.lower()])
+        if names.count(label.lower()) == 1 and _is_usable(texts[label.lower()])
     }
 
 
 def _clean(text: str) -> str:
-    """The first paragraph on one line, without what markup puts around it."""
+    """The first paragraph on one line, without surrounding markup."""
     paragraph = re.split(r"\n\s*\n", text.strip(), maxsplit=1)[0]
     return " ".join(paragraph.split()).strip("*_\"' ")
 
 
-def _is_good(text: str) -> bool:
-    return "..." not in text and FEWEST_WORDS <= len(text.split()) <= MOST_WORDS
+def _is_usable(text: str) -> bool:
+    return "..." not in text and MIN_WORDS <= len(text.split()) <= MAX_WORDS

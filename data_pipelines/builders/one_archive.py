@@ -1,0 +1,38 @@
+"""Datasets of one archive with one file for each clip."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from data_pipelines.builders.base import Dataset
+from data_pipelines.formats.raw import RawClip
+from data_pipelines.sources import Archive, FileSource
+
+
+class OneArchive(Dataset):
+    """One zip, or the folder that it unpacks to.
+
+    Attributes:
+      ARCHIVE: file name of the zip; the folder has its stem.
+      SUFFIX: of the clips' files.
+      reader: `(name, content)` of a file to its clip.
+    """
+
+    ARCHIVE: str
+    SUFFIX: str
+    reader: Callable[[str, bytes], RawClip]
+
+    @property
+    def expected(self) -> str:
+        """See `Dataset`."""
+        return f"{self.ARCHIVE} or its folder"
+
+    def find_source(self, manual_dir: Path) -> FileSource | None:
+        """See `Dataset`."""
+        for candidate in (manual_dir / self.ARCHIVE, manual_dir / Path(self.ARCHIVE).stem):
+            if candidate.exists():
+                return self.source_at(candidate)
+        return None
+
+    def source_at(self, path: Path) -> FileSource:
+        """The clips of this archive or folder."""
+        return FileSource(Archive((path,), self.SUFFIX), self.reader)

@@ -1,0 +1,208 @@
+"""The TFDS builder of all datasets: array_record files without TensorFlow, and an index.
+
+The index has everything but the clips, so that labels, protocols and counts are read without them.
+"""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+from absl import logging
+from array_record.python.array_record_module import ArrayRecordWriter
+from tensorflow_datasets.core.dataset_builder import FileReaderBuilder
+
+from data_pipelines import cleaning
+from data_pipelines.builders.base import Columns, Dataset
+from data_pipelines.errors import DataError
+from data_pipelines.formats.raw import total
+from data_pipelines.ingest import SKIPPED, ingest
+from data_pipelines.paths import data_home
+from data_pipelines.sources import Source
+
+# TFDS warns of every unfinished folder, and preparing is one.
+logging.get_absl_logger().addFilter(lambda record: "Variant folder" not in str(record.msg))
+
+SPLIT = "clips"
+INDEX = "index.npz"
+
+
+class ClipBuilder(FileReaderBuilder, skip_registration=True):  # type: ignore[call-arg]
+    """Cleaned clips of one dataset."""
+
+    VERSION = tfds.core.Version("2.1.0")
+
+    def __init__(self, dataset: Dataset, data_dir: Path, skip_bad: bool = False):
+        """Opens the prepared files, if there are any.
+
+        Args:
+          dataset: whose clips.
+          data_dir: folder of all prepared datasets.
+          skip_bad: leave out unreadable files in `prepare`, instead of raising.
+        """
+        self.dataset, self.name = dataset, dataset.store_name
+        self._skip_bad = skip_bad
+        super().__init__(file_format="array_record", data_dir=str(data_dir))
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        shape = (None, None, self.dataset.SKELETON.num_joints, 3)
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=self.dataset.DESCRIPTION,
+            homepage=self.dataset.HOMEPAGE,
+            citation=self.dataset.CITATION,
+            features=tfds.features.FeaturesDict(
+                {
+                    "clip": tfds.features.Tensor(shape=shape, dtype=np.float32, encoding="bytes"),
+                    "label": tfds.features.ClassLabel(names=list(self.dataset.CLASSES)),
+                    "subject": np.int32,
+                    "view": np.int32,
+                    "setup": np.int32,
+                    "clip_id": tfds.features.Text(),
+                }
+            ),
+            disable_shuffling=True,
+        )
+
+    def _download_and_prepare(self, dl_manager, download_config=None) -> None:
+        """Writes the examples in order into one file, and the index.
+
+        TFDS's own `GeneratorBasedBuilder` keeps up to 1 GB of them in memory, and needs TensorFlow
+        beyond that.
+        """
+        manual_dir = Path(download_config.manual_dir)
+        source = self.dataset.find_source(manual_dir)
+        origin = self.dataset.origin(source) if source else self.dataset.URL
+        source = source or self.dataset.download(dl_manager.download, manual_dir)
+        self.dataset.check(source)
+        template = tfds.core.ShardedFileTemplate(
+            dataset_name=self.name,
+            data_dir=self.data_path,
+            split=SPLIT,
+            filetype_suffix="array_record",
+        )
+        file = template.sharded_filepath(shard_index=0, num_shards=1)
+        writer = ArrayRecordWriter(str(file), "group_size:1")
+        features, size = self.info.features, 0
+        records: list[dict] = []
+        notes: dict[str, int] = {}
+        for example, extra in self._examples(source, notes):
+            serialized = features.serialize_example(example)
+            writer.write(serialized)
+            size += len(serialized)
+            records.append({key: example[key] for key in example if key != "clip"} | extra)
+        writer.close()
+        self._check(records, notes, source)
+        split = tfds.core.SplitInfo(
+            name=SPLIT, shard_lengths=[len(records)], num_bytes=size, filename_template=template
+        )
+        self.info.set_splits(tfds.core.SplitDict([split]))
+        self._write_index(records, notes, source, origin)
+
+    @property
+    def _parts(self) -> Path:
+        return data_home() / "parts" / self.name
+
+    def _examples(self, source: Source, notes: dict[str, int]) -> Iterator[tuple[dict, dict]]:
+        """Examples of the usable clips, each with more columns of the index; adds up `notes`."""
+        read = 0
+        for raw in ingest(source, self._parts, f"reading {self.name}", self._skip_bad):
+            read += 1
+            notes |= total([notes, raw.notes])
+            if cleaning.is_useless(raw):
+                continue
+            example = {
+                "clip": raw.joints,
+                "label": raw.label,
+                "subject": raw.subject,
+                "view": raw.view,
+                "setup": raw.setup,
+                "clip_id": raw.clip_id,
+            }
+            extra = {
+                "frames": raw.joints.shape[1],
+                "persons": len(raw.joints),
+                "hash": cleaning.content_hash(raw.joints),
+            }
+            yield example, extra
+        published = self.dataset.TOTAL
+        if read < published:
+            notes[f"clips of the published {published} that are not here"] = published - read
+
+    def _check(self, records: list[dict], notes: dict[str, int], source: Source) -> None:
+        name = self.dataset.name
+        if not records:
+            raise DataError(f"no clip of {name} can be used: {notes}", source.stamp())
+        counts = Counter(record["clip_id"] for record in records)
+        repeated = [clip_id for clip_id, count in counts.items() if count > 1]
+        if repeated:
+            raise DataError(
+                f"{len(repeated)} clips are there more than once, such as {repeated[0]}; expected "
+                "each in one place",
+                source.stamp(),
+            )
+
+    def _write_index(
+        self, records: list[dict], notes: dict[str, int], source: Source, origin: str
+    ) -> None:
+        """Columns and protocols of the clips that are kept, sorted by clip id."""
+        columns = {key: np.array([record[key] for record in records]) for key in records[0]}
+        copies = cleaning.duplicates(columns["hash"])
+        drop = self.dataset.DROP_DUPLICATES
+        kept = np.flatnonzero(~copies if drop else np.ones(len(copies), bool))
+        kept = kept[np.argsort(columns["clip_id"][kept], kind="stable")]
+        columns = {key: column[kept] for key, column in columns.items()}
+        if copies.any():
+            notes = notes | {cleaning.COPY if drop else cleaning.COPY_KEPT: int(copies.sum())}
+        for protocol, side in self.dataset.sides(columns, source).items():
+            columns[f"side_{protocol}"] = side.astype(np.int8)
+        text = json.dumps({"notes": notes, "origin": origin}).encode()
+        arrays: dict = columns | {"record": kept, "text": np.frombuffer(text, np.uint8)}
+        with (Path(self.data_path) / INDEX).open("wb") as file:
+            np.savez(file, **arrays)
+
+    def _log_download_bytes(self) -> None:
+        """Prints nothing; TFDS announces a download here, of which there mostly is none."""
+
+    def _log_download_done(self) -> None:
+        """Prints nothing; TFDS names a folder here, which is a temporary one."""
+
+    def prepare(self, manual_dir: Path) -> None:
+        """Makes the prepared files, then deletes the part files that they were made from.
+
+        Args:
+          manual_dir: folder of the raw files.
+
+        Raises:
+          FileNotFoundError: the raw files are missing.
+          DataError: they cannot be used.
+        """
+        tfds.disable_progress_bar()  # `ingest` shows its own
+        config = tfds.download.DownloadConfig(manual_dir=str(manual_dir))
+        self.download_and_prepare(download_config=config)
+        shutil.rmtree(self._parts, ignore_errors=True)
+
+    def prepared_from(self) -> tuple[str, bool]:
+        """Origin of the prepared files ("" if there are none), and whether some were skipped."""
+        if not (Path(self.data_path) / INDEX).exists():
+            return "", False
+        _, _, notes, origin = self.read_index()
+        return origin, SKIPPED in notes
+
+    def read_index(self) -> tuple[Columns, dict[str, np.ndarray], dict[str, int], str]:
+        """Reads the index.
+
+        Returns:
+          Columns (also `record`, `frames`, `persons` and `hash`, each `[N]`), sides, notes, origin.
+
+        Raises:
+          FileNotFoundError: nothing is prepared.
+        """
+        with np.load(Path(self.data_path) / INDEX) as arrays:
+            columns = {key: arrays[key] for key in arrays if not key.startswith("side_")}
+            sides = {key[5:]: arrays[key] for key in arrays if key.startswith("side_")}
+        text = json.loads(columns.pop("text").tobytes())
+        return columns, sides, text["notes"], text["origin"]

@@ -1,0 +1,126 @@
+"""Clips of any length and camera frame to `T` frames in the body's frame, on the host.
+
+`TEMPORAL_SAMPLING` names the ways; training and test use the same one.
+"""
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from data_pipelines.skeletons import Skeleton
+
+# Axes shorter than this (metres) say more about the sensor than about the body.
+_MIN_AXIS = 0.05
+
+
+def normalise(clip: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """Moves a clip into the body's own frame: hip at the origin, spine along +z, shoulders along x.
+
+    Origin and axes are those of the first person in the first frame whose axes are not degenerate
+    (2s-AGCN's pre-normalisation takes frame 0 in every case). One rotation and one shift serve the
+    whole clip, so that travelling and jumping stay visible. Absent persons and joints that were
+    never tracked stay 0.
+
+    Args:
+      clip: `[M, T, V, 3]`, metres, any rigid frame.
+
+    Returns:
+      `[M, T, V, 3]` float32, metres: x to the subject's right, z up.
+    """
+    body = clip[0]
+    spine = body[:, skeleton.spine_top] - body[:, skeleton.hip_center]
+    across = body[:, skeleton.shoulders[0]] - body[:, skeleton.shoulders[1]]
+    upright = np.linalg.norm(spine, axis=-1) > _MIN_AXIS
+    sideways = across - spine * (
+        np.sum(across * spine, axis=-1, keepdims=True)
+        / np.maximum(np.sum(spine * spine, axis=-1, keepdims=True), 1e-12)
+    )
+    usable = upright & (np.linalg.norm(sideways, axis=-1) > _MIN_AXIS)
+    frame = int(np.argmax(usable))
+    if not usable[frame]:
+        rotation = np.eye(3)
+    else:
+        up = spine[frame] / np.linalg.norm(spine[frame])
+        right = sideways[frame] / np.linalg.norm(sideways[frame])
+        rotation = np.stack([right, np.cross(up, right), up])
+    moved = (clip - body[frame, skeleton.hip_center]) @ rotation.T
+    return np.where(np.any(clip != 0, axis=-1, keepdims=True), moved, 0).astype(np.float32)
+
+
+def resample(clip: np.ndarray, frames: int) -> np.ndarray:
+    """Interpolates linearly in time: `[M, t, V, 3]` to `[M, frames, V, 3]`."""
+    position = np.linspace(0, clip.shape[1] - 1, frames)
+    low = np.floor(position).astype(int)
+    high = np.minimum(low + 1, clip.shape[1] - 1)
+    weight = (position - low)[None, :, None, None].astype(clip.dtype)
+    return clip[:, low] * (1 - weight) + clip[:, high] * weight
+
+
+def pad(clip: np.ndarray, frames: int) -> np.ndarray:
+    """Cuts after `frames` frames, or fills with zeros (L = 300 in the paper, for NTU)."""
+    clip = clip[:, :frames]
+    return np.pad(clip, ((0, 0), (0, frames - clip.shape[1]), (0, 0), (0, 0)))
+
+
+def loop(clip: np.ndarray, frames: int) -> np.ndarray:
+    """Repeats each person from the first frame until `frames` frames are full.
+
+    Of a person who is absent in the first frame only the frames with the person are repeated; a
+    longer clip is cut (2s-AGCN's pre-normalisation, with which Shift-GCN was published).
+    """
+    clip = pad(clip, frames)
+    for person in clip:
+        present = np.any(person != 0, axis=(1, 2))
+        if not present.any():
+            continue
+        if not present[0]:
+            kept = person[present]
+            person[:] = 0
+            person[: len(kept)] = kept
+            length = len(kept)
+        else:
+            length = int(np.flatnonzero(present)[-1]) + 1
+        repeats = -(-frames // length)
+        person[:] = np.tile(person[:length], (repeats, 1, 1))[:frames]
+    return clip
+
+
+def normalise_published(clip: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """2s-AGCN's pre-normalisation: every frame centred, axes of the first frame.
+
+    The middle of the first person's spine is the origin of each frame, which removes travelling
+    and jumping. The first frame's spine turns to +z, then its shoulders (left to right) to +x;
+    the second turn tilts the spine again where the two are not at a right angle.
+
+    Args:
+      clip: `[M, T, V, 3]`, metres.
+
+    Returns:
+      `[M, T, V, 3]` float32, metres. Absent persons and frames stay 0.
+    """
+    present = np.any(clip != 0, axis=(2, 3), keepdims=True)
+    moved = (
+        clip.astype(np.float64) - clip[:1, :, skeleton.spine_mid : skeleton.spine_mid + 1]
+    ) * present
+    body = moved[0, 0]
+    upright = _shortest_rotation(body[skeleton.spine_mid] - body[skeleton.hip_center], (0, 0, 1))
+    right, left = skeleton.shoulders
+    sideways = _shortest_rotation(upright.apply(body[right] - body[left]), (1, 0, 0))
+    turn = (sideways * upright).as_matrix()
+    return (moved @ turn.T).astype(np.float32)
+
+
+def _shortest_rotation(direction: np.ndarray, axis: tuple[int, int, int]) -> Rotation:
+    """The shortest rotation from a direction to an axis."""
+    about = np.cross(direction, axis)
+    length, norm = np.linalg.norm(about), np.linalg.norm(direction)
+    if length < 1e-6 or norm < 1e-6:
+        return Rotation.identity()
+    return Rotation.from_rotvec(about / length * np.arccos(np.clip(direction @ axis / norm, -1, 1)))
+
+
+# Name to `(clip [M, t, V, 3], skeleton, frames)` to `[M, frames, V, 3]` float32, metres.
+TEMPORAL_SAMPLING = {
+    "resample": lambda clip, skeleton, frames: resample(normalise(clip, skeleton), frames),
+    "pad": lambda clip, skeleton, frames: pad(normalise(clip, skeleton), frames),
+    "published": lambda clip, skeleton, frames: normalise_published(loop(clip, frames), skeleton),
+}

@@ -1,0 +1,64 @@
+"""Prompt vectors that go through the text tower with every class's sentences."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from dynapurls_jax.adaptation.api import Prompt
+from dynapurls_jax.zero_shot.base import Candidates, unit
+
+CONTEXT = 4  # embeddings that are tuned, as in the paper (section 4)
+
+
+@runtime_checkable
+class Tower(Protocol):
+    """A text encoder that exposes its token embeddings."""
+
+    def embedded(self, texts: list[str]) -> tuple[Array, Callable[[Array], Array]]:
+        """Embeddings `[N, L, width]`, and a differentiable map of such to vectors `[N, d]`."""
+        ...
+
+
+def tower_prompt(
+    encoder: object, sentences: Sequence[Sequence[Sequence[str]]], granularities: int
+) -> Prompt:
+    """A prompt that adds a vector to each of the first embeddings after the start of all sentences.
+
+    The paper tunes the words before the class names; here they are the first words of the template.
+
+    Args:
+      encoder: of the texts; None where text vectors are precomputed.
+      sentences: of the candidates, in their order: `C` lists of `G` lists of phrasings, in their
+        templates.
+      granularities: `R`, the number that is scored.
+
+    Raises:
+      ValueError: the text encoder has no tower.
+    """
+    if not isinstance(encoder, Tower):
+        raise ValueError(
+            "adapter tpt tunes a prompt through a text tower: expected text encoder clip or "
+            "minilm, or adapter tpt_residual"
+        )
+    groups = [phrasings for row in sentences for phrasings in row[:granularities]]
+    group = np.repeat(np.arange(len(groups)), [len(phrasings) for phrasings in groups])
+    embeddings, encode = encoder.embedded([text for phrasings in groups for text in phrasings])
+
+    def start(static: Candidates) -> Float[Array, "L width"]:
+        if len(static.classes) != len(sentences):
+            raise ValueError(
+                f"expected candidates of {len(sentences)} classes, got {len(static.classes)}"
+            )
+        return jnp.zeros((CONTEXT, embeddings.shape[-1]), embeddings.dtype)
+
+    def apply(prompt: Float[Array, "L width"], static: Candidates) -> Candidates:
+        """Eq. 2-3, with the prompt in place."""
+        vectors = unit(encode(embeddings.at[:, 1 : 1 + CONTEXT].add(prompt)))
+        sums = jax.ops.segment_sum(vectors, group, len(groups))
+        return static._replace(classes=unit(sums).reshape(len(sentences), granularities, -1))
+
+    return Prompt(start, apply)

@@ -1,0 +1,30 @@
+"""Hashed words as text vectors: no download, no training."""
+
+import numpy as np
+from sklearn.feature_extraction.text import HashingVectorizer
+
+from dynapurls_jax.registry import Entry
+from dynapurls_jax.text.settings import TextSettings
+
+
+class Hashing:
+    """Signed hashes of words and word pairs.
+
+    Texts are similar if they share words, so synonyms are as far apart as opposites. Enough for
+    texts with a small, shared vocabulary, such as the demo's; weak for anything else.
+    """
+
+    digest = "scikit-learn"
+
+    def __init__(self, width: int = 512):
+        """Sets the width of the vectors, `d`."""
+        self._vectorizer = HashingVectorizer(
+            n_features=width, ngram_range=(1, 2), norm="l2", stop_words="english"
+        )
+
+    def encode(self, texts: list[str]) -> np.ndarray:
+        """`[N, d]` float32, unit length (zero for a text of stop words only)."""
+        return self._vectorizer.transform(texts).toarray().astype(np.float32)
+
+
+ENTRY = Entry(make=lambda settings: Hashing(), settings=TextSettings)

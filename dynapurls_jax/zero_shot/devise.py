@@ -1,0 +1,131 @@
+"""DeViSE (Frome et al., NIPS 2013): one matrix from pooled features to text, trained by a hinge.
+
+The original is of images and words; no code for skeletons is public. A clip's features are the mean
+of its tokens, a class's text its descriptions of the chosen granularities.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from dynapurls_jax.registry import check_choice, check_positive
+from dynapurls_jax.text.granularities import GRANULARITY_SETS
+from dynapurls_jax.zero_shot.base import (
+    Candidates,
+    Embedding,
+    MethodEntry,
+    Shapes,
+    Variables,
+    ZeroShotMethod,
+    cosines,
+    unit,
+)
+
+
+@dataclass(frozen=True)
+class DeviseSettings:
+    """The method's settings.
+
+    Attributes:
+      margin: `m` of the hinge, on dot products with unit text.
+      granularities: whose texts are concatenated, a name of `GRANULARITY_SETS`; "global" is one
+        sentence for a class, as in the paper.
+      scale: `1 / tau` of the logits on cosines; the loss has none.
+    """
+
+    margin: float = 0.1
+    granularities: str = "global"
+    scale: float = 1 / 0.07
+
+    def __post_init__(self):
+        """Refuses names that do not exist."""
+        check_choice("granularities", self.granularities, GRANULARITY_SETS)
+        check_positive(margin=self.margin, scale=self.scale)
+
+
+@dataclass(frozen=True, eq=False)
+class Devise:
+    """The functions of the method; `make` puts them together."""
+
+    settings: DeviseSettings
+    text_width: int
+
+    def _text(self, text: Float[Array, "C G d"]) -> Float[Array, "C e"]:
+        """Unit vectors of the classes: their texts side by side."""
+        chosen = text[:, jnp.array(GRANULARITY_SETS[self.settings.granularities])]
+        return unit(chosen.reshape(len(text), -1))
+
+    def init(self, key: PRNGKeyArray, tokens: Float[Array, "N S n"], text) -> Variables:
+        """The matrix `M` `[n, e]`, and mean and deviation of the pooled features."""
+        pooled = tokens.mean(axis=1)
+        statistics = {"mean": pooled.mean(axis=0), "std": pooled.std(axis=0) + 1e-3}
+        shape = (pooled.shape[-1], self._text(text).shape[-1])
+        matrix = jax.nn.initializers.lecun_normal()(key, shape)
+        return {"params": {"matrix": matrix}, "features": statistics}
+
+    def encode(self, variables: Variables, tokens: Float[Array, "B S n"]) -> Float[Array, "B n"]:
+        """Standardised pooled features."""
+        statistics = variables["features"]
+        return (tokens.mean(axis=1) - statistics["mean"]) / statistics["std"]
+
+    def bind(self, variables: Variables, text: Float[Array, "C G d"]) -> Candidates:
+        """The classes' text vectors, one granularity."""
+        return Candidates(self._text(text)[:, None])
+
+    def embed(self, variables: Variables, features: Float[Array, "B n"], candidates: Candidates):
+        """`M x` as unit vectors `[B, 1, 1, e]`."""
+        return unit(features @ variables["params"]["matrix"])[:, None, None]
+
+    def match(self, variables: Variables, embedded, classes) -> Float[Array, "B C"]:
+        """Scaled cosines."""
+        return self.settings.scale * cosines(embedded, classes)[..., 0]
+
+    def score(self, variables: Variables, features, candidates: Candidates):
+        """Logits `[B, C]`."""
+        embedded = self.embed(variables, features, candidates)
+        return self.match(variables, embedded, candidates.classes)
+
+    def loss(
+        self,
+        variables: Variables,
+        batch: tuple[Float[Array, "B S n"], Int[Array, " B"]],
+        text: Float[Array, "C G d"],
+        key: PRNGKeyArray,
+    ) -> Float[Array, ""]:
+        """Mean over clips of `sum over j != y of max(0, m - t_y M x + t_j M x)`."""
+        tokens, labels = batch
+        mapped = self.encode(variables, tokens) @ variables["params"]["matrix"]
+        dots = mapped @ self._text(text).T
+        own = jnp.take_along_axis(dots, labels[:, None], axis=1)
+        hinge = jnp.maximum(0, self.settings.margin - own + dots)
+        others = jnp.arange(dots.shape[1]) != labels[:, None]
+        return jnp.where(others, hinge, 0).sum(axis=1).mean()
+
+
+def make(settings: DeviseSettings, shapes: Shapes) -> ZeroShotMethod:
+    """The method for text of this width."""
+    devise = Devise(settings, shapes.text_width)
+
+    def scale(variables: Variables) -> Any:
+        return jnp.float32(settings.scale)
+
+    return ZeroShotMethod(
+        encode=devise.encode,
+        bind=devise.bind,
+        score=devise.score,
+        init=devise.init,
+        loss=devise.loss,
+        embedding=Embedding(
+            embed=devise.embed,
+            scored=lambda candidates: candidates,
+            match=devise.match,
+            match_all=devise.match,
+            scale=scale,
+        ),
+    )
+
+
+ENTRY = MethodEntry(make, DeviseSettings)

@@ -1,0 +1,37 @@
+"""The adaptive partition (section 3.3): text queries attend over the tokens."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+class TextAttention(nn.Module):
+    """Attention of text over tokens (eq. 5-7).
+
+    Attributes:
+      width: `h`.
+    """
+
+    width: int = 150
+
+    def setup(self):
+        self.query_map = nn.Dense(self.width, use_bias=False)
+        self.key_map = nn.Dense(self.width, use_bias=False)
+
+    def keys(self, tokens: Float[Array, "*B S n"]) -> Float[Array, "*B S h"]:
+        """Eq. 6."""
+        return self.key_map(tokens)
+
+    def attend(
+        self, keys: Float[Array, "B S h"], queries: Float[Array, "#B Q G d"]
+    ) -> Float[Array, "B Q G S"]:
+        """Eq. 5 and 7: the share of each token in what a description gathers; sums to 1.
+
+        Args:
+          queries: text; a leading axis of 1 means the same for every sample.
+        """
+        mapped = self.query_map(queries) / jnp.sqrt(self.width)
+        mapped = jnp.broadcast_to(mapped, (keys.shape[0], *mapped.shape[1:]))
+        scores = jnp.einsum("bqgh,bsh->bqgs", mapped, keys)
+        return jax.nn.softmax(scores, axis=-1)

@@ -1,0 +1,36 @@
+"""Zero-shot methods by name. A new one: its file beside this one, and a line here."""
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from ml_collections import ConfigDict
+
+from dynapurls_jax.registry import Registry
+
+if TYPE_CHECKING:
+    from dynapurls_jax.zero_shot.base import Shapes, ZeroShotMethod
+
+METHODS = Registry(
+    "method",
+    {
+        "purls": "dynapurls_jax.zero_shot.purls",
+        "ridge": "dynapurls_jax.zero_shot.ridge",
+        "devise": "dynapurls_jax.zero_shot.devise",
+    },
+)
+
+
+def make_method(section: ConfigDict, shapes: "Shapes") -> "ZeroShotMethod":
+    """The method that `config.method` names; the same object for the same settings and shapes.
+
+    Programs are compiled once for each object.
+
+    Raises:
+      ValueError: unknown name, or settings that cannot be used.
+    """
+    return _make(section.name, METHODS.settings(section), shapes)
+
+
+@lru_cache
+def _make(name: str, settings: Any, shapes: "Shapes") -> "ZeroShotMethod":
+    return METHODS.entry(name).make(settings, shapes)

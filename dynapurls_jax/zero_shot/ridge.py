@@ -1,0 +1,207 @@
+"""The closed-form baseline: whitened features, and kernel ridge regression between text and them.
+
+Features are standardised, projected on their principal components and whitened within the classes
+of the seen training clips. Three maps are to be had:
+
+  "text_to_visual"  kernel ridge regression from text to the seen classes' means; a class is its
+                    predicted mean, which the nearest clip has by cosine;
+  "visual_to_text"  ridge regression from clips to the text of their class; cosine in text space;
+  "eszsl"           the bilinear closed form of ESZSL (Romera-Paredes & Torr, ICML 2015).
+
+Text is the concatenation of a class's eight unit vectors, minus the mean of the seen classes.
+"""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from dynapurls_jax.registry import check_at_least, check_choice, check_positive
+from dynapurls_jax.zero_shot.base import (
+    Candidates,
+    Embedding,
+    MethodEntry,
+    Shapes,
+    Variables,
+    ZeroShotMethod,
+    cosines,
+    unit,
+)
+
+MAPS = ("text_to_visual", "visual_to_text", "eszsl")
+FEATURES = ("tokens", "mean")
+
+
+@dataclass(frozen=True)
+class RidgeSettings:
+    """The method's settings; defaults were chosen on pseudo-unseen classes of three datasets.
+
+    Attributes:
+      map: one of `MAPS`.
+      features: "tokens" side by side, or their "mean" over tokens, for wide tokens.
+      components: of the principal components, at most.
+      shrinkage: share of the isotropic covariance in the within-class covariance.
+      text_ridge: regularisation on text, in units of the mean of the kernel's diagonal.
+      visual_ridge: regularisation on features, in units of their mean variance.
+      scale: `1 / tau` of the logits on cosines.
+    """
+
+    map: str = "text_to_visual"
+    features: str = "tokens"
+    components: int = 100
+    shrinkage: float = 0.3
+    text_ridge: float = 1.0
+    visual_ridge: float = 10.0
+    scale: float = 10.0
+
+    def __post_init__(self):
+        """Refuses values that cannot be used."""
+        check_choice("map", self.map, MAPS)
+        check_choice("features", self.features, FEATURES)
+        check_at_least(1, components=self.components)
+        check_positive(text_ridge=self.text_ridge, visual_ridge=self.visual_ridge, scale=self.scale)
+        if not 0 <= self.shrinkage <= 1:
+            raise ValueError(f"shrinkage: expected a share in [0, 1], got {self.shrinkage}")
+
+
+@dataclass(frozen=True, eq=False)
+class Ridge:
+    """The functions of the method; `make` puts them together."""
+
+    settings: RidgeSettings
+
+    def _flat(self, tokens: Float[Array, "N S n"]) -> Float[Array, "N D"]:
+        if self.settings.features == "mean":
+            return tokens.mean(axis=1)
+        return tokens.reshape(len(tokens), -1)
+
+    def fit(
+        self,
+        key: Array,
+        tokens: Float[Array, "N S n"],
+        labels: Int[Array, " N"],
+        text: Float[Array, "C G d"],
+    ) -> Variables:
+        """All in closed form; `key` changes nothing."""
+        settings = self.settings
+        visual, means = fit_whitening(
+            self._flat(tokens), labels, len(text), settings.components, settings.shrinkage
+        )
+        variables = {"visual": visual, "text_mean": text.reshape(len(text), -1).mean(axis=0)}
+        centred = self._centred_text(variables, text)
+        if settings.map == "text_to_visual":
+            kernel = centred @ centred.T
+            coefficients = jnp.linalg.solve(_regularised(kernel, settings.text_ridge), means)
+            return variables | {"map": centred.T @ coefficients}
+        features = self.encode(variables, tokens)
+        gram = _regularised(features.T @ features, settings.visual_ridge)
+        if settings.map == "visual_to_text":
+            return variables | {"map": jnp.linalg.solve(gram, features.T @ unit(centred)[labels])}
+        signs = 2.0 * (labels[:, None] == jnp.arange(len(text))) - 1
+        left = jnp.linalg.solve(gram, features.T @ signs)
+        kernel = _regularised(centred @ centred.T, settings.text_ridge)
+        return variables | {"map": jnp.linalg.solve(kernel, left.T).T @ centred}
+
+    def _centred_text(self, variables: Variables, text: Float[Array, "C G d"]):
+        return text.reshape(len(text), -1) - variables["text_mean"]
+
+    def encode(self, variables: Variables, tokens: Float[Array, "B S n"]) -> Float[Array, "B k"]:
+        """Unit whitened features, centred by the mean of the seen classes' means."""
+        visual = variables["visual"]
+        whitened = (self._flat(tokens) - visual["mean"]) @ visual["projection"]
+        return unit(whitened - visual["centre"])
+
+    def bind(self, variables: Variables, text: Float[Array, "C G d"]) -> Candidates:
+        """Unit vectors of the classes `[C, 1, e]`: predicted means, or text.
+
+        Of ESZSL unit vectors too: its dot products become cosines.
+        """
+        centred = self._centred_text(variables, text)
+        if self.settings.map == "text_to_visual":
+            centred = centred @ variables["map"]
+        elif self.settings.map == "eszsl":
+            centred = centred @ variables["map"].T
+        return Candidates(unit(centred)[:, None])
+
+    def embed(self, variables: Variables, features: Float[Array, "B k"], candidates: Candidates):
+        """Unit vectors of the clips `[B, 1, 1, e]`, in the classes' space."""
+        if self.settings.map == "visual_to_text":
+            features = unit(features @ variables["map"])
+        return features[:, None, None]
+
+    def match(self, variables: Variables, embedded, classes) -> Float[Array, "B C"]:
+        """Scaled cosines."""
+        return self.settings.scale * cosines(embedded, classes)[..., 0]
+
+    def score(self, variables: Variables, features, candidates: Candidates):
+        """Logits `[B, C]`."""
+        embedded = self.embed(variables, features, candidates)
+        return self.match(variables, embedded, candidates.classes)
+
+
+def fit_whitening(
+    features: Float[Array, "N D"],
+    labels: Int[Array, " N"],
+    classes: int,
+    components: int,
+    shrinkage: float,
+) -> tuple[Variables, Float[Array, "C k"]]:
+    """Standardisation, principal components and within-class whitening as one affine map.
+
+    Components without variance are switched off, so that shapes do not depend on values.
+
+    Returns:
+      `{"mean" [D], "projection" [D, k], "centre" [k]}`, and the classes' centred means.
+    """
+    mean, std = features.mean(axis=0), features.std(axis=0)
+    gain = jnp.where(std > 1e-6 * std.max(), 1 / jnp.maximum(std, 1e-12), 0.0)
+    standardised = (features - mean) * gain
+    _, sizes, axes = jnp.linalg.svd(standardised, full_matrices=False)
+    count = min(components, len(sizes))
+    used = sizes[:count] > 1e-5 * sizes[0]
+    axes = jnp.where(used[:, None], axes[:count], 0.0)
+    reduced = standardised @ axes.T
+    member = (labels[:, None] == jnp.arange(classes)).astype(features.dtype)
+    means = (member / jnp.maximum(member.sum(axis=0), 1)).T @ reduced
+    residual = reduced - means[labels]
+    covariance = residual.T @ residual / len(features)
+    isotropic = jnp.trace(covariance) / used.sum() * jnp.diag(used.astype(features.dtype))
+    covariance = (1 - shrinkage) * covariance + shrinkage * isotropic
+    values, vectors = jnp.linalg.eigh(covariance)
+    positive = values > 1e-7 * values[-1]
+    roots = jnp.where(positive, 1 / jnp.sqrt(jnp.where(positive, values, 1.0)), 0.0)
+    whitening = (vectors * roots) @ vectors.T
+    means = means @ whitening
+    centre = means.mean(axis=0)
+    visual = {
+        "mean": mean,
+        "projection": gain[:, None] * (axes.T @ whitening),
+        "centre": centre,
+    }
+    return visual, means - centre
+
+
+def _regularised(gram: Float[Array, "k k"], ridge: float) -> Float[Array, "k k"]:
+    """A Gram matrix with a multiple of its mean diagonal on the diagonal."""
+    return gram + ridge * jnp.trace(gram) / len(gram) * jnp.eye(len(gram))
+
+
+def make(settings: RidgeSettings, shapes: Shapes) -> ZeroShotMethod:
+    """The method; it works for tokens and text of any shape."""
+    ridge = Ridge(settings)
+    return ZeroShotMethod(
+        encode=ridge.encode,
+        bind=ridge.bind,
+        score=ridge.score,
+        fit=ridge.fit,
+        embedding=Embedding(
+            embed=ridge.embed,
+            scored=lambda candidates: candidates,
+            match=ridge.match,
+            match_all=ridge.match,
+            scale=lambda variables: jnp.float32(settings.scale),
+        ),
+    )
+
+
+ENTRY = MethodEntry(make, RidgeSettings, trained=False)

@@ -1,0 +1,79 @@
+"""Downloads: the published archive is accepted, a changed one is refused."""
+
+import hashlib
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from data_pipelines.builders.utd_mhad import UtdMhad
+from data_pipelines.errors import DataError
+from tests.helpers.attacks import zeros_in_zip
+from tests.helpers.raw_files import load
+
+PUBLISHED = UtdMhad.SHA256
+
+
+@pytest.fixture
+def site():
+    """A web server that serves `site.content` at every path."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(self.server.content)))
+            self.end_headers()
+            self.wfile.write(self.server.content)
+
+        def log_message(self, *args):
+            """Silence."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def downloads(site, tmp_path, monkeypatch):
+    """UTD-MHAD comes from that server, with an archive of the right hash."""
+    site.content = zeros_in_zip(tmp_path / "x.zip", "a1_s1_t1_skeleton.mat", 0).read_bytes()
+    monkeypatch.setattr(UtdMhad, "URL", f"http://127.0.0.1:{site.server_port}/Skeleton.zip")
+    monkeypatch.setattr(UtdMhad, "SHA256", hashlib.sha256(site.content).hexdigest())
+    for name in ("DYNAPURLS_CACHE", "DYNAPURLS_DATA"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.chdir(tmp_path)
+    return site
+
+
+def test_a_changed_download_is_refused(downloads, tmp_path):
+    good = downloads.content
+    # The download is accepted: the error is that of its empty file.
+    with pytest.raises(DataError, match=r"not a readable \.mat"):
+        load("utd_mhad")
+    changed = bytearray(good)
+    changed[10] ^= 1
+    for content in (bytes(changed), good + b"\0", b"<html>Sign in to this network</html>", b""):
+        downloads.content = content
+        found = hashlib.sha256(content).hexdigest()
+        message = rf"sha256 {UtdMhad.SHA256}, got {len(content)} with {found}: another file"
+        with pytest.raises(DataError, match=message):
+            load("utd_mhad")
+    assert not list(tmp_path.rglob("*.array_record"))
+
+
+def test_an_archive_in_manual_dir_may_be_another(downloads, tmp_path):
+    (tmp_path / "hand").mkdir()
+    zeros_in_zip(tmp_path / "hand" / "Skeleton.zip", "again/a1_s1_t1_skeleton.mat", 0)
+    with pytest.raises(DataError, match=r"again/a1_s1_t1_skeleton\.mat: not a readable \.mat"):
+        load("utd_mhad", tmp_path / "hand")
+
+
+@pytest.mark.slow
+@pytest.mark.shared_data
+def test_the_published_archive_is_accepted(downloads, monkeypatch, shared_data, tmp_path):
+    downloads.content = (shared_data / "utd_mhad" / "Skeleton.zip").read_bytes()
+    monkeypatch.setattr(UtdMhad, "SHA256", PUBLISHED)
+    assert len(downloads.content) == UtdMhad.BYTES
+    assert len(load("utd_mhad")) == 861

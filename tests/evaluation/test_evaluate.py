@@ -1,0 +1,129 @@
+"""From a trained run to its report and page; labels that cannot leak."""
+
+import dataclasses
+import json
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from dynapurls_jax.evaluation.evaluate import clips_of, evaluate, evaluate_run
+from dynapurls_jax.evaluation.report import ReportInfo
+from dynapurls_jax.evaluation.run_page import write_run_page
+from tests.helpers.runs import changed, fitted, score_only, with_labels
+from tests.helpers.trained import SPLIT
+
+FIGURES = ["running_accuracy", "confusion", "classes", "reliability"]
+VECTORS = ["tsne", "tsne_stages"]
+
+
+def viewer_of(page) -> dict:
+    """The data of a page's viewer."""
+    found = re.search(r'application/json">(.*?)</script>', page.read_text("utf-8"))
+    return json.loads(found[1])
+
+
+def test_permuting_unseen_labels_leaves_every_prediction_bit_identical(trained):
+    _, run = trained
+    unseen = np.isin(run.inputs.corpus.labels, run.protocol.unseen)
+    labels = run.inputs.corpus.labels.copy()
+    labels[unseen] = np.random.default_rng(0).permutation(labels[unseen])
+    assert not np.array_equal(labels, run.inputs.corpus.labels)
+    a, b = evaluate_run(run), evaluate_run(with_labels(run, labels))
+    assert not np.array_equal(a.labels, b.labels)
+    for method in ("static", "dynapurls"):
+        jax.tree.map(np.testing.assert_array_equal, a.streams[method], b.streams[method])
+
+
+def test_a_report_of_a_trained_run(trained, tmp_path):
+    run = changed(trained[1], {"adapter.name": "balanced"})
+    corpus = dataclasses.replace(run.inputs.corpus, synthetic=True)
+    run = dataclasses.replace(run, inputs=dataclasses.replace(run.inputs, corpus=corpus))
+    text = evaluate(iter([run]), tmp_path, "the command")
+    assert "SYNTHETIC" in text
+    assert "`the command`" in text
+    assert f"| {SPLIT} | 2 | 8 | 1 x 2 | 50.0 |" in text
+    assert (tmp_path / "running_accuracy.png").stat().st_size > 1000
+    methods = json.loads((tmp_path / "report.json").read_text())["runs"][0]["methods"]
+    result = evaluate_run(run)
+    static = np.mean(result.streams["static"].predicted == result.stream_labels("static"))
+    assert methods["static"]["accuracy_of_each_order"] == [pytest.approx(static)] * 2
+    assert methods["balanced"]["accuracy_of_each_order"] == result.accuracies("balanced")
+    page = tmp_path / f"{SPLIT}-seed0.html"
+    assert "SYNTHETIC clips by forward kinematics" in page.read_text("utf-8")
+    assert sorted(p.stem for p in (tmp_path / page.stem).iterdir()) == sorted(
+        [*FIGURES, *VECTORS, "attention"]
+    )
+
+
+def test_a_method_that_needs_labels_has_an_oracle_result_alone(trained):
+    result = evaluate_run(changed(trained[1], {"method.purls.query": "oracle_label"}))
+    assert 0 <= result.oracle <= 1
+    assert result.streams == {}
+    assert result.inspection is None
+
+
+def page_of(run, folder):
+    """The page of a run."""
+    result = evaluate_run(run)
+    info = ReportInfo(run.config, run.inputs.corpus, "the command")
+    clips = clips_of(run, result.inspection)
+    return result, write_run_page(folder, result, clips, info)
+
+
+def test_a_page_of_features_without_clips(trained, tmp_path):
+    run = changed(trained[1], {"adapter.name": "static", "eval.stream": "skewed"})
+    run = dataclasses.replace(run, inputs=dataclasses.replace(run.inputs, clips=None))
+    result, page = page_of(run, tmp_path)
+    viewer = viewer_of(page)
+    corpus, shown = run.inputs.corpus, run.protocol.unseen_test[result.inspection.samples]
+    assert [clip["id"] for clip in viewer["clips"]] == [corpus.clip_ids[n] for n in shown]
+    true = [viewer["classes"][clip["label"]] for clip in viewer["clips"]]
+    assert true == [corpus.class_names[y] for y in corpus.labels[shown]]
+    assert not any("data" in clip for clip in viewer["clips"])
+    assert [p.stem for p in sorted((tmp_path / page.stem).iterdir())] == sorted(FIGURES + VECTORS)
+
+
+@pytest.mark.parametrize(
+    ("make", "figures"),
+    [(lambda run: fitted(run, "ridge"), FIGURES + VECTORS), (score_only, FIGURES)],
+    ids=["ridge", "score only"],
+)
+def test_a_page_leaves_out_what_a_method_does_not_have(trained, tmp_path, make, figures):
+    run = make(changed(trained[1], {"adapter.name": "static"}))
+    _, page = page_of(run, tmp_path)
+    viewer = viewer_of(page)
+    assert viewer["granularities"] == []
+    assert all("attention" not in clip and "data" in clip for clip in viewer["clips"])
+    assert sorted(p.stem for p in (tmp_path / page.stem).iterdir()) == sorted(figures)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "query", "texts"),
+    [
+        ({}, "the mean of the seen classes' texts", False),
+        ({"method.purls.partition": "static"}, "none, the partition is fixed", False),
+        ({"method.purls.query": "per_candidate"}, "the class that the static model", True),
+    ],
+)
+def test_a_page_says_which_text_attention_is_of(trained, monkeypatch, overrides, query, texts):
+    texts_of_all = [[[f"class {c}, {g}"] for g in range(8)] for c in range(8)]
+    monkeypatch.setattr("dynapurls_jax.evaluation.tasks.class_texts", lambda *_: texts_of_all)
+    run = changed(trained[1], {"adapter.name": "static"})
+    inspection = evaluate_run(run).inspection
+    clips = clips_of(changed(run, overrides), inspection)
+    assert clips.query.startswith(query)
+    expected = [[text for [text] in texts_of_all[c]] for c in run.protocol.unseen]
+    assert clips.texts == (expected if texts else None)
+
+
+def test_a_pair_that_makes_no_sense_is_refused(trained):
+    run = changed(fitted(trained[1], "ridge"), {"adapter.name": "calip"})
+    with pytest.raises(
+        ValueError, match=r"adapter calip needs .*: expected one of static|balanced"
+    ):
+        evaluate_run(run)
+    run = changed(trained[1], {"adapter.name": "tpt", "text.encoder": "precomputed"})
+    with pytest.raises(ValueError, match="expected text encoder clip or minilm"):
+        evaluate_run(run)

@@ -1,0 +1,115 @@
+"""Reports: what they say, and names that stay text."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dynapurls_jax.evaluation.markdown import escaped
+from dynapurls_jax.evaluation.report import ReportInfo, RunResult, by_split, write_report
+from dynapurls_jax.evaluation.streams import Streams
+from tests.helpers.corpora import tiny_corpus
+from tests.helpers.trained import small_config
+
+EVIL = (
+    "<script>alert(1)</script>",
+    "[x](javascript:alert(1))",
+    "a | b",
+    "two\nlines",
+    "`code`",
+    "\x1b[31mred",
+)
+
+
+def cells(line: str) -> int:
+    """Cells of a row of a Markdown table."""
+    return len(re.findall(r"(?<!\\)\|", line)) - 1
+
+
+def info_of(adapter="balanced", **corpus_changes) -> ReportInfo:
+    """Of the small corpus."""
+    config = small_config()
+    config.adapter.name = adapter
+    return ReportInfo(config, tiny_corpus(classes=2, **corpus_changes), "the command")
+
+
+def result_of(split, names=("a", "b"), admitted=True, oracle=None) -> RunResult:
+    """A run with one clip of each class, all of them recognised."""
+    labels = np.arange(len(names))
+    same, yes = labels[None], np.full((1, len(names)), admitted)
+    streams = Streams(order=same, predicted=same, confidence=yes, admitted=yes, adapted=yes)
+    methods = (
+        {} if oracle is not None else dict.fromkeys(["static", "balanced", "dynapurls"], streams)
+    )
+    return RunResult(split, 0, names, labels, methods, oracle, {})
+
+
+def test_names_stay_text_in_reports(tmp_path):
+    splits = ("2_1", "|[<b>")
+    text = write_report(tmp_path, [result_of(split, EVIL) for split in splits], info_of())
+    text += write_report(tmp_path, [result_of(splits[1], EVIL, oracle=0.5)], info_of())
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    widths = [cells(line) for line in lines]
+    for head, width in ((0, 10), (4, 4)):
+        assert widths[head] == width
+    assert set(widths) == {10, 4, 6}
+    assert len(lines) == 4 + 2 + 2 * len(EVIL) + 3
+    assert not re.search(r"<script|<b>|\x1b|\n(lines|two$)|(?<!\\)\[x(?<!\\)\]", text)
+    assert r"| &lt;script&gt;alert(1)&lt;/script&gt; |" in text
+    assert r"| a \| b |" in text
+    assert "| two lines |" in text
+    assert r"\x1b" in text
+    assert "(%7C%5B%3Cb%3E-seed0.html)" in text
+
+
+@given(st.text())
+def test_any_name_is_one_cell(name):
+    assert cells(f"| {escaped(name)} |") == 1
+    assert not re.search(r"[<>\n\x1b]|(?<!\\)[\[\]`*|~]", escaped(name))
+
+
+@pytest.mark.parametrize(
+    "name", ["walk", "sit down (chair)", "pick_up", "55_5", "größer", "a, b-c"]
+)
+def test_ordinary_names_stay_as_they_are(name):
+    assert escaped(name) == name
+
+
+def test_a_threshold_that_filters_nothing_is_named(tmp_path):
+    note = "The confidence threshold let every sample pass"
+    assert note in write_report(tmp_path, [result_of("s")], info_of("dynapurls"))
+    assert note not in write_report(
+        tmp_path, [result_of("s", admitted=False)], info_of("dynapurls")
+    )
+    assert note not in write_report(tmp_path, [result_of("s")], info_of("balanced"))
+
+
+def test_a_report_names_the_method(tmp_path):
+    text = write_report(tmp_path, [result_of("s")], info_of())
+    assert text.startswith("# utd_mhad: unseen classes, purls (label_free)\n")
+    record = json.loads((tmp_path / "report.json").read_text())
+    assert record["method"] == "purls (label_free)"
+    assert record["adapter"] == "balanced"
+    assert record["runs"][0]["methods"]["balanced"]["accuracy_of_each_order"] == [1.0]
+    assert record["runs"][0]["methods"]["balanced"]["accuracy_of_each_class"] == {
+        "a": 1.0,
+        "b": 1.0,
+    }
+
+
+def test_an_oracle_result_is_never_an_accuracy(tmp_path):
+    text = write_report(tmp_path, [result_of("s", oracle=0.5)], info_of())
+    assert "50.0 ± 0.0 (ORACLE)" in text
+    assert "not an accuracy" in text
+    assert "| static |" not in text
+    record = json.loads((tmp_path / "report.json").read_text())
+    assert record["runs"][0]["ORACLE_hit_rate_not_an_accuracy"] == 0.5
+    assert record["runs"][0]["methods"] == {}
+
+
+def test_results_are_grouped_by_split():
+    results = [result_of("a"), result_of("b"), result_of("a")]
+    assert {split: len(group) for split, group in by_split(results).items()} == {"a": 2, "b": 1}

@@ -1,0 +1,56 @@
+"""Variants of a trained run that need no training."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dynapurls_jax.evaluation.trained_run import TrainedRun
+from dynapurls_jax.zero_shot.base import Shapes
+from dynapurls_jax.zero_shot.registry import make_method
+
+
+def changed(run: TrainedRun, overrides: dict) -> TrainedRun:
+    """The run with some keys of its configuration changed, and the method that belongs to them.
+
+    Args:
+      overrides: such as {"eval.stream": "blocked"}.
+    """
+    config = run.config.copy_and_resolve_references()
+    config.update_from_flattened_dict(overrides)
+    inputs = dataclasses.replace(run.inputs, config=config)
+    run = dataclasses.replace(run, inputs=inputs)
+    if not any(key.startswith("method.") for key in overrides):
+        return run
+    joints = run.inputs.skeleton.num_joints
+    segments = run.tokens.shape[1] // joints
+    shapes = Shapes(
+        run.inputs.skeleton, (segments, joints, run.tokens.shape[2]), inputs.text.shape[-1]
+    )
+    return dataclasses.replace(run, method=make_method(config.method, shapes))
+
+
+def fitted(run: TrainedRun, name: str) -> TrainedRun:
+    """The run with a closed-form method, fitted on its training clips."""
+    run = changed(run, {"method.name": name})
+    train, seen = run.protocol.train, run.protocol.seen
+    variables = run.method.fit(
+        jax.random.key(0),
+        jnp.asarray(run.tokens[train], jnp.float32),
+        jnp.asarray(run.labels_of(train, seen)),
+        jnp.asarray(run.inputs.text[seen]),
+    )
+    return dataclasses.replace(run, variables=variables)
+
+
+def score_only(run: TrainedRun) -> TrainedRun:
+    """The run with a method that has neither an embedding nor attention."""
+    method = run.method._replace(embedding=None, attend=None)
+    return dataclasses.replace(run, method=method)
+
+
+def with_labels(run: TrainedRun, labels: np.ndarray) -> TrainedRun:
+    """The run with other labels of its clips."""
+    corpus = dataclasses.replace(run.inputs.corpus, labels=labels)
+    return dataclasses.replace(run, inputs=dataclasses.replace(run.inputs, corpus=corpus))
