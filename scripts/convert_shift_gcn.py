@@ -3,7 +3,7 @@
   python scripts/convert_shift_gcn.py published.pt shift_gcn.npz
   python scripts/convert_shift_gcn.py shift_gcn.npz ours.pt
 
-Needs torch, which nothing else here does. Published checkpoints were trained on all classes of
+Needs torch, as nothing else here does. Published checkpoints were trained on all classes of
 their dataset: their features are no evidence of zero-shot ability.
 """
 
@@ -13,10 +13,8 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 
 from data_pipelines.formats.npy import array_names, read_npz
-from dynapurls_jax.encoders.convert_shift_gcn import from_state_dict, to_state_dict
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -27,6 +25,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("source", type=Path, help=".pt or .npz")
     parser.add_argument("target", type=Path, help=".npz or .pt")
     options = parser.parse_args(arguments)
+    # Imports JAX, which --help does without.
+    from dynapurls_jax.encoders.convert_shift_gcn import from_state_dict, to_state_dict
+
     kinds = (options.source.suffix, options.target.suffix)
     try:
         if kinds == (".pt", ".npz"):
@@ -57,11 +58,15 @@ def save_pt(file: Path, state: dict[str, np.ndarray]) -> None:
 
 def save_variables(file: Path, variables: dict) -> None:
     """Writes Flax variables, one array for each leaf, named by its path."""
+    from flax.traverse_util import flatten_dict
+
     np.savez(file, **flatten_dict(variables, sep="/"))
 
 
 def load_variables(file: Path) -> dict:
-    """Reads what `save_variables` wrote."""
+    """Reads a file of `save_variables`."""
+    from flax.traverse_util import unflatten_dict
+
     with zipfile.ZipFile(file) as archive:
         arrays = {name: read_npz(archive, name) for name in array_names(archive)}
     return unflatten_dict(arrays, sep="/")

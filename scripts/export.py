@@ -7,8 +7,8 @@
 
 clips: cleaned, in metres, as recorded. pyskl: one pickle with all protocols as splits. agcn: a
 folder of {train,val}_data_joint.npy and _label.pkl, ctr_gcn: one npz; both of one protocol, padded
-with zeros to 300 frames and two persons. features: {train,val,test}.npy [N, n, T', V] with labels,
-as SynSE and PURLS have them, of a trained run.
+with zeros to 300 frames and two persons. features: {train,val,test}.npy [N, n, T', V] with labels
+in the form of SynSE and PURLS, of a trained run.
 """
 
 import argparse

@@ -1,17 +1,19 @@
-"""Runs a step again whose loss or gradient was not finite, and says where the first number is lost.
+"""Repeats a training step with a loss or gradient that is not finite, and finds the origin.
 
-  python scripts/replay_step.py runs/ntu60/55_5/seed0/encoder/broken-step-1234
+  python scripts/replay_step.py runs/ntu60/55_5/seed0/encoders/shift_gcn-1a2b3c4d/nonfinite-step-7
 
-The folder is what training leaves when it stops for that: the state from before the step, its
-batch, and the configuration. Prints the loss, which inputs, parameters and parts of the gradient
-are not finite, and the first layer or operation whose result is not.
+Training writes the folder when it stops: the state from before the step, its batch, and the
+configuration. Prints the loss, the inputs, parameters and gradients that are not finite, and the
+first layer or operation with a result that is not.
 """
 
 import argparse
 import json
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -21,13 +23,15 @@ import optax
 from ml_collections import ConfigDict
 
 from data_pipelines.prepared import PreparedClips
-from data_pipelines.preprocess import Augmentation, augment
-from dynapurls_jax.zero_shot.purls import mean_text
-from dynapurls_jax.zero_shot.nn.partition import Text
+from data_pipelines.preprocess import augment
+from data_pipelines.skeletons import SKELETONS, Skeleton
 from dynapurls_jax.config import default_config
-from data_pipelines.skeletons import SKELETONS
-from dynapurls_jax.training import align, pretrain
+from dynapurls_jax.registry import settings_of
+from dynapurls_jax.rng import key_of
+from dynapurls_jax.training import fit, pretrain
 from dynapurls_jax.training.checkpoints import Checkpoints
+from dynapurls_jax.zero_shot.base import Shapes
+from dynapurls_jax.zero_shot.registry import make_method
 
 
 def main() -> None:
@@ -38,116 +42,126 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
     if not (folder / "about.json").is_file():
-        parser.error(f"{folder}: expected the folder of a broken step, with about.json in it")
-    about = json.loads((folder / "about.json").read_text())
+        parser.error(f"{folder}: expected a folder nonfinite-step-<n> with about.json")
+    about = json.loads((folder / "about.json").read_text("utf-8"))
     config = default_config()
     config.update({key: about[key] for key in config})
     with np.load(folder / "batch.npz") as arrays:
         batch = dict(arrays)
     for name, array in batch.items():
-        lost = 0 if array.dtype.kind in "US" else int((~np.isfinite(array)).sum())
-        print(f"{name} {list(array.shape)}: {lost} values are not finite")
-    replay = replay_pretraining if "capacity" in about else replay_alignment
+        bad = int((~np.isfinite(array)).sum())
+        print(f"{name} {list(array.shape)}: {bad} values are not finite")
+    replay = {"encoder": replay_pretraining, "method": replay_fit}[about["stage"]]
     replay(config, about, batch, folder)
 
 
-def restored(folder: Path, like):
-    """The state from before the step."""
+def restored(folder: Path, begin: Callable[[], Any]) -> Any:
+    """The state from before the step.
+
+    Args:
+      begin: makes a state of the same shapes.
+    """
     with closing(Checkpoints(folder / "state")) as checkpoints:
-        return checkpoints.restore(like, on_host=True)
+        return checkpoints.restore(jax.eval_shape(begin), on_host=True)
 
 
 def replay_pretraining(config: ConfigDict, about: dict, batch: dict, folder: Path) -> None:
     """A step of stage 1, with the same random numbers."""
-    skeleton = SKELETONS[about["skeleton"]]
-    ids = tuple(map(str, batch["rows"]))
-    clips = PreparedClips(batch["clips"], skeleton, batch["persons"], ids)
-    given = (about["num_classes"], about["seed"], about["training_clips"])
-    state = restored(
-        folder, jax.eval_shape(lambda: pretrain.fresh_state(config, batch["clips"].shape, *given))
+    ids = tuple(map(str, batch["indices"]))
+    clips = PreparedClips(batch["clips"], skeleton_of(about), batch["persons"], ids)
+    task = pretrain.task_of(
+        config,
+        clips,
+        num_classes=about["num_classes"],
+        indices=np.arange(about["training_clips"]),
+        labels=batch["labels"],
+        seed=about["seed"],
     )
+    state = restored(folder, partial(pretrain.fresh_state, task))
     report_tree("parameters", state.params)
-    encoder = pretrain.encoder_of(config, about["num_classes"])
-    root = jax.random.fold_in(jax.random.key(about["seed"]), 1)
+    root = key_of(about["seed"], "pretraining")
     keys = jax.random.split(jax.random.fold_in(root, about["step"]), len(ids))
-    strength = Augmentation(**config.augment)
-    seen = pretrain.streams_of(config, clips)(augment(jnp.asarray(clips.clips), keys, strength))
+    inputs = task.derive(augment(jnp.asarray(clips.clips), keys, task.augmentation))
     labels, names = jnp.asarray(batch["labels"]), []
 
     @jax.jit
     @partial(jax.value_and_grad, has_aux=True)
     def run(params):
-        fine = []
+        finite = []
 
-        def note(call, args, kwargs, context):
-            out = call(*args, **kwargs)
-            if leaves := jax.tree.leaves(out):  # a module's setup has none
+        def note(call, arguments, keywords, context):
+            result = call(*arguments, **keywords)
+            if leaves := jax.tree.leaves(result):  # a module's setup has none
                 names.append("/".join(context.module.path) or "the logits")
-                fine.append(jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all())
-            return out
+                finite.append(jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all())
+            return result
 
         variables = {"params": params, "batch_stats": state.batch_stats}
         with nn.intercept_methods(note):
-            logits, _ = encoder.apply(variables, seen, True, mutable=["batch_stats"])
+            logits, _ = task.classifier.apply(variables, inputs, True, mutable=["batch_stats"])
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        return losses.mean(), fine
+        return losses.mean(), finite
 
-    (loss, fine), grads = run(state.params)
+    (loss, finite), grads = run(state.params)
     report_tree("gradient", grads)
-    lost = [name for name, kept in zip(names, fine, strict=True) if not kept]
-    print(f"loss {float(loss)}; first lost: {lost[0] if lost else 'going back, in the gradient'}")
+    bad = [name for name, good in zip(names, finite, strict=True) if not good]
+    print(f"loss {float(loss)}; first not finite: {bad[0] if bad else 'in the backward pass'}")
 
 
-def replay_alignment(config: ConfigDict, about: dict, batch: dict, folder: Path) -> None:
+def replay_fit(config: ConfigDict, about: dict, batch: dict, folder: Path) -> None:
     """A step of stage 3, with the same random numbers."""
-    rows = jnp.asarray(batch["text"])
-    text = Text(rows, mean_text(rows))
-    model = align.model_of(config, rows.shape[-1])
-    tokens = jnp.asarray(batch["tokens"], jnp.float32)
-    variables = restored_variables(config, model, (tokens, text, batch.get("pool")), folder)
-    report_tree("parameters", variables["params"])
-    root = jax.random.fold_in(jax.random.key(about["seed"]), 2)
-    key = jax.random.fold_in(jax.random.fold_in(root, about["epoch"]), about["step"] + 1)
-    labels = jnp.asarray(batch["labels"])
+    segments, points, width = about["token_shape"]
+    shapes = Shapes(skeleton_of(about), (segments, points, width), batch["text"].shape[-1])
+    samples = fit.Samples(batch["tokens"], batch["labels"])
+    task = fit.MethodTask(
+        method=make_method(config.method, shapes),
+        settings=settings_of(fit.FitSettings, config.fit, "fit"),
+        shapes=shapes,
+        train=samples,
+        val=samples,
+        text=batch["text"],
+        ids=tuple(map(str, range(len(batch["labels"])))),
+        seed=about["seed"],
+        record={},
+    )
+    state = restored(folder, partial(fit.fresh_state, task, batch["tokens"], batch["text"]))
+    report_tree("parameters", state.variables["params"])
+    epoch_key = key_of(about["seed"], "fit", about["epoch"])
+    key = jax.random.fold_in(epoch_key, about["step"] + 1)
+    tokens = jnp.asarray(batch["tokens"], jnp.float32), jnp.asarray(batch["labels"])
 
     def loss_fn(params):
-        return model.loss({**variables, "params": params}, tokens, labels, text, key)
+        variables = {**state.variables, "params": params}
+        return task.method.loss(variables, tokens, jnp.asarray(batch["text"]), key)
 
-    loss, grads = jax.value_and_grad(loss_fn)(variables["params"])
+    loss, grads = jax.value_and_grad(loss_fn)(state.variables["params"])
     report_tree("gradient", grads)
     jax.config.update("jax_debug_nans", True)
-    jax.clear_caches()  # what is compiled already does not look
-    lost = "nothing, now"
+    jax.clear_caches()  # compiled programs have no checks
+    first = "nothing, now"
     try:
         with jax.disable_jit():
-            jax.value_and_grad(loss_fn)(variables["params"])
+            jax.value_and_grad(loss_fn)(state.variables["params"])
     except FloatingPointError as error:
-        lost = str(error).splitlines()[0]
-    print(f"loss {float(loss)}; first lost: {lost}")
+        first = str(error).splitlines()[0]
+    print(f"loss {float(loss)}; first not finite: {first}")
 
 
-def restored_variables(config, model, given: tuple, folder: Path) -> dict:
-    """The alignment's variables from before the step.
-
-    Args:
-      given: to the model's `init`: tokens, text, and perhaps a pool.
-    """
-    optimizer = align.optimizer_of(config.alignment)
-
-    def begin():
-        variables = model.init(jax.random.key(0), *given)
-        count = jnp.int32(0)
-        state = (variables, optimizer.init(variables["params"]), variables)
-        return align.AlignState(*state, jnp.float32(0), count, count)
-
-    return restored(folder, jax.eval_shape(begin)).variables
+def skeleton_of(about: dict) -> Skeleton:
+    """The joint layout of the clips; ends the script where about.json has only its name."""
+    if about["skeleton"] not in SKELETONS:
+        raise SystemExit(
+            f"error: skeleton {about['skeleton']!r} of a dataset.yaml: expected one of "
+            f"{', '.join(SKELETONS)}"
+        )
+    return SKELETONS[about["skeleton"]]
 
 
-def report_tree(what: str, tree) -> None:
-    """Which arrays of a tree are not finite."""
+def report_tree(name: str, tree: Any) -> None:
+    """Prints the arrays of a tree that are not finite."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        if lost := int((~np.isfinite(np.asarray(leaf))).sum()):
-            print(f"{what} {jax.tree_util.keystr(path)}: {lost} of {leaf.size} are not finite")
+        if bad := int((~np.isfinite(np.asarray(leaf))).sum()):
+            print(f"{name} {jax.tree_util.keystr(path)}: {bad} of {leaf.size} are not finite")
 
 
 if __name__ == "__main__":

@@ -114,25 +114,11 @@ def plan_of(dataset: str, options: argparse.Namespace) -> Plan:
     config.data.manual_dir = options.manual_dir
     config.eval.orders = options.orders or config.eval.orders
     config.splits = tuple(options.splits or config.splits)
-    tables = options.table or list(TABLES)
+    name, seeds, out = dataset, options.seeds or len(config.seeds), options.out
     if options.quick:
+        name, seeds, out = "quick", 1, out / "quick"
         config.pretrain.epochs, config.fit.epochs, config.eval.orders = 4, 30, 2
-        return Plan(
-            dataset=dataset,
-            config=config,
-            seeds=1,
-            workdir=options.runs / "quick",
-            out=options.out / "quick",
-            tables=tables,
-        )
-    return Plan(
-        dataset=dataset,
-        config=config,
-        seeds=options.seeds or len(config.seeds),
-        workdir=options.runs / dataset,
-        out=options.out,
-        tables=tables,
-    )
+    return Plan(dataset, config, seeds, options.runs / name, out, options.table or list(TABLES))
 
 
 def reproduce(dataset: str, options: argparse.Namespace) -> None:

@@ -1,9 +1,10 @@
-"""The Colab notebook: from top to bottom on the demo corpus, and what it lets pip do."""
+"""The Colab notebook: all cells on the demo corpus, its keys and imports, its use of pip."""
 
+import ast
 import io
 import re
 import subprocess
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 
 import nbformat
@@ -11,10 +12,12 @@ import pytest
 from nbclient import NotebookClient
 from packaging.requirements import Requirement
 
+from dynapurls_jax.config import default_config
 from tests.conftest import ROOT
-from tests.test_commands import TINY
 
 NOTEBOOK = ROOT / "scripts" / "colab_tpu.ipynb"
+# An encoder without parameters and a closed form: nothing is trained.
+CLOSED_FORM = ["--config.encoder.name=kinematics", "--config.method.name=ridge"]
 
 
 @pytest.fixture
@@ -23,7 +26,7 @@ def notebook():
 
 
 def source(notebook, name, **parameters):
-    """The code of a cell, with other values for the names that it sets."""
+    """The code of a cell, with other values of its parameters."""
     text = next(cell.source for cell in notebook.cells if cell.id == name)
     for key, value in parameters.items():
         text, count = re.subn(rf"(?m)^{key} = .*$", lambda _, v=value, k=key: f"{k} = {v!r}", text)
@@ -32,13 +35,13 @@ def source(notebook, name, **parameters):
 
 
 def shown(cell, kind):
-    """What an executed cell shows of a kind such as text/markdown; "stream" is what it prints."""
+    """The output of an executed cell of a kind such as text/markdown; "stream" is printed text."""
     if kind == "stream":
         return "".join(out.text for out in cell.outputs if out.output_type == "stream")
     return "\n".join(out.data[kind] for out in cell.outputs if kind in out.get("data", {}))
 
 
-def test_it_is_committed_as_it_is_run(notebook):
+def test_no_output_is_committed(notebook):
     assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
     nbformat.validate(notebook)
     assert notebook.metadata.kernelspec.name == "python3"
@@ -46,21 +49,21 @@ def test_it_is_committed_as_it_is_run(notebook):
     assert not any(cell.outputs or cell.execution_count for cell in code)
 
 
+@pytest.mark.slow
 def test_all_cells_run_on_the_demo(notebook, tmp_path, monkeypatch):
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")  # everything is installed: nothing is fetched
     cells = {cell.id: cell for cell in notebook.cells}
-    cells["parameters"].source = source(
-        notebook, "parameters", PROJECT=str(ROOT), TRAIN_FLAGS=TINY, EVAL_FLAGS=["--orders=2"]
-    )
-    place = {"metadata": {"path": str(tmp_path)}}
-    NotebookClient(notebook, timeout=600, resources=place).execute()  # a failed cell is an error
+    parameters = {"TRAIN_FLAGS": CLOSED_FORM, "EVAL_FLAGS": ["--orders=2"]}
+    cells["parameters"].source = source(notebook, "parameters", PROJECT=str(ROOT), **parameters)
+    resources = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(notebook, timeout=600, resources=resources).execute()  # raises for a failed cell
     assert f"installed already: {ROOT}" in shown(cells["install"], "stream")
     assert f"'jax': '{metadata.version('jax')}'" in shown(cells["install"], "stream")
     picked = shown(cells["detect"], "text/markdown")
     assert "| device | CPU |" in picked
     assert "bfloat16" not in picked
-    assert "| picked | `--config.alignment.batch_size=64` |" in picked
+    assert "| picked | `--config.fit.batch_size=64` |" in picked
     assert "960 SYNTHETIC clips" in shown(cells["data"], "stream")
     workdir = tmp_path / "work" / "runs" / "demo"
     assert f"trained: {workdir}" in shown(cells["train"], "stream")
@@ -71,29 +74,54 @@ def test_all_cells_run_on_the_demo(notebook, tmp_path, monkeypatch):
     assert '<iframe srcdoc="&lt;!doctype html' in shown(cells["report"], "text/html")
 
 
-def test_devices_pick_precision_and_batches(notebook):
+@pytest.fixture
+def pick(notebook):
+    """The function of the notebook that picks flags for a runtime."""
     function = re.search(r"(?ms)^def pick.*?return picked\n", source(notebook, "detect")).group()
     names = {}
     exec(function, names)
-    batches = {"pretrain.batch_size": 20, "alignment.batch_size": 64}
 
-    def pick(device, capability=0.0, devices=1):
+    def picked(device, capability=0.0, devices=1):
+        batches = {"pretrain.batch_size": 20, "fit.batch_size": 64}
         found = {"device": device, "capability": capability, "devices": devices}
         return names["pick"](found | {"batches": batches})
 
-    half = "--config.encoder.dtype=bfloat16"
+    return picked
+
+
+def test_devices_pick_precision_and_batches(pick):
+    half = "--config.encoder.shift_gcn.dtype=bfloat16"
     assert half not in pick("CPU")
     assert half not in pick("GPU", 7.5)
     assert half in pick("GPU", 8.0)
     assert pick("TPU", devices=8) == [
         half,
         "--config.pretrain.batch_size=24",
-        "--config.alignment.batch_size=64",
+        "--config.fit.batch_size=64",
     ]
 
 
+def test_picked_flags_are_keys_of_the_configuration(pick):
+    for flag in pick("TPU"):
+        key, value = flag.removeprefix("--config.").split("=")
+        config = default_config()
+        value = int(value) if value.isdecimal() else value
+        config.update_from_flattened_dict({key: value})  # raises for unknown keys and other types
+
+
+@pytest.mark.parametrize(("cell", "name"), [("detect", "PROBE"), ("data", "READ")])
+def test_the_imports_of_the_scripts_exist(notebook, cell, name):
+    """The scripts run in processes of their own, so only the executed notebook would fail."""
+    script = re.search(rf'(?ms)^{name} = """(.*?)^"""', source(notebook, cell))[1]
+    nodes = [node for node in ast.walk(ast.parse(script)) if isinstance(node, ast.ImportFrom)]
+    assert nodes
+    for node in nodes:
+        for alias in node.names:
+            assert hasattr(import_module(node.module), alias.name)
+
+
 def install(notebook, monkeypatch, pip, **parameters):
-    """Runs the install cell with a stand-in for pip, which gets the command."""
+    """Runs the install cell with a stand-in for pip, a function of the command."""
 
     class Process:
         returncode = 0
@@ -109,34 +137,34 @@ def install(notebook, monkeypatch, pip, **parameters):
             pass
 
     monkeypatch.setattr(subprocess, "Popen", Process)
-    monkeypatch.setenv("PYTHONUNBUFFERED", "")  # the cell sets it: afterwards it is as before
+    monkeypatch.setenv("PYTHONUNBUFFERED", "")  # restored afterwards
     names = {}
     exec(source(notebook, "parameters", **parameters), names)
     exec(source(notebook, "install"), names)
 
 
 def other_project(folder):
-    """A folder of the project that is not the one that is installed."""
+    """A folder of the project, other than the installed one."""
     (folder / "dynapurls_jax").mkdir()
     (folder / "dynapurls_jax" / "train.py").touch()
     return str(folder)
 
 
-def test_pip_must_keep_the_jax_that_is_there(notebook, tmp_path, monkeypatch):
-    asked = []
+def test_pip_gets_constraints_on_the_installed_jax(notebook, tmp_path, monkeypatch):
+    commands, constraints = [], []
 
     def pip(command):
-        asked.append(command)
+        commands.append(command)
         if "--constraint" in command:
-            asked.append(Path(command[command.index("--constraint") + 1]).read_text())
+            constraints.append(Path(command[command.index("--constraint") + 1]).read_text())
 
     install(notebook, monkeypatch, pip, PROJECT=other_project(tmp_path))
-    assert asked[0][-2:] == ("--editable", str(tmp_path))
-    there = [f"{name}=={metadata.version(name)}" for name in ("jax", "jaxlib", "numpy")]
-    assert asked[1].splitlines() == there
+    assert commands[0][-2:] == ("--editable", str(tmp_path))
+    installed = [f"{name}=={metadata.version(name)}" for name in ("jax", "jaxlib", "numpy")]
+    assert constraints[0].splitlines() == installed
 
 
-def test_a_jax_that_pip_changed_stops_the_notebook(notebook, tmp_path, monkeypatch):
+def test_another_version_of_jax_stops_the_notebook(notebook, tmp_path, monkeypatch):
     version = metadata.version
 
     def pip(_):
@@ -147,16 +175,16 @@ def test_a_jax_that_pip_changed_stops_the_notebook(notebook, tmp_path, monkeypat
         install(notebook, monkeypatch, pip, PROJECT=other_project(tmp_path))
 
 
-def test_without_a_project_it_says_what_to_set(notebook, tmp_path, monkeypatch):
+def test_an_error_names_the_parameter_of_the_project(notebook, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=r"set PROJECT, in the first cell"):
         install(notebook, monkeypatch, print)
 
 
 def test_the_wheel_forces_no_jax():
-    """A runtime's jax, jaxlib and libtpu belong together: any that is new enough is kept."""
-    needed = [Requirement(text) for text in metadata.requires("dynapurls-jax")]
-    needed = {r.name: r for r in needed if not r.marker or r.marker.evaluate({"extra": ""})}
-    assert [bound.operator for bound in needed["jax"].specifier] == [">="]
-    assert not needed["jax"].extras
-    assert not {"jaxlib", "libtpu"} & needed.keys()
+    """A runtime's jax, jaxlib and libtpu belong together: any new enough version stays."""
+    every = [Requirement(text) for text in metadata.requires("dynapurls-jax")]
+    required = {r.name: r for r in every if not r.marker or r.marker.evaluate({"extra": ""})}
+    assert [bound.operator for bound in required["jax"].specifier] == [">="]
+    assert not required["jax"].extras
+    assert not {"jaxlib", "libtpu"} & required.keys()

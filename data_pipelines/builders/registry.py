@@ -6,9 +6,12 @@ A public dataset is one file of this package, with a subclass of `base.Dataset`,
 
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from data_pipelines.builders.base import Dataset
 from data_pipelines.errors import check_choice
+
+if TYPE_CHECKING:
+    from data_pipelines.builders.base import Dataset
 
 DEMO = "demo"  # generated, SYNTHETIC
 CUSTOM = "custom"  # described by dataset.yaml in its folder
@@ -24,7 +27,7 @@ PUBLIC = {
 DATASETS = (DEMO, *PUBLIC, CUSTOM)
 
 
-def public_dataset(name: str) -> Dataset:
+def public_dataset(name: str) -> "Dataset":
     """A public dataset: joint layout, classes, splits, and where its raw files are.
 
     Raises:
@@ -35,7 +38,7 @@ def public_dataset(name: str) -> Dataset:
     return getattr(import_module(module), attribute)(name)
 
 
-def dataset_of(name: str, manual_dir: Path) -> Dataset:
+def dataset_of(name: str, manual_dir: Path) -> "Dataset":
     """A public dataset, or the custom one that dataset.yaml in `manual_dir` describes.
 
     Raises:
@@ -43,6 +46,4 @@ def dataset_of(name: str, manual_dir: Path) -> Dataset:
     """
     if name != CUSTOM:
         return public_dataset(name)
-    from data_pipelines.builders.custom import CustomDataset
-
-    return CustomDataset(manual_dir)
+    return import_module("data_pipelines.builders.custom").CustomDataset(manual_dir)

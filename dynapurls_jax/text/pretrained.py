@@ -93,11 +93,7 @@ class Tensors(dict):
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    """The safetensors files, one or several.
-
-    Raises:
-      DataError: one is missing, or the index of several cannot be read.
-    """
+    """The safetensors files, one or several; DataError if one is missing."""
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     try:
@@ -116,11 +112,7 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _tokenizer_files(folder: Path) -> list[Path]:
-    """The vocabulary, in one file or two; without it transformers makes an empty tokenizer.
-
-    Raises:
-      DataError: there is none.
-    """
+    """The vocabulary, in one file or two; without it transformers makes an empty tokenizer."""
     whole, parts = folder / "tokenizer.json", [folder / "vocab.json", folder / "merges.txt"]
     if whole.is_file():
         return [whole]
@@ -130,11 +122,7 @@ def _tokenizer_files(folder: Path) -> list[Path]:
 
 
 def _fetch(model: str) -> Path:
-    """The folder of a hub model, from the hub's cache or downloaded.
-
-    Raises:
-      FileNotFoundError: no download; says which files to put where.
-    """
+    """The folder of a hub model, from the hub's cache or downloaded."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 

@@ -182,8 +182,10 @@ def fit_whitening(
 
 
 def _regularised(gram: Float[Array, "k k"], ridge: float) -> Float[Array, "k k"]:
-    """A Gram matrix with a multiple of its mean diagonal on the diagonal."""
-    return gram + ridge * jnp.trace(gram) / len(gram) * jnp.eye(len(gram))
+    """A Gram matrix with a multiple of its mean diagonal on the diagonal; unused entries are 0."""
+    diagonal = jnp.diag(gram)
+    mean = diagonal.sum() / jnp.maximum((diagonal > 0).sum(), 1)
+    return gram + ridge * mean * jnp.eye(len(gram))
 
 
 def make(settings: RidgeSettings, shapes: Shapes) -> ZeroShotMethod:

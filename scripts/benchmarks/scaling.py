@@ -82,7 +82,7 @@ def main() -> None:
     config.pretrain.batch_size = options.batch
     config.encoder.shift_gcn.update(dtype=options.dtype, remat=options.remat)
     for name, compiled in (
-        ("stage 1, a step", compile_pretraining(config, (options.batch, 2, 300, 25, 3), 110)),
+        ("stage 1, a step", compile_pretraining(pretraining_task(config, options.batch))),
         ("stage 3, an epoch", compile_fit(config, 63_026, 3_000, 110)),
     ):
         report(name, compiled)
@@ -96,28 +96,27 @@ def pretend_devices(number: int) -> None:
     jax.config.update("jax_num_cpu_devices", number)
 
 
-def pretraining_task(config, shape: tuple[int, ...], classes: int) -> Any:
-    """Stage 1 for a global batch of clips of this shape, all persons present."""
-    indices = np.arange(shape[0])
-    clips = PreparedClips(constant(shape, np.float32), KINECT_V2, constant(shape[:1], int), ())
+def pretraining_task(config, batch: int) -> pretrain.EncoderTask:
+    """Stage 1 on NTU RGB+D 120's shapes: T = 300, V = 25, two persons, 110 classes."""
+    clips = constant((batch, 2, 300, 25, 3), np.float32)
+    labels, indices = constant((batch,), int), np.arange(batch)
+    prepared = PreparedClips(clips, KINECT_V2, labels, ())
     return pretrain.task_of(
-        config, clips, num_classes=classes, indices=indices, labels=constant(shape[:1], int), seed=0
+        config, prepared, num_classes=110, indices=indices, labels=labels, seed=0
     )
 
 
-def compile_pretraining(config, shape: tuple[int, ...], classes: int) -> Any:
-    """The step of stage 1; see `pretraining_task`."""
-    size, most = shape[:2]
-    mesh, task = mesh_for(size, "batch"), pretraining_task(config, shape, classes)
+def compile_pretraining(task: pretrain.EncoderTask) -> Any:
+    """The step of stage 1 for a global batch, all persons present."""
+    size, shape = task.batch_size, task.clips.clips.shape
+    mesh = mesh_for(size, "batch")
     state = jax.eval_shape(lambda: pretrain.fresh_state(task))
     key = jax.eval_shape(lambda: jax.random.key(0))
     state, key, number = on_mesh((state, key, np.int32(0)), everywhere(mesh))
-    clips, labels = on_mesh(
-        (constant(shape, np.float32), constant(shape[:1], np.int32)), divided(mesh)
-    )
-    capacity = most * size // mesh.size
+    batch = constant((size, *shape[1:]), np.float32), constant((size,), np.int32)
+    clips, labels = on_mesh(batch, divided(mesh))
     step = pretrain.make_step(task, mesh)
-    return step.lower(state, clips, labels, key, number, capacity).compile()
+    return step.lower(state, clips, labels, key, number, shape[1] * size // mesh.size).compile()
 
 
 def compile_fit(config, train: int, val: int, classes: int) -> Any:

@@ -171,6 +171,7 @@ def print_tables(records: list[dict], options) -> None:
         print(f"| method | {' | '.join(datasets)} | mean | hurt | worst |")
         print("|---|" + "---|" * (len(datasets) + 3))
         for method in methods:
+            sign = "" if method == "static" else "+"
             cells, means, every = [], [], []
             for dataset in datasets:
                 gains = [
@@ -179,18 +180,14 @@ def print_tables(records: list[dict], options) -> None:
                     if key[0] == dataset and key[3:] == (kind, method)
                 ]
                 mean, std = mean_std([g.mean() for g in gains])
-                sign = "" if method == "static" else "+"
                 cells.append(f"{mean:{sign}.1f} ± {std:.1f}")
                 means.append(mean)
                 every += gains
             every = np.concatenate(every)
             hurt = "" if method == "static" else f"{100 * np.mean(every < -1):.0f} %"
             worst = "" if method == "static" else f"{every.min():+.0f}"
-            sign = "" if method == "static" else "+"
-            print(
-                f"| {method} | {' | '.join(cells)} | {np.mean(means):{sign}.1f} | {hurt} "
-                f"| {worst} |"
-            )
+            mean = f"{np.mean(means):{sign}.1f}"
+            print(f"| {method} | {' | '.join(cells)} | {mean} | {hurt} | {worst} |")
     print_splits(records, options)
 
 

@@ -92,7 +92,7 @@ def method_of(
 def labelled(
     model: ZeroShotMethod, variables: Variables, settings: BalancedSettings, labels
 ) -> Method:
-    """ORACLE: class vectors drawn to the means of the samples that truly belong to them. Chunk 1."""
+    """ORACLE: class vectors drawn to the means of the classes' true samples. Chunk 1."""
     e = embedding_of(model)
 
     def init(candidates, active):

@@ -1,46 +1,38 @@
-"""What the static model should be: heads, dropout, queries, scored rows, centring; no refinement.
+"""What the static model should be: heads, dropout, queries, scored granularities, centring.
 
   python scripts/studies/static.py                       pseudo-unseen classes of all datasets
-  python scripts/studies/static.py --datasets demo --variants "row head" "joint head"
+  python scripts/studies/static.py --datasets demo --variants "row head" "joint head, dropout 0.3"
 
-Runs are those of `scripts/studies/refinement.py --pseudo`: an encoder and an alignment for each,
-trained where missing (alignments of another form in a folder of their own). Shares of hits in %,
-mean ± std over runs, one seed each, for the global row and for all rows weighted by alpha, each as
-it is and with the mean of the training clips taken from the projected rows ("centred").
+Runs are those of `refinement.py --pseudo`, with other methods on the same encoders; missing ones
+are trained. No refinement. Shares of hits in %, mean ± std over runs, one seed each, for the global
+granularity and for all of them weighted by alpha, each as it is and with the mean of the training
+clips subtracted from the projected vectors ("centred").
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from study_runs import PSEUDO, ROOT
 
-from data_pipelines.protocols import make_protocol
+from dynapurls_jax.adaptation.similarity import embedding_of
 from dynapurls_jax.config import load_config
+from dynapurls_jax.evaluation.metrics import accuracy
 from dynapurls_jax.evaluation.report import percent
-from dynapurls_jax.evaluation.streams import candidate_text
+from dynapurls_jax.evaluation.tasks import unseen_task
+from dynapurls_jax.evaluation.trained_run import TrainedRun
 from dynapurls_jax.host_memory import keep_memory
-from dynapurls_jax.training.fit import model_of
-from dynapurls_jax.training.run import (
-    align_stage,
-    encode_stages,
-    load_inputs,
-    on_device,
-    run_folder,
-)
+from dynapurls_jax.training.run import make_spec, read_inputs, train_run
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from scripts.studies.refinement import PSEUDO, ROOT
-
-VARIANTS = {
+VARIANTS = {  # overrides of the dataset's configuration
     "row head": {},
-    "row head, dropout 0.3": {"dropout": 0.3},
-    "row head, weight decay 0.1": {"weight_decay": 0.1},
-    "joint head, dropout 0.3": {"head": "joint", "dropout": 0.3},
-    "row head, per_candidate": {"query": "per_candidate"},
+    "row head, dropout 0.3": {"method.purls.dropout": 0.3},
+    "row head, weight decay 0.1": {"fit.weight_decay": 0.1},
+    "joint head, dropout 0.3": {"method.purls.head": "joint", "method.purls.dropout": 0.3},
+    "row head, per_candidate": {"method.purls.query": "per_candidate"},
 }
+COLUMNS = ("global", "all", "global, centred", "all, centred")
 
 
 def main() -> None:
@@ -53,47 +45,37 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="folder of the workdirs")
     options = parser.parse_args()
     keep_memory()
-    print("| dataset | model | global | all rows | global, centred | all rows, centred |")
-    print("|---|---|---|---|---|---|", flush=True)
+    print(f"| dataset | model | {' | '.join(COLUMNS)} |\n|---|---|---|---|---|---|", flush=True)
     for dataset in options.datasets:
         for name in options.variants:
-            cells = map(percent, zip(*study(dataset, name, options), strict=True))
+            config = load_config(ROOT / f"configs/{dataset}.py")
+            config.update_from_flattened_dict(VARIANTS[name])
+            inputs = read_inputs(config)
+            shares = [
+                hit_rates(train_run(make_spec(inputs, options.runs / dataset, split, seed)))
+                for split, seed in PSEUDO[dataset]
+            ]
+            cells = map(percent, zip(*shares, strict=True))
             print(f"| {dataset} | {name} | {' | '.join(cells)} |", flush=True)
             jax.clear_caches()
 
 
-def study(dataset: str, name: str, options) -> list[list[float]]:
-    """Shares of hits of each run: global, all rows, and both centred."""
-    config = load_config(ROOT / f"configs/{dataset}.py")
-    config.alignment.update(VARIANTS[name])
-    inputs = load_inputs(config)
-    model = model_of(config, inputs.text.shape[-1])
-    found = []
-    for split, seed in PSEUDO[dataset]:
-        encoder = run_folder(options.runs / dataset, split, seed)
-        folder = encoder
-        if set(VARIANTS[name]) - {"query"}:  # a query has a folder of its own in every run
-            own = "static-" + "".join(c if c.isalnum() else "-" for c in name)
-            folder = run_folder(options.runs / dataset / own, split, seed)
-        protocol = make_protocol(inputs.corpus, split, config.data.protocol)
-        tokens, identity, _ = encode_stages(inputs, protocol, encoder, seed)
-        variables, _ = align_stage(inputs, protocol, folder, seed, tokens, identity)
-        text = candidate_text(jnp.asarray(inputs.text), protocol.seen, protocol.unseen)
-        labels = np.searchsorted(protocol.unseen, inputs.corpus.labels[protocol.unseen_test])
+def hit_rates(run: TrainedRun) -> list[float]:
+    """Accuracies of a run in the order of `COLUMNS`."""
+    embedding, variables, task = embedding_of(run.method), run.variables, unseen_task(run)
 
-        def rows(clips, variables=variables, tokens=tokens, text=text):
-            visual = model.encode(variables, on_device(tokens, clips))
-            return model.project(variables, visual, model.queries(text))
+    def vectors(features):
+        return embedding.embed(variables, features, task.candidates)
 
-        test, mean = rows(protocol.unseen_test), rows(protocol.train).mean(axis=0)
-        found.append(
-            [
-                float(np.mean(np.argmax(match(variables, moved, text.classes), axis=-1) == labels))
-                for moved in (test, test - mean)
-                for match in (model.match, model.match_all)
-            ]
+    test = vectors(task.features)
+    mean = vectors(run.features_of(run.protocol.train)).mean(axis=0)
+    return [
+        accuracy(
+            np.asarray(match(variables, moved, task.candidates.classes).argmax(-1)), task.labels
         )
-    return found
+        for moved in (test, test - mean)
+        for match in (embedding.match, embedding.match_all)
+    ]
 
 
 if __name__ == "__main__":

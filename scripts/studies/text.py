@@ -1,36 +1,36 @@
-"""Which words serve zero-shot recognition best: the same encoders, aligned with other texts.
+"""The texts that serve zero-shot recognition best: the same encoders, methods with other texts.
 
   python scripts/studies/text.py --gpt3 gpt3_desc.xlsx     names, published GPT-3 texts, ours
   python scripts/studies/text.py --datasets nw_ucla --pseudo    choices: pseudo-unseen classes
 
-Trains what is missing of the configs in configs/ (encoders once, an alignment for each source of
-texts), then prints static accuracy on unseen classes, mean and standard deviation over seeds (and
-random splits of one size). With --pseudo the unseen classes stay out: classes held out of the seen
-ones take their place in the alignment (the encoder knows them, which is the same for all texts).
-Only there may texts and templates be compared to choose between them.
+Trains missing runs of the configs in configs/ (encoders once, a method for each source of texts),
+then prints static accuracy on unseen classes, mean and standard deviation over seeds (and random
+splits of one size). With --pseudo the unseen classes stay out: classes held out of the seen ones
+take their place in the method (not in the encoder, which is the same for all texts). Choices
+between texts and templates may be made only there.
 """
 
 import argparse
-import hashlib
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_pipelines.protocols import make_protocol
-from dynapurls_jax.config import GRANULARITIES, load_config
-from dynapurls_jax.evaluation.report import percent
-from dynapurls_jax.host_memory import keep_memory
-from dynapurls_jax.evaluation.evaluate import evaluate_run
-from dynapurls_jax.training.run import (
-    TrainedRun,
-    align_stage,
-    encode_stages,
-    load_inputs,
-    run_folder,
-)
+import jax.numpy as jnp
+import numpy as np
+from study_runs import ROOT
 
-ROOT = Path(__file__).parents[1]
+from dynapurls_jax.config import load_config
+from dynapurls_jax.evaluation.metrics import accuracy
+from dynapurls_jax.evaluation.report import percent
+from dynapurls_jax.evaluation.trained_run import Inputs
+from dynapurls_jax.host_memory import keep_memory
+from dynapurls_jax.text.granularities import GRANULARITIES
+from dynapurls_jax.training.extract import extract
+from dynapurls_jax.training.fit import fit_method
+from dynapurls_jax.training.pretrain import pretrain
+from dynapurls_jax.training.run import make_spec, read_inputs
+
 SHEETS = {"utd_mhad": "UTD-MHAD", "nw_ucla": "NW-UCLA"}
 DATASETS = ("utd_mhad", "nw_ucla", "kinder_gator")
 
@@ -63,14 +63,14 @@ def main() -> None:
 
 
 def sources(dataset: str, options) -> Iterator[tuple[str, str]]:
-    """Names of texts, and what to give as `text.descriptions`."""
+    """Names of texts, each with its value of `text.descriptions`."""
     yield "class names", "names"
     if options.gpt3 and dataset in SHEETS:
         file = options.runs / f"gpt3_{dataset}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         importer = [sys.executable, ROOT / "scripts" / "import_descriptions.py", options.gpt3]
-        what = ["--sheet", SHEETS[dataset], "--dataset", dataset, "--out", file]
-        subprocess.run([*importer, *what], check=True, stdout=subprocess.DEVNULL)
+        flags = ["--sheet", SHEETS[dataset], "--dataset", dataset, "--out", file]
+        subprocess.run([*importer, *flags], check=True, stdout=subprocess.DEVNULL)
         yield "GPT-3", str(file)
     for other in options.others:
         name, _, folder = other.partition("=")
@@ -79,34 +79,43 @@ def sources(dataset: str, options) -> Iterator[tuple[str, str]]:
 
 
 def study(dataset: str, name: str, source: str, template: str, options) -> None:
-    """Rows of one dataset with one source of texts."""
+    """Prints the lines of one dataset with one source of texts."""
     config = load_config(ROOT / f"configs/{dataset}.py")
     config.text.descriptions = source
     config.text.template.update(dict.fromkeys(GRANULARITIES, template))
-    config.eval.adapter, config.eval.orders = "static", 1
-    inputs = load_inputs(config)
+    inputs = read_inputs(config)
     accuracies: dict[str, list[tuple[float, float]]] = {}
     for split in config.splits:
         for seed in config.seeds:
-            encoder = run_folder(options.runs / dataset / "encoders", split, seed)
-            protocol = make_protocol(inputs.corpus, split, config.data.protocol)
-            tokens, identity, _ = encode_stages(inputs, protocol, encoder, seed)
-            if options.pseudo:
-                protocol = make_protocol(
-                    inputs.corpus, f"pseudo-{split}-{seed}", config.data.protocol
-                )
-            key = f"{name} {hashlib.sha256(template.encode()).hexdigest()[:6]}".replace(" ", "-")
-            folder = run_folder(options.runs / dataset / key, protocol.split, seed)
-            variables, stage = align_stage(inputs, protocol, folder, seed, tokens, identity)
-            run = TrainedRun(split, seed, protocol, variables, tokens, {"align": stage.results})
-            static = evaluate_run(inputs, run).accuracies("static")[0]
+            found = accuracies_of(inputs, options.runs / dataset, split, seed, options.pseudo)
             size = f"{split.rsplit('-', 1)[0]} x 3" if split.startswith("random-") else split
-            accuracies.setdefault(size, []).append((static, stage.results["val_accuracy"]))
+            accuracies.setdefault(size, []).append(found)
     for size, values in accuracies.items():
         static, seen = zip(*values, strict=True)
         split = f"{'pseudo ' * options.pseudo}{size}"
-        row = [dataset, split, name, template, percent(static), percent(seen)]
-        print(f"| {' | '.join(row)} |", flush=True)
+        cells = [dataset, split, name, template, percent(static), percent(seen)]
+        print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def accuracies_of(
+    inputs: Inputs, workdir: Path, split: str, seed: int, pseudo: bool
+) -> tuple[float, float]:
+    """Static accuracy on unseen clips and accuracy on seen validation clips, of one run.
+
+    Args:
+      pseudo: take the encoder of the split, and the method of its pseudo split.
+    """
+    encoder_spec = make_spec(inputs, workdir, split, seed)
+    stage = pretrain(encoder_spec)
+    tokens = extract(encoder_spec, stage)
+    spec = make_spec(inputs, workdir, f"pseudo-{split}-{seed}", seed) if pseudo else encoder_spec
+    method, variables, results = fit_method(spec, tokens, stage.identity)
+    clips, classes = spec.protocol.unseen_test, spec.protocol.unseen
+    test = jnp.asarray(tokens[clips].reshape(len(clips), -1, tokens.shape[-1]), jnp.float32)
+    candidates = method.bind(variables, jnp.asarray(inputs.text[classes]))
+    logits = method.score(variables, method.encode(variables, test), candidates)
+    labels = np.searchsorted(classes, inputs.corpus.labels[clips])
+    return accuracy(np.asarray(logits.argmax(-1)), labels), results["val_accuracy"]
 
 
 if __name__ == "__main__":

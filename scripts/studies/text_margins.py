@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--template", default="a video of {}")
     options = parser.parse_args()
     names = public_dataset(options.dataset).CLASSES
-    print("| encoder | texts | rows | margin | of mean distance | smallest |")
+    print("| encoder | texts | granularities | margin | of mean distance | smallest |")
     print("|---|---|---|---|---|---|")
     for prefix, title in CLIP_SETS.items():
         file = options.data / "clip_vit_b32" / f"{prefix}_{len(names)}.npy"
@@ -73,15 +73,15 @@ def text_sets(options, names: tuple[str, ...]) -> dict[str, dict]:
     }
 
 
-def show(encoder: str, title: str, rows: str, similar: np.ndarray, names: tuple[str, ...]) -> None:
-    """A row of the table."""
+def show(encoder: str, title: str, used: str, similar: np.ndarray, names: tuple[str, ...]) -> None:
+    """Prints a line of the table."""
     distance = 1 - similar
     pairs = distance[np.triu_indices(len(names), 1)]
     np.fill_diagonal(distance, np.inf)
     nearest = distance.min(axis=1)
     worst = int(nearest.argmin())
     print(
-        f"| {encoder} | {title} | {rows} | {nearest.mean():.3f} | "
+        f"| {encoder} | {title} | {used} | {nearest.mean():.3f} | "
         f"{nearest.mean() / pairs.mean():.0%} | {nearest.min():.3f} "
         f"({names[worst]}, {names[int(distance[worst].argmin())]}) |",
         flush=True,

@@ -15,6 +15,7 @@ from tests.helpers.cases import cases
 from tests.helpers.small_model import part, small_model, small_tokens
 
 COUNT = 24
+BASE = {"window": 32, "temperature": 0.2, "sinkhorn_iterations": 3}
 
 
 @settings(deadline=None, max_examples=6)
@@ -24,7 +25,7 @@ def test_rows_sum_to_their_weight_and_shares_become_the_prior(samples, classes, 
     logits = jnp.asarray(rng.normal(size=(samples, classes)), jnp.float32)
     weight = jnp.asarray(rng.integers(0, 2, samples) + (np.arange(samples) == 0), jnp.float32)
     prior = rng.dirichlet(np.ones(classes) * 5).astype(np.float32)
-    share = balanced_assignment(logits, weight, jnp.asarray(prior), 300)
+    share = balanced_assignment(logits, weight, jnp.asarray(prior), 60)
     np.testing.assert_allclose(share.sum(axis=1), weight, atol=1e-5)
     np.testing.assert_allclose(share.sum(axis=0), prior * float(weight.sum()), atol=2e-2)
     unbalanced = balanced_assignment(logits, weight, jnp.asarray(prior), 0)
@@ -113,7 +114,7 @@ CASES = cases(
 @pytest.mark.parametrize(("kind", "score", "chunk", "changes"), CASES)
 def test_scan_equals_plain_numpy(kind, score, chunk, changes):
     small = model, variables, candidates = small_model(kind, score)
-    chosen = BalancedSettings(**({"window": 32, "temperature": 0.2} | changes))
+    chosen = BalancedSettings(**(BASE | changes))
     features = model.encode(variables, small_tokens(COUNT, seed=3))
     adapter = adapter_of(balanced(model, variables, chosen, StreamInfo.of(features)))
     state, prediction = run_stream(adapter, adapter.init(candidates), features, chunk=chunk)
@@ -124,7 +125,7 @@ def test_scan_equals_plain_numpy(kind, score, chunk, changes):
 
 def test_a_known_prior_replaces_equal_shares():
     small = model, variables, candidates = small_model()
-    chosen = BalancedSettings(window=32, temperature=0.2, cap=float("inf"))
+    chosen = BalancedSettings(**BASE, cap=float("inf"))
     features = model.encode(variables, small_tokens(COUNT, seed=3))
     prior = jnp.array([0.7, 0.1, 0.1, 0.1])
     info = StreamInfo.of(features)
@@ -138,7 +139,7 @@ def test_samples_before_a_class_was_added_cannot_belong_to_it():
     model, variables, candidates = small_model("per_candidate")
     features = model.encode(variables, small_tokens(COUNT))
     info = StreamInfo.of(features)
-    adapter = adapter_of(balanced(model, variables, BalancedSettings(window=32), info))
+    adapter = adapter_of(balanced(model, variables, BalancedSettings(**BASE), info))
     larger, active = with_capacity(candidates, 5)
     state, _ = run_stream(adapter, adapter.init(larger, active), part(features, 12))
     state, slot = add_class(adapter, state, candidates.classes[0])

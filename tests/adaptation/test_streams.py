@@ -37,7 +37,7 @@ from tests.helpers.small_model import KINDS, part, small_model, small_tokens
 COUNT, HALF, CHUNK = 24, 12, 4
 REFINE = DynaPurlsSettings(min_samples=4, capacity=3, learning_rate=0.03)
 RECENT = DynaPurlsSettings(min_samples=4, capacity=3, eviction="least_recent", anneal=False)
-BALANCED = BalancedSettings(window=12, prior_count=1.0)
+BALANCED = BalancedSettings(window=12, prior_count=1.0, sinkhorn_iterations=2)
 NEIGHBOURS = AdaNpcSettings(neighbours=6, capacity=5, threshold=0.3)
 METHODS = {
     "static": static,

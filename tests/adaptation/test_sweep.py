@@ -51,7 +51,7 @@ def behind_gate(model, variables, info, threshold):
 METHODS = {
     "static": (unadapted, {"unused": [0.0]}),
     "dynapurls": (refined, {"capacity": [2, 3], "threshold": [0.0, 0.9], "learning_rate": [0.3]}),
-    "balanced": (of(balanced, BalancedSettings(16)), {"gain": [0.0, 8.0]}),
+    "balanced": (of(balanced, BalancedSettings(16, sinkhorn_iterations=2)), {"gain": [0.0, 8.0]}),
     "tent": (of(tent, TentSettings()), {"learning_rate": [0.01, 0.3]}),
     "tda": (of(tda, TdaSettings(entropy_high=0.9)), {"alpha": [0.0, 5.0]}),
     "adanpc": (of(adanpc, AdaNpcSettings(6, 5)), {"threshold": [0.3, 0.9]}),

@@ -109,19 +109,19 @@ def test_a_pickle_in_an_array_does_not_run(read, tmp_path):
     ],
 )
 @pytest.mark.parametrize("read", READERS)
-def test_a_header_cannot_ask_for_more_than_there_is(read, shape, tmp_path, flat):
+def test_a_header_that_claims_more_than_the_file_is_refused(read, shape, tmp_path, flat):
     with pytest.raises(DataError, match="it claims to be"):
         read(tmp_path, claim(shape) + bytes(1000))
 
 
 @pytest.mark.parametrize("read", READERS)
-def test_rows_that_take_no_room_are_refused(read, tmp_path):
+def test_arrays_of_empty_items_are_refused(read, tmp_path):
     with pytest.raises(DataError, match="expected numbers or text, got"):
         read(tmp_path, claim((10**12,), "<U0"))
 
 
 @pytest.mark.parametrize("read", READERS)
-def test_a_header_without_end_is_not_read(read, tmp_path):
+def test_an_endless_header_is_refused(read, tmp_path):
     content = b"\x93NUMPY\x02\x00" + b"\xff\xff\xff\xff" + b" " * 10**5
     with pytest.raises(DataError, match="a header of 4294967295 bytes"):
         read(tmp_path, content)
@@ -157,7 +157,7 @@ def test_one_hot_labels_are_no_bomb(tmp_path):
     assert len(GcnArraySource(file, KINECT_V1, 120).items()) == len(labels)
 
 
-def test_a_pipe_is_answered_before_anybody_waits_for_what_it_claims():
+def test_a_false_claim_in_a_pipe_is_answered_at_once():
     reading, writing = os.pipe()
     os.write(writing, claim((10**9, 25, 3)))
     late = threading.Timer(20, os.close, [writing])
@@ -172,7 +172,7 @@ def test_a_pipe_is_answered_before_anybody_waits_for_what_it_claims():
     assert "it claims to be [1000000000, 25, 3]" in found[0].value
 
 
-def test_a_line_without_end_is_answered_and_the_next_is_read(monkeypatch):
+def test_a_line_that_is_too_long_is_answered_and_skipped(monkeypatch):
     monkeypatch.setattr(sample_stream, "LARGEST", 50)
     lines = [{"id": "x" * 130, "reset": True}, {"reset": True}, {"id": "y" * 300, "reset": True}]
     sent = "\n".join(map(json.dumps, lines)).encode()

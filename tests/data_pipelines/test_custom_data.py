@@ -165,14 +165,14 @@ def test_skeleton_files_are_read_and_like_completes_the_description(tmp_path, ca
         ({"train_subjects": None}, "expected train_subjects or train_views"),
     ],
 )
-def test_mistakes_in_the_description_are_named(tmp_path, cache, changes, message):
+def test_errors_in_the_description_are_named(tmp_path, cache, changes, message):
     folder = write_folder(tmp_path / "gym", **changes)
     with pytest.raises(DataError, match=message) as error:
         load("custom", folder)
     assert "dataset.yaml" in str(error.value)
 
 
-def test_plain_yaml_is_read_as_it_is_meant(tmp_path, cache):
+def test_yaml_values_are_read_as_text(tmp_path, cache):
     """Unquoted, where YAML would make 4_2 the number 42, and no a False."""
     folder = write_folder(tmp_path / "gym")
     for old, new in (("bow", "no"), ("clap", "7")):

@@ -42,7 +42,7 @@ def test_nw_ucla_codes_are_labels():
     assert nw_ucla.ACTIONS[raw.label] == "put on clothes"
 
 
-def test_kinder_gator_class_is_in_the_name_and_spelling_is_mended():
+def test_kinder_gator_class_is_in_the_name_in_any_spelling():
     raw = read_kinder_gator(GATOR_NAME, "\n".join(gator_lines()).encode())
     assert kinder_gator.ACTIONS[raw.label] == "climb an imaginary ladder"
     assert (raw.subject, raw.view, raw.joints.shape) == (103, 1, (1, 4, 20, 3))
@@ -172,7 +172,7 @@ def test_a_folder_of_files_becomes_a_corpus_through_tfds(tmp_path):
     assert corpus.notes["dropped, exact duplicate of another clip"] == 4
 
 
-def test_prepared_files_follow_the_archive_that_is_named(tmp_path, monkeypatch):
+def test_prepared_files_follow_the_named_archive(tmp_path, monkeypatch):
     monkeypatch.setenv("DYNAPURLS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("DYNAPURLS_DATA", str(tmp_path / "none"))
     monkeypatch.chdir(tmp_path)

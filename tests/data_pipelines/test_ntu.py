@@ -1,4 +1,4 @@
-"""NTU RGB+D: the reader against the oracle and against itself, bodies, protocols, builders."""
+"""NTU RGB+D: the parser against the published pipeline, person selection, protocols, builders."""
 
 import gzip
 import zipfile
@@ -40,30 +40,30 @@ def _real(shared_data, name) -> tuple[str, bytes]:
 @pytest.mark.slow
 @pytest.mark.shared_data
 def test_real_clips_equal_the_published_pipeline(oracle, shared_data):
-    """The published one keeps every body; ours drops six that are furniture, and nothing else."""
-    ghosts = {}
+    """The published pipeline keeps every body; this one drops six pieces of furniture."""
+    dropped = {}
     for index, name in enumerate(oracle["name"]):
         file, content = _real(shared_data, name)
         raw = oracle["joint_raw"][index].transpose(3, 1, 2, 0)  # [2, 300, 25, 3]
         prenorm = oracle["joint_prenorm"][index].transpose(3, 1, 2, 0)
         bodies = parse_skeleton(content, file)
-        everybody, _ = select_persons(
+        undenoised, _ = select_persons(
             bodies.num_frames, bodies.frame, bodies.track, bodies.joints, denoise=False
         )
         ours = read_ntu(file, content)
-        for persons in (everybody, ours.joints):
+        for persons in (undenoised, ours.joints):
             padded = loop(persons, 300)
             count = len(persons)
             frames = persons.shape[1]
             assert np.abs(raw[:count, :frames] - persons).max() <= 1e-6
             assert np.abs(prenorm[:count] - normalise_published(padded, KINECT_V2)).max() <= 1e-5
-        assert not raw[len(everybody) :].any()
+        assert not raw[len(undenoised) :].any()
         assert not raw[:, frames:].any()
-        if len(ours.joints) < len(everybody):
-            ghosts[str(name)] = ours.notes
-    # Reading a book or a phone is done alone: what the Kinect saw beside it is wider than high.
-    assert sorted(ghosts) == [f"S001C001P001R001A{a:03d}" for a in range(24, 30)]
-    assert set(map(str, ghosts.values())) == {"{'bodies dropped, too wide to be a person': 1}"}
+        if len(ours.joints) < len(undenoised):
+            dropped[str(name)] = ours.notes
+    # These actions have one person; the other body is wider than high.
+    assert sorted(dropped) == [f"S001C001P001R001A{a:03d}" for a in range(24, 30)]
+    assert set(map(str, dropped.values())) == {"{'bodies dropped, too wide to be a person': 1}"}
 
 
 @pytest.mark.slow
@@ -71,7 +71,7 @@ def test_real_clips_equal_the_published_pipeline(oracle, shared_data):
 def test_quick_and_line_by_line_parsing_agree_on_real_clips(oracle, shared_data):
     for name in oracle["name"]:
         file, content = _real(shared_data, name)
-        quick = ntu_format._parse_regular(content)  # every real file goes the quick way
+        quick = ntu_format._parse_regular(content)  # every real file takes the fast path
         if name.endswith(("1", "8")):
             _assert_same(quick, parse_lines(content, file))
 
@@ -163,8 +163,8 @@ def damaged(draw) -> bytes:
 
 
 @given(damaged() | st.binary(max_size=80) | st.text("0123456789 \n", max_size=60).map(str.encode))
-def test_damage_is_an_error_or_is_read_as_line_by_line_reading_would(content):
-    """Never a crash, never an array that the slow and careful way would not give."""
+def test_damaged_files_are_errors_or_parse_as_line_by_line(content):
+    """Never a crash, never another array than that of the slow parser."""
     try:
         expected = parse_lines(content, FILE)
     except DataError:
@@ -189,7 +189,7 @@ def _select(tracks, frames=30, **options):
     )
 
 
-def test_livelier_person_comes_first_and_a_third_is_dropped():
+def test_persons_are_sorted_by_motion_and_a_third_is_dropped():
     calm, lively, third = body(0, 0, 0.5), body(0, 1, 2.0), body(0, 2, 0.2)
     everywhere = range(30)
     got, notes = _select([(1, everywhere, calm), (2, everywhere, third), (3, everywhere, lively)])
@@ -198,7 +198,7 @@ def test_livelier_person_comes_first_and_a_third_is_dropped():
     assert notes == {"bodies dropped, a third person": 1}
 
 
-def test_a_person_lost_and_found_is_one_person():
+def test_tracks_of_one_person_are_joined():
     whole = body(3)
     got, notes = _select([(5, range(12), whole[:12]), (9, range(14, 30), whole[14:])])
     assert got.shape == (1, 30, 25, 3)
@@ -209,7 +209,7 @@ def test_a_person_lost_and_found_is_one_person():
     assert not filled.notes
 
 
-def test_noise_goes_unless_nobody_would_be_left():
+def test_noise_is_dropped_unless_nothing_else_is_left():
     person = body(4)
     flat = body(5)[..., [1, 0, 2]]  # lying: wider than high
     got, notes = _select(
@@ -217,8 +217,8 @@ def test_noise_goes_unless_nobody_would_be_left():
     )
     assert len(got) == 1
     assert sorted(notes.values()) == [1, 1]
-    everybody, _ = _select([(1, range(30), person), (2, range(30), flat)], denoise=False)
-    assert len(everybody) == 2
+    undenoised, _ = _select([(1, range(30), person), (2, range(30), flat)], denoise=False)
+    assert len(undenoised) == 2
     lying, notes = _select([(2, range(30), flat)])
     np.testing.assert_array_equal(lying[0], flat)
     assert not notes
@@ -231,8 +231,8 @@ def test_frames_without_a_body_are_filled_and_counted():
     assert got.notes["untracked joints interpolated (joint-frames)"] == 75
     np.testing.assert_allclose(got.joints[0, 0], whole[1], atol=1e-5)
     np.testing.assert_allclose(got.joints[0, 10], (whole[9] + whole[11]) / 2, atol=1e-5)
-    nobody = clean(read_ntu(FILE, as_bytes(skeleton_lines([[]] * 4))))
-    assert nobody.notes == {"dropped, empty": 1}
+    empty = clean(read_ntu(FILE, as_bytes(skeleton_lines([[]] * 4))))
+    assert empty.notes == {"dropped, empty": 1}
 
 
 def _columns(stems) -> dict[str, np.ndarray]:
@@ -293,7 +293,7 @@ NAMES = ["S001C001P001R001A001", "S001C002P003R001A002", "S017C003P002R002A060"]
 FIRST, SECOND = "nturgbd_skeletons_s001_to_s017.zip", "nturgbd_skeletons_s018_to_s032.zip"
 
 
-def test_the_owners_zip_is_read_in_place(tmp_path, cache):
+def test_the_zip_is_read_in_place(tmp_path, cache):
     left_out = "S001C002P005R002A008"  # one of the excluded
     _archive(tmp_path / FIRST, [*NAMES, left_out, "S018C001P008R001A061"])
     corpus = load("ntu60", tmp_path)
@@ -309,7 +309,7 @@ def test_the_owners_zip_is_read_in_place(tmp_path, cache):
     assert not (cache / "parts" / "ntu60").exists()
 
 
-def test_ntu_120_wants_both_archives(tmp_path, cache):
+def test_ntu_120_needs_both_archives(tmp_path, cache):
     _archive(tmp_path / FIRST, NAMES)
     with pytest.raises(FileNotFoundError, match=rf"(?s){FIRST}.*{SECOND}.*https://rose1"):
         load("ntu120", tmp_path)
@@ -328,14 +328,14 @@ def test_a_folder_with_bad_files_lists_them_all_or_skips_them(tmp_path, cache):
     corpus = load("ntu60", tmp_path, skip_bad=True)
     assert list(corpus.clip_ids) == NAMES[2:]
     assert corpus.notes["files that cannot be read, skipped"] == 2
-    with pytest.raises(BadFilesError):  # skipping once does not hide them from the next
+    with pytest.raises(BadFilesError):  # skipped files are errors again
         load("ntu60", tmp_path)
     _archive(tmp_path / FIRST, NAMES)  # mended
     assert list(load("ntu60", tmp_path).clip_ids) == NAMES
 
 
 def test_no_shuffler_holds_the_clips_in_memory(tmp_path, cache, monkeypatch):
-    """TFDS's own would, and beyond 1 GB it would ask for TensorFlow."""
+    """TFDS's own does, and needs TensorFlow beyond 1 GB."""
     monkeypatch.setattr("tensorflow_datasets.core.shuffle.Shuffler.add", None)
     names = [f"S001C001P{subject:03d}R001A001" for subject in range(1, 41)]
     _archive(tmp_path / FIRST, names)

@@ -58,7 +58,7 @@ def test_a_pickle_cannot_make_bytes_into_pointers():
                 load_pickle(pickle.dumps({"x": attack}), "x.pkl")
 
 
-def test_other_ways_out_of_a_pickle_are_closed():
+def test_other_functions_in_a_pickle_are_refused():
     for text in (
         b"cbuiltins\neval\n(S'1'\ntR.",
         b"cbuiltins\ngetattr\n.",
@@ -93,7 +93,7 @@ def test_arrays_survive_the_restricted_loader():
 
 
 @pytest.mark.parametrize("make", [lambda x: (x, x), lambda x: [x, x], lambda x: {"a": x, "b": x}])
-def test_few_parts_that_repeat_to_endlessly_many_are_refused(make):
+def test_endlessly_shared_parts_are_refused(make):
     laughs = make(1)
     for _ in range(60):
         laughs = make(laughs)
@@ -109,7 +109,7 @@ def test_shared_tuples_stay_shared():
     assert found[0] is found[1]
 
 
-def test_what_is_shared_a_few_times_comes_through():
+def test_parts_shared_a_few_times_are_loaded():
     size = (1080, 1920)
     data = [{"img_shape": size, "keypoint": np.ones(3)} for _ in range(1000)]
     back = load_pickle(pickle.dumps((data, data)), "x.pkl")
@@ -145,7 +145,7 @@ def test_pickles_that_hang_or_reach_into_the_program_are_refused(content, messag
         load_pickle(b"\x80\x04" + content, "x.pkl")
 
 
-def test_a_pickle_gets_no_more_memory_than_it_has_bytes():
+def test_a_pickle_allocates_no_more_than_its_bytes():
     empty = np.zeros((0, 3))
     vast = pickle.dumps(empty).replace(b"K\x00K\x03\x86", b"K\x00\x8a\x06" + bytes(5) + b"\x01\x86")
     tracemalloc.start()

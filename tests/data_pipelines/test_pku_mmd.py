@@ -119,7 +119,7 @@ def test_eighteen_joints_are_an_option(folder):
     np.testing.assert_array_equal(prepared.clips[..., left_wrist, :], whole.clips[..., 6, :])
 
 
-def test_published_splits_are_there(folder):
+def test_published_splits_are_those_of_the_literature(folder):
     corpus = load("pku_mmd", folder)
     for name, unseen in published_splits("pku_mmd").items():
         assert unseen_classes(corpus, name).tolist() == sorted(unseen)

@@ -34,7 +34,7 @@ def _clip(seed, frames=9, persons=2, joints=25):
 
 @settings(max_examples=10)
 @given(st.integers(0, 1000), st.tuples(*[st.floats(-3, 3)] * 3), st.tuples(*[st.floats(-5, 5)] * 3))
-def test_normalise_forgets_where_the_camera_stood(seed, angles, place):
+def test_normalise_is_invariant_to_the_camera(seed, angles, place):
     clip = _clip(seed)
     turn = Rotation.from_euler("xyz", angles).as_matrix()
     moved = (clip @ turn.T + np.array(place)).astype(np.float32)
@@ -77,7 +77,7 @@ def test_pad_fills_with_zeros_and_cuts():
     np.testing.assert_array_equal(pad(clip, 3), clip[:, :3])
 
 
-def test_loop_repeats_each_person_from_their_first_frame():
+def test_loop_repeats_each_person_from_the_first_frame():
     clip = _clip(0, frames=5)
     got = loop(clip, 12)
     np.testing.assert_array_equal(got[0], clip[0, [0, 1, 2, 3, 4] * 2 + [0, 1]])
@@ -129,7 +129,7 @@ def test_streams_by_their_definitions(names, count):
             np.testing.assert_allclose(stream, source, atol=1e-6)
 
 
-def test_prepared_clips_are_kept_on_disk_and_follow_the_corpus(monkeypatch, tmp_path, capsys):
+def test_prepared_clips_are_stored_and_follow_the_corpus(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("DYNAPURLS_CACHE", str(tmp_path))
     corpus = tiny_corpus(classes=2, subjects=2, takes=1)
     first = np.array(prepare(corpus, 8, "pad").clips)  # a copy: the file is damaged below
@@ -145,7 +145,7 @@ def test_prepared_clips_are_kept_on_disk_and_follow_the_corpus(monkeypatch, tmp_
     np.testing.assert_array_equal(prepare(corpus, 8, "pad").clips, first)
 
 
-def test_a_failed_preparation_is_not_taken_for_a_whole_one(monkeypatch, tmp_path):
+def test_a_failed_preparation_is_made_again(monkeypatch, tmp_path):
     monkeypatch.setenv("DYNAPURLS_CACHE", str(tmp_path))
     corpus = tiny_corpus(classes=2, subjects=2, takes=1)
     broken = dataclasses.replace(corpus, clips=[*corpus.clips[:3], None])
@@ -228,7 +228,7 @@ def test_kinect_v1_maps_to_v2_by_name():
         map_joints(np.zeros((1, 18, 3)), OPENPOSE_18, KINECT_V2)
 
 
-def test_openpose_takes_each_joint_from_its_namesake():
+def test_openpose_joints_come_from_joints_of_the_same_name():
     clip = np.arange(75, dtype=np.float32).reshape(1, 25, 3)
     got = map_joints(clip, KINECT_V2, OPENPOSE_18)
     assert got.shape == (1, 18, 3)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_pipelines.skeletons import KINECT_V2
 from dynapurls_jax.encoders.base import SkeletonEncoder, token_shape
 from dynapurls_jax.encoders.batch_norm import BatchNorm, BatchStatistics
 from dynapurls_jax.encoders.masking import capacity_for, clip_lengths, segment_weights
@@ -154,7 +155,7 @@ def test_encoder_takes_any_number_of_joints(joints, persons):
 
 
 def test_token_shape_of_the_published_network():
-    encoder = ENTRY.make(ShiftGcnSettings(), None)
+    encoder = ENTRY.make(ShiftGcnSettings(), KINECT_V2)
     assert len(encoder.backbone.layers) == len(LAYERS) == 10
     assert token_shape(encoder, (2, 32, 25, 3)) == (3, 25, 256)
 

@@ -54,11 +54,16 @@ def clips_for_both(clips=4, frames=16):
     return jnp.asarray(array), torch.from_numpy(array.transpose(0, 4, 2, 3, 1).copy())
 
 
+KINDS = (0, 1, 4)  # one layer of each kind: without a residual, with one, wider with a stride
+
+
 @pytest.mark.parametrize("train", [False, True])
-def test_each_layer_gives_the_same_and_the_same_gradients(network, train):
+@pytest.mark.parametrize("indices", [KINDS, pytest.param(range(10), marks=pytest.mark.slow)])
+def test_each_layer_gives_the_same_and_the_same_gradients(network, train, indices):
     variables = converted(network)
-    before = 3
-    for index, (multiple, stride) in enumerate(LAYERS):
+    for index in indices:
+        multiple, stride = LAYERS[index]
+        before = WIDTH * LAYERS[index - 1][0] if index else 3
         layer: Layer = getattr(network, f"l{index + 1}").train(train)
         rng = np.random.default_rng(index)
         x = rng.normal(size=(3, before, 8, JOINTS)).astype(np.float32)
@@ -66,22 +71,25 @@ def test_each_layer_gives_the_same_and_the_same_gradients(network, train):
         block = ShiftBlock(WIDTH * multiple, stride, index > 0)
         persons = BatchStatistics.of(jnp.ones(3, bool)) if train else None
 
-        def apply(params, x, block=block, own=own, persons=persons):
-            variables = {**own, "params": params}
-            out, new = block.apply(variables, x, persons, mutable=["batch_stats"])
-            return out, new
+        @jax.jit
+        def pulled(params, x, g, block=block, own=own, persons=persons):
+            def apply(params, x):
+                variables = {**own, "params": params}
+                return block.apply(variables, x, persons, mutable=["batch_stats"])[0]
+
+            out, pull = jax.vjp(apply, params, x)
+            return out, *pull(g)
 
         leaf = torch.from_numpy(x).requires_grad_()
         expected = layer(leaf)
-        (got, _), pull = jax.vjp(apply, own["params"], jnp.asarray(x.transpose(1, 2, 3, 0)))
-        np.testing.assert_allclose(
-            np.asarray(got).transpose(3, 0, 1, 2), expected.detach(), atol=2e-4, err_msg=str(index)
-        )
         g = rng.normal(size=expected.shape).astype(np.float32)
         layer.zero_grad()
         expected.backward(torch.from_numpy(g))
-        zeros = jax.tree.map(jnp.zeros_like, _)
-        params, dx = pull((jnp.asarray(g.transpose(1, 2, 3, 0)), zeros))
+        arrays = (jnp.asarray(a.transpose(1, 2, 3, 0)) for a in (x, g))
+        got, params, dx = pulled(own["params"], *arrays)
+        np.testing.assert_allclose(
+            np.asarray(got).transpose(3, 0, 1, 2), expected.detach(), atol=2e-4, err_msg=str(index)
+        )
         np.testing.assert_allclose(
             np.asarray(dx).transpose(3, 0, 1, 2), leaf.grad, atol=2e-3, err_msg=str(index)
         )
@@ -93,7 +101,6 @@ def test_each_layer_gives_the_same_and_the_same_gradients(network, train):
         ):
             grad = layer.gcn1.Feature_Mask.grad[0] if name == "mask" else tensor.grad
             np.testing.assert_allclose(ours, grad, rtol=2e-3, atol=5e-3, err_msg=f"{index} {name}")
-        before = WIDTH * multiple
 
 
 def test_whole_network_and_its_statistics_after_a_training_pass(network):

@@ -8,7 +8,7 @@ import numpy as np
 
 from data_pipelines.skeletons import KINECT_V1
 from dynapurls_jax.zero_shot import purls, ridge
-from dynapurls_jax.zero_shot.base import Candidates, Shapes, unit
+from dynapurls_jax.zero_shot.base import Candidates, Shapes
 
 S, N, H, D, G = 4, 6, 5, 7, 8
 SHAPES = Shapes(KINECT_V1, (1, S, N), D)
@@ -25,7 +25,7 @@ def small_tokens(count, seed=0):
 def small_text(classes, seed=1):
     """Random texts `[C, G, d]`, unit rows."""
     rng = np.random.default_rng(seed)
-    return unit(jnp.asarray(rng.normal(size=(classes, G, D)), jnp.float32))
+    return jnp.asarray(unit_rows(rng.normal(size=(classes, G, D))), jnp.float32)
 
 
 @cache
@@ -36,27 +36,49 @@ def small_model(kind="label_free", score="global", classes=4):
       kind: "ridge", or the query of a "purls".
       score: of a "purls".
     """
+    tokens, text = small_tokens(30), small_text(classes)
     if kind == "ridge":
         model = ridge.ENTRY.make(ridge.RidgeSettings(components=5), SHAPES)
+        labels = jnp.arange(30) % classes
+        variables = jax.jit(model.fit)(jax.random.key(0), tokens, labels, text)
+        one = model.bind(variables, text[:1])
     else:
         settings = purls.PurlsSettings(query=kind, score=score, attention=H, hidden=16)
         model = purls.ENTRY.make(settings, SHAPES)
+        variables = random_variables(model, tokens, text)
+        one = Candidates(variables["query"][None], variables["query"])  # the query as a class
 
-    @jax.jit  # one program in place of many small ones
-    def fitted():
-        tokens, text = small_tokens(30), small_text(classes)
-        if model.fit is not None:
-            variables = model.fit(jax.random.key(0), tokens, jnp.arange(30) % classes, text)
-            one = model.bind(variables, text[:1])
-        else:
-            variables = model.init(jax.random.key(0), tokens, text)
-            one = Candidates(variables["query"][None], variables["query"])  # the query as a class
-        vectors = model.embedding.embed(variables, model.encode(variables, tokens), one)[:, 0]
-        moved = vectors - vectors.mean(axis=0)  # [30, G, e]
-        noise = unit(jax.random.normal(jax.random.key(1), (classes, *moved.shape[1:])))
-        return variables, one._replace(classes=unit(moved[:classes] + 0.1 * noise))
+    @jax.jit
+    def vectors_of(tokens):
+        features = model.encode(variables, tokens)
+        return model.embedding.embed(variables, features, one)[:, 0]
 
-    return model, *fitted()
+    vectors = np.asarray(vectors_of(tokens))  # [30, G, e]
+    moved = (vectors - vectors.mean(axis=0))[:classes]
+    moved += 0.1 * unit_rows(np.random.default_rng(2).normal(size=moved.shape))
+    return model, variables, one._replace(classes=jnp.asarray(unit_rows(moved), jnp.float32))
+
+
+def random_variables(model, tokens, text):
+    """The result of `model.init` with parameters by NumPy: JAX compiles random ones for seconds."""
+    rng = np.random.default_rng(0)
+
+    def init():
+        return model.init(jax.random.key(0), tokens, text)
+
+    def random(path, leaf):
+        if path[-1].key == "log_scale":
+            return jnp.full((), 2.7)
+        return jnp.asarray(rng.normal(size=leaf.shape) / leaf.shape[0] ** 0.5, leaf.dtype)
+
+    params = jax.tree_util.tree_map_with_path(random, jax.eval_shape(init)["params"])
+    rest = jax.jit(lambda: {key: value for key, value in init().items() if key != "params"})
+    return {"params": params, **rest()}
+
+
+def unit_rows(x):
+    """NumPy rows of unit length."""
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
 def first(features):

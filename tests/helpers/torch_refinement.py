@@ -1,7 +1,7 @@
 """Algorithm 1 in eager PyTorch, one sample at a time, at the paper's settings.
 
-The reference of `tests/adaptation/test_torch_dynapurls.py` and `scripts/benchmarks/stream.py`, in the
-way of a careful user: samples come with their keys, the memory stores both, gradients exist for
+The reference of `tests/adaptation/test_torch_dynapurls.py` and `scripts/benchmarks/stream.py`, in
+the way of a careful user: samples come with their keys, the memory stores both, gradients exist for
 scale and bias alone, only the global granularity is computed. Beyond Algorithm 1: `B_min`, and the
 draws of a balanced batch.
 """

@@ -1,15 +1,16 @@
-"""The paper's tables: what they ask for, jobs that are done once, figures that are not typed."""
+"""The paper's tables: overrides, jobs done once, pages and documents from records."""
 
 import csv
 import io
-import json
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dynapurls_jax.adaptation.tpt import Prompt
+from dynapurls_jax.adaptation.api import Prompt
 from dynapurls_jax.config import load_config
+from dynapurls_jax.evaluation import tasks
+from dynapurls_jax.evaluation.evaluate import evaluate_run
 from dynapurls_jax.evaluation.figures import plot_sensitivity
 from dynapurls_jax.reproduction import jobs as jobs_module
 from dynapurls_jax.reproduction.jobs import (
@@ -20,11 +21,11 @@ from dynapurls_jax.reproduction.jobs import (
     job_of,
     jobs_of,
     runs_of,
-    variant_of,
 )
 from dynapurls_jax.reproduction.pages import (
     Page,
     cells_of,
+    file_stem,
     markdown,
     read_page,
     readme_table,
@@ -33,20 +34,27 @@ from dynapurls_jax.reproduction.pages import (
 )
 from dynapurls_jax.reproduction.paper import FIGURES, paper_figure
 from dynapurls_jax.reproduction.records import Records
-from dynapurls_jax.reproduction.tables import TABLES
-from dynapurls_jax.evaluation.evaluate import evaluate_run
-from dynapurls_jax.training.run import load_trained
+from dynapurls_jax.reproduction.tables import EVERY_GRANULARITY, TABLES
 from scripts import reproduce
 from tests.conftest import ROOT
-from tests.test_training import SPLIT, small_config, small_inputs
+from tests.helpers.trained import SPLIT, load_small, small_config, small_inputs
 
 
 def page_of(name, cells, dataset="ntu60", **changes):
     """A page around some cells."""
-    table = TABLES[name]
-    return Page(
-        name, table.title, table.note, dataset, False, 5, ["abc"], ["cpu"], "the command", cells
-    )._replace(**changes)
+    page = Page(
+        name=name,
+        title=TABLES[name].title,
+        note=TABLES[name].note,
+        dataset=dataset,
+        synthetic=False,
+        orders=5,
+        commits=["abc"],
+        devices=["cpu"],
+        command="the command",
+        cells=cells,
+    )
+    return page._replace(**changes)
 
 
 def filled(tmp_path, name, config, seeds):
@@ -65,17 +73,22 @@ def filled(tmp_path, name, config, seeds):
     return records
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.py")))
+def value_of(config, key):
+    """The value of a key such as "method.purls.partition"."""
+    for name in key.split("."):
+        config = config[name]
+    return config
+
+
 @pytest.mark.parametrize("name", TABLES)
-def test_every_override_is_a_key_of_every_configuration(name, file):
-    config = load_config(file)
+def test_every_override_is_a_key_of_the_configuration(name):
+    config = load_config(ROOT / "configs" / "utd_mhad.py")
     for row in TABLES[name].rows:
         for column in TABLES[name].columns:
             overrides = row.overrides | column.overrides
             new = changed(config, overrides)
             for key, value in overrides.items():
-                section, _, rest = key.partition(".")
-                assert new[section][rest] == value
+                assert value_of(new, key) == value
             assert column.kind in jobs_module.KINDS
 
 
@@ -89,7 +102,7 @@ def test_the_papers_figures_have_a_place_in_the_tables():
 
 
 def test_harmonic_means_of_table_9_are_those_of_its_sides():
-    """A check of what was copied from the paper, to its rounding and the means over runs."""
+    """A check of the copied figures, to the paper's rounding and its means over runs."""
     for row in ("Baseline", "Partial", "Full"):
         s, u, h = (np.array(FIGURES["9", f"dynapurls, {row}", side]) for side in "SUH")
         np.testing.assert_allclose(2 * s * u / (s + u), h, atol=0.3)
@@ -108,23 +121,14 @@ def test_random_splits_are_their_own_repetition():
 def test_tables_share_jobs_and_tpt_needs_a_tower():
     config = load_config(ROOT / "configs" / "utd_mhad.py")
     six, seven = (set(jobs_of(TABLES[name], config, 1)) for name in ("6", "7"))
-    assert any(("alignment.granularities", "global") in job.overrides for job in six & seven)
+    shared = ("method.purls.granularities", "global")
+    assert any(shared in job.overrides for job in six & seven)
     assert len(jobs_of(TABLES["9"], config, 1)) == 3 * 2  # splits x methods: rows share them
-    tpt = [
-        job for job in jobs_of(TABLES["10"], config, 1) if ("eval.adapter", "tpt") in job.overrides
-    ]
+    ten = jobs_of(TABLES["10"], config, 1)
+    tpt = [job for job in ten if ("adapter.name", "tpt") in job.overrides]
     assert len(tpt) == 3 * 2
     config.text.encoder = "hashing"
     assert not set(tpt) & set(jobs_of(TABLES["10"], config, 1))
-
-
-def test_only_changed_alignments_get_a_folder_of_their_own():
-    base = small_config()
-    for same in ({}, {"alignment.query": "oracle_label"}, {"alignment.granularities": "all"}):
-        assert variant_of(base, changed(base, same)) == ""
-    both = {"text.descriptions": "a/b.json", "alignment.weights": "average"}
-    folder = variant_of(base, changed(base, both))
-    assert folder == "variants/text.descriptions=a_b.json,alignment.weights=average"
 
 
 def test_records_survive_a_kill_and_other_configurations(tmp_path):
@@ -142,17 +146,17 @@ def test_records_survive_a_kill_and_other_configurations(tmp_path):
     assert Records(file, {"corpus": "y"}, {}).get(one) is None
 
 
-def test_sources_are_what_results_depend_on(runner):
-    run, config, workdir = runner
-    sources = run.sources()
+def test_sources_are_the_dependencies_of_results(runner, trained_workdir):
+    sources = runner.sources()
+    config = small_config()
     same = changed(config, {"data.manual_dir": "/elsewhere", "splits": ("a",), "seeds": (5,)})
-    assert Runner(same, workdir).sources() == sources
-    longer = changed(config, {"alignment.epochs": 99})
-    assert Runner(longer, workdir).sources() != sources
+    assert Runner(same, trained_workdir).sources() == sources
+    longer = changed(config, {"fit.epochs": 99})
+    assert Runner(longer, trained_workdir).sources() != sources
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_a_page_says_the_same_in_every_form(name, tmp_path):
+def test_a_page_is_the_same_in_every_form(name, tmp_path):
     config = load_config(ROOT / "configs" / "ntu60.py")
     records = filled(tmp_path, name, config, 2)
     cells, commits, devices = cells_of(name, TABLES[name], config, 2, records)
@@ -178,7 +182,7 @@ def test_a_page_says_the_same_in_every_form(name, tmp_path):
     assert table_csv(page) == paths[1].read_text("utf-8")
 
 
-def test_what_is_missing_is_a_dash_and_other_data_have_no_paper(tmp_path):
+def test_missing_figures_are_dashes_and_other_data_have_no_paper(tmp_path):
     config = load_config(ROOT / "configs" / "utd_mhad.py")
     config.text.encoder = "hashing"
     records = filled(tmp_path, "10", config, 1)
@@ -186,7 +190,7 @@ def test_what_is_missing_is_a_dash_and_other_data_have_no_paper(tmp_path):
     text = markdown(page_of("10", cells, "utd_mhad"))
     assert "| tpt |" not in text  # without a tower there is no such row
     assert "paper" not in text
-    del records._known[next(iter(records._known))]
+    del records._records[next(iter(records._records))]
     cells, *_ = cells_of("10", TABLES["10"], config, 1, records)
     assert " - |" in markdown(page_of("10", cells, "utd_mhad"))
 
@@ -200,67 +204,62 @@ def test_sensitivity_is_drawn(tmp_path):
 
 
 @pytest.fixture
-def runner(tmp_path, monkeypatch):
-    """Jobs on the small corpus, in a workdir of their own."""
-    config = small_config()
-    config.eval.adapter = "static"
-
-    def load(config):
-        return small_inputs(config)
-
-    monkeypatch.setattr(jobs_module, "load_inputs", load)
-    return Runner(config, tmp_path), config, tmp_path
+def runner(trained_workdir, monkeypatch):
+    """Jobs on the small corpus, in a copy of the small trained workdir."""
+    monkeypatch.setattr(jobs_module, "read_inputs", small_inputs)
+    return Runner(small_config(), trained_workdir)
 
 
-def test_jobs_of_every_kind_on_a_trained_run(runner):
-    run, config, workdir = runner
-    static = run(job_of("zsl", SPLIT, 0, {"eval.adapter": "static"}))
-    assert set(static) == {"accuracy", "all rows", "chance"}
+def test_results_of_a_trained_run_are_those_of_its_evaluation(runner, trained_workdir):
+    static = runner(job_of("zsl", SPLIT, 0, {"adapter.name": "static"}))
+    assert set(static) == {"accuracy", EVERY_GRANULARITY, "chance"}
     assert static["chance"] == [0.5]
-    refined = run(job_of("zsl", SPLIT, 0, {"eval.adapter": "dynapurls"}))["accuracy"]
-    inputs = small_inputs(changed(config, {"eval.adapter": "dynapurls"}))
-    trained = load_trained(inputs, workdir, SPLIT, 0)
-    result = evaluate_run(inputs, trained)
+    refined = runner(job_of("zsl", SPLIT, 0, {"adapter.name": "dynapurls"}))["accuracy"]
+    result = evaluate_run(load_small(trained_workdir))
     assert refined == pytest.approx(result.accuracies("dynapurls"))
     assert static["accuracy"] == pytest.approx(result.accuracies("static")[:1])
-    gated = run(job_of("gzsl", SPLIT, 0, {"eval.adapter": "dynapurls"}))
+    folders = {path.parents[1].name for path in trained_workdir.rglob("stage.json")}
+    assert folders == {"encoders", "methods"}
+    speed = runner(job_of("throughput", SPLIT, 0, {"adapter.name": "static"}))["samples/ms"]
+    assert speed[0] > 0
+
+
+@pytest.mark.slow
+def test_jobs_of_every_kind_on_a_trained_run(runner, trained_workdir):
+    refined = runner(job_of("zsl", SPLIT, 0, {"adapter.name": "dynapurls"}))["accuracy"]
+    gated = runner(job_of("gzsl", SPLIT, 0, {"adapter.name": "dynapurls"}))
     assert set(gated) == {
         f"{row} {side}" for row in ("Baseline", "Partial", "Full") for side in "SUH"
     }
-    speed = run(job_of("throughput", SPLIT, 0, {"eval.adapter": "tda"}))["samples/ms"]
-    assert speed[0] > 0
-    swept = run(job_of("sweep", SPLIT, 0, {"eval.adapter": "dynapurls"}))
+    swept = runner(job_of("sweep", SPLIT, 0, {"adapter.name": "dynapurls"}))
     assert set(swept) == {row.pick for row in TABLES["fig7"].rows}
     assert all(len(values) == 2 for values in swept.values())
     assert swept["threshold 0.1"] == pytest.approx(refined)
     assert swept["capacity 16"] == pytest.approx(refined)
-    folders = {path.parent.name for path in workdir.rglob("stage.json")}
-    assert folders == {"encoder", "align-label_free"}
-    oracle = run(job_of("zsl", SPLIT, 0, {"alignment.query": "oracle_label"}))
+    without = {"adapter.name": "dynapurls", "adapter.dynapurls.capacity": 0}
+    assert len(runner(job_of("zsl", SPLIT, 0, without))["accuracy"]) == 2
+    oracle = runner(job_of("zsl", SPLIT, 0, {"method.purls.query": "oracle_label"}))
     assert set(oracle) == {"ORACLE"}
-    parts = run(job_of("zsl", SPLIT, 0, {"alignment.partition": "static"}))
-    assert set(parts) == set(static)
-    variant = workdir / SPLIT / "seed0" / "variants" / "alignment.partition=static"
-    identity = json.loads((variant / "align-label_free" / "stage.json").read_text())["identity"]
-    assert identity["alignment"]["partition"] == "static"
+    parts = runner(job_of("zsl", SPLIT, 0, {"method.purls.partition": "static"}))
+    assert set(parts) == {"accuracy", EVERY_GRANULARITY, "chance"}
+    methods = (trained_workdir / SPLIT / "seed0" / "methods").iterdir()
+    assert len(list(methods)) == 3  # adaptive, ORACLE and static partition
 
 
 def test_a_prompt_is_made_before_its_program_is_traced(runner, monkeypatch):
-    run, _, _ = runner
-
-    def prompt(settings, corpus, classes, rows):
+    def prompt(run, class_ids):
         assert list(np.asarray(jnp.ones(1))) == [1]  # as reading weights: not while tracing
-        return Prompt(lambda text: jnp.zeros(()), lambda tuned, text: text)
+        return Prompt(lambda candidates: jnp.zeros(()), lambda tuned, candidates: candidates)
 
-    monkeypatch.setattr(jobs_module, "tower_prompt", prompt)
-    tuned = run(job_of("zsl", SPLIT, 0, {"eval.adapter": "tpt", "tpt.views": 4}))
-    static = run(job_of("zsl", SPLIT, 0, {"eval.adapter": "static"}))
+    monkeypatch.setattr(tasks, "_tower_prompt", prompt)
+    tuned = runner(job_of("zsl", SPLIT, 0, {"adapter.name": "tpt", "adapter.tpt.views": 4}))
+    static = runner(job_of("zsl", SPLIT, 0, {"adapter.name": "static"}))
     assert tuned["accuracy"] == pytest.approx(2 * static["accuracy"])
 
 
-def test_the_command_goes_on_where_it_was_stopped(monkeypatch, tmp_path, capsys):
-    """Killed in the middle, called again: what was done is not done again, the pages are whole."""
-    asked, stop_at = [], [4]
+def test_the_command_resumes_after_a_stop(monkeypatch, tmp_path, capsys):
+    """Stopped in the middle, called again: no job is done twice, the pages are whole."""
+    done, stop_at = [], [4]
 
     class Counting:
         def __init__(self, config, workdir):
@@ -270,10 +269,11 @@ def test_the_command_goes_on_where_it_was_stopped(monkeypatch, tmp_path, capsys)
             return {}
 
         def __call__(self, job: Job):
-            if len(asked) == stop_at[0]:
+            if len(done) == stop_at[0]:
                 raise KeyboardInterrupt
-            asked.append(job)
-            return {"accuracy": [0.5, 0.25], "all rows": [0.5], "chance": [0.125], "ORACLE": [1]}
+            done.append(job)
+            results = {"accuracy": [0.5, 0.25], "chance": [0.125], "ORACLE": [1]}
+            return results | {EVERY_GRANULARITY: [0.5]}
 
     monkeypatch.setattr(reproduce, "Runner", Counting)
     arguments = ["reproduce.py", "--table", "3", "6", "--dataset", "nw_ucla", "--seeds", "1"]
@@ -286,7 +286,7 @@ def test_the_command_goes_on_where_it_was_stopped(monkeypatch, tmp_path, capsys)
     reproduce.main()
     out = capsys.readouterr().out
     assert "min left" in out
-    assert len(asked) == len(set(asked)) == 2 * (3 + 1 + 3 * 3)  # table 6's last row is table 3's
+    assert len(done) == len(set(done)) == 2 * (3 + 1 + 3 * 3)  # table 6's last row is table 3's
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         f"table{name}_nw_ucla.{suffix}" for name in "36" for suffix in ("csv", "json", "md")
     ]
@@ -314,12 +314,12 @@ def test_wrong_flags_are_explained(arguments, message, monkeypatch, capsys):
 
 
 def test_documents_are_generated_from_the_json():
-    """README.md and docs/results.md hold what the files in docs/results say, and nothing else."""
+    """README.md and docs/results.md hold the content of the files in docs/results."""
     pages = {
         name: [
             read_page(file)
             for dataset in reproduce.DOCUMENTED
-            if (file := reproduce.PUBLISHED / f"{reproduce.prefix(name)}_{dataset}.json").exists()
+            if (file := reproduce.PUBLISHED / f"{file_stem(name, dataset)}.json").exists()
         ]
         for name in TABLES
     }

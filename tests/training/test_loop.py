@@ -58,7 +58,7 @@ def test_a_clip_that_is_not_finite_stops_training_and_is_named(tmp_path):
         assert bad in batch["indices"]
     printed = replayed(error)
     assert "clips [8, 1, 8, 20, 3]: 1 values are not finite" in printed
-    assert "loss nan; first lost: data_norm" in printed
+    assert "loss nan; first not finite: data_norm" in printed
     assert "parameters" not in printed  # the state is from before the step
 
 
@@ -69,7 +69,7 @@ def test_a_diverging_method_stops_and_can_be_replayed(tmp_path):
         train_small(small_inputs(config), tmp_path)
     printed = replayed(error)
     assert "tokens [8, 60, 16]: 0 values are not finite" in printed
-    assert "loss nan; first lost: invalid value (nan) encountered in" in printed
+    assert "loss nan; first not finite: invalid value (nan) encountered in" in printed
     assert "parameters" not in printed
 
 

@@ -117,7 +117,7 @@ FULL_SIZE = (
 pretend_devices(8)
 from dynapurls_jax.config import load_config
 config = load_config(ROOT / "configs" / "ntu120.py")
-epoch = compile_alignment(config, 63_026, 3_000, 110).memory_analysis()
+epoch = compile_fit(config, 63_026, 3_000, 110).memory_analysis()
 print(epoch.argument_size_in_bytes, epoch.temp_size_in_bytes)
 """
 )

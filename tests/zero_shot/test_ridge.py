@@ -21,7 +21,7 @@ def problem(seed=0):
     tokens[:, 0, 0] = 1.0  # never changes
     text = rng.normal(size=(SEEN + UNSEEN, 8, D))
     text /= np.linalg.norm(text, axis=-1, keepdims=True)
-    return tokens.astype(np.float32), labels, text.astype(np.float32)
+    return jnp.asarray(tokens, jnp.float32), jnp.asarray(labels), jnp.asarray(text, jnp.float32)
 
 
 def unit_rows(x):
@@ -34,6 +34,7 @@ def regularised(gram, ridge):
 
 def reference(settings, tokens, labels, text, test):
     """Cosines of test clips with the unseen classes, by the definition."""
+    tokens, labels, text, test = (np.asarray(array) for array in (tokens, labels, text, test))
     x = tokens.reshape(N, -1).astype(np.float64)
     mean, std = x.mean(axis=0), x.std(axis=0)
     gain = np.where(std > 1e-6 * std.max(), 1 / np.maximum(std, 1e-12), 0)
@@ -82,7 +83,7 @@ def test_scores_equal_the_definition(name, components):
     test = problem(seed=1)[0][:7]
     method = make(settings, Shapes(KINECT_V1, (1, S, WIDTH), D))
     fit = jax.jit(method.fit)
-    variables = fit(jax.random.key(0), tokens, jnp.asarray(labels), text[:SEEN])
+    variables = fit(jax.random.key(0), tokens, labels, text[:SEEN])
     candidates = method.bind(variables, text[SEEN:])
     logits = method.score(variables, method.encode(variables, test), candidates)
     expected = reference(settings, tokens, labels, text, test)
@@ -93,11 +94,11 @@ def test_scores_equal_the_definition(name, components):
 def test_mean_of_tokens_takes_wide_tokens():
     tokens, labels, text = problem()
     method = make(RidgeSettings(features="mean"), Shapes(KINECT_V1, (1, S, WIDTH), D))
-    variables = method.fit(jax.random.key(0), jnp.asarray(tokens), jnp.asarray(labels), text[:SEEN])
-    same = np.repeat(tokens.mean(axis=1, keepdims=True), 9, axis=1)
+    variables = method.fit(jax.random.key(0), tokens, labels, text[:SEEN])
+    same = jnp.repeat(tokens.mean(axis=1, keepdims=True), 9, axis=1)
     np.testing.assert_allclose(
-        method.encode(variables, jnp.asarray(same)),
-        method.encode(variables, jnp.asarray(tokens)),
+        method.encode(variables, same),
+        method.encode(variables, tokens),
         atol=1e-3,
     )
 
@@ -108,7 +109,7 @@ def test_mean_of_tokens_takes_wide_tokens():
         ({"map": "text"}, "unknown map 'text'"),
         ({"features": "token"}, "did you mean 'tokens'"),
         ({"shrinkage": 1.5}, r"expected a share in \[0, 1\], got 1.5"),
-        ({"text_ridge": 0}, "text_ridge: expected more than 0"),
+        ({"text_ridge": 0.0}, "text_ridge: expected more than 0"),
     ],
 )
 def test_settings_that_cannot_be_used_are_errors(settings, message):

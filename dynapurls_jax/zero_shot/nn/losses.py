@@ -1,4 +1,4 @@
-"""Symmetric InfoNCE (eq. 10-11) with same-class positives."""
+"""Symmetric InfoNCE (eq. 10-11)."""
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +10,11 @@ def symmetric_info_nce(
 ) -> Float[Array, ""]:
     """Mean over the batch of eq. 10, summed over granularities with `weights` (eq. 11).
 
-    Skeleton to text: the sample's class against all seen classes. Text to skeleton: the samples of
-    a class against the whole batch; where several samples share the class, each is a positive and
-    the target is uniform over them (eq. 10 would call the others negatives). Averaged over the
-    samples of the batch, that target reduces to the sample's own entry of a softmax over samples.
+    Skeleton to text: the sample's class against all seen classes. Text to skeleton: the sample
+    against the whole batch, other samples of its class included.
 
     Args:
-      logits: similarity over tau of sample b, asked by class c, with class c's text.
+      logits: similarity over tau of sample b, under class c's queries, with class c's text.
       labels: index into the class axis of `logits`.
     """
     batch = jnp.arange(logits.shape[0])
