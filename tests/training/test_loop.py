@@ -45,31 +45,48 @@ def test_each_stage_records_its_steps_and_writes_a_trace(tmp_path):
         assert next((folder / "profile").rglob("*.xplane.pb")).stat().st_size > 1000
 
 
-def test_a_clip_that_is_not_finite_stops_training_and_is_named(tmp_path):
+def train_with_a_bad_clip(workdir):
+    """Trains on a clip with a NaN: the clip, and the error."""
     inputs = small_inputs()
     clips = np.array(inputs.clips.clips)
-    bad = make_spec(inputs, tmp_path, SPLIT, 0).protocol.train[5]
+    bad = make_spec(inputs, workdir, SPLIT, 0).protocol.train[5]
     clips[bad, 0, 3, 2, 1] = np.nan
-    broken = replace(inputs, clips=replace(inputs.clips, clips=clips))
-    with pytest.raises(NonFiniteError, match=rf"step (\d+) .*clip{bad:03d}") as error:
-        train_small(broken, tmp_path)
+    with pytest.raises(NonFiniteError) as error:
+        train_small(replace(inputs, clips=replace(inputs.clips, clips=clips)), workdir)
+    return bad, error
+
+
+def diverge(workdir):
+    """Trains a method at a rate at which it diverges; gives the error."""
+    config = small_config()
+    config.fit.update(learning_rate=1e25, epochs=20, patience=20)
+    with pytest.raises(NonFiniteError) as error:
+        train_small(small_inputs(config), workdir)
+    return error
+
+
+def test_a_clip_that_is_not_finite_stops_training_and_is_named(tmp_path):
+    bad, error = train_with_a_bad_clip(tmp_path)
+    assert re.search(rf"step (\d+) .*clip{bad:03d}", str(error.value))
     (file,) = tmp_path.glob(f"{SPLIT}/seed0/encoders/*/nonfinite-step-*/batch.npz")
     with np.load(file) as batch:
         assert bad in batch["indices"]
-    printed = replayed(error)
+        assert np.isnan(batch["clips"]).sum() == 1
+
+
+def test_a_diverging_method_stops(trained_workdir):
+    assert re.search(r"step \d+ of epoch \d+ is not finite", str(diverge(trained_workdir).value))
+
+
+@pytest.mark.slow
+def test_steps_that_are_not_finite_can_be_replayed(tmp_path):
+    printed = replayed(train_with_a_bad_clip(tmp_path / "clip")[1])
     assert "clips [8, 1, 8, 20, 3]: 1 values are not finite" in printed
-    assert "loss nan; first not finite: data_norm" in printed
+    assert "loss nan; first lost: data_norm" in printed
     assert "parameters" not in printed  # the state is from before the step
-
-
-def test_a_diverging_method_stops_and_can_be_replayed(tmp_path):
-    config = small_config()
-    config.fit.update(learning_rate=1e25, epochs=20, patience=20)
-    with pytest.raises(NonFiniteError, match=r"step \d+ of epoch \d+ is not finite") as error:
-        train_small(small_inputs(config), tmp_path)
-    printed = replayed(error)
+    printed = replayed(diverge(tmp_path / "method"))
     assert "tokens [8, 60, 16]: 0 values are not finite" in printed
-    assert "loss nan; first not finite: invalid value (nan) encountered in" in printed
+    assert "loss nan; first lost: invalid value (nan) encountered in" in printed
     assert "parameters" not in printed
 
 
@@ -97,6 +114,7 @@ def test_programs_are_kept_in_the_workdir_unless_said_otherwise(tmp_path, elsewh
     assert len(names) == len(programs)  # the second start found those of the first
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_steps(tmp_path):
     """Peak of the process after the first epoch and after the last one."""
     config = small_config()

@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pytest
 
 from dynapurls_jax.evaluation.markdown import escaped
 from dynapurls_jax.evaluation.report import RunResult, write_report
