@@ -1,6 +1,7 @@
 """Your own data: a folder of clips and a dataset.yaml that describes them (docs/data.md).
 
-Command: python -m dynapurls_jax.train --config=configs/custom.py --config.data.manual_dir=my/folder \\
+Command: python -m dynapurls_jax.train --config=configs/custom.py \\
+  --config.data.manual_dir=my/folder \\
   --config.splits="('4_2',)"
 Without descriptions of your classes: --config.text.descriptions=names.
 """

@@ -17,7 +17,7 @@ from data_pipelines.progress import progress
 from data_pipelines.skeletons import SKELETONS, Skeleton, map_joints
 from data_pipelines.temporal_sampling import TEMPORAL_SAMPLING
 
-VERSION = 1  # of everything that is done to a clip here
+VERSION = 2  # of everything that is done to a clip here
 _CHUNK = 64
 
 

@@ -63,7 +63,11 @@ def _augment_one(clip, key, strength):
     low = jnp.floor(position).astype(jnp.int32)
     high = jnp.minimum(low + 1, frames - 1)
     weight = (position - low)[None, :, None, None]
-    clip = clip[:, low] * (1 - weight) + clip[:, high] * weight
+    mixed = clip[:, low] * (1 - weight) + clip[:, high] * weight
+    # As in `temporal_sampling.resample`: a mixture of a body and zeros would be a smaller body.
+    present = jnp.any(clip != 0, axis=(2, 3), keepdims=True)
+    nearest = jnp.where(weight < 0.5, clip[:, low], clip[:, high])
+    clip = jnp.where(present[:, low] & present[:, high], mixed, nearest)
     angles = jax.random.uniform(tilt, (3,), minval=-1, maxval=1) * strength.tilt
     angles = angles.at[2].set(jax.random.uniform(turn, minval=-1, maxval=1) * strength.turn)
     size = 1 + strength.scale * jax.random.uniform(scale, minval=-1, maxval=1)

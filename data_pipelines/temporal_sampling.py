@@ -47,12 +47,19 @@ def normalise(clip: np.ndarray, skeleton: Skeleton) -> np.ndarray:
 
 
 def resample(clip: np.ndarray, frames: int) -> np.ndarray:
-    """Interpolates linearly in time: `[M, t, V, 3]` to `[M, frames, V, 3]`."""
+    """Interpolates linearly in time: `[M, t, V, 3]` to `[M, frames, V, 3]`.
+
+    Where a person is absent in either neighbouring frame, the nearest frame is taken instead: a
+    mixture of a body and zeros would be a smaller body.
+    """
     position = np.linspace(0, clip.shape[1] - 1, frames)
     low = np.floor(position).astype(int)
     high = np.minimum(low + 1, clip.shape[1] - 1)
     weight = (position - low)[None, :, None, None].astype(clip.dtype)
-    return clip[:, low] * (1 - weight) + clip[:, high] * weight
+    mixed = clip[:, low] * (1 - weight) + clip[:, high] * weight
+    present = np.any(clip != 0, axis=(2, 3), keepdims=True)
+    nearest = np.where(weight < 0.5, clip[:, low], clip[:, high])
+    return np.where(present[:, low] & present[:, high], mixed, nearest)
 
 
 def pad(clip: np.ndarray, frames: int) -> np.ndarray:

@@ -1,22 +1,29 @@
-"""Random keys: one root for each training seed, and a key for each purpose and step."""
+"""Random keys: one root for each training seed, one branch for each purpose, one key for each step.
+
+No two purposes share a key, whatever their steps are.
+"""
 
 import jax
 from jaxtyping import Array, Key
 
-# TODO-RNG: these reproduce the keys of 0.1 bit by bit; they become named purposes with the fixes.
+PURPOSES = ("encoder_init", "pretraining", "method_init", "fit", "stream")
 
 
 def key_of(seed: int, purpose: str, *steps: int | Array) -> Key[Array, ""]:
-    """The key of a purpose.
+    """The key of a purpose, or of one of its steps.
 
     Args:
       seed: of the training run.
-      purpose: "encoder_init", "pretraining", "method_init", "fit" or "stream".
+      purpose: one of `PURPOSES`: initial parameters of the encoder and of the method, training of
+        either, and test-time methods along a stream.
       steps: folded in, one after the other.
+
+    Raises:
+      ValueError: no such purpose.
     """
-    key = jax.random.key(seed)
-    if purpose in ("pretraining", "fit"):
-        key = jax.random.fold_in(key, {"pretraining": 1, "fit": 2}[purpose])
+    if purpose not in PURPOSES:
+        raise ValueError(f"purpose: expected one of {', '.join(PURPOSES)}, got {purpose!r}")
+    key = jax.random.fold_in(jax.random.key(seed), PURPOSES.index(purpose))
     for step in steps:
         key = jax.random.fold_in(key, step)
     return key

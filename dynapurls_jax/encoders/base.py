@@ -117,9 +117,14 @@ class SkeletonEncoder(nn.Module):
         train: bool = False,
         capacity: int | None = None,
     ) -> Float[Array, "B n"]:
-        """Mean features over frames, joints and present persons."""
+        """Mean features over the clip's frames, joints and present persons.
+
+        Zeros behind a clip's end are in no mean, as in `tokens`.
+        """
         x, share = self._features(clips, train, capacity)
-        return jnp.einsum("np,pb->bn", x.astype(jnp.float32).mean(axis=(1, 2)), share)
+        whole = self._of_persons(self._weights(clips, 1, x.shape[1]), share)[0]
+        means = jnp.einsum("ntvp,tp->np", x.astype(jnp.float32), whole) / x.shape[2]
+        return jnp.einsum("np,pb->bn", means, share)
 
     def tokens(
         self, clips: Float[Array, "B M T V c"], capacity: int | None = None
@@ -129,11 +134,17 @@ class SkeletonEncoder(nn.Module):
         The segments divide the frames that a clip has: zeros behind its end are in none of them.
         """
         x, share = self._features(clips, False, capacity)
-        lengths = clip_lengths(clips) / self.backbone.stride
-        weights = segment_weights(lengths, self.segments, x.shape[1])  # [B, segments, T / stride]
-        of_person = jnp.einsum("bst,pb->stp", weights, (share > 0).astype(jnp.float32))
-        parts = [(x * weight[None, :, None, :]).sum(axis=1) for weight in of_person]
+        weights = self._of_persons(self._weights(clips, self.segments, x.shape[1]), share)
+        parts = [(x * weight[None, :, None, :]).sum(axis=1) for weight in weights]
         return jnp.einsum("snvp,pb->bsvn", jnp.stack(parts), share)
+
+    def _weights(self, clips, segments: int, frames: int) -> Float[Array, "B segments T_out"]:
+        """Weights of feature frames in the mean of each segment of a clip's true length."""
+        return segment_weights(clip_lengths(clips) / self.backbone.stride, segments, frames)
+
+    def _of_persons(self, weights, share: Float[Array, "N B"]) -> Float[Array, "segments T_out N"]:
+        """The weights of a clip for each of its persons."""
+        return jnp.einsum("bst,pb->stp", weights, (share > 0).astype(jnp.float32))
 
 
 def token_shape(module: nn.Module, clip_shape: tuple[int, ...]) -> tuple[int, int, int]:

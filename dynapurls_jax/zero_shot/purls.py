@@ -6,6 +6,7 @@ Differs from the published code: queries never come from the true label unless
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -104,7 +105,6 @@ class PurlsModule(nn.Module):
             self.partition = StaticPartition(self.shapes.skeleton, self.shapes.tokens[0])
         else:
             self.partition = TextAttention(settings.attention)
-        nn.share_scope(self, self.partition)
         head = HEADS[settings.head]
         self.project = head(self.shapes.text_width, settings.hidden, settings.dropout)
         self.alpha = self.param("alpha", nn.initializers.zeros, (len(GRANULARITIES),))
@@ -127,7 +127,7 @@ class PurlsModule(nn.Module):
 
     def scale(self) -> Float[Array, ""]:
         """`1 / tau`, learned, at most 100."""
-        return jnp.exp(jnp.minimum(self.log_scale, math.log(100.0)))
+        return jnp.exp(at_most(self.log_scale, math.log(100.0)))
 
     def weights(self) -> Float[Array, " G"]:
         """The granularities' weights alpha (eq. 11), positive, with the sum 1; 0 if not used.
@@ -144,6 +144,26 @@ class PurlsModule(nn.Module):
         """Touches every parameter; for initialisation."""
         attention = self.attend(self.keys(tokens), queries)
         return self.gather_and_project(tokens, attention), self.scale(), self.weights()
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def at_most(x: Float[Array, ""], bound: float) -> Float[Array, ""]:
+    """The smaller of the two. Above the bound only gradients that lower `x` under descent pass.
+
+    So a parameter that oversteps the bound can come back, and does not run away from it.
+    """
+    return jnp.minimum(x, bound)
+
+
+def _at_most_forward(x, bound):
+    return at_most(x, bound), x
+
+
+def _at_most_backward(bound, x, g):
+    return (jnp.where((x < bound) | (g > 0), g, 0.0),)
+
+
+at_most.defvjp(_at_most_forward, _at_most_backward)
 
 
 def mean_text(classes: Float[Array, "C G d"]) -> Float[Array, "G d"]:

@@ -24,6 +24,7 @@ from data_pipelines.temporal_sampling import (
     resample,
 )
 from tests.helpers.corpora import tiny_corpus
+from tests.helpers.skeleton_text import body
 
 augmented = jax.jit(augment, static_argnames="strength")
 
@@ -65,9 +66,31 @@ def test_normalise_keeps_absent_persons_and_survives_degenerate_bodies():
 @settings(max_examples=10)
 @given(st.integers(2, 40), st.integers(2, 40))
 def test_resample_keeps_ends_and_straight_lines(frames, wanted):
-    line = np.linspace(0, 1, frames, dtype=np.float32)[None, :, None, None] * np.ones((1, 1, 2, 3))
+    line = np.linspace(1, 2, frames, dtype=np.float32)[None, :, None, None] * np.ones((1, 1, 2, 3))
     got = resample(line, wanted)
-    np.testing.assert_allclose(got[0, :, 0, 0], np.linspace(0, 1, wanted), atol=1e-5)
+    np.testing.assert_allclose(got[0, :, 0, 0], np.linspace(1, 2, wanted), atol=1e-5)
+
+
+def _heights(person):
+    """Height of a person `[T, V, 3]` in each frame in which the person is present."""
+    return np.ptp(person[..., 1], axis=1)[person.any(axis=(1, 2))]
+
+
+@pytest.mark.parametrize("frames", [12, 32, 45])
+def test_resample_makes_no_small_body_where_a_person_comes_or_goes(frames):
+    clip = np.stack([body(0), body(1)])
+    clip[1, :3] = clip[1, 17:] = 0
+    second = resample(clip, frames)[1]
+    assert _heights(second).min() > 0.9 * _heights(clip[1]).min()
+    assert second.any(axis=(1, 2)).sum() == pytest.approx(14 / 30 * frames, abs=1)
+
+
+def test_augment_makes_no_small_body_at_the_end_of_a_padded_clip():
+    clips = np.repeat(pad(body(0)[None], 45)[None], 16, axis=0)
+    strength = Augmentation(turn=0.0, tilt=0.0, crop=0.5, scale=0.0, noise=0.0)
+    keys = jax.random.split(jax.random.key(0), len(clips))
+    for cropped in np.asarray(augmented(jnp.asarray(clips), keys, strength)):
+        assert _heights(cropped[0]).min() > 0.9 * _heights(clips[0, 0]).min()
 
 
 def test_pad_fills_with_zeros_and_cuts():

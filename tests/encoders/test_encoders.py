@@ -191,6 +191,16 @@ def test_frames_must_fit_the_strides():
         small_classifier().init(jax.random.key(0), jnp.ones((1, 1, 15, 20, 3)))
 
 
+def test_padded_frames_are_in_no_mean():
+    """Pooled features are the mean of the tokens where segments have as many frames each."""
+    encoder = small_encoder()
+    clips = jax.random.normal(jax.random.key(0), (2, 1, 24, 5, 3)).at[:, :, 12:].set(0)
+    variables = jax.jit(partial(encoder.init, method="pooled"))(jax.random.key(1), clips)
+    pooled = jax.jit(partial(encoder.apply, method="pooled"))(variables, clips)
+    tokens = tokens_of(encoder, variables, clips)
+    np.testing.assert_allclose(pooled, tokens.mean(axis=(1, 2)), atol=1e-5)
+
+
 def test_a_batch_of_present_persons_alone_gives_the_same():
     """Packed to their number, persons give the same outputs, statistics and gradients."""
     classifier = small_classifier()

@@ -12,7 +12,7 @@ from data_pipelines.skeletons import KINECT_V1
 from dynapurls_jax.registry import section_of
 from dynapurls_jax.zero_shot.base import Candidates, Shapes, ZeroShotMethod, unit
 from dynapurls_jax.zero_shot.nn.losses import symmetric_info_nce
-from dynapurls_jax.zero_shot.purls import PurlsSettings, make, mean_text
+from dynapurls_jax.zero_shot.purls import PurlsSettings, at_most, make, mean_text
 from dynapurls_jax.zero_shot.registry import METHODS, make_method
 
 B, S, N, C, D, G = 6, 40, 5, 3, 7, 8
@@ -49,10 +49,9 @@ def test_score_equals_the_equations(query, head, score):
     p = variables["params"]
     standard = np.asarray((tokens - tokens.mean((0, 1))) / (tokens.std((0, 1)) + 1e-3))
     np.testing.assert_allclose(model.encode(variables, tokens).tokens, standard, atol=1e-4)
-    query_map, key_map, first, second = (
-        np.asarray(part["kernel"])
-        for part in (p["query_map"], p["key_map"], p["project"]["Dense_0"], p["project"]["Dense_1"])
-    )
+    partition, head_params = p["partition"], p["project"]
+    query_map, key_map = (np.asarray(partition[f"{n}_map"]["kernel"]) for n in ("query", "key"))
+    first, second = (np.asarray(head_params[f"Dense_{n}"]["kernel"]) for n in (0, 1))
     logits = np.zeros((B, C))
     for b in range(B):
         for c in range(C):
@@ -223,3 +222,28 @@ def test_scored_granularities_are_the_first_or_all():
     ):
         scored = _setup("label_free", **settings)[0].embedding.scored(candidates)
         assert (scored.classes.shape[1], scored.query.shape[0]) == (expected, expected)
+
+
+def test_a_scale_above_its_bound_comes_back():
+    """At the bound a gradient that would raise it stops, and one that lowers it passes."""
+    for x, pull, expected in ((1.0, 1.0, 1.0), (3.0, 1.0, 1.0), (3.0, -1.0, 0.0)):
+        gradient = jax.grad(lambda x, pull=pull: pull * at_most(x, 2.0))(jnp.float32(x))
+        assert float(gradient) == expected
+    assert float(at_most(jnp.float32(3.0), 2.0)) == 2.0
+
+
+def test_the_temperature_of_a_method_comes_back_from_above_its_bound():
+    model, variables, tokens, text = _setup("label_free")
+    params = variables["params"] | {"log_scale": jnp.float32(5.0)}
+    batch = (tokens, jnp.array([0, 1, 2, 0, 1, 2]))
+
+    @jax.jit
+    def gradient(params):
+        def loss(params):
+            both = {**variables, "params": params}
+            return model.loss(both, batch, text, jax.random.key(1))
+
+        return jax.grad(loss)(params)["log_scale"]
+
+    assert float(model.embedding.scale({**variables, "params": params})) == pytest.approx(100)
+    assert float(gradient(params)) > 0  # untrained at 1 / tau = 100, it must fall
