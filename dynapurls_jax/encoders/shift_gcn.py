@@ -200,12 +200,8 @@ class ShiftGCN(nn.Module):
 
 def make(settings: ShiftGcnSettings, skeleton: Skeleton) -> SkeletonEncoder:
     """The encoder; the network itself works for any number of joints."""
-    backbone = ShiftGCN(
-        settings.width,
-        tuple(map(tuple, settings.layers)),
-        jnp.dtype(settings.dtype),
-        settings.remat,
-    )
+    layers = tuple((multiple, stride) for multiple, stride in settings.layers)
+    backbone = ShiftGCN(settings.width, layers, jnp.dtype(settings.dtype), settings.remat)
     return SkeletonEncoder(backbone, settings.segments)
 
 

@@ -57,6 +57,7 @@ def extract(spec: RunSpec, stage: "EncoderStage") -> np.ndarray:
     """
     clips, encoder = spec.inputs.clips, stage.encoder
     assert clips is not None
+    assert encoder is not None
     starts = []
 
     def chunks(first: int) -> Iterator[np.ndarray]:

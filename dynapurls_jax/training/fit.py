@@ -184,6 +184,7 @@ def solve(
     it, so the validation clips are fitted in the end, too.
     """
     del folder, profile
+    assert task.method.fit is not None
     fit, text = partial(jax.jit(task.method.fit), key_of(task.seed, "method_init")), task.text
     both = Samples(*(np.concatenate(pair) for pair in zip(task.train, task.val, strict=True)))
     if checkpoints.latest() is None:
@@ -292,7 +293,8 @@ def make_epoch(task: MethodTask, mesh: Mesh) -> Callable:
     batches are finite.
     """
     method, count, size = task.method, len(task.ids), task.batch_size
-    optimizer = optimizer_of(task.settings)
+    optimizer, method_loss = optimizer_of(task.settings), task.method.loss
+    assert method_loss is not None
 
     def step(carry, batch, train, text, key):
         variables, opt_state, finite = carry
@@ -304,7 +306,7 @@ def make_epoch(task: MethodTask, mesh: Mesh) -> Callable:
         def loss_fn(params):
             samples = (jnp.asarray(tokens, jnp.float32), labels)
             step_key = jax.random.fold_in(key, number + 1)
-            return method.loss({**variables, "params": params}, samples, text, step_key)
+            return method_loss({**variables, "params": params}, samples, text, step_key)
 
         loss, grads = jax.value_and_grad(loss_fn)(variables["params"])
         norm = optax.tree.norm(grads)

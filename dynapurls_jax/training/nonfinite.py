@@ -94,7 +94,7 @@ def _write(
     with closing(Checkpoints(place / "state")) as checkpoints:
         checkpoints.save(number, jax.device_get(state))
     if is_first():
-        np.savez(place / "batch.npz", **arrays)
+        np.savez(place / "batch.npz", **arrays)  # type: ignore[arg-type]  # names, not options
         write_text(place / "about.json", json.dumps(about, indent=1))
     named = ", ".join(ids[:SHOWN])
     more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""

@@ -93,8 +93,8 @@ def train_run(spec: RunSpec) -> TrainedRun:
         f"{len(protocol.seen_test)} seen test, {len(protocol.unseen_test)} unseen test",
         flush=True,
     )
-    if inputs.clips is None:
-        stage, tokens = EncoderStage(None, tokens_identity(spec), {}), inputs.features
+    if inputs.features is not None:
+        stage, tokens = EncoderStage(None, features_identity(spec), {}), inputs.features
     else:
         stage = pretrain(spec)
         tokens = extract(spec, stage)
@@ -112,10 +112,15 @@ def train_run(spec: RunSpec) -> TrainedRun:
     )
 
 
+def features_identity(spec: RunSpec) -> dict:
+    """The identity of tokens that were read from a folder."""
+    return {"features": spec.inputs.corpus.digest}
+
+
 def tokens_identity(spec: RunSpec) -> dict | None:
     """Everything that the tokens of a run depend on; None while their encoder is not finished."""
     if spec.inputs.clips is None:
-        return {"features": spec.inputs.corpus.digest}
+        return features_identity(spec)
     identity = encoder_identity(spec)
     if not ENCODERS.entry(spec.config.encoder.name).trained:
         return identity

@@ -101,10 +101,12 @@ class PurlsModule(nn.Module):
 
     def setup(self):
         settings = self.settings
-        if settings.partition == "static":
-            self.partition = StaticPartition(self.shapes.skeleton, self.shapes.tokens[0])
-        else:
-            self.partition = TextAttention(settings.attention)
+        static = settings.partition == "static"
+        self.partition: StaticPartition | TextAttention = (
+            StaticPartition(self.shapes.skeleton, self.shapes.tokens[0])
+            if static
+            else TextAttention(settings.attention)
+        )
         head = HEADS[settings.head]
         self.project = head(self.shapes.text_width, settings.hidden, settings.dropout)
         self.alpha = self.param("alpha", nn.initializers.zeros, (len(GRANULARITIES),))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dynapurls_jax.evaluation.evaluate import clips_of, evaluate, evaluate_run
+from dynapurls_jax.evaluation.inspection import Inspection
 from dynapurls_jax.evaluation.report import ReportInfo
 from dynapurls_jax.evaluation.run_page import write_run_page
 from tests.helpers.runs import changed, fitted, score_only, with_labels
@@ -18,6 +19,12 @@ FIGURES = ["running_accuracy", "confusion", "classes", "reliability"]
 VECTORS = ["tsne", "tsne_stages"]
 
 
+@pytest.fixture(scope="module")
+def run(trained):
+    """The run of the shared workdir, in chunks that make one program of all parts of a stream."""
+    return changed(trained[1], {"eval.chunk": 4, "adapter.name": "static"})
+
+
 def viewer_of(page) -> dict:
     """The data of a page's viewer."""
     found = re.search(r'application/json">(.*?)</script>', page.read_text("utf-8"))
@@ -25,8 +32,8 @@ def viewer_of(page) -> dict:
 
 
 @pytest.mark.parametrize("name", ["balanced", pytest.param("dynapurls", marks=pytest.mark.slow)])
-def test_permuting_unseen_labels_leaves_every_prediction_bit_identical(trained, name):
-    run = changed(trained[1], {"adapter.name": name})
+def test_permuting_unseen_labels_leaves_every_prediction_bit_identical(run, name):
+    run = changed(run, {"adapter.name": name})
     unseen = np.isin(run.inputs.corpus.labels, run.protocol.unseen)
     labels = run.inputs.corpus.labels.copy()
     labels[unseen] = np.random.default_rng(0).permutation(labels[unseen])
@@ -37,11 +44,11 @@ def test_permuting_unseen_labels_leaves_every_prediction_bit_identical(trained, 
         jax.tree.map(np.testing.assert_array_equal, a.streams[method], b.streams[method])
 
 
-def test_a_report_of_a_trained_run(trained, tmp_path, monkeypatch):
+def test_a_report_of_a_trained_run(run, tmp_path, monkeypatch):
     results = []
     keep = lambda run: results.append(evaluate_run(run)) or results[-1]  # noqa: E731
     monkeypatch.setattr("dynapurls_jax.evaluation.evaluate.evaluate_run", keep)
-    run = changed(trained[1], {"adapter.name": "balanced"})
+    run = changed(run, {"adapter.name": "balanced"})
     corpus = dataclasses.replace(run.inputs.corpus, synthetic=True)
     run = dataclasses.replace(run, inputs=dataclasses.replace(run.inputs, corpus=corpus))
     text = evaluate(iter([run]), tmp_path, "the command")
@@ -61,8 +68,8 @@ def test_a_report_of_a_trained_run(trained, tmp_path, monkeypatch):
     )
 
 
-def test_a_method_that_needs_labels_has_an_oracle_result_alone(trained):
-    result = evaluate_run(changed(trained[1], {"method.purls.query": "oracle_label"}))
+def test_a_method_that_needs_labels_has_an_oracle_result_alone(run):
+    result = evaluate_run(changed(run, {"method.purls.query": "oracle_label"}))
     assert 0 <= result.oracle <= 1
     assert result.streams == {}
     assert result.inspection is None
@@ -76,8 +83,8 @@ def page_of(run, folder):
     return result, write_run_page(folder, result, clips, info)
 
 
-def test_a_page_of_features_without_clips(trained, tmp_path):
-    run = changed(trained[1], {"adapter.name": "static", "eval.stream": "skewed"})
+def test_a_page_of_features_without_clips(run, tmp_path):
+    run = changed(run, {"eval.stream": "skewed"})
     run = dataclasses.replace(run, inputs=dataclasses.replace(run.inputs, clips=None))
     result, page = page_of(run, tmp_path)
     viewer = viewer_of(page)
@@ -94,9 +101,8 @@ def test_a_page_of_features_without_clips(trained, tmp_path):
     [(lambda run: fitted(run, "ridge"), FIGURES + VECTORS), (score_only, FIGURES)],
     ids=["ridge", "score only"],
 )
-def test_a_page_leaves_out_what_a_method_does_not_have(trained, tmp_path, make, figures):
-    run = make(changed(trained[1], {"adapter.name": "static"}))
-    _, page = page_of(run, tmp_path)
+def test_a_page_leaves_out_what_a_method_does_not_have(run, tmp_path, make, figures):
+    _, page = page_of(make(run), tmp_path)
     viewer = viewer_of(page)
     assert viewer["granularities"] == []
     assert all("attention" not in clip and "data" in clip for clip in viewer["clips"])
@@ -111,23 +117,22 @@ def test_a_page_leaves_out_what_a_method_does_not_have(trained, tmp_path, make, 
         ({"method.purls.query": "per_candidate"}, "the class that the static model", True),
     ],
 )
-def test_a_page_says_which_text_attention_is_of(trained, monkeypatch, overrides, query, texts):
+def test_a_page_says_which_text_attention_is_of(run, monkeypatch, overrides, query, texts):
     texts_of_all = [[[f"class {c}, {g}"] for g in range(8)] for c in range(8)]
     monkeypatch.setattr("dynapurls_jax.evaluation.tasks.class_texts", lambda *_: texts_of_all)
-    run = changed(trained[1], {"adapter.name": "static"})
-    inspection = evaluate_run(run).inspection
+    class_ids = run.protocol.unseen
+    samples = np.arange(len(run.protocol.unseen_test))
+    inspection = Inspection(samples, samples, *[None] * 5)
     clips = clips_of(changed(run, overrides), inspection)
     assert clips.query.startswith(query)
-    expected = [[text for [text] in texts_of_all[c]] for c in run.protocol.unseen]
+    expected = [[text for [text] in texts_of_all[c]] for c in class_ids]
     assert clips.texts == (expected if texts else None)
 
 
-def test_a_pair_that_makes_no_sense_is_refused(trained):
-    run = changed(fitted(trained[1], "ridge"), {"adapter.name": "calip"})
-    with pytest.raises(
-        ValueError, match=r"adapter calip needs .*: expected one of static|balanced"
-    ):
-        evaluate_run(run)
-    run = changed(trained[1], {"adapter.name": "tpt", "text.encoder": "precomputed"})
+def test_a_pair_that_makes_no_sense_is_refused(run):
+    ridge = changed(fitted(run, "ridge"), {"adapter.name": "calip"})
+    with pytest.raises(ValueError, match="adapter calip needs .*: expected one of .*balanced"):
+        evaluate_run(ridge)
+    precomputed = changed(run, {"adapter.name": "tpt", "text.encoder": "precomputed"})
     with pytest.raises(ValueError, match="expected text encoder clip or minilm"):
-        evaluate_run(run)
+        evaluate_run(precomputed)
