@@ -184,20 +184,24 @@ def solve(
     it, so the validation clips are fitted in the end, too.
     """
     del folder, profile
-    assert task.method.fit is not None
-    fit, text = partial(jax.jit(task.method.fit), key_of(task.seed, "method_init")), task.text
-    both = Samples(*(np.concatenate(pair) for pair in zip(task.train, task.val, strict=True)))
+    fit = task.method.fit
+    assert fit is not None
+
+    def solution(train: Samples, val: Samples, text) -> tuple[Variables, Array]:
+        key = key_of(task.seed, "method_init")
+        train, val = (Samples(jnp.asarray(s.tokens, jnp.float32), s.labels) for s in (train, val))
+        both = Samples(*(jnp.concatenate(pair) for pair in zip(train, val, strict=True)))
+        on_train = fit(key, train.tokens, train.labels, text)
+        share = validation_accuracy(task.method, on_train, val, text)
+        return fit(key, both.tokens, both.labels, text), share
+
+    samples = (task.train, task.val, task.text)
     if checkpoints.latest() is None:
-        variables = fit(jnp.asarray(both.tokens, jnp.float32), both.labels, text)
-        checkpoints.save(1, jax.device_get(variables))
+        variables, share = jax.device_get(jax.jit(solution)(*samples))
+        checkpoints.save(1, (variables, share))
     else:
-        tokens = jax.ShapeDtypeStruct(both.tokens.shape, jnp.float32)
-        variables = checkpoints.restore(
-            jax.eval_shape(fit, tokens, both.labels, text), on_host=True
-        )
-    on_train = fit(jnp.asarray(task.train.tokens, jnp.float32), task.train.labels, text)
-    share = validation_accuracy(task.method, on_train, task.val, jnp.asarray(text))
-    return jax.device_get(variables), {"val_accuracy": float(share)}
+        variables, share = checkpoints.restore(jax.eval_shape(solution, *samples), on_host=True)
+    return variables, {"val_accuracy": float(share)}
 
 
 def train_method(

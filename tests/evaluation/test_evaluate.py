@@ -131,7 +131,7 @@ def test_a_page_says_which_text_attention_is_of(run, monkeypatch, overrides, que
 
 def test_a_pair_that_makes_no_sense_is_refused(run):
     ridge = changed(fitted(run, "ridge"), {"adapter.name": "calip"})
-    with pytest.raises(ValueError, match="adapter calip needs .*: expected one of .*balanced"):
+    with pytest.raises(ValueError, match=r"adapter calip needs .*: expected one of .*balanced"):
         evaluate_run(ridge)
     precomputed = changed(run, {"adapter.name": "tpt", "text.encoder": "precomputed"})
     with pytest.raises(ValueError, match="expected text encoder clip or minilm"):
