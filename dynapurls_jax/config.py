@@ -11,7 +11,7 @@ from dynapurls_jax.encoders.registry import ENCODERS
 from dynapurls_jax.evaluation.settings import EvalSettings
 from dynapurls_jax.registry import section_of, settings_of
 from dynapurls_jax.text.settings import TextSettings
-from dynapurls_jax.training.fit import FitSettings
+from dynapurls_jax.training.method_task import FitSettings
 from dynapurls_jax.training.optimizers import PretrainSettings
 from dynapurls_jax.zero_shot.registry import METHODS
 

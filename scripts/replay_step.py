@@ -28,7 +28,7 @@ from data_pipelines.skeletons import SKELETONS, Skeleton
 from dynapurls_jax.config import default_config
 from dynapurls_jax.registry import settings_of
 from dynapurls_jax.rng import key_of
-from dynapurls_jax.training import fit, pretrain
+from dynapurls_jax.training import epochs, method_task, pretrain
 from dynapurls_jax.training.checkpoints import Checkpoints
 from dynapurls_jax.zero_shot.base import Shapes
 from dynapurls_jax.zero_shot.registry import make_method
@@ -112,10 +112,10 @@ def replay_fit(config: ConfigDict, about: dict, batch: dict, folder: Path) -> No
     """A step of stage 3, with the same random numbers."""
     segments, points, width = about["token_shape"]
     shapes = Shapes(skeleton_of(about), (segments, points, width), batch["text"].shape[-1])
-    samples = fit.Samples(batch["tokens"], batch["labels"])
-    task = fit.MethodTask(
+    samples = method_task.Samples(batch["tokens"], batch["labels"])
+    task = method_task.MethodTask(
         method=make_method(config.method, shapes),
-        settings=settings_of(fit.FitSettings, config.fit, "fit"),
+        settings=settings_of(method_task.FitSettings, config.fit, "fit"),
         shapes=shapes,
         train=samples,
         val=samples,
@@ -124,7 +124,7 @@ def replay_fit(config: ConfigDict, about: dict, batch: dict, folder: Path) -> No
         seed=about["seed"],
         record={},
     )
-    state = restored(folder, partial(fit.fresh_state, task, batch["tokens"], batch["text"]))
+    state = restored(folder, partial(epochs.fresh_state, task, batch["tokens"], batch["text"]))
     report_tree("parameters", state.variables["params"])
     epoch_key = key_of(about["seed"], "fit", about["epoch"])
     key = jax.random.fold_in(epoch_key, about["step"] + 1)

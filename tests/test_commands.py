@@ -1,7 +1,6 @@
 """The two commands as users type them."""
 
 import json
-import os
 import subprocess
 import sys
 
@@ -12,22 +11,15 @@ from dynapurls_jax.config import check_config, default_config, load_config
 from dynapurls_jax.registry import plain
 from dynapurls_jax.stream_eval import load_config as load_workdir_config
 from tests.conftest import ROOT
-from tests.helpers.commands import DEMO, TINY
+from tests.helpers.commands import DEMO, TINY, run
 
 DEMO_SPLIT = "random-40_8-0"
+NTU60 = f"--config={ROOT}/configs/ntu60.py"
 
 
-def run(*arguments, cwd, **environment):
-    """A command in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", *arguments],
-        cwd=cwd,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+def slow(*values):
+    """Parameters of an exhaustive test."""
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 def test_train_then_stream_eval(tmp_path):
@@ -95,16 +87,13 @@ def test_mistakes_after_training_and_generalised_evaluation(tmp_path):
     ("arguments", "message"),
     [
         (["dynapurls_jax.train"], "--config"),
-        (["dynapurls_jax.train", DEMO, "demo"], "unexpected arguments: demo"),
-        (["dynapurls_jax.train", "--config=none.py"], "none.py"),
         (["dynapurls_jax.train", DEMO, "--config.method.nmae=x"], 'Did you mean "name"'),
-        (["dynapurls_jax.train", DEMO, "--config.data.name=utd_mad"], "did you mean 'utd_mhad'"),
-        (
-            ["dynapurls_jax.train", f"--config={ROOT}/configs/ntu60.py"],
-            "nturgbd_skeletons_s001_to_s017.zip",
-        ),
-        (["dynapurls_jax.stream_eval", "--workdir=/nowhere"], "/nowhere is no workdir"),
         (["dynapurls_jax.stream_eval"], "train --config=configs/demo.py"),
+        slow(["dynapurls_jax.train", DEMO, "demo"], "unexpected arguments: demo"),
+        slow(["dynapurls_jax.train", "--config=none.py"], "none.py"),
+        slow(["dynapurls_jax.train", DEMO, "--config.data.name=utd_mad"], "mean 'utd_mhad'"),
+        slow(["dynapurls_jax.train", NTU60], "nturgbd_skeletons_s001_to_s017.zip"),
+        slow(["dynapurls_jax.stream_eval", "--workdir=/nowhere"], "/nowhere is no workdir"),
     ],
 )
 def test_mistakes_are_errors_without_a_traceback(arguments, message, tmp_path):

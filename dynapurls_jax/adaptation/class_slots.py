@@ -4,11 +4,12 @@ The capacity is the number of slots of the candidates that `adapter.init` gets. 
 which slots hold a class; the method's state of a slot starts anew when a class is added.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from dynapurls_jax.adaptation.api import Adapter, State
 from dynapurls_jax.zero_shot.base import Candidates
@@ -80,8 +81,9 @@ def reset(adapter: Adapter, state: State) -> State:
     return state._replace(inner_state=fresh.inner_state)
 
 
-def _clear(adapter: Adapter, state: State, slot: int) -> State:
-    """The method's state of one slot as `init` makes it."""
+@partial(jax.jit, static_argnums=0)
+def _clear(adapter: Adapter, state: State, slot: int | Int[Array, ""]) -> State:
+    """The method's state of one slot as `init` makes it; one program for all slots."""
     fresh = reset(adapter, state).inner_state
 
     def cleared(axes: tuple[int, ...], leaf: Array, new: Array) -> Array:

@@ -25,6 +25,13 @@ STYLES: tuple[tuple[str, Any, str], ...] = (  # told apart without colours too
 GATE_STYLES = dict(zip(("entropy", "energy", "stacking"), STYLES, strict=False))
 
 
+def save(figure, title: str, path: Path) -> None:
+    """Writes a PNG under a title that names the data."""
+    figure.suptitle(title, size=10)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
 def without_frame(axis) -> None:
     """Leaves the axes of a plot without its upper and right sides."""
     axis.spines[["top", "right"]].set_visible(False)
@@ -41,7 +48,12 @@ def plot_running_accuracy(results, adapter: str, title: str, path: Path) -> None
     """
     splits = list(dict.fromkeys(result.split for result in results))
     figure, axes = plt.subplots(
-        1, len(splits), figsize=(1 + 4 * len(splits), 3.6), sharey=True, squeeze=False
+        1,
+        len(splits),
+        figsize=(1 + 4 * len(splits), 3.6),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
     )
     for axis, split in zip(axes[0], splits, strict=True):
         runs = [result for result in results if result.split == split]
@@ -63,10 +75,7 @@ def plot_running_accuracy(results, adapter: str, title: str, path: Path) -> None
         without_frame(axis)
     axes[0][0].set_ylabel("running accuracy, %")
     axes[0][-1].legend(frameon=False, loc="upper right")
-    figure.suptitle(title, size=10)
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    save(figure, title, path)
 
 
 def plot_gate_roc(results, names: dict[str, str], title: str, path: Path) -> None:
@@ -113,9 +122,7 @@ def plot_gate_roc(results, names: dict[str, str], title: str, path: Path) -> Non
         loc="lower right",
         fontsize=8,
     )
-    figure.suptitle(title, size=10)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    save(figure, title, path)
 
 
 def plot_sensitivity(cells, title: str, path: Path) -> None:
@@ -147,6 +154,4 @@ def plot_sensitivity(cells, title: str, path: Path) -> None:
     handles, labels = axes[1].get_legend_handles_labels()
     note = "split; bands:\nstd over runs"
     figure.legend(handles, labels, loc="outside right center", frameon=False, title=note)
-    figure.suptitle(title, size=10)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    save(figure, title, path)

@@ -1,7 +1,7 @@
-"""Generalised zero-shot recognition: the gate's fit on pseudo-unseen classes, and what is reported.
+"""Generalised zero-shot recognition: the gate's fit on pseudo-unseen classes, and the metrics.
 
-The fit takes clips that no report is about: held-out clips of seen classes, and clips of classes
-that a pseudo run left out of its seen ones. The metrics take predictions that are already made.
+The fit takes clips outside of every report: held-out clips of seen classes, and clips of classes
+that a pseudo run left out of its seen ones. The metrics take finished predictions.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ TEMPERATURES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # in units of the model's own
 
 
 class PseudoClips(NamedTuple):
-    """What a gate is fitted on: clips of one pseudo run, scored by its static model.
+    """The clips of one pseudo run on which a gate is fitted, scored by the static model.
 
     Attributes:
       logits: of held-out clips of its seen classes and of clips of its pseudo-unseen ones; minus
@@ -40,14 +40,14 @@ class PseudoClips(NamedTuple):
 
 
 class GateFit(NamedTuple):
-    """What a fit says of a gate, in terms that hold for another model: see `gate_of`.
+    """The fit of a gate, in terms that transfer to another model; see `gate_of`.
 
     Attributes:
       score: name in `adaptation.registry.GATES`.
       temperature: of the score.
       kept: the share of held-out seen clips that stay on the seen side.
-      harmonic: `H` on the pseudo clips, the highest that there is.
-      seen_clips, unseen_clips: on how many.
+      harmonic: the highest `H` on the pseudo clips.
+      seen_clips, unseen_clips: the number of these clips.
     """
 
     score: str
@@ -95,8 +95,8 @@ def table_9(
 ) -> dict[str, Int[np.ndarray, "orders N"]]:
     """Predictions of the rows of the paper's Table 9, all behind the same gate.
 
-    The gate does not learn and the sides know nothing of each other. So what one side would answer
-    without refinement is the static model's best class of that side.
+    The gate does not learn and the sides are independent. So the prediction of a side without
+    refinement is the static model's best class of that side.
 
     Args:
       full: predictions with both sides refined.
@@ -123,15 +123,14 @@ def auroc(scores: Float[np.ndarray, " N"], unseen: Bool[np.ndarray, " N"]) -> fl
 def scores_of(
     name: str, logits: Float[np.ndarray, "N C"], seen: Bool[np.ndarray, " C"], temperature: float
 ) -> Float[np.ndarray, " N"]:
-    """A gate's scores, as the gate itself computes them."""
+    """The scores of a gate."""
     return np.asarray(gate_score(name, jnp.asarray(logits), jnp.asarray(seen), temperature))
 
 
 def gate_of(fit: GateFit, held_out: Float[np.ndarray, "N C"], seen: Bool[np.ndarray, " C"]) -> Gate:
     """The gate for a model: its threshold keeps as many held-out seen clips as the fit says.
 
-    Two models are not confident to the same degree, so that the score itself would not carry over
-    from a pseudo run.
+    Two models differ in confidence, so the threshold of a pseudo run cannot be taken over.
 
     Args:
       held_out: the model's static logits of held-out clips of seen classes.
@@ -145,15 +144,15 @@ def fit_gate(name: str, runs: Sequence[PseudoClips]) -> GateFit:
     """The temperature and the share of held-out seen clips to keep that have the highest `H`.
 
     The clips of all runs are taken together, each by its rank among the held-out seen clips of its
-    own run. Every share that differs in effect is tried. Of equally good ones the middle is taken:
-    of the temperatures first, then of its shares.
+    run. Every share that differs in effect is tried. Of equally good ones the middle is taken: of
+    the temperatures first, then of the shares.
 
     Args:
       name: one of `adaptation.registry.GATES`.
 
     Raises:
-      ValueError: unknown name, a run without clips on one of the sides, or nothing to tell clips
-        apart by.
+      ValueError: unknown name, a run without clips on one of the sides, or equal scores of all
+        clips.
     """
     for run in runs:
         if run.of_seen.all() or not run.of_seen.any():
@@ -167,13 +166,17 @@ def fit_gate(name: str, runs: Sequence[PseudoClips]) -> GateFit:
     harmonic = _harmonics(ranks, np.concatenate([_hits(run) for run in runs]), of_seen)
     if harmonic.max() < 0:
         raise ValueError(f"gate {name!r}: all {len(of_seen)} clips to fit it on score the same")
-    rows, columns = np.nonzero(harmonic == harmonic.max())
-    row = _middle(np.unique(rows))
-    column = _middle(columns[rows == row])
-    kept = float(np.sort(ranks[row])[column : column + 2].mean())
-    clips = int(of_seen.sum())
-    best = float(harmonic.max())
-    return GateFit(name, temperatures[row], kept, best, clips, len(of_seen) - clips)
+    of_temperature, of_rank = np.nonzero(harmonic == harmonic.max())
+    best = _middle(np.unique(of_temperature))
+    rank = _middle(of_rank[of_temperature == best])
+    return GateFit(
+        score=name,
+        temperature=temperatures[best],
+        kept=float(np.sort(ranks[best])[rank : rank + 2].mean()),
+        harmonic=float(harmonic.max()),
+        seen_clips=int(of_seen.sum()),
+        unseen_clips=int((~of_seen).sum()),
+    )
 
 
 def _ranks(name: str, run: PseudoClips, temperature: float) -> Float[np.ndarray, " N"]:
@@ -184,7 +187,7 @@ def _ranks(name: str, run: PseudoClips, temperature: float) -> Float[np.ndarray,
 
 
 def _hits(run: PseudoClips) -> Bool[np.ndarray, " N"]:
-    """Whether a clip is recognised if it is sent to its own side."""
+    """Whether a clip is recognised on its own side."""
     own_side = np.where(run.of_seen[:, None] == run.seen, run.logits, -np.inf)
     return own_side.argmax(axis=1) == run.labels
 

@@ -14,7 +14,7 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import confusion_matrix
 
 from data_pipelines.skeletons import Skeleton
-from dynapurls_jax.evaluation.figures import ADAPTED_COLOUR, STATIC_COLOUR, without_frame
+from dynapurls_jax.evaluation.figures import ADAPTED_COLOUR, STATIC_COLOUR, save, without_frame
 from dynapurls_jax.evaluation.inspection import relative_attention
 from dynapurls_jax.evaluation.metrics import calibration
 from dynapurls_jax.text.granularities import GRANULARITIES
@@ -35,13 +35,6 @@ class Samples(NamedTuple):
 def style(number: int) -> tuple[str, str]:
     """Colour and marker of a class."""
     return COLOURS[number % len(COLOURS)], MARKERS[number // len(COLOURS) % len(MARKERS)]
-
-
-def save(figure, title: str, path: Path) -> None:
-    """Writes a PNG under a title that names the data."""
-    figure.suptitle(title, size=9)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def plot_confusion(

@@ -1,7 +1,8 @@
 """Everything that touches Orbax: numbered checkpoints of one stage, the last two of them kept.
 
-Beside each lie the hashes of its files, as `sha256sum --check` reads them, written last: without
-them it is not whole. What is damaged is passed over for the one before, and never written over.
+Beside each checkpoint are the hashes of its files, as `sha256sum --check` reads them. They are
+written last: a checkpoint without them is incomplete. A damaged checkpoint is skipped for the one
+before it, and never overwritten.
 """
 
 import hashlib
@@ -23,7 +24,7 @@ KEPT = 2
 
 
 class Checkpoints:
-    """Checkpoints of one stage in `folder`: written whole or not at all, the newest two kept."""
+    """Checkpoints of one stage in `folder`: complete or absent; the newest two are kept."""
 
     def __init__(self, folder: Path):
         """Opens the folder, made if needed."""
@@ -34,7 +35,7 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(self._folder, options=options)
 
     def latest(self) -> int | None:
-        """Number of the newest checkpoint that is whole, None if none was ever written to its end.
+        """Number of the newest intact checkpoint; None if none was ever written completely.
 
         Raises:
           CheckpointError: there are some, and all are damaged; says what to delete.
@@ -50,7 +51,7 @@ class Checkpoints:
         if written:
             faults = "; ".join(f"{step}: {fault}" for step, fault in self._damaged.items())
             raise CheckpointError(
-                f"no checkpoint in {self._folder} is whole ({faults}); to begin that stage again, "
+                f"no checkpoint in {self._folder} is intact ({faults}); to begin that stage again, "
                 f"delete {self._folder.parent}"
             )
         return None
@@ -59,7 +60,7 @@ class Checkpoints:
         return self._sums / f"{step}.sha256"
 
     def _fault(self, step: int) -> str | None:
-        """What is wrong with the files of a checkpoint; None if they are as they were written."""
+        """The first fault in the files of a checkpoint; None if they are as they were written."""
         for line in self._record(step).read_text("utf-8").splitlines():
             expected, _, name = line.partition("  ")
             file = self._folder / str(step) / name
@@ -73,7 +74,7 @@ class Checkpoints:
         """Writes `tree` as checkpoint number `step` and drops those before the last two.
 
         Raises:
-          CheckpointError: it cannot be written; names the last one that is whole.
+          CheckpointError: it cannot be written; names the last intact one.
         """
         try:
             self._make_room()
@@ -86,19 +87,19 @@ class Checkpoints:
             reason = (str(error).splitlines() or [""])[0][:300]
             raise CheckpointError(
                 f"checkpoint {self._folder / str(step)} could not be written "
-                f"({type(error).__name__}: {reason}); {self._last_whole()}. When the folder can "
-                "be written to and has room, the same command goes on"
+                f"({type(error).__name__}: {reason}); {self._last_intact()}. When the folder can "
+                "be written to and has room, the same command resumes"
             ) from error
 
-    def _last_whole(self) -> str:
+    def _last_intact(self) -> str:
         written = [s for s in self._manager.all_steps() if self._record(s).exists()]
-        whole = [s for s in written if self._fault(s) is None]
-        return f"the last whole one is {max(whole)}" if whole else "there is no whole one before it"
+        intact = [s for s in written if self._fault(s) is None]
+        return f"the last intact one is {max(intact)}" if intact else "no intact one is before it"
 
     def _write_sums(self, step: int) -> None:
-        whole = self._folder / str(step)
-        files = sorted(path for path in whole.rglob("*") if path.is_file())
-        lines = [f"{_sha256(path)}  {path.relative_to(whole)}\n" for path in files]
+        checkpoint = self._folder / str(step)
+        files = sorted(path for path in checkpoint.rglob("*") if path.is_file())
+        lines = [f"{_sha256(path)}  {path.relative_to(checkpoint)}\n" for path in files]
         self._sums.mkdir(exist_ok=True)
         write_text(self._record(step), "".join(lines))
         for old in self._sums.glob("*.sha256"):
@@ -106,7 +107,7 @@ class Checkpoints:
                 old.unlink()
 
     def _make_room(self) -> None:
-        """Sets damaged ones aside, which Orbax would count, and drops what was half written."""
+        """Sets damaged checkpoints aside, which Orbax would count, and deletes incomplete ones."""
         half = [step for step in self._manager.all_steps() if not self._record(step).exists()]
         if not half and not self._damaged:
             return
@@ -125,10 +126,10 @@ class Checkpoints:
         self._manager.reload()
 
     def restore(self, like: PyTree, on_host: bool = False) -> PyTree:
-        """The newest whole checkpoint, with the structure, shapes and types of `like`.
+        """The newest intact checkpoint, with the structure, shapes and types of `like`.
 
         Args:
-          like: arrays, or `jax.eval_shape` of what makes them.
+          like: arrays, or `jax.eval_shape` of the function that makes them.
           on_host: numpy arrays, to be put anywhere; on the first device otherwise.
 
         Raises:

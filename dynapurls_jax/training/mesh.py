@@ -1,8 +1,8 @@
-"""How work spreads over devices: batches are divided among them, all else is on every one.
+"""The division of work among devices: batches are divided, all else is replicated.
 
 Within one process or many (`training.processes`), a mesh is one row of devices. Programs are
-compiled by `jax.jit` for arrays that are laid out by `divided` and `everywhere`; the encoder alone
-stands in a `jax.shard_map`, since it packs persons and merges axes, which the compiler can divide
+compiled by `jax.jit` for arrays with the shardings `divided` and `everywhere`; the encoder alone
+is in a `jax.shard_map`, since it packs persons and merges axes, which the compiler can divide
 only by gathering every feature first.
 """
 
@@ -45,23 +45,23 @@ def divided(mesh: Mesh) -> NamedSharding:
 
 
 def own_part(mesh: Mesh, size: int) -> slice:
-    """Which rows of a batch of `size` the devices of this process have."""
+    """The slice of a batch of `size` that the devices of this process have."""
     parts = divided(mesh).addressable_devices_indices_map((size,)).values()
     bounds = [part[0].indices(size) for part in parts if part is not None]
     return slice(min(b[0] for b in bounds), max(b[1] for b in bounds))
 
 
-def divide(mesh: Mesh, own: Any) -> Any:
-    """Arrays of which this process has its rows, as arrays divided among the devices."""
+def divide(mesh: Mesh, local: Any) -> Any:
+    """The parts of arrays that this process has, as arrays divided among all devices."""
     return jax.tree.map(
-        lambda part: jax.make_array_from_process_local_data(divided(mesh), part), own
+        lambda part: jax.make_array_from_process_local_data(divided(mesh), part), local
     )
 
 
 def divide_rows(mesh: Mesh, rows: np.ndarray) -> jax.Array:
-    """An array `[N, ...]`, perhaps on disk, divided among the devices, each of which reads its own.
+    """An array `[N, ...]`, perhaps on disk, divided among the devices; each reads its part.
 
-    It is filled up with zeros to a multiple of their number.
+    It is padded with zeros to a multiple of their number.
     """
     count = -(-len(rows) // mesh.size) * mesh.size
 

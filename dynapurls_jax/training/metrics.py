@@ -1,4 +1,4 @@
-"""What a stage reports while it runs: `metrics.jsonl` to read, `tensorboard/` to look at."""
+"""Metrics of a stage while it runs: `metrics.jsonl` to read, `tensorboard/` to look at."""
 
 import json
 import resource
@@ -10,6 +10,7 @@ from typing import Any
 import jax
 from tensorboardX import SummaryWriter
 
+from data_pipelines.atomic import write_text
 from dynapurls_jax.training.processes import is_first
 
 FILE = "metrics.jsonl"
@@ -19,15 +20,13 @@ class Metrics:
     """Records of one stage, a JSON object a line, each with its step; also for TensorBoard."""
 
     def __init__(self, folder: Path, first: int):
-        """Opens the stage's records; those of steps after `first` will come again and go."""
+        """Opens the stage's records and drops those of steps after `first`, which come again."""
         self._file = self._board = None
         if not is_first():
             return
         file = folder / FILE
         kept = [line for line in _lines(file) if line["step"] <= first]
-        temporary = file.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        temporary.replace(file)
+        write_text(file, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = file.open("a")
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first + 1)
 
@@ -42,14 +41,14 @@ class Metrics:
             self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Writes what is not on disk yet."""
+        """Closes the files."""
         if self._file is not None and self._board is not None:
             self._file.close()
             self._board.close()
 
 
 def _lines(file: Path) -> list[dict]:
-    """The records of a file; a line that a killed process left unfinished is none."""
+    """The records of a file, without an unfinished last line of a killed process."""
     found = []
     for line in file.read_text().splitlines() if file.exists() else []:
         try:

@@ -19,7 +19,7 @@ from dynapurls_jax.training.processes import is_first
 from dynapurls_jax.training.stages import NonFiniteError
 
 if TYPE_CHECKING:
-    from dynapurls_jax.training.fit import MethodTask
+    from dynapurls_jax.training.method_task import MethodTask
     from dynapurls_jax.training.pretrain import EncoderTask
 
 SHOWN = 16  # clips that an error names

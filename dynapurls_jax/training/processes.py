@@ -1,4 +1,4 @@
-"""One training run in several processes: they meet, agree, and share what each has a part of.
+"""One training run in several processes: start-up, agreement and gathering.
 
 Each process runs the same program over the same workdir, on a file system that all of them see.
 With a single process everything here is free and changes nothing.
@@ -13,7 +13,7 @@ from jax.experimental import multihost_utils
 
 
 def join(where: str) -> None:
-    """Joins the other processes; all but the first then say nothing on stdout.
+    """Joins the other processes; all but the first then print nothing.
 
     Args:
       where: "auto" on TPU pods, Slurm and Open MPI; else `host:port,number,count`: where the first
@@ -27,37 +27,37 @@ def join(where: str) -> None:
     else:
         try:
             address, number, count = where.split(",")
-            own, all_of_them = int(number), int(count)
+            index, total = int(number), int(count)
         except ValueError:
             raise ValueError(
                 f"--processes: expected auto or host:port,number,count, got {where!r}"
             ) from None
-        jax.distributed.initialize(address, all_of_them, own)
+        jax.distributed.initialize(address, total, index)
     if jax.process_index():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  until the process ends
 
 
 def is_first() -> bool:
-    """Whether this is the process that writes what all share."""
+    """Whether this is the process that writes shared files."""
     return jax.process_index() == 0
 
 
 def any_of(flag: bool) -> bool:
-    """Whether it is true in one of the processes; all must ask."""
+    """Whether it is true in one of the processes; all must call this."""
     if jax.process_count() == 1:
         return flag
     return bool(np.any(multihost_utils.process_allgather(np.array(flag))))
 
 
 def from_first(number: int) -> int:
-    """The number that the first process has; all must ask."""
+    """The number of the first process; all must call this."""
     if jax.process_count() == 1:
         return number
     return int(multihost_utils.broadcast_one_to_all(np.array(number)))
 
 
 def wait_for_all(what: str) -> None:
-    """Goes on when every process is here."""
+    """Waits until every process has called this."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(what)
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: at once where nothing is lost by it, else when a state is whole."""
+"""Ctrl-C and SIGTERM: they end a command at once, or after the state is saved."""
 
 import signal
 from collections.abc import Iterator
@@ -8,10 +8,10 @@ KINDS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal ended the work.
+    """A signal ended the command.
 
     Attributes:
-      status: what the process should exit with, 128 + the signal's number, as shells have it.
+      status: exit status of the process, 128 + the number of the signal, as shells have it.
     """
 
     def __init__(self, kind: int):
@@ -31,9 +31,9 @@ def stop_on_signals() -> None:
 
 @contextmanager
 def interrupts_after() -> Iterator[list[int]]:
-    """Notes a signal instead of stopping in the middle; gives the list of those that came.
+    """Records a signal in the list that it gives, instead of stopping in the middle.
 
-    A second one does not wait: whoever sends it means it.
+    A second signal stops at once.
     """
     came: list[int] = []
 

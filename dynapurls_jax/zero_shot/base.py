@@ -31,8 +31,8 @@ class Candidates(NamedTuple):
 
     Attributes:
       classes: unit vectors, `G` for each of `C` classes.
-      query: unit vectors that ask for all classes alike (label-free queries); None where a method
-        has none.
+      query: unit vectors of the queries that serve all classes alike (label-free); None where a
+        method has none.
     """
 
     classes: Float[Array, "C G e"]

@@ -31,7 +31,7 @@ from data_pipelines.prepared import PreparedClips
 from data_pipelines.skeletons import KINECT_V2
 from dynapurls_jax.config import load_config
 from dynapurls_jax.registry import settings_of
-from dynapurls_jax.training import fit, pretrain
+from dynapurls_jax.training import epochs, method_task, pretrain
 from dynapurls_jax.training.mesh import divided, everywhere, mesh_for
 from dynapurls_jax.zero_shot.base import Shapes
 from dynapurls_jax.zero_shot.registry import make_method
@@ -121,15 +121,17 @@ def compile_pretraining(task: pretrain.EncoderTask) -> Any:
 
 def compile_fit(config, train: int, val: int, classes: int) -> Any:
     """An epoch of stage 3 on so many clips, T' = 3 and V = 25, CLIP's width."""
-    settings = settings_of(fit.FitSettings, config.fit, "fit")
+    settings = settings_of(method_task.FitSettings, config.fit, "fit")
     mesh = mesh_for(settings.batch_size, "batch")
     shapes = Shapes(KINECT_V2, (3, 25, 256), 512)
 
-    def samples(count: int) -> fit.Samples:
+    def samples(count: int) -> method_task.Samples:
         padded = -(-count // mesh.size) * mesh.size
-        return fit.Samples(constant((padded, 75, 256), np.float16), constant((padded,), np.int32))
+        return method_task.Samples(
+            constant((padded, 75, 256), np.float16), constant((padded,), np.int32)
+        )
 
-    task = fit.MethodTask(
+    task = method_task.MethodTask(
         method=make_method(config.method, shapes),
         settings=settings,
         shapes=shapes,
@@ -141,11 +143,11 @@ def compile_fit(config, train: int, val: int, classes: int) -> Any:
         record={},
     )
     tokens = jax.ShapeDtypeStruct((2, 75, 256), np.float16)  # states do not depend on their number
-    state = jax.eval_shape(partial(fit.fresh_state, task), tokens, task.text)
+    state = jax.eval_shape(partial(epochs.fresh_state, task), tokens, task.text)
     key = jax.eval_shape(lambda: jax.random.key(0))
     state, key, text = on_mesh((state, key, task.text), everywhere(mesh))
     data = on_mesh((task.train, task.val), divided(mesh))
-    return fit.make_epoch(task, mesh).lower(state, key, data[0], data[1], text).compile()
+    return epochs.make_epoch(task, mesh).lower(state, key, data[0], data[1], text).compile()
 
 
 def constant(shape: tuple[int, ...], dtype: type) -> np.ndarray:

@@ -73,11 +73,12 @@ def test_attention_and_features_are_those_of_the_equations(trained, query):
     inputs = inputs_of(run, 5)
     view = static_view(run.method, run.variables, inputs.features, inputs.candidates)
     params = run.variables["params"]
+    partition = params["partition"]
     for n, predicted in enumerate(view.logits.argmax(axis=-1)):
         text = run.variables["query"]
         if query == "per_candidate":
             text = inputs.candidates.classes[predicted]
-        queries = text @ params["query_map"]["kernel"]
+        queries = text @ partition["query_map"]["kernel"]
         scores = queries @ inputs.features.keys[n].T / np.sqrt(queries.shape[-1])
         attention = jax.nn.softmax(scores)
         np.testing.assert_allclose(view.attention[n], attention, atol=1e-5)

@@ -17,7 +17,8 @@ from dynapurls_jax.encoders.base import trained_encoder
 from dynapurls_jax.registry import settings_of
 from dynapurls_jax.training import extract, loop, processes
 from dynapurls_jax.training.checkpoints import Checkpoints
-from dynapurls_jax.training.fit import FitSettings, MethodTask, Samples, train_method
+from dynapurls_jax.training.epochs import train_method
+from dynapurls_jax.training.method_task import FitSettings, MethodTask, Samples
 from dynapurls_jax.training.pretrain import EncoderStage, EncoderTask, task_of, train_encoder
 from dynapurls_jax.training.run import make_spec
 from dynapurls_jax.zero_shot.base import Shapes

@@ -69,17 +69,17 @@ def test_a_damaged_checkpoint_is_skipped_and_kept(damage, every, tmp_path, capsy
         shutil.rmtree(tmp_path / "again")
 
 
-def test_where_no_checkpoint_is_whole_it_is_an_error_that_names_them(tmp_path):
+def test_an_error_names_all_damaged_checkpoints_where_none_is_intact(tmp_path):
     saved(tmp_path, 1, 2).close()
     for step in (1, 2):
         flip_a_bit(files_of(tmp_path, step)[-1])
     checkpoints = Checkpoints(tmp_path / "stage" / "checkpoints")
-    with pytest.raises(CheckpointError, match=r"no checkpoint in .* is whole.*delete .*/stage"):
+    with pytest.raises(CheckpointError, match=r"no checkpoint in .* is intact.*delete .*/stage"):
         checkpoints.restore(TREE)
     checkpoints.close()
 
 
-def test_a_checkpoint_without_its_hashes_was_not_written_to_its_end(tmp_path):
+def test_a_checkpoint_without_its_hashes_is_incomplete(tmp_path):
     """As a process leaves it that is killed between the two."""
     saved(tmp_path, 1).close()
     hashes = tmp_path / "stage" / "checkpoints.sha256" / "1.sha256"
@@ -95,7 +95,7 @@ def test_a_checkpoint_without_its_hashes_was_not_written_to_its_end(tmp_path):
     checkpoints.close()
 
 
-def test_training_goes_on_from_the_checkpoint_before_a_damaged_one(tmp_path, monkeypatch, capsys):
+def test_training_resumes_from_the_checkpoint_before_a_damaged_one(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
     whole = train_small(small_inputs(), tmp_path)
     folder = tmp_path / SPLIT / "seed0"
@@ -175,6 +175,6 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_names_it(tmp_path):
     done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert "refused: checkpoint" in done.stdout, done.stderr[-2000:]
     assert "could not be written" in done.stdout
-    assert "the last whole one is 1" in done.stdout
+    assert "the last intact one is 1" in done.stdout
     assert "latest 1 4.0" in done.stdout
     assert "then 2" in done.stdout

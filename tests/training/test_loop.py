@@ -82,11 +82,11 @@ def test_a_diverging_method_stops(trained_workdir):
 def test_steps_that_are_not_finite_can_be_replayed(tmp_path):
     printed = replayed(train_with_a_bad_clip(tmp_path / "clip")[1])
     assert "clips [8, 1, 8, 20, 3]: 1 values are not finite" in printed
-    assert "loss nan; first lost: data_norm" in printed
+    assert "loss nan; first not finite: data_norm" in printed
     assert "parameters" not in printed  # the state is from before the step
     printed = replayed(diverge(tmp_path / "method"))
     assert "tokens [8, 60, 16]: 0 values are not finite" in printed
-    assert "loss nan; first lost: invalid value (nan) encountered in" in printed
+    assert "loss nan; first not finite: invalid value (nan) encountered in" in printed
     assert "parameters" not in printed
 
 

@@ -1,11 +1,11 @@
-"""The two heads `f_skel` that carry gathered visual rows into text space."""
+"""The two heads `f_skel` that project gathered features into text space."""
 
 import flax.linen as nn
 from jaxtyping import Array, Float
 
 
 class RowHead(nn.Module):
-    """Eq. 9: one 2-layer MLP, shared by all granularities, applied to each row on its own."""
+    """Eq. 9: one 2-layer MLP, shared by all granularities, applied to each of them separately."""
 
     text_width: int
     hidden: int
@@ -13,14 +13,14 @@ class RowHead(nn.Module):
 
     @nn.compact
     def __call__(self, rows: Float[Array, "B Q G n"], train: bool) -> Float[Array, "B Q G d"]:
-        """Projects each row `[n]` to `[d]`."""
+        """Projects each gathered vector `[n]` to `[d]`."""
         hidden = nn.relu(nn.Dense(self.hidden)(rows))
         hidden = nn.Dropout(self.dropout, deterministic=not train)(hidden)
         return nn.Dense(self.text_width)(hidden)
 
 
 class JointHead(nn.Module):
-    """All granularities at once: the rows side by side through one MLP, as in the official code.
+    """All granularities at once: concatenated through one MLP, as in the official code.
 
     Differs from that code in LayerNorm for BatchNorm, so that a prediction never depends on the
     other samples of a batch.
