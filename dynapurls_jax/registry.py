@@ -106,6 +106,13 @@ def settings_of(
         raise ValueError(f"{where}: {error}") from None
 
 
+def from_json(value: Any) -> Any:
+    """The values of a configuration that was written as JSON: lists are tuples again."""
+    if isinstance(value, dict):
+        return {key: from_json(part) for key, part in value.items()}
+    return tuple(map(from_json, value)) if isinstance(value, list | tuple) else value
+
+
 def plain(config: ConfigDict, *keys: str) -> dict:
     """The named parts of a configuration as JSON-able values (tuples become lists)."""
 

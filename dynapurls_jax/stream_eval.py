@@ -26,6 +26,7 @@ from data_pipelines.errors import DataError
 from dynapurls_jax.adaptation.registry import ADAPTERS, GATES
 from dynapurls_jax.compile_cache import keep_programs
 from dynapurls_jax.flags import run
+from dynapurls_jax.registry import from_json
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A trained workdir; default: the newest in runs/.")
 _ADAPTER = flags.DEFINE_string("adapter", None, f"Test-time method: {', '.join(ADAPTERS.names)}.")
@@ -83,7 +84,7 @@ def load_config(workdir: Path) -> ConfigDict:
         raise DataError(f"not valid JSON ({error}); train again to renew it", path) from error
     config = default_config()  # the workdir of an earlier version lacks later keys
     try:
-        config.update(values)
+        config.update(from_json(values))
         check_config(config)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         reason = str(error).partition(". Other fields")[0]

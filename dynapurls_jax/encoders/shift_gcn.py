@@ -200,8 +200,8 @@ class ShiftGCN(nn.Module):
 
 def make(settings: ShiftGcnSettings, skeleton: Skeleton) -> SkeletonEncoder:
     """The encoder; the network itself works for any number of joints."""
-    layers = tuple((multiple, stride) for multiple, stride in settings.layers)
-    backbone = ShiftGCN(settings.width, layers, jnp.dtype(settings.dtype), settings.remat)
+    dtype = jnp.dtype(settings.dtype)
+    backbone = ShiftGCN(settings.width, settings.layers, dtype, settings.remat)
     return SkeletonEncoder(backbone, settings.segments)
 
 

@@ -36,7 +36,7 @@ def tower():
     return encoder, Candidates(classes, unit(classes.mean(axis=0)))
 
 
-@pytest.mark.parametrize("granularities", [1, G])
+@pytest.mark.parametrize("granularities", [1, pytest.param(G, marks=pytest.mark.slow)])
 def test_an_untouched_prompt_gives_the_static_vectors(tower, granularities):
     encoder, candidates = tower
     prompt = tower_prompt(encoder, SENTENCES, granularities)
@@ -69,6 +69,7 @@ def test_gradients_of_the_prompt_equal_differences(tower):
     np.testing.assert_allclose(slope, measured, rtol=0.02)
 
 
+@pytest.mark.slow
 def test_a_stream_is_predicted_through_the_tower(tower):
     encoder, candidates = tower
     prompt = tower_prompt(encoder, SENTENCES, 1)

@@ -58,9 +58,8 @@ def test_npz_round_trip(variables, tmp_path):
 
 
 @pytest.mark.shared_data
-@pytest.mark.parametrize(
-    "name", [CHECKPOINTS[0], pytest.param(CHECKPOINTS[1], marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CHECKPOINTS)
 def test_published_checkpoints_round_trip_and_give_the_published_features(shared_data, name):
     """All 302 tensors come back, and features, logits and decisions on real clips are theirs."""
     pytest.importorskip("torch", reason="reading .pt files needs torch, which is not installed")

@@ -258,6 +258,7 @@ def test_frames_behind_the_end_are_in_no_segment():
     np.testing.assert_array_equal(clip_lengths(jnp.asarray(clips)), [9, 12, 12])
 
 
+@pytest.mark.slow
 def test_rematerialisation_leaves_the_gradient():
     clips = jax.random.normal(jax.random.key(0), (2, 1, 8, 5, 3))
     variables = init(small_classifier(), clips)

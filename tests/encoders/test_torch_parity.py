@@ -123,6 +123,7 @@ def test_whole_network_and_its_statistics_after_a_training_pass(network):
             np.testing.assert_allclose(state[name], tensor, rtol=2e-2, err_msg=name)
 
 
+@pytest.mark.slow
 def test_our_state_dict_loads_there(network):
     ours, theirs = clips_for_both(2, 8)
     encoder = published(WIDTH)

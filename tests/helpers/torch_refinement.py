@@ -36,7 +36,7 @@ class TorchStatic:
         first, second = params["project"]["Dense_0"], params["project"]["Dense_1"]
         self.first = tensor(first["kernel"].T, device), tensor(first["bias"], device)
         self.second = tensor(second["kernel"].T, device), tensor(second["bias"], device)
-        kernel = tensor(params["query_map"]["kernel"].T, device)
+        kernel = tensor(params["partition"]["query_map"]["kernel"].T, device)
         self.query_map = kernel / math.sqrt(len(kernel))
         self.scale_of_cosines = min(math.exp(float(params["log_scale"])), 100.0)
         self.per_candidate = query == "per_candidate"

@@ -5,8 +5,10 @@ import re
 import numpy as np
 import pytest
 
+from data_pipelines.errors import DataError
+from dynapurls_jax.config import default_config
 from dynapurls_jax.evaluation.markdown import escaped
-from dynapurls_jax.evaluation.report import RunResult, write_report
+from dynapurls_jax.evaluation.report import ReportInfo, RunResult, write_report
 from dynapurls_jax.evaluation.streams import Streams
 from dynapurls_jax.reproduction.pages import Cell, Page, markdown, readme_table
 from tests.helpers.corpora import tiny_corpus
@@ -34,9 +36,10 @@ def test_names_stay_text_in_reports(tmp_path):
     methods = {"static": streams, "balanced": streams}
     results = [RunResult(split, 0, names, labels, methods, None, {}) for split in ("2_1", "|[<b>")]
     corpus = tiny_corpus(classes=2)
-    text = write_report(tmp_path, results, corpus, "balanced", "label_free", "the command")
+    info = ReportInfo(default_config(), corpus, "the command")
+    text = write_report(tmp_path, results, info)
     oracle = [RunResult("|[<b>", 0, names, labels, {}, 0.5, {})]
-    text += write_report(tmp_path, oracle, corpus, "balanced", "oracle_label", "the command")
+    text += write_report(tmp_path, oracle, info)
     rows = [line for line in text.splitlines() if line.startswith("|")]
     widths = [cells(line) for line in rows]
     for head, width in ((0, 10), (4, 4)):
@@ -56,7 +59,7 @@ def test_names_stay_text_in_tables_of_results():
     found += [
         Cell("|<b>", "", column, 1.0, 0.0, [1.0], None) for column in ("balanced", "dynapurls")
     ]
-    page = Page("3", "A table", "", "own", False, 1, ["abc"], ["cpu"], "the command", found)
+    page = Page("3", "A table", "", "custom", False, 1, ["abc"], ["cpu"], "the command", found)
     for text in (markdown(page), readme_table([page])):
         rows = [line for line in text.splitlines() if line.startswith("|")]
         assert len({cells(row) for row in rows}) == 1

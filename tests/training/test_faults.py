@@ -95,6 +95,7 @@ def test_a_checkpoint_without_its_hashes_is_incomplete(tmp_path):
     checkpoints.close()
 
 
+@pytest.mark.slow
 def test_training_resumes_from_the_checkpoint_before_a_damaged_one(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
     whole = train_small(small_inputs(), tmp_path)
@@ -134,17 +135,19 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
 
 
-def test_a_workdir_that_cannot_be_written_to_is_refused_before_any_work(tmp_path):
+@pytest.mark.parametrize(
+    "workdir", ["locked/run", pytest.param("file/run", marks=pytest.mark.slow)]
+)
+def test_a_workdir_that_cannot_be_written_to_is_refused_before_any_work(workdir, tmp_path):
     (tmp_path / "locked").mkdir(mode=0o555)
     (tmp_path / "file").write_text("x")
-    for workdir in ("locked/run", "file/run"):
-        call = [sys.executable, "-c", WITHOUT_POWER, "-m", "dynapurls_jax.train", DEMO, *TINY]
-        call.append(f"--workdir={workdir}")
-        failed = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-        assert failed.returncode == 2, failed.stderr
-        there = tmp_path / workdir.split("/")[0]
-        assert f"{there} is no folder that can be written to" in failed.stderr
-        assert "clips" not in failed.stdout  # nothing was read yet
+    call = [sys.executable, "-c", WITHOUT_POWER, "-m", "dynapurls_jax.train", DEMO, *TINY]
+    call.append(f"--workdir={workdir}")
+    failed = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert failed.returncode == 2, failed.stderr
+    there = tmp_path / workdir.split("/")[0]
+    assert f"{there} is no folder that can be written to" in failed.stderr
+    assert "clips" not in failed.stdout  # nothing was read yet
 
 
 FULL = """

@@ -18,7 +18,6 @@ from dynapurls_jax.evaluation.evaluate import evaluate_run
 from dynapurls_jax.training import loop, pretrain
 from dynapurls_jax.training.checkpoints import Checkpoints, tree_digest
 from dynapurls_jax.training.mesh import divide, mesh_for
-from dynapurls_jax.training.optimizers import OPTIMIZERS
 from dynapurls_jax.training.run import load_run, read_inputs, train_all
 from dynapurls_jax.training.stages import CheckpointError, Stage, WorkdirMismatchError
 from tests.helpers.trained import SPLIT, load_small, small_config, small_inputs, train_small
@@ -210,7 +209,7 @@ def test_a_run_without_anything_trained_has_one_seed(tmp_path, monkeypatch, caps
     assert json.loads((tmp_path / "config.json").read_text())["seeds"] == [4]
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", ["adamw", pytest.param("sgd", marks=pytest.mark.slow)])
 def test_each_recipe_learns(name):
     """A few steps on one batch lower its loss."""
     config = small_config()
