@@ -32,11 +32,10 @@ os.environ["XLA_FLAGS"] = (
 
 def pytest_configure(config):
     """Keeps compiled programs for all tests, workers, subprocesses and later sessions."""
-    folder = os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache/xla"))
+    folder = os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".xla-cache"))
     options = {
         "jax_compilation_cache_dir": folder,
         "jax_persistent_cache_min_compile_time_secs": 0.3,
-        "jax_compilation_cache_max_size": 2 * 2**30,  # bytes; the oldest programs go first
     }
     for name, value in options.items():
         os.environ.setdefault(name.upper(), str(value))

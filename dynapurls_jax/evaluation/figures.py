@@ -27,7 +27,7 @@ GATE_STYLES = dict(zip(("entropy", "energy", "stacking"), STYLES, strict=False))
 
 def save(figure, title: str, path: Path) -> None:
     """Writes a PNG under a title that names the data."""
-    figure.suptitle(title, size=10)
+    figure.suptitle(title, size=10, wrap=True)
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
@@ -57,7 +57,7 @@ def plot_running_accuracy(results, adapter: str, title: str, path: Path) -> None
     )
     for axis, split in zip(axes[0], splits, strict=True):
         runs = [result for result in results if result.split == split]
-        for name, colour in (("static", STATIC_COLOUR), (adapter, ADAPTED_COLOUR)):
+        for name, colour in {adapter: ADAPTED_COLOUR, "static": STATIC_COLOUR}.items():
             curves = np.concatenate(
                 [
                     100 * running_accuracy(run.streams[name].predicted, run.stream_labels(name))
@@ -74,7 +74,7 @@ def plot_running_accuracy(results, adapter: str, title: str, path: Path) -> None
         axis.set(title=split, xlabel="samples seen", xlim=(1, length), ylim=(0, 100))
         without_frame(axis)
     axes[0][0].set_ylabel("running accuracy, %")
-    axes[0][-1].legend(frameon=False, loc="upper right")
+    axes[0][-1].legend(frameon=False)
     save(figure, title, path)
 
 

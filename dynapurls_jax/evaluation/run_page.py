@@ -194,7 +194,7 @@ def draw_attention(view: RunView, attention: np.ndarray) -> Figure:
     person = clips.clip(n)[0]
     person = person[np.any(person != 0, axis=(1, 2))]
     name = view.result.class_names[view.labels[n]]
-    title = f"{view.title}: {name} ({clips.ids[n]}); query: {clips.query}"
+    title = f"{view.title}\n{name} ({clips.ids[n]})\nquery: {clips.query}"
     run_figures.plot_attention(person, attention[n], clips.skeleton, title, path)
     return Figure(
         path,

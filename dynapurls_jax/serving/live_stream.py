@@ -135,7 +135,7 @@ class LiveStream:
 
     def _slot(self, name: str) -> int:
         if name not in self.names:
-            names = ", ".join(filter(None, self.names))
+            names = ", ".join(repr(known) for known in self.names if known)
             raise ValueError(f"no class {name!r}: expected one of {names}")
         return self.names.index(name)
 
@@ -161,6 +161,7 @@ class LiveStream:
 
     def _predict(self, features: Any) -> dict[str, Any]:
         self.state, prediction = self._step(self.state, features)
+        prediction = jax.device_get(prediction)  # no program for each item that is read
         if bool(prediction.skipped[0]):
             return {"class": None, "skipped": "not finite"}
         return {

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import softmax
 
@@ -18,7 +18,6 @@ COUNT = 24
 BASE = {"window": 32, "temperature": 0.2, "sinkhorn_iterations": 3}
 
 
-@settings(deadline=None, max_examples=6)
 @given(st.sampled_from([(2, 4), (6, 3)]), st.integers(0, 10_000))
 def test_rows_sum_to_their_weight_and_shares_become_the_prior(shape, seed):
     rng, (samples, classes) = np.random.default_rng(seed), shape

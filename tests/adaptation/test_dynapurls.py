@@ -175,8 +175,8 @@ def test_scan_equals_algorithm_1_in_plain_python(variant):
     np.testing.assert_array_equal(prediction.admitted, admitted)
     scale, bias = state.inner_state.refinement
     count = scale.shape[1]  # granularities that are not scored have no gradient
-    np.testing.assert_allclose(scale, plain.theta.scale[:, :count], atol=5e-5)
-    np.testing.assert_allclose(bias, plain.theta.bias[:, :count], atol=5e-5)
+    np.testing.assert_allclose(scale, plain.theta.scale[:, :count], atol=3e-4)
+    np.testing.assert_allclose(bias, plain.theta.bias[:, :count], atol=3e-4)
     np.testing.assert_array_equal(plain.theta.scale[:, count:], 1)
     np.testing.assert_array_equal(plain.theta.bias[:, count:], 0)
     assert 0 < prediction.adapted.sum() < COUNT  # both before and after B_min

@@ -3,8 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dynapurls_jax.adaptation.memory import balanced_batch, empty_memory, insert
@@ -56,7 +55,8 @@ def plain(chunks):
     return {c: sorted(pairs) for c, pairs in bank.items()}
 
 
-def check_against_plain_python(stream, size):
+@given(offers, st.sampled_from([1, 2, 5, 8]))
+def test_memory_equals_plain_python_after_each_chunk(stream, size):
     numbered = [(*one, number) for number, one in enumerate(stream)]
     chunks = [numbered[i : i + size] for i in range(0, len(numbered), size)]
     memory = empty_memory(3, CAPACITY, sample())
@@ -74,20 +74,6 @@ def check_against_plain_python(stream, size):
             assert filled[: filled.sum()].all()  # a prefix: draws rely on it
 
 
-@settings(deadline=None, max_examples=10)
-@given(offers, st.sampled_from([1, 2, 5, 8]))
-def test_memory_equals_plain_python_after_each_chunk(stream, size):
-    check_against_plain_python(stream, size)
-
-
-@pytest.mark.slow
-@settings(deadline=None, max_examples=100)
-@given(offers, st.sampled_from([1, 2, 5, 8]))
-def test_memory_equals_plain_python_for_many_streams(stream, size):
-    check_against_plain_python(stream, size)
-
-
-@settings(deadline=None, max_examples=10)
 @given(st.permutations(range(6)), st.lists(st.integers(0, 2), min_size=6, max_size=6))
 def test_the_order_within_a_chunk_does_not_matter(order, labels):
     chunk = [(labels[i], 0.1 * i, True, i) for i in range(6)]  # no ties: they depend on the order
@@ -97,7 +83,6 @@ def test_the_order_within_a_chunk_does_not_matter(order, labels):
         assert stored(straight, c) == stored(shuffled, c)
 
 
-@settings(deadline=None, max_examples=8)
 @given(offers.filter(bool))
 def test_fewer_usable_places_equal_a_smaller_memory(stream):
     chunk = [(*one, number) for number, one in enumerate(stream)]
@@ -112,7 +97,6 @@ def test_fewer_usable_places_equal_a_smaller_memory(stream):
     np.testing.assert_array_equal(a.samples["x"], b.samples["x"])
 
 
-@settings(deadline=None, max_examples=10)
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=8), st.integers(0, 99))
 def test_balanced_batch_draws_each_filled_class_equally_and_no_other(labels, seed):
     memory = offer(empty_memory(3, 2, sample()), [(y, 0.5, True, 100 + y) for y in labels])

@@ -19,7 +19,7 @@ def main() -> None:
     orders = [np.random.default_rng(k).permutation(24) for k in range(5)]
     info = StreamInfo(sample=first(features), chunks=12, prompt=None)
     for method in (
-        balanced(model, variables, BalancedSettings(window=16)),
+        balanced(model, variables, BalancedSettings(window=16), info),
         dynapurls(model, variables, DynaPurlsSettings(capacity=4, min_samples=2), info),
     ):
         adapter = adapter_of(method)

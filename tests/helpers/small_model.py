@@ -13,8 +13,6 @@ from dynapurls_jax.zero_shot.base import Candidates, Shapes
 S, N, H, D, G = 4, 6, 5, 7, 8
 SHAPES = Shapes(KINECT_V1, (1, S, N), D)
 KINDS = ("label_free", "per_candidate", "ridge")
-# Of `jax.jit`: half the time to compile, for programs that run for milliseconds.
-FAST = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
 def small_tokens(count, seed=0):

@@ -123,7 +123,7 @@ def test_bad_requests_are_answered_with_the_reason_and_change_nothing(live):
         b'{"clip": [[[1, 2, 3]]]}': "expected 20 joints (kinect_v1), got 1",
         b'{"tokens": [[1, 2], [3, 4]]}': "tokens: expected [60, ",
         b'{"tokens": [["a"]]}': "tokens: ",
-        b'{"retire": "juggling"}': "no class 'juggling': expected one of class",
+        b'{"retire": "juggling"}': "no class 'juggling': expected one of 'class",
         b'{"retire": 3}': "expected a class name, got 3",
         b'{"clip": 1, "tokens": 2}': "expected an object with one of",
     }
