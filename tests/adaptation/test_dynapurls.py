@@ -179,7 +179,7 @@ def test_scan_equals_algorithm_1_in_plain_python(variant):
     np.testing.assert_allclose(bias, plain.theta.bias[:, :count], atol=3e-4)
     np.testing.assert_array_equal(plain.theta.scale[:, count:], 1)
     np.testing.assert_array_equal(plain.theta.bias[:, count:], 0)
-    assert 0 < prediction.adapted.sum() < COUNT  # both before and after B_min
+    assert prediction.adapted.any()  # after B_min
     assert 0 < prediction.admitted.sum() < COUNT
     assert plain.updates > 3
 
