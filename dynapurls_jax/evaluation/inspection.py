@@ -4,6 +4,7 @@ Nothing here takes labels.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -98,6 +99,7 @@ class StaticView(NamedTuple):
     features: Float[Array, "B e"] | None
 
 
+@partial(jax.jit, static_argnums=0)
 def static_view(
     model: ZeroShotMethod, variables: Variables, features: Any, candidates: Candidates
 ) -> StaticView:

@@ -10,6 +10,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Float, Int
+from matplotlib.collections import LineCollection
 from sklearn.manifold import TSNE
 from sklearn.metrics import confusion_matrix
 
@@ -208,36 +209,30 @@ def plot_attention(
     grid = strengths.reshape(len(attention), -1, skeleton.num_joints)
     frames = np.linspace(0, len(clip) - 1, moments).round().astype(int)
     flat = clip[..., [0, 2]] * (-1, 1)  # from the front: the right hand is on the left
-    middle, reach = (flat.min((0, 1)) + flat.max((0, 1))) / 2, np.ptp(flat, axis=(0, 1)).max() / 1.8
-    limits = [(centre - reach, centre + reach) for centre in middle]
-    figure, axes = plt.subplots(
-        len(grid),
-        moments,
-        figsize=(1.3 * moments + 0.6, 1.35 * len(grid) + 0.4),
-        squeeze=False,
-        layout="constrained",
+    low, high = flat.min((0, 1)), flat.max((0, 1))
+    flat = (flat - (low + high) / 2) / max(float((high - low).max()), 1e-6)  # in a unit square
+    figure, axis = plt.subplots(
+        figsize=(1.3 * moments + 0.6, 1.35 * len(grid) + 0.4), layout="constrained"
     )
     for g, name in enumerate(GRANULARITIES):
-        for axis, frame in zip(axes[g], frames, strict=True):
-            now = grid[g, frame * len(grid[g]) // len(clip)]
-            _draw_skeleton(axis, flat[frame], now, skeleton)
-            axis.set(xlim=limits[0], ylim=limits[1], aspect="equal")
-            axis.axis("off")
+        for moment, frame in enumerate(frames):
+            strength = grid[g, frame * len(grid[g]) // len(clip)]
+            joints = flat[frame] + (1.2 * moment, -1.3 * g)
+            _draw_skeleton(axis, joints, strength, skeleton)
         label = f"{name}: {lows[g]:.2f} to {highs[g]:.2f} times an even share"
-        axes[g][0].set_title(label, loc="left", size=8)
+        axis.text(-0.6, 0.55 - 1.3 * g, label, size=8)
+    axis.set(xlim=(-0.65, 1.2 * moments - 0.55), ylim=(0.1 - 1.3 * len(grid), 0.75), aspect="equal")
+    axis.axis("off")
     save(figure, title, path)
 
 
 def _draw_skeleton(
     axis, joints: Float[np.ndarray, "V 2"], strength: Float[np.ndarray, " V"], skeleton: Skeleton
 ) -> None:
-    for child, parent in skeleton.bones:
-        x, y = joints[[child, parent]].T
-        axis.plot(x, y, color="#9aa5b1", linewidth=0.8, zorder=1)
-    x, y = joints.T
+    bones = joints[np.array(skeleton.bones)]
+    axis.add_collection(LineCollection(bones, colors="#9aa5b1", linewidths=0.8, zorder=1))
     axis.scatter(
-        x,
-        y,
+        *joints.T,
         s=4 + 60 * strength,
         c=strength,
         cmap="cividis_r",

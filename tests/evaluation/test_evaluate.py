@@ -25,30 +25,46 @@ def run(trained):
     return changed(trained[1], {"eval.chunk": 4, "adapter.name": "static"})
 
 
+@pytest.fixture(scope="module")
+def adapted(run):
+    """The same with a method that learns, and its result."""
+    run = changed(run, {"adapter.name": "adanpc"})
+    return run, evaluate_run(run)
+
+
 def viewer_of(page) -> dict:
     """The data of a page's viewer."""
     found = re.search(r'application/json">(.*?)</script>', page.read_text("utf-8"))
     return json.loads(found[1])
 
 
-@pytest.mark.parametrize("name", ["balanced", pytest.param("dynapurls", marks=pytest.mark.slow)])
-def test_permuting_unseen_labels_leaves_every_prediction_bit_identical(run, name):
-    run = changed(run, {"adapter.name": name})
+def check_that_labels_change_nothing(run, result):
+    """Permuting the labels of unseen clips leaves every prediction bit-identical."""
     unseen = np.isin(run.inputs.corpus.labels, run.protocol.unseen)
     labels = run.inputs.corpus.labels.copy()
     labels[unseen] = np.random.default_rng(0).permutation(labels[unseen])
     assert not np.array_equal(labels, run.inputs.corpus.labels)
-    a, b = evaluate_run(run), evaluate_run(with_labels(run, labels))
-    assert not np.array_equal(a.labels, b.labels)
-    for method in ("static", name):
-        jax.tree.map(np.testing.assert_array_equal, a.streams[method], b.streams[method])
+    other = evaluate_run(with_labels(run, labels))
+    assert not np.array_equal(result.labels, other.labels)
+    assert list(result.streams) == ["static", run.config.adapter.name]
+    jax.tree.map(np.testing.assert_array_equal, result.streams, other.streams)
 
 
-def test_a_report_of_a_trained_run(run, tmp_path, monkeypatch):
-    results = []
-    keep = lambda run: results.append(evaluate_run(run)) or results[-1]  # noqa: E731
-    monkeypatch.setattr("dynapurls_jax.evaluation.evaluate.evaluate_run", keep)
-    run = changed(run, {"adapter.name": "balanced"})
+def test_permuting_unseen_labels_leaves_every_prediction_bit_identical(adapted, monkeypatch):
+    monkeypatch.setattr("dynapurls_jax.evaluation.evaluate.inspect_stream", lambda *_, **__: None)
+    check_that_labels_change_nothing(*adapted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["balanced", "dynapurls", "tpt_residual"])
+def test_no_method_reads_labels(run, name):
+    run = changed(run, {"adapter.name": name})
+    check_that_labels_change_nothing(run, evaluate_run(run))
+
+
+def test_a_report_of_a_trained_run(adapted, tmp_path, monkeypatch):
+    run, result = adapted
+    monkeypatch.setattr("dynapurls_jax.evaluation.evaluate.evaluate_run", lambda _: result)
     corpus = dataclasses.replace(run.inputs.corpus, synthetic=True)
     run = dataclasses.replace(run, inputs=dataclasses.replace(run.inputs, corpus=corpus))
     text = evaluate(iter([run]), tmp_path, "the command")
@@ -57,10 +73,9 @@ def test_a_report_of_a_trained_run(run, tmp_path, monkeypatch):
     assert f"| {SPLIT} | 2 | 8 | 1 x 2 | 50.0 |" in text
     assert (tmp_path / "running_accuracy.png").stat().st_size > 1000
     methods = json.loads((tmp_path / "report.json").read_text())["runs"][0]["methods"]
-    [result] = results
     static = np.mean(result.streams["static"].predicted == result.stream_labels("static"))
     assert methods["static"]["accuracy_of_each_order"] == [pytest.approx(static)] * 2
-    assert methods["balanced"]["accuracy_of_each_order"] == result.accuracies("balanced")
+    assert methods["adanpc"]["accuracy_of_each_order"] == result.accuracies("adanpc")
     page = tmp_path / f"{SPLIT}-seed0.html"
     assert "SYNTHETIC clips by forward kinematics" in page.read_text("utf-8")
     assert sorted(p.stem for p in (tmp_path / page.stem).iterdir()) == sorted(

@@ -29,17 +29,23 @@ def pseudo(trained):
 
 
 @pytest.fixture(scope="module")
-def fits(pseudo):
-    """All gates, fitted."""
-    return {gate: fit_gate(gate, [pseudo_clips(pseudo)]) for gate in GATES.names}
+def clips(pseudo):
+    """The clips on which gates are fitted."""
+    return pseudo_clips(pseudo)
 
 
-@pytest.mark.parametrize("gates", [("entropy",), pytest.param(GATES.names, marks=pytest.mark.slow)])
-def test_the_report_has_every_row(trained, pseudo, tmp_path, gates):
-    run = changed(trained[1], {"adapter.name": "static"})
+@pytest.fixture(scope="module")
+def adapted(trained, clips):
+    """A run with a method that learns, and its result behind the entropy gate."""
+    run = changed(trained[1], {"adapter.name": "adanpc", "eval.chunk": 4})
+    return run, evaluate_gzsl_run(run, {"entropy": fit_gate("entropy", [clips])})
+
+
+def check_report(run, pseudo, folder, gates):
+    """The report has every row."""
     corpus = dataclasses.replace(run.inputs.corpus, synthetic=True)
     run = dataclasses.replace(run, inputs=dataclasses.replace(run.inputs, corpus=corpus))
-    text = evaluate_gzsl(iter([run]), {SPLIT: [pseudo]}, tmp_path, gates, "the command")
+    text = evaluate_gzsl(iter([run]), {SPLIT: [pseudo]}, folder, gates, "the command")
     assert "SYNTHETIC" in text
     assert "`the command`" in text
     assert "purls (label_free)" in text
@@ -49,8 +55,8 @@ def test_the_report_has_every_row(trained, pseudo, tmp_path, gates):
         for row in ("Baseline", "Partial", "Full"):
             assert f"| 1 x 2 | {names[gate]} | {row} |" in text
         assert f"| {SPLIT} | {names[gate]} | pseudo-{SPLIT}-0 | 0 | 4 + 8 |" in text
-    assert (tmp_path / "gate_roc.png").stat().st_size > 1000
-    record = json.loads((tmp_path / "report.json").read_text())
+    assert (folder / "gate_roc.png").stat().st_size > 1000
+    record = json.loads((folder / "report.json").read_text())
     assert [fit["score"] for fit in record["fits"]] == list(gates)
     assert record["fits"][0]["seeds"] == [0]
     found = record["runs"][0]["accuracy_of_each_order"]
@@ -60,12 +66,24 @@ def test_the_report_has_every_row(trained, pseudo, tmp_path, gates):
     assert 0 <= record["runs"][0]["gates_on_test"]["entropy"]["auroc"] <= 1
 
 
-def test_the_fit_reads_no_test_clip_and_no_unseen_class(trained, pseudo):
+def test_the_report_has_every_row(adapted, pseudo, clips, tmp_path, monkeypatch):
+    run, result = adapted
+    module = "dynapurls_jax.evaluation.evaluate_gzsl"
+    monkeypatch.setattr(f"{module}.evaluate_gzsl_run", lambda *_: result)
+    monkeypatch.setattr(f"{module}.pseudo_clips", lambda _: clips)
+    check_report(run, pseudo, tmp_path, ("entropy",))
+
+
+@pytest.mark.slow
+def test_the_report_of_all_gates(trained, pseudo, tmp_path):
+    check_report(trained[1], pseudo, tmp_path, GATES.names)
+
+
+def test_the_fit_reads_no_test_clip_and_no_unseen_class(trained, pseudo, clips):
     """With other texts of the unseen classes, the clips to fit on are scored the same."""
     real = trained[1].protocol
     hidden = np.concatenate([real.seen_test, real.unseen_test])
     assert not np.isin(hidden, [*pseudo.protocol.val, *pseudo.protocol.unseen_test]).any()
-    clips = pseudo_clips(pseudo)
     text = pseudo.inputs.text.copy()
     text[real.unseen] = text[real.unseen][:, ::-1]
     inputs = dataclasses.replace(pseudo.inputs, text=text)
@@ -75,13 +93,12 @@ def test_the_fit_reads_no_test_clip_and_no_unseen_class(trained, pseudo):
     assert np.isfinite(clips.logits[:, [*pseudo.protocol.seen, *pseudo.protocol.unseen]]).all()
 
 
-def test_permuting_test_labels_leaves_every_prediction_bit_identical(trained, fits):
-    run = changed(trained[1], {"adapter.name": "balanced"})
+def check_that_labels_change_nothing(run, a, fits):
+    """Permuting the labels of test clips leaves every prediction bit-identical."""
     test = np.concatenate([run.protocol.seen_test, run.protocol.unseen_test])
     labels = run.inputs.corpus.labels.copy()
     labels[test] = np.random.default_rng(0).permutation(labels[test])
-    two = {gate: fits[gate] for gate in ("entropy", "stacking")}
-    a, b = evaluate_gzsl_run(run, two), evaluate_gzsl_run(with_labels(run, labels), two)
+    b = evaluate_gzsl_run(with_labels(run, labels), fits)
     assert not np.array_equal(a.labels, b.labels)
     assert a.gates == b.gates
     for x, y in ((a.predicted, b.predicted), (a.scores, b.scores)):
@@ -93,6 +110,18 @@ def test_permuting_test_labels_leaves_every_prediction_bit_identical(trained, fi
         if gate != "none":  # the corpus's own ids, on either side
             sent = a.scores[gate][a.order] > a.gates[gate].threshold
             np.testing.assert_array_equal(~seen[predicted], sent)
+
+
+def test_permuting_test_labels_leaves_every_prediction_bit_identical(adapted, clips):
+    check_that_labels_change_nothing(*adapted, {"entropy": fit_gate("entropy", [clips])})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["balanced", "dynapurls"])
+def test_no_method_behind_a_gate_reads_labels(trained, clips, name):
+    run = changed(trained[1], {"adapter.name": name})
+    fits = {gate: fit_gate(gate, [clips]) for gate in GATES.names}
+    check_that_labels_change_nothing(run, evaluate_gzsl_run(run, fits), fits)
 
 
 def test_ridge_has_a_gate_too(trained, pseudo):

@@ -40,7 +40,8 @@ def inspect(run, inputs, method, adapter, order, chunk=1):
     ("name", "query", "chunk"),
     [
         ("static", "per_candidate", 1),
-        ("balanced", "label_free", 4),
+        ("tent", "label_free", 4),
+        pytest.param("balanced", "label_free", 4, marks=pytest.mark.slow),
         pytest.param("dynapurls", "label_free", 1, marks=pytest.mark.slow),
         pytest.param("dynapurls", "per_candidate", 4, marks=pytest.mark.slow),
         pytest.param("balanced", "per_candidate", 1, marks=pytest.mark.slow),

@@ -44,7 +44,10 @@ def test_an_unknown_stream_is_refused():
         stream_order("skewd", LABELS, 0, 0)
 
 
-@pytest.mark.parametrize("name", [pytest.param("dynapurls", marks=pytest.mark.slow), "balanced"])
+@pytest.mark.parametrize(
+    "name",
+    ["adanpc", *(pytest.param(n, marks=pytest.mark.slow) for n in ("balanced", "dynapurls"))],
+)
 def test_each_order_runs_alone_from_a_fresh_state_with_a_key_of_its_own(trained, name):
     run = changed(trained[1], {"adapter.name": name, "eval.chunk": 3, "eval.orders": 3})
     task, setup = unseen_task(run), setup_of(run)
@@ -60,8 +63,6 @@ def test_each_order_runs_alone_from_a_fresh_state_with_a_key_of_its_own(trained,
         np.testing.assert_allclose(streams.confidence[number], alone.confidence, rtol=1e-5)
         np.testing.assert_array_equal(streams.admitted[number], alone.admitted)
         np.testing.assert_array_equal(streams.adapted[number], alone.adapted)
-        labels = predict_order(setup, run.variables, task.inputs, order, key)
-        np.testing.assert_array_equal(labels, alone.label)
 
 
 def test_inactive_classes_are_not_predicted(trained):
@@ -74,15 +75,19 @@ def test_inactive_classes_are_not_predicted(trained):
     assert active[predict_streams(adapter, inputs, [clips], 0).predicted].all()
 
 
-def test_runs_of_one_size_share_a_program(trained):
-    run = trained[1]
-    task = unseen_task(run)
-    order, key = np.arange(len(task.labels)), key_of(0, "stream", 0)
-    before = predict_order._cache_size()
-    other = jax.tree.map(lambda leaf: leaf * 1.0, run.variables)
-    for variables in (run.variables, other):
-        predict_order(setup_of(run), variables, task.inputs, order, key)
-    assert predict_order._cache_size() <= before + 1
+def test_an_order_of_any_run_of_one_size_is_predicted_by_one_program(trained):
+    run = changed(trained[1], {"adapter.name": "adanpc", "eval.chunk": 2})
+    task, setup = unseen_task(run), setup_of(run)
+    orders = orders_of(run, task.labels)
+    adapter = setup.adapter(setup.method(run.variables, task.features, len(task.labels)))
+    streams = predict_streams(adapter, task.inputs, orders, run.seed, chunk=2)
+    programs = predict_order._cache_size()
+    for number, order in enumerate(orders):
+        variables = jax.tree.map(lambda leaf: leaf * 1.0, run.variables)
+        key = key_of(run.seed, "stream", number)
+        labels = predict_order(setup_of(run), variables, task.inputs, order, key)
+        np.testing.assert_array_equal(labels, streams.predicted[number])
+    assert predict_order._cache_size() == programs + 1
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def fitted(run: TrainedRun, name: str) -> TrainedRun:
     """The run with a closed-form method, fitted on its training clips."""
     run = changed(run, {"method.name": name})
     train, seen = run.protocol.train, run.protocol.seen
-    variables = run.method.fit(
+    variables = jax.jit(run.method.fit)(
         jax.random.key(0),
         jnp.asarray(run.tokens[train], jnp.float32),
         jnp.asarray(run.labels_of(train, seen)),

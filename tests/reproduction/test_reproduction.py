@@ -243,7 +243,8 @@ def test_jobs_of_every_kind_on_a_trained_run(runner, trained_workdir):
     assert len(runner(job_of("zsl", SPLIT, 0, without))["accuracy"]) == 2
     oracle = runner(job_of("zsl", SPLIT, 0, {"method.purls.query": "oracle_label"}))
     assert set(oracle) == {"ORACLE"}
-    parts = runner(job_of("zsl", SPLIT, 0, {"method.purls.partition": "static"}))
+    fixed = {"adapter.name": "static", "method.purls.partition": "static"}
+    parts = runner(job_of("zsl", SPLIT, 0, fixed))
     assert set(parts) == {"accuracy", EVERY_GRANULARITY, "chance"}
     methods = (trained_workdir / SPLIT / "seed0" / "methods").iterdir()
     assert len(list(methods)) == 3  # adaptive, ORACLE and static partition

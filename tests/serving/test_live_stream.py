@@ -23,6 +23,9 @@ from dynapurls_jax.text.settings import TextSettings
 from dynapurls_jax.training.stages import WorkdirMismatchError
 from tests.helpers.runs import changed, fitted, score_only
 
+SLOW = (pytest.param(name, marks=pytest.mark.slow) for name in ("balanced", "dynapurls", "static"))
+every_adapter = pytest.mark.parametrize("adapter", ["adanpc", *SLOW])
+
 
 def requests(*records):
     """Requests as they come through a pipe."""
@@ -30,7 +33,7 @@ def requests(*records):
     return list(read_requests(io.BufferedReader(io.BytesIO(b"\n".join(lines)))))
 
 
-def start(run, adapter="balanced", **options):
+def start(run, adapter="adanpc", **options):
     """A fresh stream, with its test-time method by name."""
     return LiveStream(changed(run, {"adapter.name": adapter}), **options)
 
@@ -53,13 +56,11 @@ def run(trained):
 
 @pytest.fixture
 def live(run):
-    """A fresh stream."""
-    return start(run)
+    """A fresh stream without adaptation."""
+    return start(run, "static")
 
 
-@pytest.mark.parametrize(
-    "adapter", ["balanced", "static", pytest.param("dynapurls", marks=pytest.mark.slow)]
-)
+@every_adapter
 def test_clips_and_tokens_get_the_predictions_of_an_evaluation(run, adapter):
     live, same = start(run, adapter), changed(run, {"adapter.name": adapter})
     task, setup = unseen_task(same), setup_of(same)
@@ -145,10 +146,7 @@ def test_a_sample_that_is_not_finite_is_skipped_and_counted(run, live):
     assert (int(live.state.samples), int(live.state.skipped)) == (1, 1)
 
 
-@pytest.mark.parametrize(
-    "adapter",
-    ["balanced", *(pytest.param(n, marks=pytest.mark.slow) for n in ("dynapurls", "static"))],
-)
+@every_adapter
 def test_classes_are_added_and_retired_by_their_names(run, monkeypatch, adapter):
     vectors = run.inputs.text[run.protocol.seen[0]]
     monkeypatch.setattr(live_stream, "class_vector", lambda *_: vectors)
@@ -229,9 +227,8 @@ def test_a_run_on_features_takes_tokens_alone(run):
 @pytest.mark.parametrize(
     "kind", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
 )
-def test_a_signal_waits_for_the_answer_and_the_state_is_whole(
-    run, live, tmp_path, kind, monkeypatch
-):
+def test_a_signal_waits_for_the_answer_and_the_state_is_whole(run, tmp_path, kind, monkeypatch):
+    live = start(run)
     answer, answers = live.answer, []
 
     def interrupted(request):
@@ -256,7 +253,7 @@ def test_rubbish_of_every_kind_is_answered_and_the_next_line_is_read():
     assert requests(b"") == []
 
 
-@pytest.mark.parametrize("adapter", ["balanced", pytest.param("dynapurls", marks=pytest.mark.slow)])
+@every_adapter
 def test_an_interrupted_stream_continues_bit_by_bit(run, tmp_path, monkeypatch, adapter):
     monkeypatch.setattr(stream_checkpoint, "SAVE_EVERY", 2)
     clips = clip_requests(run, 6)
@@ -278,6 +275,6 @@ def test_an_interrupted_stream_continues_bit_by_bit(run, tmp_path, monkeypatch, 
         assert {**a, "latency_ms": 0} == {**b, "latency_ms": 0}
     jax.tree.map(np.testing.assert_array_equal, second.state, whole.state)
     assert len(list(tmp_path.glob("classes-*.json"))) == 2  # one for each checkpoint
-    other = start(run, "static")
+    other = start(run, "static" if adapter != "static" else "adanpc")
     with pytest.raises(WorkdirMismatchError, match="adapter: it has"):
         list(answer_all(other, [], tmp_path))
