@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from data_pipelines.demo.motions import ARM, HEAD, LEGS, TORSO, Motion
+from data_pipelines.demo.motions import Motion, library
 
 PHASES = {"start": (0.0, 0.4), "middle": (0.3, 0.7), "end": (0.6, 1.0), "all": (0.0, 1.0)}
 NUM_CLASSES = 48
@@ -47,9 +47,9 @@ class Recipe:
         return f"{text} with a partner" if self.partner else text
 
 
-def _arm_sets():
+def _arm_sets(motions):
     """One arm or both with the same motion."""
-    for motion in ARM.values():
+    for motion in motions:
         yield (("right_arm", motion),)
         yield (("left_arm", motion),)
         yield (("left_arm", motion), ("right_arm", motion))
@@ -62,9 +62,9 @@ def demo_recipes() -> tuple[Recipe, ...]:
     The choice does not depend on the corpus seed. Parts that few classes have are chosen first, so
     that several classes share each part motion.
     """
-    others = [("torso", m) for m in TORSO.values()]
-    others += [("legs", m) for m in LEGS.values()] + [("head", m) for m in HEAD.values()]
-    pairs = list(itertools.product(_arm_sets(), others))
+    motions = library()
+    others = [(part, motion) for part in ("torso", "legs", "head") for motion in motions[part]]
+    pairs = list(itertools.product(_arm_sets(motions["arm"]), others))
     rng = np.random.default_rng(2024)
     rng.shuffle(pairs)
     used: dict[str, int] = {}
