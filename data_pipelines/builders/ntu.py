@@ -76,7 +76,6 @@ class _NtuRgbd(Dataset):
 
     @property
     def expected(self) -> str:
-        """See `Dataset`."""
         names = " and ".join(f"{archive[0]} (or its folder)" for archive in self.ARCHIVES)
         return f"{names}, or .skeleton files,"
 

@@ -59,7 +59,6 @@ class PkuMmd(Dataset):
 
     @property
     def expected(self) -> str:
-        """See `Dataset`."""
         folders, files = " and ".join(self.ARCHIVES), " and ".join(self.SPLIT_FILES)
         return f"the folders of {folders}, and {files},"
 

@@ -28,7 +28,7 @@ PHASES = {1: r"(\d+)-([LMR])", 2: r"A\d+N(\d+)-([LMR])"}
 
 @dataclass
 class PkuSource:
-    """The recordings of one phase with their labels.
+    """A `Source` of the recordings of one phase with their labels.
 
     Attributes:
       skeletons, labels: the text files; a recording has the same file name in both.
@@ -44,16 +44,13 @@ class PkuSource:
     parallel: bool = True
 
     def stamp(self) -> str:
-        """See `data_pipelines.sources.Source`."""
         lists = [f"{file} {file_stamp(file)}" for file in self.split_files.values()]
         return "\n".join([self.skeletons.stamp(), self.labels.stamp(), *lists])
 
     def identity(self) -> str:
-        """See `data_pipelines.sources.Source`."""
         return f"pku_mmd {self.phase}"
 
     def items(self) -> dict[str, str]:
-        """See `data_pipelines.sources.Source`."""
         labels = {Path(name).name: (name, stamp) for name, stamp in self.labels.files().items()}
         items = {}
         for name, stamp in self.skeletons.files().items():
@@ -63,7 +60,6 @@ class PkuSource:
         return items
 
     def read(self, item: str) -> list[RawClip]:
-        """See `data_pipelines.sources.Source`."""
         file, _, label_file = item.partition("|")
         name = match_name(PHASES[self.phase] + r"\.txt", file, "0002-L.txt")
         if not label_file:

@@ -106,7 +106,6 @@ class Endpoint:
         return str(self._client.base_url)
 
     def stop(self) -> None:
-        """See `Model`."""
         self._stopped.set()
 
     def answer(self, prompt: str, sample: int) -> Answer:
@@ -179,11 +178,9 @@ class Local:
         self._lock, self._stopped = threading.Lock(), threading.Event()
 
     def stop(self) -> None:
-        """See `Model`."""
         self._stopped.set()
 
     def answer(self, prompt: str, sample: int) -> Answer:
-        """See `Model`."""
         import torch
 
         chat = bool(self._tokenizer.chat_template)
