@@ -12,9 +12,7 @@ in `dynapurls_jax/encoders/shift_gcn.py`.
 """
 
 import argparse
-import json
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +41,6 @@ def main() -> None:
     parser.add_argument("--torch", nargs="*", default=["eager"], choices=["eager", "compile"])
     parser.add_argument("--repeats", type=int, default=3, help="timed runs; the fastest counts")
     parser.add_argument("--no-keep-memory", action="store_true")
-    parser.add_argument("--json", type=Path, help="also write the figures there")
     options = parser.parse_args()
     if not options.no_keep_memory:
         keep_memory()  # for both frameworks: they share the process
@@ -57,23 +54,15 @@ def main() -> None:
     )
     systems = {"jax": time_jax}
     systems |= {f"torch {mode}": partial(time_torch, mode=mode) for mode in options.torch}
-    results = []
     for batch in options.batches:
         for dtype in options.dtypes:
             bound = limit(options.frames, dtype, flops, bandwidth)
             for name, system in systems.items():
                 inference, training = system(batch, options.frames, dtype, options.repeats)
-                record = {"system": name, "dtype": dtype, "batch": batch}
-                results.append(record | {"inference": inference, "training": training})
                 shares = f"{inference / bound:.0%}", f"{3 * training / bound:.0%}"
                 line(
                     name, dtype, batch, f"{inference:.1f}", shares[0], f"{training:.2f}", shares[1]
                 )
-    if options.json:
-        record = {"device": jax.devices()[0].device_kind, "frames": options.frames}
-        record |= {"flops": flops, "bandwidth": bandwidth, "rows": results}
-        options.json.write_text(json.dumps(record, indent=1))
-        print(f"written: {options.json}")
 
 
 def limit(frames: int, dtype: str, flops: float, bandwidth: float) -> float:

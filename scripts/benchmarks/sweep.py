@@ -7,8 +7,6 @@ The shapes are those of `scripts/benchmarks/stream.py`; samples per millisecond 
 """
 
 import argparse
-import json
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -34,24 +32,16 @@ def main() -> None:
     parser.add_argument("--queries", nargs="+", default=["label_free", "per_candidate"])
     parser.add_argument("--samples", type=int, default=512, help="at most; fewer where slow")
     parser.add_argument("--repeats", type=int, default=3, help="timed runs; the fastest counts")
-    parser.add_argument("--json", type=Path, help="also write the figures there")
     options = parser.parse_args()
     keep_memory()
     print(device_title())
-    records = []
     table("query", "C", "streams", "one by one, samples/ms", "at once, samples/ms", "ratio")
     for query in options.queries:
         for classes in options.classes:
             count = min(options.samples, 32 if query == "per_candidate" else 128)
             single, whole = rates(make_setup(classes, query, count), options.repeats)
-            record = {"query": query, "classes": classes, "single": single, "sweep": whole}
-            records.append(record)
             streams = ORDERS * len(CAPACITIES) * len(THRESHOLDS)
             line(query, classes, streams, f"{single:.2f}", f"{whole:.2f}", f"{whole / single:.1f}")
-    if options.json:
-        device = jax.devices()[0].device_kind
-        options.json.write_text(json.dumps({"device": device, "rows": records}, indent=1))
-        print(f"written: {options.json}")
 
 
 def rates(setup: Setup, repeats: int) -> tuple[float, float]:
