@@ -28,6 +28,7 @@ from data_pipelines.errors import DataError, check_positive
 from data_pipelines.locks import one_at_a_time
 from data_pipelines.paths import data_home
 from data_pipelines.progress import progress
+from dynapurls_jax.commands import parser_of
 from dynapurls_jax.text.descriptions import (
     Descriptions,
     check_descriptions,
@@ -70,9 +71,7 @@ def main() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     classes = parser.add_mutually_exclusive_group(required=True)
     classes.add_argument("--classes", nargs="+", metavar="NAME", help="actions to describe")
     classes.add_argument("--dataset", help=f"all classes of one of {', '.join(PUBLIC)}")

@@ -11,7 +11,6 @@ timed first; an encoder can be no faster than FLOPs over the one and bytes over 
 in `dynapurls_jax/encoders/shift_gcn.py`.
 """
 
-import argparse
 from functools import partial
 
 import jax
@@ -19,6 +18,7 @@ import jax.numpy as jnp
 import optax
 from timing import device_title, fastest, fastest_jax, limits, line, table
 
+from dynapurls_jax.commands import parser_of
 from dynapurls_jax.encoders.base import SkeletonEncoder
 from dynapurls_jax.encoders.jit import jit
 from dynapurls_jax.encoders.shift_gcn import ShiftGCN
@@ -32,9 +32,7 @@ FLOPS, BYTES = 2 * 1.78464e9 / 300, 0.319e9 / 300  # for each frame
 
 def main() -> None:
     """Prints a table as it grows."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--frames", type=int, default=64, help="T, a multiple of 4")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 8, 16], help="in clips")
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])

@@ -9,7 +9,6 @@ the store written. Two persons in each clip, random coordinates and weights. The
 if together is as fast as the encoder alone.
 """
 
-import argparse
 import tempfile
 import time
 from pathlib import Path
@@ -22,6 +21,7 @@ from data_pipelines.array_store import open_or_make
 from data_pipelines.batches import padded_batches
 from data_pipelines.prepared import PreparedClips
 from data_pipelines.skeletons import KINECT_V2
+from dynapurls_jax.commands import parser_of
 from dynapurls_jax.config import default_config
 from dynapurls_jax.encoders.base import TOKEN_DTYPE, TrainedEncoder, token_shape, trained_encoder
 from dynapurls_jax.encoders.masking import capacity_for
@@ -35,9 +35,7 @@ PERSONS = 2
 
 def main() -> None:
     """Prints the rates."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--frames", type=int, default=64, help="T, a multiple of 4")
     parser.add_argument("--clips", type=int, default=256)
     parser.add_argument("--width", type=int, default=64)

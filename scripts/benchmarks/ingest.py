@@ -8,7 +8,6 @@ same run. The whole path reads a zip of renamed copies through the NTU RGB+D 60 
 cores; its share on one core and its serial share give the projection.
 """
 
-import argparse
 import os
 import resource
 import tempfile
@@ -25,6 +24,7 @@ from data_pipelines.formats.ntu import parse_lines, parse_skeleton, read_ntu
 from data_pipelines.ingest import num_cores
 from data_pipelines.settings import DataSettings
 from data_pipelines.sources import Archive, FileSource
+from dynapurls_jax.commands import parser_of
 
 FILES = {"NTU RGB+D 60": 56_880, "NTU RGB+D 120": 114_480}
 CORES = (2, 16, 64)
@@ -32,9 +32,7 @@ CORES = (2, 16, 64)
 
 def main() -> None:
     """Measures and prints."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--clips", type=Path, required=True, help="folder of .skeleton files")
     parser.add_argument("--repeats", type=int, default=7, help="passes, of which the best counts")
     parser.add_argument("--copies", type=int, default=40, help="of each clip, for the whole path")

@@ -7,13 +7,13 @@ Forward alone, and with the gradient to the features (and to the displacements).
 features is timed beside them: no form can be faster. The encoder's own form is "gather".
 """
 
-import argparse
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from timing import fastest_jax, line, table
 
+from dynapurls_jax.commands import parser_of
 from dynapurls_jax.encoders.jit import jit
 from dynapurls_jax.encoders.shifts import spatial_shift, temporal_shift
 from dynapurls_jax.host_memory import keep_memory
@@ -85,9 +85,7 @@ def temporal_banded(x, displacement):
 
 def main() -> None:
     """Prints a table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--channels", type=int, default=64)
     parser.add_argument("--frames", type=int, default=64)
     parser.add_argument("--persons", type=int, default=16)

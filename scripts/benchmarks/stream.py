@@ -23,7 +23,6 @@ The limit: FLOPs (two a multiply-add) over the speed of a large product, or byte
 large copy, whichever takes longer; both are measured first.
 """
 
-import argparse
 import time
 from itertools import product
 
@@ -34,6 +33,7 @@ from stream_setup import SETTINGS, SHAPES, Setup, adapter_for, info_of, make_set
 from timing import device_title, fastest, fastest_jax, limits, line, table
 
 from dynapurls_jax.adaptation.api import State, run_stream
+from dynapurls_jax.commands import parser_of
 from dynapurls_jax.encoders.base import SkeletonEncoder
 from dynapurls_jax.encoders.jit import jit
 from dynapurls_jax.encoders.shift_gcn import ShiftGCN
@@ -44,9 +44,7 @@ METHODS = ("static", "refined")
 
 def main() -> None:
     """Prints tables as they grow."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--classes", type=int, nargs="+", default=[5, 12, 24])
     parser.add_argument("--chunks", type=int, nargs="+", default=[1, 8, 64, 256])
     parser.add_argument("--queries", nargs="+", default=["label_free", "per_candidate"])

@@ -12,7 +12,6 @@ paper's refinement with every sample stored under its true class. A run is a spl
 is the share of runs x orders that lose more than a point.
 """
 
-import argparse
 import json
 from functools import partial
 from pathlib import Path
@@ -26,8 +25,10 @@ from study_runs import DATASETS, PSEUDO, ROOT, real_runs
 
 from dynapurls_jax.adaptation.api import adapter_of, run_stream
 from dynapurls_jax.adaptation.static import static
+from dynapurls_jax.commands import parser_of
 from dynapurls_jax.config import load_config
 from dynapurls_jax.evaluation.metrics import mean_std
+from dynapurls_jax.evaluation.report import percent
 from dynapurls_jax.evaluation.settings import STREAMS
 from dynapurls_jax.evaluation.streams import StreamInputs, stream_order
 from dynapurls_jax.evaluation.tasks import Task, unseen_task
@@ -54,9 +55,7 @@ class Orders(NamedTuple):
 
 def main() -> None:
     """Runs the study, prints tables, writes the figures of every run and order."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=DATASETS)
     parser.add_argument("--queries", nargs="+", default=["label_free"])
     parser.add_argument("--streams", nargs="+", choices=STREAMS, default=list(STREAMS))
@@ -196,11 +195,8 @@ def print_splits(records: list[dict], options) -> None:
     print(f"| dataset | split | runs | {' | '.join(methods)} |")
     print("|---|---|---|" + "---|" * len(methods))
     for (dataset, size), group in groups.items():
-        cells = []
-        for method in methods:
-            mean, std = mean_std(100 * np.array(group[method]))
-            cells.append(f"{mean:.1f} ± {std:.1f}")
-        print(f"| {dataset} | {size} | {len(group['static'])} | {' | '.join(cells)} |")
+        cells = " | ".join(percent(group[method]) for method in methods)
+        print(f"| {dataset} | {size} | {len(group['static'])} | {cells} |")
 
 
 if __name__ == "__main__":

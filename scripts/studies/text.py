@@ -10,7 +10,6 @@ take their place in the method (not in the encoder, which is the same for all te
 between texts may be made only there.
 """
 
-import argparse
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from study_runs import ROOT
 
+from dynapurls_jax.commands import parser_of
 from dynapurls_jax.config import load_config
 from dynapurls_jax.evaluation.metrics import accuracy
 from dynapurls_jax.evaluation.report import percent
@@ -36,9 +36,7 @@ DATASETS = ("utd_mhad", "nw_ucla", "kinder_gator")
 
 def main() -> None:
     """Trains, evaluates, prints a table as it grows."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=DATASETS)
     parser.add_argument("--gpt3", type=Path, help="the spreadsheet of published descriptions")
     parser.add_argument(
