@@ -7,7 +7,7 @@ import numpy as np
 from data_pipelines.builders.base import Columns
 from data_pipelines.builders.one_archive import OneArchive
 from data_pipelines.errors import DataError
-from data_pipelines.formats.raw import RawClip, checked, match_name
+from data_pipelines.formats.raw import RawClip, checked, match_name, numbers
 from data_pipelines.skeletons import KINECT_V1
 from data_pipelines.sources import Source
 
@@ -85,11 +85,7 @@ def read_kinder_gator(file: str, content: bytes) -> RawClip:
         )
     frames = []
     for number, line in enumerate(lines[1:], start=2):
-        fields = line.split(",")
-        try:
-            values = [float(value) for value in fields[1 : len(_COLUMNS)]]
-        except ValueError as error:
-            raise DataError(f"expected numbers ({error})", file, number) from error
+        values = numbers(line.split(",")[1 : len(_COLUMNS)], file, number)
         if len(values) != 60:
             raise DataError(f"expected 60 coordinates, got {len(values)}", file, number)
         frames.append(values)

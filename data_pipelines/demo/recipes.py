@@ -1,6 +1,7 @@
 """The classes of the demo corpus: combinations of part motions, with unseen ones of seen parts."""
 
 import itertools
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 
@@ -67,13 +68,12 @@ def demo_recipes() -> tuple[Recipe, ...]:
     pairs = list(itertools.product(_arm_sets(motions["arm"]), others))
     rng = np.random.default_rng(2024)
     rng.shuffle(pairs)
-    used: dict[str, int] = {}
+    used: Counter[str] = Counter()  # classes of each part motion
     recipes: list[Recipe] = []
     while len(recipes) < NUM_CLASSES:
-        arms, other = min(pairs, key=lambda pair: _times_used(pair, used))
+        arms, other = min(pairs, key=lambda pair: np.mean([used[key] for key in _keys(*pair)]))
         pairs.remove((arms, other))
-        for key in _keys(arms, other):
-            used[key] = used.get(key, 0) + 1
+        used.update(_keys(arms, other))
         first, second = [("all", "all"), ("start", "end"), ("end", "start")][len(recipes) % 3]
         components = (*(Component(p, m, first) for p, m in arms), Component(*other, second))
         recipes.append(
@@ -84,8 +84,3 @@ def demo_recipes() -> tuple[Recipe, ...]:
 
 def _keys(arms, other):
     return [f"{part}:{motion.name}" for part, motion in (*arms, other)]
-
-
-def _times_used(pair, used):
-    keys = _keys(*pair)
-    return sum(used.get(key, 0) for key in keys) / len(keys)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from data_pipelines.errors import DataError
-from data_pipelines.formats.raw import RawClip, checked, checked_label, match_name
+from data_pipelines.formats.raw import RawClip, checked, checked_label, match_name, numbers
 from data_pipelines.skeletons import KINECT_V2
 from data_pipelines.sources import Archive, file_stamp
 
@@ -96,14 +96,14 @@ def parse_frames(content: bytes, file: str) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # numpy warns of empty files
-            numbers = np.loadtxt(io.BytesIO(content), np.float64, comments=None, ndmin=2)
+            frames = np.loadtxt(io.BytesIO(content), np.float64, comments=None, ndmin=2)
     except (ValueError, UserWarning):
-        numbers = np.zeros((0, 0))
-    if numbers.shape != (len(lines), NUMBERS):
+        frames = np.zeros((0, 0))
+    if frames.shape != (len(lines), NUMBERS):
         for number, line in enumerate(lines, start=1):
             _check_line(line, file, number)
         raise DataError(f"expected {NUMBERS} numbers in each line, separated by spaces", file)
-    shaped = numbers.reshape(1, -1, 50, 3)
+    shaped = frames.reshape(1, -1, 50, 3)
     names = tuple(f"{joint} of person {m}" for m in (0, 1) for joint in KINECT_V2.joints)
     return checked(shaped, file, names, first_line=1).reshape(-1, NUMBERS)
 
@@ -112,10 +112,7 @@ def _check_line(line: bytes, file: str, number: int) -> None:
     fields = line.split()
     if len(fields) != NUMBERS:
         raise DataError(f"expected {NUMBERS} numbers, got {len(fields)} fields", file, number)
-    try:
-        [float(field) for field in fields]
-    except ValueError as error:
-        raise DataError(f"expected numbers ({error})", file, number) from None
+    numbers(fields, file, number)
 
 
 def parse_labels(content: bytes, file: str, num_frames: int) -> list[tuple[int, int, int]]:

@@ -43,6 +43,18 @@ def match_name(pattern: str, file: str, example: str) -> re.Match:
     return found
 
 
+def numbers(fields: Iterable[str | bytes], file: str, line: int) -> list[float]:
+    """The fields of a line as numbers.
+
+    Raises:
+      DataError: one is no number.
+    """
+    try:
+        return [float(field) for field in fields]
+    except ValueError as error:
+        raise DataError(f"expected numbers ({error})", file, line) from error
+
+
 def checked(
     joints, file: str, joint_names: tuple[str, ...], first_line: int | None = None
 ) -> np.ndarray:

@@ -115,12 +115,7 @@ class MiniLM:
 
     def encode(self, texts: list[str]) -> np.ndarray:
         """`[N, 384]` float32, unit length."""
-
-        def encode(batch: list[str]) -> Array:
-            ids, mask = self._tokens(batch)
-            return self._apply(ids, mask)
-
-        return encode_in_batches(encode, texts)
+        return encode_in_batches(lambda batch: self._apply(*self._tokens(batch)), texts)
 
     def _tokens(self, texts: list[str]) -> tuple[Int[Array, "N L"], Int[Array, "N L"]]:
         """Ids and mask, padded."""

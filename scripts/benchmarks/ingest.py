@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from timing import line, table
 
 from data_pipelines.cleaning import clean
 from data_pipelines.datasets import load_corpus
@@ -81,9 +82,9 @@ def parsing(files: dict[str, bytes], repeats: int) -> None:
                 parse(file, content)
             seconds[name] = min(seconds[name], time.perf_counter() - start)
     base = seconds["plain line by line, no checks"]
-    print("\n| parser | files/s on one core | against plain |\n|---|---|---|")
+    table("parser", "files/s on one core", "against plain")
     for name, best in seconds.items():
-        print(f"| {name} | {len(files) / best:.0f} | {base / best:.1f}x |")
+        line(name, f"{len(files) / best:.0f}", f"{base / best:.1f}x")
 
 
 def whole_path(files: dict[str, bytes], copies: int) -> None:
@@ -107,12 +108,10 @@ def whole_path(files: dict[str, bytes], copies: int) -> None:
         f"{1e3 * serial:.2f} ms are serial (write, hash)\n"
         f"peak memory {peak:.2f} GB in the writing process\n"
     )
-    print(
-        "| dataset | " + " | ".join(f"{n} cores" for n in CORES) + " |\n|---|" + "---|" * len(CORES)
-    )
+    table("dataset", *(f"{n} cores" for n in CORES))
     for name, number in FILES.items():
         minutes = [number * (one_core / n + serial) / 60 for n in CORES]
-        print(f"| {name} (projected) | " + " | ".join(f"{m:.1f} min" for m in minutes) + " |")
+        line(f"{name} (projected)", *(f"{m:.1f} min" for m in minutes))
 
 
 def write_archive(archive: Path, files: dict[str, bytes], copies: int) -> int:

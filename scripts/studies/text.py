@@ -10,8 +10,7 @@ take their place in the method (not in the encoder, which is the same for all te
 between texts may be made only there.
 """
 
-import subprocess
-import sys
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,12 +18,14 @@ import jax.numpy as jnp
 import numpy as np
 from study_runs import ROOT
 
+from data_pipelines.builders.registry import public_dataset
 from dynapurls_jax.commands import parser_of
 from dynapurls_jax.config import load_config
 from dynapurls_jax.evaluation.metrics import accuracy
 from dynapurls_jax.evaluation.report import percent
 from dynapurls_jax.evaluation.trained_run import Inputs
 from dynapurls_jax.host_memory import keep_memory
+from dynapurls_jax.text.spreadsheet import read_sheet
 from dynapurls_jax.training.extract import extract
 from dynapurls_jax.training.fit import fit_method
 from dynapurls_jax.training.pretrain import pretrain
@@ -63,9 +64,9 @@ def sources(dataset: str, options) -> Iterator[tuple[str, str]]:
     if options.gpt3 and dataset in SHEETS:
         file = options.runs / f"gpt3_{dataset}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
-        importer = [sys.executable, ROOT / "scripts" / "import_descriptions.py", options.gpt3]
-        flags = ["--sheet", SHEETS[dataset], "--dataset", dataset, "--out", file]
-        subprocess.run([*importer, *flags], check=True, stdout=subprocess.DEVNULL)
+        names = public_dataset(dataset).CLASSES
+        _, classes = read_sheet(options.gpt3, SHEETS[dataset], names)
+        file.write_text(json.dumps({"classes": classes}))
         yield "GPT-3", str(file)
     for other in options.others:
         name, _, folder = other.partition("=")
