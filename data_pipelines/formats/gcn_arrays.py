@@ -68,12 +68,9 @@ class GcnArraySource(ArraySource):
         return blocks
 
     def items(self) -> dict[str, str]:
-        stamp = self.stamp()
-        return {
-            f"{side}|{index}": stamp
-            for side, block in self._blocks.items()
-            for index in range(len(block.data))
-        }
+        blocks = self._blocks.items()
+        names = [f"{side}|{index}" for side, block in blocks for index in range(len(block.data))]
+        return dict.fromkeys(names, self.stamp())
 
     def read(self, item: str) -> list[RawClip]:
         side, _, number = item.partition("|")

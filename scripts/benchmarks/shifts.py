@@ -45,13 +45,8 @@ def spatial_one_hot(x):
     return jnp.einsum("cvw,ctwn->ctvn", jax.nn.one_hot(index, joints), x)
 
 
-def temporal_gather(x, displacement):
-    """The encoder's: two gathers and an interpolation, gathers again for the gradient."""
-    return temporal_shift(x, displacement, 1)
-
-
 def temporal_plain_gather(x, displacement):
-    """The same two gathers, with the gradient that JAX finds: scatters."""
+    """The encoder's two gathers, with the gradient that JAX finds: scatters."""
     whole = jnp.floor(displacement)
     before = whole.astype(jnp.int32)[:, None] + jnp.arange(x.shape[1])
     share = (displacement - whole)[:, None, None, None]
@@ -106,7 +101,7 @@ def main() -> None:
         "one-hot": spatial_one_hot,
     }
     temporal = {
-        "gather": temporal_gather,
+        "gather": lambda x, displacement: temporal_shift(x, displacement, 1),
         "gather, JAX's gradient": temporal_plain_gather,
         "matrix": temporal_matrix,
         "banded": temporal_banded,
