@@ -12,7 +12,6 @@ from data_pipelines.skeletons import KINECT_V1
 from data_pipelines.sources import Source
 
 # The text between the numbers of a file name, with spaces for hyphens, in alphabetical order.
-# fmt: off
 ACTIONS = (
     "bend your knee while raising your leg", "bend your other knee while raising your leg", "bow",
     "climb an imaginary ladder", "do a forward lunge", "do two jumping jacks", "draw a circle",
@@ -35,8 +34,7 @@ ACTIONS = (
     "throw a ball as far as you can", "throw a ball as far as you can with the other arm",
     "throw a ball with your other arm", "touch your toes", "walk in place",
     "walk in place as fast as you can", "wave your hand", "wave your other hand",
-)
-# fmt: on
+)  # fmt: skip
 
 # Class texts of file names that are spelt differently.
 MISSPELT = {"climb and imaginary ladder": "climb an imaginary ladder"}

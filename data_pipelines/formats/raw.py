@@ -1,6 +1,7 @@
 """The output of every reader, and the checks that readers share."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -102,8 +103,7 @@ def checked_label(label: int, num_classes: int, file: object) -> int:
 
 def total(notes: Iterable[dict[str, int]]) -> dict[str, int]:
     """Sums of the notes of many clips, in the order of their first appearance."""
-    summed: dict[str, int] = {}
+    summed: Counter[str] = Counter()
     for note in notes:
-        for key, count in note.items():
-            summed[key] = summed.get(key, 0) + int(count)
-    return summed
+        summed.update(note)
+    return dict(summed)

@@ -29,10 +29,10 @@ from itertools import product
 import jax
 import jax.numpy as jnp
 import numpy as np
-from stream_setup import SETTINGS, SHAPES, Setup, adapter_for, info_of, make_setup, part
+from stream_setup import SETTINGS, SHAPES, Setup, adapter_for, make_setup, part
 from timing import device_title, fastest, fastest_jax, limits, line, table
 
-from dynapurls_jax.adaptation.api import State, run_stream
+from dynapurls_jax.adaptation.api import State, StreamInfo, run_stream
 from dynapurls_jax.commands import parser_of
 from dynapurls_jax.encoders.base import SkeletonEncoder
 from dynapurls_jax.encoders.jit import jit
@@ -172,7 +172,7 @@ def time_torch(method: str, query: str, setup: Setup, repeats: int) -> float:
     if method == "static":
         system = TorchStatic(setup.variables, setup.candidates, query, device)
     else:
-        info = info_of(setup)._replace(chunks=len(samples))
+        info = StreamInfo.of(setup.features)._replace(chunks=len(samples))
         system = TorchRefinement(
             setup.variables, setup.candidates, query, SETTINGS, info, device=device
         )
