@@ -178,19 +178,6 @@ def collectives(compiled) -> tuple[Counter, Counter]:
     return count, size
 
 
-def expected_bytes(state) -> int:
-    """The least communication of a step: gradients once, each norm's two moments there and back.
-
-    Those of the input norm go one way, as no parameter precedes it.
-    """
-
-    def size(tree) -> int:
-        return sum(leaf.size for leaf in jax.tree.leaves(tree))
-
-    moments = 2 * size(state.batch_stats) - size(state.batch_stats["data_norm"])
-    return 4 * (size(state.params) + moments)
-
-
 def report(name: str, compiled) -> None:
     """Collectives and memory of one program."""
     count, size = collectives(compiled)
