@@ -52,7 +52,10 @@ def main() -> None:
     encoder = trained_encoder(module, variables, ("joint",), KINECT_V2)
     print(f"{jax.device_count()} x {jax.devices()[0].device_kind}, {shape}, jax {jax.__version__}")
     with tempfile.TemporaryDirectory() as scratch:
-        array = random_store(Path(scratch) / "clips", shape)
+        values = np.random.default_rng(0).standard_normal(shape, np.float32)
+        # Clips on disk, as `prepare` leaves them.
+        folder = Path(scratch) / "clips"
+        array = open_or_make(folder, {}, shape, np.float32, lambda first: [values])
         ids = tuple(map(str, range(len(array))))
         clips = PreparedClips(array, KINECT_V2, np.full(len(array), PERSONS), ids)
         store = Path(scratch) / "tokens"
@@ -62,17 +65,6 @@ def main() -> None:
             "together": together(encoder, clips, size, store, token_shape(module, shape[1:])),
         }.items():
             print(f"{name:14} {options.clips / seconds:8.1f} clips/s")
-
-
-def random_store(folder: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """Clips on disk, as `prepare` leaves them."""
-    rng = np.random.default_rng(0)
-
-    def chunks(first):
-        for start in range(first, shape[0], 64):
-            yield rng.standard_normal((min(64, shape[0] - start), *shape[1:]), np.float32)
-
-    return open_or_make(folder, {}, shape, np.float32, chunks)
 
 
 def read(clips: PreparedClips, size: int) -> float:
