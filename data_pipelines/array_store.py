@@ -64,7 +64,7 @@ def open_or_make(
         part = folder.with_name(f"{folder.name}.part")
         record = {"shape": list(shape), "dtype": np.dtype(dtype).name, "made_from": made_from}
         checksum = _fill(part, record, chunks)
-        _write_json(part / MANIFEST, record | {"crc32": checksum})
+        write_text(part / MANIFEST, json.dumps(record | {"crc32": checksum}, indent=1))
         # A failure before the rename leaves a complete part, which the next call only renames.
         shutil.rmtree(folder, ignore_errors=True)
         part.replace(folder)
@@ -136,11 +136,8 @@ def _entries_done(part: Path, record: dict) -> tuple[int, int]:
 
 def _save(part: Path, array: np.memmap, record: dict, done: int, checksum: int) -> None:
     array.flush()
-    _write_json(part / PROGRESS, {"of": record, "entries": done, "crc32": checksum})
-
-
-def _write_json(file: Path, content: dict) -> None:
-    write_text(file, json.dumps(content, indent=1))
+    progress = {"of": record, "entries": done, "crc32": checksum}
+    write_text(part / PROGRESS, json.dumps(progress, indent=1))
 
 
 def open_store(folder: Path, made_from: dict) -> np.ndarray:

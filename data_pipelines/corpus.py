@@ -116,16 +116,11 @@ class _Subset(Sequence):
 
 
 def corpus_of_clips(clips: Sequence[np.ndarray], **fields) -> Corpus:
-    """A corpus of clips in memory; computes `frames`, `persons` and `hashes`."""
+    """A corpus of clips in memory; computes `frames`, `persons` (in any frame) and `hashes`."""
     return Corpus(
         clips=tuple(clips),
         frames=np.array([clip.shape[1] for clip in clips], np.int32),
-        persons=np.array([count_persons(clip) for clip in clips], np.int32),
+        persons=np.array([np.any(clip != 0, axis=(1, 2, 3)).sum() for clip in clips], np.int32),
         hashes=np.array([content_hash(clip) for clip in clips]),
         **fields,
     )
-
-
-def count_persons(clip: np.ndarray) -> int:
-    """Number of persons of a clip `[M, T, V, 3]` who are present in some frame."""
-    return int(np.any(clip != 0, axis=(1, 2, 3)).sum())

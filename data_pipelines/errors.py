@@ -39,7 +39,6 @@ class BadFilesError(DataError):
             "read are kept and are not read again",
             listed,
         )
-        self.errors = errors
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:

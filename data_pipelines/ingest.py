@@ -34,10 +34,8 @@ _PARTS_A_PROCESS = 2  # least number of parts for which a process is worth its s
 
 
 def num_cores() -> int:
-    """Number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Number of cores that this process may use, by its affinity and its container's limit."""
+    return joblib.cpu_count()
 
 
 def ingest(source: Source, folder: Path, title: str, skip_bad: bool) -> Iterator[RawClip]:

@@ -142,6 +142,6 @@ def make_protocol(corpus: Corpus, split: str, protocol: str = "") -> Protocol:
     )
 
 
-def pseudo_split(split: str, number: int = 0) -> str:
-    """The name of a pseudo split of a real one; its runs choose settings and fit gates."""
-    return f"pseudo-{split}-{number}"
+def pseudo_split(split: str) -> str:
+    """The name of the first pseudo split of a real one; its runs choose settings and fit gates."""
+    return f"pseudo-{split}-0"

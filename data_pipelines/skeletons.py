@@ -50,7 +50,6 @@ def _parts(joints, head, torso, legs):
     return {part: tuple(map(joints.index, named[part])) for part in PARTS}
 
 
-# fmt: off
 _KINECT_V2_JOINTS = (
     "spine_base", "spine_mid", "neck", "head",
     "left_shoulder", "left_elbow", "left_wrist", "left_hand",
@@ -58,8 +57,7 @@ _KINECT_V2_JOINTS = (
     "left_hip", "left_knee", "left_ankle", "left_foot",
     "right_hip", "right_knee", "right_ankle", "right_foot",
     "spine_shoulder", "left_hand_tip", "left_thumb", "right_hand_tip", "right_thumb",
-)
-# fmt: on
+)  # fmt: skip
 
 KINECT_V2 = Skeleton(
     name="kinect_v2",
@@ -78,15 +76,13 @@ KINECT_V2 = Skeleton(
     shoulders=(8, 4),
 )
 
-# fmt: off
 _KINECT_V1_JOINTS = (
     "hip_center", "spine", "shoulder_center", "head",
     "left_shoulder", "left_elbow", "left_wrist", "left_hand",
     "right_shoulder", "right_elbow", "right_wrist", "right_hand",
     "left_hip", "left_knee", "left_ankle", "left_foot",
     "right_hip", "right_knee", "right_ankle", "right_foot",
-)
-# fmt: on
+)  # fmt: skip
 
 KINECT_V1 = Skeleton(
     name="kinect_v1",
@@ -105,14 +101,12 @@ KINECT_V1 = Skeleton(
 )
 
 # The 18 joints of OpenPose that ST-GCN uses, and the paper for PKU-MMD ("J = 18", section 4.1.4).
-# fmt: off
 _OPENPOSE_JOINTS = (
     "nose", "neck",
     "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist",
     "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle",
     "right_eye", "left_eye", "right_ear", "left_ear",
-)
-# fmt: on
+)  # fmt: skip
 
 OPENPOSE_18 = Skeleton(
     name="openpose_18",

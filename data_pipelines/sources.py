@@ -12,9 +12,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from data_pipelines.errors import DataError
 from data_pipelines.formats.raw import RawClip
 from data_pipelines.safe_io import read_member
+from data_pipelines.skeletons import Skeleton
 
 
 def file_stamp(path: Path) -> str:
@@ -118,7 +121,7 @@ class Archive:
 
 @dataclass
 class FileSource:
-    """Files with one clip each.
+    """A `Source` of files with one clip each.
 
     Attributes:
       archive: of the files.
@@ -135,21 +138,44 @@ class FileSource:
     parallel: bool = True
 
     def stamp(self) -> str:
-        """See `Source`."""
         return self.archive.stamp()
 
     def identity(self) -> str:
-        """See `Source`."""
         return getattr(self.reader, "__qualname__", repr(self.reader))
 
     def items(self) -> dict[str, str]:
-        """See `Source`."""
         return {
             name: stamp
             for name, stamp in self.archive.files().items()
             if re.fullmatch(self.wanted, Path(name).name) and Path(name).stem not in self.excluded
         }
 
-    def read(self, item: str) -> Iterable[RawClip]:
-        """See `Source`."""
+    def read(self, item: str) -> list[RawClip]:
         return [self.reader(item, self.archive.content(item))]
+
+
+@dataclass
+class ArraySource:
+    """A `Source` of one file or folder with arrays of many clips; a base class.
+
+    Attributes:
+      path: of the file or folder.
+      skeleton, num_classes: of the clips.
+    """
+
+    path: Path
+    skeleton: Skeleton
+    num_classes: int
+    chunk: int = 500
+    parallel: bool = False  # nothing to parse, and every process would load the whole file
+
+    def stamp(self) -> str:
+        files = sorted(self.path.glob("*_*.*")) if self.path.is_dir() else [self.path]
+        return "\n".join(f"{file} {file_stamp(file)}" for file in files)
+
+    def identity(self) -> str:
+        return f"{type(self).__name__} {self.skeleton} {self.num_classes}"
+
+    def sides(self, clip_ids: list[str]) -> dict[str, np.ndarray]:
+        """The protocols of the file: name to `[N]`, each `TRAIN`, `TEST` or `NEITHER`."""
+        raise NotImplementedError

@@ -7,7 +7,6 @@ Needs torch, as nothing else here does. Published checkpoints were trained on al
 their dataset: their features are no evidence of zero-shot ability.
 """
 
-import argparse
 import pickle
 import zipfile
 from pathlib import Path
@@ -15,13 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from data_pipelines.formats.npy import array_names, read_npz
+from dynapurls_jax.commands import parser_of
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Parses the arguments and converts."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("source", type=Path, help=".pt or .npz")
     parser.add_argument("target", type=Path, help=".npz or .pt")
     options = parser.parse_args(arguments)

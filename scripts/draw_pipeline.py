@@ -46,22 +46,18 @@ def main() -> None:
     axis.add_patch(frame)
     axis.text(11.55, -1.34, "carried by one lax.scan over the stream", ha="right", size=8.5,
               color="#c2410c")  # fmt: skip
-    for x, y, title, detail, colour in BOXES.values():
+    boxes = {}
+    for name, (x, y, title, detail, colour) in BOXES.items():
         corner = (x - WIDTH / 2, y - HEIGHT / 2)
         box = FancyBboxPatch(corner, WIDTH, HEIGHT, boxstyle="round,pad=0.04", facecolor=colour)
         box.set(edgecolor=INK, linewidth=0.9)
-        axis.add_patch(box)
+        boxes[name] = axis.add_patch(box)
         axis.text(x, y + 0.12, title, ha="center", va="center", size=10, color=INK)
         axis.text(x, y - 0.31, detail, ha="center", va="center", size=7.5, color="#52606d")
     for start, end in ARROWS:
-        (x0, y0, *_), (x1, y1, *_) = BOXES[start], BOXES[end]
-        if y0 == y1:
-            side = 1 if x1 > x0 else -1
-            a, b = (x0 + side * (WIDTH / 2 + 0.05), y0), (x1 - side * (WIDTH / 2 + 0.05), y1)
-        else:
-            side = 1 if y1 > y0 else -1
-            a, b = (x0, y0 + side * (HEIGHT / 2 + 0.05)), (x1, y1 - side * (HEIGHT / 2 + 0.05))
-        axis.annotate("", b, a, arrowprops={"arrowstyle": "-|>", "color": INK, "linewidth": 1})
+        style = {"arrowstyle": "-|>", "color": INK, "linewidth": 1}
+        style |= {"patchA": boxes[start], "patchB": boxes[end]}
+        axis.annotate("", BOXES[end][:2], BOXES[start][:2], arrowprops=style)
     axis.set(xlim=(-1, 11.8), ylim=(-1.5, 1.6))
     axis.axis("off")
     path = Path(__file__).parents[1] / "docs" / "pipeline.png"

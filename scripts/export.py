@@ -22,15 +22,14 @@ from data_pipelines.formats.gcn_arrays import write_agcn, write_ctr_gcn
 from data_pipelines.formats.pyskl import write_pyskl
 from data_pipelines.protocols import side_of
 from data_pipelines.settings import DataSettings
+from dynapurls_jax.commands import parser_of
 
 SUFFIXES = {"pyskl": ".pkl", "ctr_gcn": ".npz", "agcn": ""}
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Parses the arguments and writes."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     commands = parser.add_subparsers(required=True)
     clips = commands.add_parser("clips", help="clips of a dataset")
     clips.add_argument("--dataset", choices=DATASETS, required=True)

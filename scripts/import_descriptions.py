@@ -9,21 +9,19 @@ its dataset; labels may be worded otherwise, and are printed beside the names th
 openpyxl (extra dynapurls-jax[describe]). Then train with --config.text.descriptions=<out>.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
 
 from data_pipelines.atomic import write_text
 from data_pipelines.builders.registry import PUBLIC, public_dataset
+from dynapurls_jax.commands import parser_of
 from dynapurls_jax.text.spreadsheet import read_sheet
 
 
 def main() -> None:
     """Reads, checks, writes."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("file", type=Path)
     parser.add_argument("--sheet", required=True)
     parser.add_argument("--dataset", required=True, help=f"one of {', '.join(PUBLIC)}")

@@ -7,7 +7,6 @@ configuration. Prints the loss, the inputs, parameters and gradients that are no
 first layer or operation with a result that is not.
 """
 
-import argparse
 import json
 from collections.abc import Callable
 from contextlib import closing
@@ -25,6 +24,7 @@ from ml_collections import ConfigDict
 from data_pipelines.prepared import PreparedClips
 from data_pipelines.preprocess import augment
 from data_pipelines.skeletons import SKELETONS, Skeleton
+from dynapurls_jax.commands import parser_of
 from dynapurls_jax.config import default_config
 from dynapurls_jax.registry import settings_of
 from dynapurls_jax.rng import key_of
@@ -36,9 +36,7 @@ from dynapurls_jax.zero_shot.registry import make_method
 
 def main() -> None:
     """Replays one folder."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
     if not (folder / "about.json").is_file():

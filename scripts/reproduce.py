@@ -26,6 +26,7 @@ import jax
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import DataError
+from dynapurls_jax.commands import parser_of
 from dynapurls_jax.config import load_config
 from dynapurls_jax.evaluation.figures import plot_sensitivity
 from dynapurls_jax.flags import USER_ERRORS
@@ -73,9 +74,7 @@ class Plan(NamedTuple):
 
 def main() -> None:
     """Flags, then dataset by dataset, table by table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--table", nargs="+", choices=TABLES, metavar="N", help=", ".join(TABLES))
     parser.add_argument("--all", action="store_true", help="all tables")
     names = ", ".join(DATASETS)

@@ -11,7 +11,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.formats.custom import SUFFIXES, CustomReader
 from data_pipelines.formats.gcn_arrays import GcnArraySource
 from data_pipelines.formats.pyskl import PysklSource
-from data_pipelines.sources import Archive, FileSource, Source
+from data_pipelines.sources import Archive, ArraySource, FileSource, Source
 
 
 class CustomDataset(Dataset):
@@ -38,17 +38,14 @@ class CustomDataset(Dataset):
 
     @property
     def expected(self) -> str:
-        """See `Dataset`."""
         return f"files like {self.spec.files}"
 
     @property
     def splits(self) -> dict[str, tuple[int, ...]]:
-        """See `Dataset`."""
         return self.spec.splits
 
     @property
     def descriptions(self) -> str:
-        """See `Dataset`."""
         return self.spec.descriptions
 
     def find_source(self, manual_dir: Path) -> Source | None:
@@ -78,7 +75,7 @@ class CustomDataset(Dataset):
 
     def _sides_of_arrays(self, clip_ids: list[str], source: Source) -> dict[str, np.ndarray]:
         in_description = self.spec.train_subjects or self.spec.train_views
-        if in_description or not isinstance(source, PysklSource | GcnArraySource):
+        if in_description or not isinstance(source, ArraySource):
             return {}
         return source.sides(clip_ids)
 

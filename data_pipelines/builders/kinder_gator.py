@@ -7,12 +7,11 @@ import numpy as np
 from data_pipelines.builders.base import Columns
 from data_pipelines.builders.one_archive import OneArchive
 from data_pipelines.errors import DataError
-from data_pipelines.formats.raw import RawClip, checked, match_name
+from data_pipelines.formats.raw import RawClip, checked, match_name, numbers
 from data_pipelines.skeletons import KINECT_V1
 from data_pipelines.sources import Source
 
 # The text between the numbers of a file name, with spaces for hyphens, in alphabetical order.
-# fmt: off
 ACTIONS = (
     "bend your knee while raising your leg", "bend your other knee while raising your leg", "bow",
     "climb an imaginary ladder", "do a forward lunge", "do two jumping jacks", "draw a circle",
@@ -35,8 +34,7 @@ ACTIONS = (
     "throw a ball as far as you can", "throw a ball as far as you can with the other arm",
     "throw a ball with your other arm", "touch your toes", "walk in place",
     "walk in place as fast as you can", "wave your hand", "wave your other hand",
-)
-# fmt: on
+)  # fmt: skip
 
 # Class texts of file names that are spelt differently.
 MISSPELT = {"climb and imaginary ladder": "climb an imaginary ladder"}
@@ -85,11 +83,7 @@ def read_kinder_gator(file: str, content: bytes) -> RawClip:
         )
     frames = []
     for number, line in enumerate(lines[1:], start=2):
-        fields = line.split(",")
-        try:
-            values = [float(value) for value in fields[1 : len(_COLUMNS)]]
-        except ValueError as error:
-            raise DataError(f"expected numbers ({error})", file, number) from error
+        values = numbers(line.split(",")[1 : len(_COLUMNS)], file, number)
         if len(values) != 60:
             raise DataError(f"expected 60 coordinates, got {len(values)}", file, number)
         frames.append(values)

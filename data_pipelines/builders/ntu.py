@@ -11,7 +11,6 @@ from data_pipelines.skeletons import KINECT_V2
 from data_pipelines.sources import Archive, FileSource, Source
 
 # A001 to A120; NTU RGB+D 60 has the first 60.
-# fmt: off
 ACTIONS = (
     "drink water", "eat meal", "brush teeth", "brush hair", "drop", "pick up", "throw", "sit down",
     "stand up", "clap", "read", "write", "tear up paper", "put on jacket", "take off jacket",
@@ -37,17 +36,14 @@ ACTIONS = (
     "step on someone's foot", "high-five", "cheers and drink", "carry object together",
     "take a photo of someone", "follow someone", "whisper in someone's ear", "exchange things",
     "support someone", "rock-paper-scissors",
-)
-# fmt: on
+)  # fmt: skip
 
 # Training subjects of the cross-subject protocols, of 40 and of 106.
 XSUB_60 = (1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38)
-# fmt: off
 XSUB_120 = (
     *XSUB_60, 45, 46, 47, 49, 50, 52, 53, 54, 55, 56, 57, 58, 59, 70, 74, 78, 80, 81, 82, 83, 84,
     85, 86, 89, 91, 92, 93, 94, 95, 97, 98, 100, 103,
-)
-# fmt: on
+)  # fmt: skip
 TRAINING_CAMERAS = (2, 3)
 
 _FIRST = ("nturgbd_skeletons_s001_to_s017.zip", "nturgb+d_skeletons")
@@ -76,7 +72,6 @@ class _NtuRgbd(Dataset):
 
     @property
     def expected(self) -> str:
-        """See `Dataset`."""
         names = " and ".join(f"{archive[0]} (or its folder)" for archive in self.ARCHIVES)
         return f"{names}, or .skeleton files,"
 

@@ -11,12 +11,10 @@ from data_pipelines.formats.raw import RawClip, checked, match_name
 from data_pipelines.skeletons import KINECT_V1
 from data_pipelines.sources import Source
 
-# fmt: off
 ACTIONS = (
     "pick up with one hand", "pick up with two hands", "drop trash", "walk around", "sit down",
     "stand up", "put on clothes", "take off clothes", "throw", "carry",
-)
-# fmt: on
+)  # fmt: skip
 
 # The action code in a file name, in class id order: 7 and 10 do not exist.
 CODES = (1, 2, 3, 4, 5, 6, 8, 9, 11, 12)

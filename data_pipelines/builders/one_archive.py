@@ -23,11 +23,9 @@ class OneArchive(Dataset):
 
     @property
     def expected(self) -> str:
-        """See `Dataset`."""
         return f"{self.ARCHIVE} or its folder"
 
     def find_source(self, manual_dir: Path) -> FileSource | None:
-        """See `Dataset`."""
         for candidate in (manual_dir / self.ARCHIVE, manual_dir / Path(self.ARCHIVE).stem):
             if candidate.exists():
                 return self.source_at(candidate)

@@ -12,7 +12,6 @@ from data_pipelines.skeletons import KINECT_V2
 from data_pipelines.sources import Archive, Source
 
 # Action ids 1 to 51 of Actions.xlsx.
-# fmt: off
 ACTIONS = (
     "bow", "brush hair", "brush teeth", "check time from watch", "cheer up", "clap",
     "cross hands in front", "drink water", "drop", "eat meal or snack", "fall down",
@@ -25,8 +24,7 @@ ACTIONS = (
     "take off jacket", "take out something from pocket", "take a selfie", "tear up paper", "throw",
     "touch back", "touch chest", "touch head", "touch neck", "type on a keyboard",
     "use a fan with hand or paper", "put on jacket", "put on glasses", "wipe face", "write",
-)
-# fmt: on
+)  # fmt: skip
 
 
 class PkuMmd(Dataset):
@@ -59,7 +57,6 @@ class PkuMmd(Dataset):
 
     @property
     def expected(self) -> str:
-        """See `Dataset`."""
         folders, files = " and ".join(self.ARCHIVES), " and ".join(self.SPLIT_FILES)
         return f"the folders of {folders}, and {files},"
 

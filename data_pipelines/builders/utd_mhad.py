@@ -15,15 +15,13 @@ from data_pipelines.formats.raw import RawClip, checked, match_name
 from data_pipelines.skeletons import KINECT_V1
 from data_pipelines.sources import FileSource, Source
 
-# fmt: off
 ACTIONS = (
     "swipe left", "swipe right", "wave", "clap", "throw", "cross arms", "basketball shot",
     "draw an X", "draw a circle clockwise", "draw a circle counterclockwise", "draw a triangle",
     "bowling", "boxing", "baseball swing", "tennis swing", "arm curl", "tennis serve", "push",
     "knock on a door", "catch", "pick up and throw", "jog in place", "walk in place",
     "sit to stand", "stand to sit", "forward lunge", "squat",
-)
-# fmt: on
+)  # fmt: skip
 
 # UTD-MHAD lists the trunk from the head down, Kinect v1 from the hip up.
 _ORDER = [3, 2, 1, 0, *range(4, 20)]

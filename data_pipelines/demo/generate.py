@@ -1,5 +1,7 @@
 """Generates the demo corpus: every class by every subject, with a noisy synthetic depth camera."""
 
+import itertools
+
 import numpy as np
 from scipy.spatial.transform import Rotation
 
@@ -24,16 +26,15 @@ def generate_demo(seed: int = 0) -> Corpus:
     recipes = demo_recipes()
     bodies = [_subject(np.random.default_rng((seed, 1, s))) for s in range(NUM_SUBJECTS)]
     clips, labels, subjects, views, ids = [], [], [], [], []
-    for label, recipe in enumerate(recipes):
-        for subject in range(NUM_SUBJECTS):
-            for take in range(NUM_TAKES):
-                rng = np.random.default_rng((seed, 2, label, subject, take))
-                view = int(rng.integers(len(VIEWS)))
-                clips.append(_film(recipe, bodies, subject, VIEWS[view], rng))
-                labels.append(label)
-                subjects.append(subject + 1)
-                views.append(view)
-                ids.append(f"demo_a{label:02d}_s{subject + 1:02d}_t{take}")
+    shape = (len(recipes), NUM_SUBJECTS, NUM_TAKES)
+    for label, subject, take in itertools.product(*map(range, shape)):
+        rng = np.random.default_rng((seed, 2, label, subject, take))
+        view = int(rng.integers(len(VIEWS)))
+        clips.append(_film(recipes[label], bodies, subject, VIEWS[view], rng))
+        labels.append(label)
+        subjects.append(subject + 1)
+        views.append(view)
+        ids.append(f"demo_a{label:02d}_s{subject + 1:02d}_t{take}")
     subject_ids = np.array(subjects, np.int32)
     return corpus_of_clips(
         clips,

@@ -1,5 +1,7 @@
 """Forward kinematics of the 25-joint body: degrees of freedom over time to joint positions."""
 
+from graphlib import TopologicalSorter
+
 import numpy as np
 from scipy.spatial.transform import Rotation
 
@@ -43,14 +45,10 @@ _DOF: dict[str, tuple[str, int, int, int]] = {
 _INDEX = {name: i for i, name in enumerate(KINECT_V2.joints)}
 
 
-def _topological_order() -> list[int]:
-    order = [0]
-    while len(order) < KINECT_V2.num_joints:
-        order += [j for j, p in enumerate(KINECT_V2.parents) if p in order and j not in order]
-    return order
-
-
-_ORDER = _topological_order()
+# The root first, and each joint after its parent.
+_ORDER = tuple(
+    TopologicalSorter({joint: {parent} for joint, parent in KINECT_V2.bones}).static_order()
+)
 
 
 def rest_offsets() -> np.ndarray:

@@ -1,12 +1,13 @@
 """The classes of the demo corpus: combinations of part motions, with unseen ones of seen parts."""
 
 import itertools
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
-from data_pipelines.demo.motions import ARM, HEAD, LEGS, TORSO, Motion
+from data_pipelines.demo.motions import Motion, library
 
 PHASES = {"start": (0.0, 0.4), "middle": (0.3, 0.7), "end": (0.6, 1.0), "all": (0.0, 1.0)}
 NUM_CLASSES = 48
@@ -47,9 +48,9 @@ class Recipe:
         return f"{text} with a partner" if self.partner else text
 
 
-def _arm_sets():
+def _arm_sets(motions):
     """One arm or both with the same motion."""
-    for motion in ARM.values():
+    for motion in motions:
         yield (("right_arm", motion),)
         yield (("left_arm", motion),)
         yield (("left_arm", motion), ("right_arm", motion))
@@ -62,18 +63,17 @@ def demo_recipes() -> tuple[Recipe, ...]:
     The choice does not depend on the corpus seed. Parts that few classes have are chosen first, so
     that several classes share each part motion.
     """
-    others = [("torso", m) for m in TORSO.values()]
-    others += [("legs", m) for m in LEGS.values()] + [("head", m) for m in HEAD.values()]
-    pairs = list(itertools.product(_arm_sets(), others))
+    motions = library()
+    others = [(part, motion) for part in ("torso", "legs", "head") for motion in motions[part]]
+    pairs = list(itertools.product(_arm_sets(motions["arm"]), others))
     rng = np.random.default_rng(2024)
     rng.shuffle(pairs)
-    used: dict[str, int] = {}
+    used: Counter[str] = Counter()  # classes of each part motion
     recipes: list[Recipe] = []
     while len(recipes) < NUM_CLASSES:
-        arms, other = min(pairs, key=lambda pair: _times_used(pair, used))
+        arms, other = min(pairs, key=lambda pair: np.mean([used[key] for key in _keys(*pair)]))
         pairs.remove((arms, other))
-        for key in _keys(arms, other):
-            used[key] = used.get(key, 0) + 1
+        used.update(_keys(arms, other))
         first, second = [("all", "all"), ("start", "end"), ("end", "start")][len(recipes) % 3]
         components = (*(Component(p, m, first) for p, m in arms), Component(*other, second))
         recipes.append(
@@ -84,8 +84,3 @@ def demo_recipes() -> tuple[Recipe, ...]:
 
 def _keys(arms, other):
     return [f"{part}:{motion.name}" for part, motion in (*arms, other)]
-
-
-def _times_used(pair, used):
-    keys = _keys(*pair)
-    return sum(used.get(key, 0) for key in keys) / len(keys)

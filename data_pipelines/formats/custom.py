@@ -12,7 +12,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.formats.npy import MAGIC, array_names, read_npy, read_npz
 from data_pipelines.formats.ntu import parse_skeleton
 from data_pipelines.formats.person_selection import select_persons
-from data_pipelines.formats.raw import RawClip, checked
+from data_pipelines.formats.raw import RawClip, checked, numbers
 
 SUFFIXES = {"text": (".txt", ".csv"), "npz": (".npz", ".npy"), "skeleton": (".skeleton",)}
 _NUMBERS = ("subject", "view", "setup")
@@ -87,10 +87,7 @@ def _read_text(content: bytes, file: str, joints: int) -> np.ndarray:
         if not line.strip():
             raise DataError("expected the numbers of a frame, got an empty line", file, number)
         fields = re.split(r"[,\s]+", line.strip().strip(","))
-        try:
-            frames.append([float(field) for field in fields])
-        except ValueError as error:
-            raise DataError(f"expected numbers ({error})", file, number) from None
+        frames.append(numbers(fields, file, number))
         if len(fields) % (3 * joints) or len(fields) != len(frames[0]):
             raise DataError(
                 f"expected a multiple of {3 * joints} numbers, the same in all lines, "

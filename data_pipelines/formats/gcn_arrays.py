@@ -25,8 +25,7 @@ from data_pipelines.formats.ntu import named_clip
 from data_pipelines.formats.pickles import load_pickle
 from data_pipelines.formats.raw import RawClip, checked, checked_label
 from data_pipelines.safe_io import LARGEST, opened_member
-from data_pipelines.skeletons import Skeleton
-from data_pipelines.sources import file_stamp
+from data_pipelines.sources import ArraySource
 
 _OFFSET = (0.0, 0.0, 3.0)  # metres, of centred clips from the origin; the value has no effect
 SIDES = {"train": TRAIN, "val": TEST, "test": TEST}
@@ -47,20 +46,8 @@ class Block:
     names: list[str]
 
 
-@dataclass
-class GcnArraySource:
+class GcnArraySource(ArraySource):
     """The arrays of one protocol: a folder of npy and pkl, or an npz."""
-
-    path: Path
-    skeleton: Skeleton
-    num_classes: int
-    chunk: int = 500
-    parallel: bool = False  # nothing to parse, and a compressed npz is read whole
-
-    def stamp(self) -> str:
-        """See `data_pipelines.sources.Source`."""
-        files = sorted(self.path.glob("*_*.*")) if self.path.is_dir() else [self.path]
-        return "\n".join(f"{file} {file_stamp(file)}" for file in files)
 
     @cached_property
     def _blocks(self) -> dict[str, Block]:
@@ -80,21 +67,12 @@ class GcnArraySource:
                 )
         return blocks
 
-    def identity(self) -> str:
-        """See `data_pipelines.sources.Source`."""
-        return f"{type(self).__name__} {self.skeleton} {self.num_classes}"
-
     def items(self) -> dict[str, str]:
-        """See `data_pipelines.sources.Source`."""
-        stamp = self.stamp()
-        return {
-            f"{side}|{index}": stamp
-            for side, block in self._blocks.items()
-            for index in range(len(block.data))
-        }
+        blocks = self._blocks.items()
+        names = [f"{side}|{index}" for side, block in blocks for index in range(len(block.data))]
+        return dict.fromkeys(names, self.stamp())
 
     def read(self, item: str) -> list[RawClip]:
-        """See `data_pipelines.sources.Source`."""
         side, _, number = item.partition("|")
         block, index = self._blocks[side], int(number)
         where = f"{self.path}, {side} clip {index}"

@@ -15,7 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from data_pipelines.errors import DataError
 from data_pipelines.formats.person_selection import select_persons
-from data_pipelines.formats.raw import RawClip, match_name
+from data_pipelines.formats.raw import RawClip, match_name, numbers
 
 JOINTS, INFO_FIELDS, JOINT_FIELDS = 25, 10, 12
 # Over an hour. A frame without a body is two bytes of text, and in an array as large as any other.
@@ -151,8 +151,8 @@ def _parse_regular(content: bytes) -> Bodies:
     expected[first + JOINT_FIELDS - 1] = ord("\n")
     if not np.array_equal(expected, text[separators]):
         raise ValueError("a line that is too short or too long")
-    numbers = _first_three(text, separators, first)
-    return Bodies(num_frames, np.array(frame), track, numbers.reshape(-1, JOINTS, 3))
+    joints = _first_three(text, separators, first).reshape(-1, JOINTS, 3)
+    return Bodies(num_frames, np.array(frame), track, joints)
 
 
 def _count(field: bytes) -> int:
@@ -180,10 +180,10 @@ def _first_three(text: np.ndarray, separators: np.ndarray, first: np.ndarray) ->
         raise ValueError("more than numbers")
     np.putmask(lines, lines == ord(" "), ord(","))
     array: Any = _JSON.parse(b"[" + lines.tobytes().rstrip()[:-1] + b"]")
-    numbers = np.frombuffer(array.as_buffer(of_type="d"))
-    if len(numbers) != 3 * len(first) or not (np.abs(numbers) < _LARGEST).all():
+    parsed = np.frombuffer(array.as_buffer(of_type="d"))
+    if len(parsed) != 3 * len(first) or not (np.abs(parsed) < _LARGEST).all():
         raise ValueError("not finite, or not three numbers a joint")
-    return numbers.astype(np.float32)
+    return parsed.astype(np.float32)
 
 
 class _Lines:
@@ -249,10 +249,7 @@ def parse_lines(content: bytes, file: str) -> Bodies:
 
 def _joint(lines: _Lines) -> list[float]:
     fields = lines.fields(JOINT_FIELDS, "twelve numbers of a joint")
-    try:
-        numbers = [float(field) for field in fields[:3]]
-    except ValueError as error:
-        raise lines.error(f"expected numbers ({error})") from None
-    if not all(abs(number) < _LARGEST for number in numbers):
+    joint = numbers(fields[:3], lines.file, lines.number)
+    if not all(abs(number) < _LARGEST for number in joint):
         raise lines.error(f"expected finite coordinates, got {' '.join(fields[:3])}")
-    return numbers
+    return joint

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from data_pipelines.errors import DataError
-from data_pipelines.formats.raw import RawClip, checked, checked_label, match_name
+from data_pipelines.formats.raw import RawClip, checked, checked_label, match_name, numbers
 from data_pipelines.skeletons import KINECT_V2
 from data_pipelines.sources import Archive, file_stamp
 
@@ -28,7 +28,7 @@ PHASES = {1: r"(\d+)-([LMR])", 2: r"A\d+N(\d+)-([LMR])"}
 
 @dataclass
 class PkuSource:
-    """The recordings of one phase with their labels.
+    """A `Source` of the recordings of one phase with their labels.
 
     Attributes:
       skeletons, labels: the text files; a recording has the same file name in both.
@@ -44,16 +44,13 @@ class PkuSource:
     parallel: bool = True
 
     def stamp(self) -> str:
-        """See `data_pipelines.sources.Source`."""
         lists = [f"{file} {file_stamp(file)}" for file in self.split_files.values()]
         return "\n".join([self.skeletons.stamp(), self.labels.stamp(), *lists])
 
     def identity(self) -> str:
-        """See `data_pipelines.sources.Source`."""
         return f"pku_mmd {self.phase}"
 
     def items(self) -> dict[str, str]:
-        """See `data_pipelines.sources.Source`."""
         labels = {Path(name).name: (name, stamp) for name, stamp in self.labels.files().items()}
         items = {}
         for name, stamp in self.skeletons.files().items():
@@ -63,7 +60,6 @@ class PkuSource:
         return items
 
     def read(self, item: str) -> list[RawClip]:
-        """See `data_pipelines.sources.Source`."""
         file, _, label_file = item.partition("|")
         name = match_name(PHASES[self.phase] + r"\.txt", file, "0002-L.txt")
         if not label_file:
@@ -100,14 +96,14 @@ def parse_frames(content: bytes, file: str) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # numpy warns of empty files
-            numbers = np.loadtxt(io.BytesIO(content), np.float64, comments=None, ndmin=2)
+            frames = np.loadtxt(io.BytesIO(content), np.float64, comments=None, ndmin=2)
     except (ValueError, UserWarning):
-        numbers = np.zeros((0, 0))
-    if numbers.shape != (len(lines), NUMBERS):
+        frames = np.zeros((0, 0))
+    if frames.shape != (len(lines), NUMBERS):
         for number, line in enumerate(lines, start=1):
             _check_line(line, file, number)
         raise DataError(f"expected {NUMBERS} numbers in each line, separated by spaces", file)
-    shaped = numbers.reshape(1, -1, 50, 3)
+    shaped = frames.reshape(1, -1, 50, 3)
     names = tuple(f"{joint} of person {m}" for m in (0, 1) for joint in KINECT_V2.joints)
     return checked(shaped, file, names, first_line=1).reshape(-1, NUMBERS)
 
@@ -116,10 +112,7 @@ def _check_line(line: bytes, file: str, number: int) -> None:
     fields = line.split()
     if len(fields) != NUMBERS:
         raise DataError(f"expected {NUMBERS} numbers, got {len(fields)} fields", file, number)
-    try:
-        [float(field) for field in fields]
-    except ValueError as error:
-        raise DataError(f"expected numbers ({error})", file, number) from None
+    numbers(fields, file, number)
 
 
 def parse_labels(content: bytes, file: str, num_frames: int) -> list[tuple[int, int, int]]:

@@ -8,7 +8,6 @@ An annotation has `frame_dir` (its id), `label`, `total_frames` and `keypoint` `
 import operator
 import pickle
 import re
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -20,44 +19,25 @@ from data_pipelines.errors import DataError
 from data_pipelines.formats.ntu import named_clip
 from data_pipelines.formats.pickles import load_pickle
 from data_pipelines.formats.raw import RawClip, checked, checked_label
-from data_pipelines.skeletons import Skeleton
-from data_pipelines.sources import file_stamp
+from data_pipelines.sources import ArraySource
 
 
-@dataclass
-class PysklSource:
+class PysklSource(ArraySource):
     """The annotations of one PYSKL file."""
-
-    file: Path
-    skeleton: Skeleton
-    num_classes: int
-    chunk: int = 500
-    parallel: bool = False  # every process would load the whole file
-
-    def stamp(self) -> str:
-        """See `data_pipelines.sources.Source`."""
-        return f"{self.file} {file_stamp(self.file)}"
 
     @cached_property
     def _record(self) -> dict:
-        record = load_pickle(self.file.read_bytes(), self.file)
+        record = load_pickle(self.path.read_bytes(), self.path)
         if not isinstance(record, dict) or not isinstance(record.get("annotations"), list):
-            raise DataError("expected a dict with a list of annotations", self.file)
+            raise DataError("expected a dict with a list of annotations", self.path)
         return record
 
-    def identity(self) -> str:
-        """See `data_pipelines.sources.Source`."""
-        return f"{type(self).__name__} {self.skeleton} {self.num_classes}"
-
     def items(self) -> dict[str, str]:
-        """See `data_pipelines.sources.Source`."""
-        stamp = self.stamp()
-        return {str(i): stamp for i in range(len(self._record["annotations"]))}
+        return dict.fromkeys(map(str, range(len(self._record["annotations"]))), self.stamp())
 
     def read(self, item: str) -> list[RawClip]:
-        """See `data_pipelines.sources.Source`."""
         annotation = self._record["annotations"][int(item)]
-        where = f"{self.file}, annotation {item}"
+        where = f"{self.path}, annotation {item}"
         try:
             name, keypoint = str(annotation["frame_dir"]), annotation["keypoint"]
             label = operator.index(annotation["label"])
@@ -73,7 +53,7 @@ class PysklSource:
         """The protocols of the file: its pairs of splits `<protocol>_train` and `_val`."""
         splits = self._record.get("split")
         if not isinstance(splits, dict):
-            raise DataError(f"expected a dict of splits, got {type(splits).__name__}", self.file)
+            raise DataError(f"expected a dict of splits, got {type(splits).__name__}", self.path)
         sides = {}
         for name in splits:
             found = re.fullmatch(r"(?:(.+)_)?train", str(name))
@@ -82,14 +62,14 @@ class PysklSource:
                 side = dict.fromkeys(splits[name], TRAIN)
                 both = side.keys() & set(splits[others[0]])
                 if both:
-                    raise DataError(f"{min(both)} is in {name} and in {others[0]}", self.file)
+                    raise DataError(f"{min(both)} is in {name} and in {others[0]}", self.path)
                 side |= dict.fromkeys(splits[others[0]], TEST)
                 codes = [side.get(clip, NEITHER) for clip in clip_ids]
                 sides[found[1] or PREDEFINED] = np.array(codes, np.int8)
         if not sides:
             raise DataError(
                 f"expected splits <protocol>_train and _val (or _test), got {sorted(splits)}",
-                self.file,
+                self.path,
             )
         return sides
 

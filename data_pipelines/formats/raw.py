@@ -1,6 +1,7 @@
 """The output of every reader, and the checks that readers share."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -41,6 +42,18 @@ def match_name(pattern: str, file: str, example: str) -> re.Match:
     if not found:
         raise DataError(f"expected a file name like {example}", file)
     return found
+
+
+def numbers(fields: Iterable[str | bytes], file: str, line: int) -> list[float]:
+    """The fields of a line as numbers.
+
+    Raises:
+      DataError: one is no number.
+    """
+    try:
+        return [float(field) for field in fields]
+    except ValueError as error:
+        raise DataError(f"expected numbers ({error})", file, line) from error
 
 
 def checked(
@@ -90,8 +103,7 @@ def checked_label(label: int, num_classes: int, file: object) -> int:
 
 def total(notes: Iterable[dict[str, int]]) -> dict[str, int]:
     """Sums of the notes of many clips, in the order of their first appearance."""
-    summed: dict[str, int] = {}
+    summed: Counter[str] = Counter()
     for note in notes:
-        for key, count in note.items():
-            summed[key] = summed.get(key, 0) + int(count)
-    return summed
+        summed.update(note)
+    return dict(summed)

@@ -16,10 +16,10 @@ from dynapurls_jax.text.pretrained import CONFIG, Pretrained
 from dynapurls_jax.text.settings import TextSettings
 from dynapurls_jax.text.transformer import (
     CLIP_LAYER,
-    Layer,
     encode_in_batches,
     exact_jit,
     layer_params,
+    layers_of,
     norm_params,
 )
 
@@ -44,17 +44,7 @@ class CLIPText(nn.Module):
         c = self.config
         self.token_embedding = nn.Embed(c.vocab_size, c.hidden_size)
         self.position_embedding = nn.Embed(c.max_position_embeddings, c.hidden_size)
-        self.layers = [
-            Layer(
-                c.num_attention_heads,
-                c.intermediate_size,
-                c.hidden_act,
-                c.layer_norm_eps,
-                norm_first=True,
-                dtype=self.dtype,
-            )
-            for _ in range(c.num_hidden_layers)
-        ]
+        self.layers = layers_of(c, norm_first=True, dtype=self.dtype)
         self.final_norm = nn.LayerNorm(c.layer_norm_eps, dtype=jnp.float32, use_fast_variance=False)
         self.projection = nn.Dense(c.projection_dim, use_bias=False)
 
@@ -94,6 +84,7 @@ def clip_params(weights: Mapping[str, np.ndarray], num_layers: int) -> dict:
     """Parameters of `CLIPText` from published tensors."""
     root = "text_model"
     params = {
+        **layer_params(weights, f"{root}.encoder.layers", num_layers, CLIP_LAYER),
         "token_embedding": {"embedding": weights[f"{root}.embeddings.token_embedding.weight"]},
         "position_embedding": {
             "embedding": weights[f"{root}.embeddings.position_embedding.weight"]
@@ -101,9 +92,6 @@ def clip_params(weights: Mapping[str, np.ndarray], num_layers: int) -> dict:
         "final_norm": norm_params(weights, f"{root}.final_layer_norm"),
         "projection": {"kernel": weights["text_projection.weight"].T},
     }
-    for layer in range(num_layers):
-        prefix = f"{root}.encoder.layers.{layer}"
-        params[f"layers_{layer}"] = layer_params(weights, prefix, CLIP_LAYER)
     return {"params": jax.tree.map(lambda array: jnp.asarray(array, jnp.float32), params)}
 
 

@@ -16,7 +16,7 @@ the prompts and an estimate of the cost, and makes no request. Train with
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
@@ -24,10 +24,11 @@ from typing import Any, NamedTuple
 
 from data_pipelines.atomic import write_text
 from data_pipelines.builders.registry import PUBLIC, public_dataset
-from data_pipelines.errors import DataError
+from data_pipelines.errors import DataError, check_positive
 from data_pipelines.locks import one_at_a_time
 from data_pipelines.paths import data_home
 from data_pipelines.progress import progress
+from dynapurls_jax.commands import parser_of
 from dynapurls_jax.text.descriptions import (
     Descriptions,
     check_descriptions,
@@ -69,37 +70,22 @@ def main() -> None:
         sys.exit(130)
 
 
-def _positive(kind: type) -> Callable:
-    """An argparse type: a number greater than zero."""
-
-    def parse(text: str):
-        if kind(text) <= 0:
-            raise argparse.ArgumentTypeError(f"expected a number greater than 0, got {text}")
-        return kind(text)
-
-    parse.__name__ = kind.__name__  # argparse's name of the type in errors
-    return parse
-
-
 def _parser() -> argparse.ArgumentParser:
-    count, rate = _positive(int), _positive(float)
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     classes = parser.add_mutually_exclusive_group(required=True)
     classes.add_argument("--classes", nargs="+", metavar="NAME", help="actions to describe")
     classes.add_argument("--dataset", help=f"all classes of one of {', '.join(PUBLIC)}")
     parser.add_argument("--out", type=Path, required=True, help="JSON file, new or to extend")
     parser.add_argument("--model", default="", help="model of the endpoint [$OPENAI_MODEL]")
     parser.add_argument("--local", metavar="MODEL", help="a transformers model (needs torch)")
-    parser.add_argument("--phrasings", type=count, default=1, help="texts per granularity [1]")
-    parser.add_argument("--attempts", type=count, default=3, help="per question, at most [3]")
+    parser.add_argument("--phrasings", type=int, default=1, help="texts per granularity [1]")
+    parser.add_argument("--attempts", type=int, default=3, help="per question, at most [3]")
     parser.add_argument("--temperature", type=float, help="[the model's default]")
-    parser.add_argument("--max-tokens", type=count, help="per answer [the model's; local: 400]")
-    parser.add_argument("--parallel", type=count, default=4, help="simultaneous requests [4]")
-    parser.add_argument("--per-minute", type=rate, default=60, help="requests, at most [60]")
-    parser.add_argument("--timeout", type=rate, default=60, help="seconds per request [60]")
-    parser.add_argument("--retries", type=count, default=5, help="of a failed request [5]")
+    parser.add_argument("--max-tokens", type=int, help="per answer [the model's; local: 400]")
+    parser.add_argument("--parallel", type=int, default=4, help="simultaneous requests [4]")
+    parser.add_argument("--per-minute", type=float, default=60, help="requests, at most [60]")
+    parser.add_argument("--timeout", type=float, default=60, help="seconds per request [60]")
+    parser.add_argument("--retries", type=int, default=5, help="of a failed request [5]")
     prices = "dollars per million tokens of prompts and of answers, for the estimate"
     parser.add_argument("--prices", type=float, nargs=2, metavar=("IN", "OUT"), help=prices)
     parser.add_argument("--dry-run", action="store_true", help="print prompts and cost only")
@@ -107,6 +93,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
+    limits = ("phrasings", "attempts", "max_tokens", "parallel", "per_minute", "timeout", "retries")
+    check_positive(**{name: getattr(options, name) for name in limits})
     classes = options.classes or public_dataset(options.dataset).CLASSES
     names = list(dict.fromkeys(classes))
     written: Descriptions = load_descriptions(options.out) if options.out.exists() else {}

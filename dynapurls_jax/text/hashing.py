@@ -16,10 +16,9 @@ class Hashing:
 
     digest = "scikit-learn"
 
-    def __init__(self, width: int = 512):
-        """Sets the width of the vectors, `d`."""
+    def __init__(self) -> None:
         self._vectorizer = HashingVectorizer(
-            n_features=width, ngram_range=(1, 2), norm="l2", stop_words="english"
+            n_features=512, ngram_range=(1, 2), norm="l2", stop_words="english"
         )
 
     def encode(self, texts: list[str]) -> np.ndarray:

@@ -8,7 +8,6 @@ that occurs twice in the file. Without errors follows a report: the pairs of cla
 similar words, and the share of words that only one class uses.
 """
 
-import argparse
 import itertools
 import sys
 from collections import defaultdict
@@ -18,6 +17,7 @@ import numpy as np
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, TfidfVectorizer
 
 from data_pipelines.errors import DataError
+from dynapurls_jax.commands import parser_of
 from dynapurls_jax.text.clip import CLIPEncoder
 from dynapurls_jax.text.descriptions import check_descriptions, load_descriptions
 from dynapurls_jax.text.granularities import GRANULARITIES
@@ -99,9 +99,7 @@ def overlaps(descriptions: Mapping) -> tuple[list[tuple[float, str, str]], float
 
 def main() -> None:
     """Prints errors, or the report."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("file", help="JSON file of descriptions")
     parser.add_argument("--tokenizer", help="hub id or folder of a CLIP model, for exact counts")
     parser.add_argument("--pairs", type=int, default=10, help="pairs in the report [10]")

@@ -18,10 +18,10 @@ from dynapurls_jax.text.pretrained import Pretrained
 from dynapurls_jax.text.settings import TextSettings
 from dynapurls_jax.text.transformer import (
     BERT_LAYER,
-    Layer,
     encode_in_batches,
     exact_jit,
     layer_params,
+    layers_of,
     norm_params,
 )
 
@@ -43,17 +43,7 @@ class BertSentence(nn.Module):
         self.token_embedding = nn.Embed(c.vocab_size, c.hidden_size)
         self.position_embedding = nn.Embed(c.max_position_embeddings, c.hidden_size)
         self.embedding_norm = nn.LayerNorm(c.layer_norm_eps, use_fast_variance=False)
-        self.layers = [
-            Layer(
-                c.num_attention_heads,
-                c.intermediate_size,
-                c.hidden_act,
-                c.layer_norm_eps,
-                norm_first=False,
-                dtype=jnp.float32,
-            )
-            for _ in range(c.num_hidden_layers)
-        ]
+        self.layers = layers_of(c, norm_first=False, dtype=jnp.float32)
 
     def __call__(self, ids: Int[Array, "N L"], mask: Int[Array, "N L"]) -> Float[Array, "N width"]:
         """Unit vectors; the mask is 0 at padding."""
@@ -82,14 +72,12 @@ def bert_params(weights: Mapping[str, np.ndarray], num_layers: int) -> dict:
         for name in ("word", "position", "token_type")
     }
     params = {
+        **layer_params(weights, "encoder.layer", num_layers, BERT_LAYER),
         # A single sentence has token type 0 throughout: its embedding is added to all words.
         "token_embedding": {"embedding": embeddings["word"] + embeddings["token_type"][0]},
         "position_embedding": {"embedding": embeddings["position"]},
         "embedding_norm": norm_params(weights, "embeddings.LayerNorm"),
     }
-    for layer in range(num_layers):
-        prefix = f"encoder.layer.{layer}"
-        params[f"layers_{layer}"] = layer_params(weights, prefix, BERT_LAYER)
     return {"params": jax.tree.map(jnp.asarray, params)}
 
 
@@ -127,12 +115,7 @@ class MiniLM:
 
     def encode(self, texts: list[str]) -> np.ndarray:
         """`[N, 384]` float32, unit length."""
-
-        def encode(batch: list[str]) -> Array:
-            ids, mask = self._tokens(batch)
-            return self._apply(ids, mask)
-
-        return encode_in_batches(encode, texts)
+        return encode_in_batches(lambda batch: self._apply(*self._tokens(batch)), texts)
 
     def _tokens(self, texts: list[str]) -> tuple[Int[Array, "N L"], Int[Array, "N L"]]:
         """Ids and mask, padded."""

@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import unflatten_dict
 from jaxtyping import Array, Bool, Float
 
 BATCH = 64  # texts
@@ -81,6 +82,13 @@ class Layer(nn.Module):
         return norm_2(x + perceptron(x)).astype(self.dtype)
 
 
+def layers_of(config: Any, norm_first: bool, dtype: Any) -> list[Layer]:
+    """The layers of a published config, with the attribute names of `transformers`."""
+    c = config
+    sizes = (c.num_attention_heads, c.intermediate_size, c.hidden_act, c.layer_norm_eps)
+    return [Layer(*sizes, norm_first, dtype) for _ in range(c.num_hidden_layers)]
+
+
 def exact_jit(function: Callable) -> Callable:
     """`jax.jit` with matrix products of full float32 precision on every device.
 
@@ -131,20 +139,23 @@ BERT_LAYER = {
 }
 
 
-def layer_params(weights: Mapping[str, np.ndarray], prefix: str, names: dict[str, str]) -> dict:
-    """The parameters of a `Layer` from published weights.
+def layer_params(
+    weights: Mapping[str, np.ndarray], prefix: str, num_layers: int, names: dict[str, str]
+) -> dict:
+    """The parameters of the layers from published weights, as `layers_0`, `layers_1`, ...
 
     Args:
       weights: tensors by their published names.
-      prefix: of the layer, such as "encoder.layer.0".
+      prefix: of all layers, such as "encoder.layer".
       names: `CLIP_LAYER` or `BERT_LAYER`.
     """
-    params: dict = {"attention": {}}
-    for parameter, published in names.items():
-        parent, _, name = parameter.rpartition("/")
-        convert = norm_params if name.startswith("norm") else dense_params
-        (params[parent] if parent else params)[name] = convert(weights, f"{prefix}.{published}")
-    return params
+    flat = {}
+    for layer in range(num_layers):
+        for parameter, published in names.items():
+            convert = norm_params if parameter.startswith("norm") else dense_params
+            found = convert(weights, f"{prefix}.{layer}.{published}")
+            flat[f"layers_{layer}/{parameter}"] = found
+    return unflatten_dict(flat, sep="/")
 
 
 def dense_params(weights: Mapping[str, np.ndarray], name: str) -> dict:

@@ -11,16 +11,14 @@ timed first; an encoder can be no faster than FLOPs over the one and bytes over 
 in `dynapurls_jax/encoders/shift_gcn.py`.
 """
 
-import argparse
-import json
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import optax
 from timing import device_title, fastest, fastest_jax, limits, line, table
 
+from dynapurls_jax.commands import parser_of
 from dynapurls_jax.encoders.base import SkeletonEncoder
 from dynapurls_jax.encoders.jit import jit
 from dynapurls_jax.encoders.shift_gcn import ShiftGCN
@@ -34,16 +32,13 @@ FLOPS, BYTES = 2 * 1.78464e9 / 300, 0.319e9 / 300  # for each frame
 
 def main() -> None:
     """Prints a table as it grows."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--frames", type=int, default=64, help="T, a multiple of 4")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 8, 16], help="in clips")
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--torch", nargs="*", default=["eager"], choices=["eager", "compile"])
     parser.add_argument("--repeats", type=int, default=3, help="timed runs; the fastest counts")
     parser.add_argument("--no-keep-memory", action="store_true")
-    parser.add_argument("--json", type=Path, help="also write the figures there")
     options = parser.parse_args()
     if not options.no_keep_memory:
         keep_memory()  # for both frameworks: they share the process
@@ -57,23 +52,15 @@ def main() -> None:
     )
     systems = {"jax": time_jax}
     systems |= {f"torch {mode}": partial(time_torch, mode=mode) for mode in options.torch}
-    results = []
     for batch in options.batches:
         for dtype in options.dtypes:
             bound = limit(options.frames, dtype, flops, bandwidth)
             for name, system in systems.items():
                 inference, training = system(batch, options.frames, dtype, options.repeats)
-                record = {"system": name, "dtype": dtype, "batch": batch}
-                results.append(record | {"inference": inference, "training": training})
                 shares = f"{inference / bound:.0%}", f"{3 * training / bound:.0%}"
                 line(
                     name, dtype, batch, f"{inference:.1f}", shares[0], f"{training:.2f}", shares[1]
                 )
-    if options.json:
-        record = {"device": jax.devices()[0].device_kind, "frames": options.frames}
-        record |= {"flops": flops, "bandwidth": bandwidth, "rows": results}
-        options.json.write_text(json.dumps(record, indent=1))
-        print(f"written: {options.json}")
 
 
 def limit(frames: int, dtype: str, flops: float, bandwidth: float) -> float:

@@ -9,7 +9,6 @@ the store written. Two persons in each clip, random coordinates and weights. The
 if together is as fast as the encoder alone.
 """
 
-import argparse
 import tempfile
 import time
 from pathlib import Path
@@ -22,6 +21,7 @@ from data_pipelines.array_store import open_or_make
 from data_pipelines.batches import padded_batches
 from data_pipelines.prepared import PreparedClips
 from data_pipelines.skeletons import KINECT_V2
+from dynapurls_jax.commands import parser_of
 from dynapurls_jax.config import default_config
 from dynapurls_jax.encoders.base import TOKEN_DTYPE, TrainedEncoder, token_shape, trained_encoder
 from dynapurls_jax.encoders.masking import capacity_for
@@ -35,9 +35,7 @@ PERSONS = 2
 
 def main() -> None:
     """Prints the rates."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--frames", type=int, default=64, help="T, a multiple of 4")
     parser.add_argument("--clips", type=int, default=256)
     parser.add_argument("--width", type=int, default=64)
@@ -54,7 +52,10 @@ def main() -> None:
     encoder = trained_encoder(module, variables, ("joint",), KINECT_V2)
     print(f"{jax.device_count()} x {jax.devices()[0].device_kind}, {shape}, jax {jax.__version__}")
     with tempfile.TemporaryDirectory() as scratch:
-        array = random_store(Path(scratch) / "clips", shape)
+        values = np.random.default_rng(0).standard_normal(shape, np.float32)
+        # Clips on disk, as `prepare` leaves them.
+        folder = Path(scratch) / "clips"
+        array = open_or_make(folder, {}, shape, np.float32, lambda first: [values])
         ids = tuple(map(str, range(len(array))))
         clips = PreparedClips(array, KINECT_V2, np.full(len(array), PERSONS), ids)
         store = Path(scratch) / "tokens"
@@ -64,17 +65,6 @@ def main() -> None:
             "together": together(encoder, clips, size, store, token_shape(module, shape[1:])),
         }.items():
             print(f"{name:14} {options.clips / seconds:8.1f} clips/s")
-
-
-def random_store(folder: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """Clips on disk, as `prepare` leaves them."""
-    rng = np.random.default_rng(0)
-
-    def chunks(first):
-        for start in range(first, shape[0], 64):
-            yield rng.standard_normal((min(64, shape[0] - start), *shape[1:]), np.float32)
-
-    return open_or_make(folder, {}, shape, np.float32, chunks)
 
 
 def read(clips: PreparedClips, size: int) -> float:

@@ -8,7 +8,6 @@ same run. The whole path reads a zip of renamed copies through the NTU RGB+D 60 
 cores; its share on one core and its serial share give the projection.
 """
 
-import argparse
 import os
 import resource
 import tempfile
@@ -18,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from timing import line, table
 
 from data_pipelines.cleaning import clean
 from data_pipelines.datasets import load_corpus
@@ -25,6 +25,7 @@ from data_pipelines.formats.ntu import parse_lines, parse_skeleton, read_ntu
 from data_pipelines.ingest import num_cores
 from data_pipelines.settings import DataSettings
 from data_pipelines.sources import Archive, FileSource
+from dynapurls_jax.commands import parser_of
 
 FILES = {"NTU RGB+D 60": 56_880, "NTU RGB+D 120": 114_480}
 CORES = (2, 16, 64)
@@ -32,9 +33,7 @@ CORES = (2, 16, 64)
 
 def main() -> None:
     """Measures and prints."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--clips", type=Path, required=True, help="folder of .skeleton files")
     parser.add_argument("--repeats", type=int, default=7, help="passes, of which the best counts")
     parser.add_argument("--copies", type=int, default=40, help="of each clip, for the whole path")
@@ -83,9 +82,9 @@ def parsing(files: dict[str, bytes], repeats: int) -> None:
                 parse(file, content)
             seconds[name] = min(seconds[name], time.perf_counter() - start)
     base = seconds["plain line by line, no checks"]
-    print("\n| parser | files/s on one core | against plain |\n|---|---|---|")
+    table("parser", "files/s on one core", "against plain")
     for name, best in seconds.items():
-        print(f"| {name} | {len(files) / best:.0f} | {base / best:.1f}x |")
+        line(name, f"{len(files) / best:.0f}", f"{base / best:.1f}x")
 
 
 def whole_path(files: dict[str, bytes], copies: int) -> None:
@@ -109,12 +108,10 @@ def whole_path(files: dict[str, bytes], copies: int) -> None:
         f"{1e3 * serial:.2f} ms are serial (write, hash)\n"
         f"peak memory {peak:.2f} GB in the writing process\n"
     )
-    print(
-        "| dataset | " + " | ".join(f"{n} cores" for n in CORES) + " |\n|---|" + "---|" * len(CORES)
-    )
+    table("dataset", *(f"{n} cores" for n in CORES))
     for name, number in FILES.items():
         minutes = [number * (one_core / n + serial) / 60 for n in CORES]
-        print(f"| {name} (projected) | " + " | ".join(f"{m:.1f} min" for m in minutes) + " |")
+        line(f"{name} (projected)", *(f"{m:.1f} min" for m in minutes))
 
 
 def write_archive(archive: Path, files: dict[str, bytes], copies: int) -> int:

@@ -15,7 +15,6 @@ collectives (bandwidth reached, latency) are assumptions, given in the table. Th
 expectation, no measurement.
 """
 
-import argparse
 import math
 import re
 from collections import Counter
@@ -29,6 +28,7 @@ import numpy as np
 
 from data_pipelines.prepared import PreparedClips
 from data_pipelines.skeletons import KINECT_V2
+from dynapurls_jax.commands import parser_of
 from dynapurls_jax.config import load_config
 from dynapurls_jax.registry import settings_of
 from dynapurls_jax.training import epochs, method_task, pretrain
@@ -69,9 +69,7 @@ CHIPS = {
 
 def main() -> None:
     """Prints the tables of docs/training.md."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--devices", type=int, default=8)
     parser.add_argument("--batch", type=int, default=64, help="clips in a global batch of stage 1")
     parser.add_argument("--dtype", default="bfloat16", choices=["float32", "bfloat16"])
@@ -178,19 +176,6 @@ def collectives(compiled) -> tuple[Counter, Counter]:
                 if kind in WIDTHS
             )
     return count, size
-
-
-def expected_bytes(state) -> int:
-    """The least communication of a step: gradients once, each norm's two moments there and back.
-
-    Those of the input norm go one way, as no parameter precedes it.
-    """
-
-    def size(tree) -> int:
-        return sum(leaf.size for leaf in jax.tree.leaves(tree))
-
-    moments = 2 * size(state.batch_stats) - size(state.batch_stats["data_norm"])
-    return 4 * (size(state.params) + moments)
 
 
 def report(name: str, compiled) -> None:

@@ -7,13 +7,13 @@ Forward alone, and with the gradient to the features (and to the displacements).
 features is timed beside them: no form can be faster. The encoder's own form is "gather".
 """
 
-import argparse
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from timing import fastest_jax, line, table
 
+from dynapurls_jax.commands import parser_of
 from dynapurls_jax.encoders.jit import jit
 from dynapurls_jax.encoders.shifts import spatial_shift, temporal_shift
 from dynapurls_jax.host_memory import keep_memory
@@ -45,13 +45,8 @@ def spatial_one_hot(x):
     return jnp.einsum("cvw,ctwn->ctvn", jax.nn.one_hot(index, joints), x)
 
 
-def temporal_gather(x, displacement):
-    """The encoder's: two gathers and an interpolation, gathers again for the gradient."""
-    return temporal_shift(x, displacement, 1)
-
-
 def temporal_plain_gather(x, displacement):
-    """The same two gathers, with the gradient that JAX finds: scatters."""
+    """The encoder's two gathers, with the gradient that JAX finds: scatters."""
     whole = jnp.floor(displacement)
     before = whole.astype(jnp.int32)[:, None] + jnp.arange(x.shape[1])
     share = (displacement - whole)[:, None, None, None]
@@ -85,9 +80,7 @@ def temporal_banded(x, displacement):
 
 def main() -> None:
     """Prints a table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--channels", type=int, default=64)
     parser.add_argument("--frames", type=int, default=64)
     parser.add_argument("--persons", type=int, default=16)
@@ -108,7 +101,7 @@ def main() -> None:
         "one-hot": spatial_one_hot,
     }
     temporal = {
-        "gather": temporal_gather,
+        "gather": lambda x, displacement: temporal_shift(x, displacement, 1),
         "gather, JAX's gradient": temporal_plain_gather,
         "matrix": temporal_matrix,
         "banded": temporal_banded,

@@ -23,41 +23,35 @@ The limit: FLOPs (two a multiply-add) over the speed of a large product, or byte
 large copy, whichever takes longer; both are measured first.
 """
 
-import argparse
-import json
 import time
-from pathlib import Path
+from itertools import product
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from stream_setup import SETTINGS, SHAPES, Setup, adapter_for, info_of, make_setup, part
+from stream_setup import SETTINGS, SHAPES, Setup, adapter_for, make_setup, part
 from timing import device_title, fastest, fastest_jax, limits, line, table
 
-from dynapurls_jax.adaptation.api import State, run_stream
+from dynapurls_jax.adaptation.api import State, StreamInfo, run_stream
+from dynapurls_jax.commands import parser_of
 from dynapurls_jax.encoders.base import SkeletonEncoder
 from dynapurls_jax.encoders.jit import jit
 from dynapurls_jax.encoders.shift_gcn import ShiftGCN
 from dynapurls_jax.host_memory import keep_memory
 
+METHODS = ("static", "refined")
+
 
 def main() -> None:
     """Prints tables as they grow."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--classes", type=int, nargs="+", default=[5, 12, 24])
     parser.add_argument("--chunks", type=int, nargs="+", default=[1, 8, 64, 256])
     parser.add_argument("--queries", nargs="+", default=["label_free", "per_candidate"])
-    parser.add_argument("--methods", nargs="+", default=["static", "refined"])
-    parser.add_argument(
-        "--systems", nargs="+", default=["torch", "loop", "scan"], choices=["torch", "loop", "scan"]
-    )
     parser.add_argument("--samples", type=int, default=512, help="at most; fewer where slow")
     parser.add_argument("--seconds", type=float, default=1.0, help="of one timed run, about")
     parser.add_argument("--repeats", type=int, default=3, help="timed runs; the fastest counts")
     parser.add_argument("--end-to-end", action="store_true", help="only from clips")
-    parser.add_argument("--json", type=Path, help="also write the figures there")
     options = parser.parse_args()
     keep_memory()  # for both frameworks: they share the process
     peaks = limits(options.repeats)
@@ -65,12 +59,10 @@ def main() -> None:
         f"{device_title()}; limits {peaks[0] / 1e9:.0f} GFLOP/s, {peaks[1] / 1e9:.0f} GB/s; "
         f"{SHAPES}, K = {SETTINGS.capacity}"
     )
-    records = bench_clips(options) if options.end_to_end else bench_streams(options, peaks)
-    if options.json:
-        record = {"device": jax.devices()[0].device_kind, "shapes": SHAPES}
-        record |= {"limits": peaks, "rows": records}
-        options.json.write_text(json.dumps(record, indent=1))
-        print(f"written: {options.json}")
+    if options.end_to_end:
+        bench_clips(options)
+    else:
+        bench_streams(options, peaks)
 
 
 def cost(classes: int, query: str, method: str, chunk: int) -> tuple[float, float]:
@@ -105,70 +97,53 @@ def fitting(work: tuple[float, float], chunk: int, options, peaks) -> int:
     return max(4, min(options.samples // chunk, steps)) * chunk
 
 
-def bench_streams(options, peaks) -> list[dict]:
+def bench_streams(options, peaks) -> None:
     """Stored tokens and keys, to predictions; samples per millisecond."""
-    records = []
     systems = ("compile s", "scan", "loop", "torch", "scan : loop", "scan : torch")
     table("query", "C", "method", "chunk", *systems, "of limit", "carry MB")
-    for query in options.queries:
-        for classes in options.classes:
-            for method in options.methods:
-                torch_rate = None
-                for chunk in options.chunks:
-                    work = cost(classes, query, method, chunk)
-                    count = fitting(work, chunk, options, peaks)
-                    setup = make_setup(classes, query, count)
-                    record = time_jax(method, chunk, setup, options)
-                    if torch_rate is None and "torch" in options.systems:
-                        torch_rate = time_torch(method, query, setup, options.repeats)
-                    record |= {"query": query, "classes": classes, "torch": torch_rate}
-                    record["limit"] = chunk / limit(work, peaks) / 1e3
-                    records.append(record)
-                    show(record)
-    return records
+    for query, classes, method in product(options.queries, options.classes, METHODS):
+        torch_rate = None
+        for chunk in options.chunks:
+            work = cost(classes, query, method, chunk)
+            setup = make_setup(classes, query, fitting(work, chunk, options, peaks))
+            compile_s, scan = time_scan(method, chunk, setup, options.repeats)
+            loop = time_loop(method, chunk, setup, options.repeats)
+            if torch_rate is None:
+                torch_rate = time_torch(method, query, setup, options.repeats)
+            rates = [f"{rate:.2f}" for rate in (compile_s, scan, loop, torch_rate)]
+            ratios = f"{scan / loop:.1f}", f"{scan / torch_rate:.1f}"
+            share = f"{scan * 1e3 * limit(work, peaks) / chunk:.0%}"
+            size = f"{carry(classes) / 1e6:.1f}" if method == "refined" else "0"
+            line(query, classes, method, chunk, *rates, *ratios, share, size)
 
 
-def show(record: dict) -> None:
-    """Prints the line of one measurement."""
-
-    def rate(name):
-        return f"{record[name]:.2f}" if record.get(name) else "-"
-
-    def ratio(name):
-        both = record.get("scan") and record.get(name)
-        return f"{record['scan'] / record[name]:.1f}" if both else "-"
-
-    share = f"{record['scan'] / record['limit']:.0%}" if record.get("scan") else "-"
-    size = f"{carry(record['classes']) / 1e6:.1f}" if record["method"] == "refined" else "0"
-    names = [record[name] for name in ("query", "classes", "method", "chunk")]
-    rates = [rate(name) for name in ("compile_s", "scan", "loop", "torch")]
-    line(*names, *rates, ratio("loop"), ratio("torch"), share, size)
-
-
-def time_jax(method: str, chunk: int, setup: Setup, options) -> dict:
-    """Samples per millisecond of the scan and of the loop, from a full memory."""
+def time_scan(method: str, chunk: int, setup: Setup, repeats: int) -> tuple[float, float]:
+    """Seconds to compile the scan, and its samples per millisecond, from a full memory."""
     features, adapter = setup.features, adapter_for(method, setup)
-    samples, start = len(features.tokens), adapter.init(setup.candidates)
+    start = adapter.init(setup.candidates)
     begin = time.perf_counter()
     program = run_stream.lower(adapter, start, features, chunk=chunk).compile()
-    record = {"method": method, "chunk": chunk, "compile_s": time.perf_counter() - begin}
-    state = filled(start, features)
-    if "scan" in options.systems:
-        record["scan"] = samples / fastest_jax(options.repeats, program, state, features) / 1e3
-    if "loop" in options.systems:
-        step = jax.jit(adapter.step, donate_argnums=0)
-        chunks = [part(features, i, i + chunk) for i in range(0, samples, chunk)]
-        times = []
-        for _ in range(1 + options.repeats):
-            now = jax.block_until_ready(jax.tree.map(jnp.copy, state))
-            begin = time.perf_counter()
-            for one in chunks:
-                now, prediction = step(now, one)
-                np.asarray(prediction.label)  # an online user reads each prediction
-            jax.block_until_ready(now)
-            times.append(time.perf_counter() - begin)
-        record["loop"] = samples / min(times[1:]) / 1e3
-    return record
+    compile_s = time.perf_counter() - begin
+    seconds = fastest_jax(repeats, program, filled(start, features), features)
+    return compile_s, len(features.tokens) / seconds / 1e3
+
+
+def time_loop(method: str, chunk: int, setup: Setup, repeats: int) -> float:
+    """Samples per millisecond of the loop, from a full memory."""
+    features, adapter = setup.features, adapter_for(method, setup)
+    state, samples = filled(adapter.init(setup.candidates), features), len(features.tokens)
+    step = jax.jit(adapter.step, donate_argnums=0)
+    chunks = [part(features, i, i + chunk) for i in range(0, samples, chunk)]
+    times = []
+    for _ in range(1 + repeats):
+        now = jax.block_until_ready(jax.tree.map(jnp.copy, state))
+        begin = time.perf_counter()
+        for one in chunks:
+            now, prediction = step(now, one)
+            np.asarray(prediction.label)  # an online user reads each prediction
+        jax.block_until_ready(now)
+        times.append(time.perf_counter() - begin)
+    return samples / min(times[1:]) / 1e3
 
 
 def filled(state: State, features) -> State:
@@ -197,7 +172,7 @@ def time_torch(method: str, query: str, setup: Setup, repeats: int) -> float:
     if method == "static":
         system = TorchStatic(setup.variables, setup.candidates, query, device)
     else:
-        info = info_of(setup)._replace(chunks=len(samples))
+        info = StreamInfo.of(setup.features)._replace(chunks=len(samples))
         system = TorchRefinement(
             setup.variables, setup.candidates, query, SETTINGS, info, device=device
         )
@@ -214,9 +189,9 @@ def time_torch(method: str, query: str, setup: Setup, repeats: int) -> float:
     return len(samples) / fastest(run, repeats) / 1e3
 
 
-def bench_clips(options) -> list[dict]:
+def bench_clips(options) -> None:
     """From clips of T = 64, two persons: Shift-GCN and keys in batches, then the stream."""
-    records, batch = [], 16 if jax.default_backend() == "cpu" else 128
+    batch = 16 if jax.default_backend() == "cpu" else 128
     encoder = SkeletonEncoder(ShiftGCN(64))
     clips = jax.random.normal(jax.random.key(0), (batch, 2, 64, 25, 3))
     weights = jit(lambda key: encoder.init(key, clips, method="tokens"))(jax.random.key(1))
@@ -225,19 +200,15 @@ def bench_clips(options) -> list[dict]:
     tokens = tokens_of(weights, clips).reshape(batch, SHAPES["S"], SHAPES["n"])
     times = ("encoder ms", "keys ms", "stream ms")
     table("query", "C", "method", *times, "clips/s", "encoder's share")
-    for query in options.queries:
-        for classes in options.classes:
-            setup = make_setup(classes, query, 4 * batch)
-            encode = jax.jit(setup.model.encode)
-            keys_s = fastest_jax(options.repeats, encode, setup.variables, tokens)
-            for method in options.methods:
-                record = time_jax(method, 1, setup, options)
-                seconds = [encoder_s / batch, keys_s / batch, 1e-3 / record["scan"]]
-                record |= {"query": query, "classes": classes, "seconds": seconds}
-                records.append(record)
-                rate, share = f"{1 / sum(seconds):.1f}", f"{seconds[0] / sum(seconds):.0%}"
-                line(query, classes, method, *(f"{1e3 * s:.3f}" for s in seconds), rate, share)
-    return records
+    for query, classes in product(options.queries, options.classes):
+        setup = make_setup(classes, query, 4 * batch)
+        encode = jax.jit(setup.model.encode)
+        keys_s = fastest_jax(options.repeats, encode, setup.variables, tokens)
+        for method in METHODS:
+            scan = time_scan(method, 1, setup, options.repeats)[1]
+            seconds = [encoder_s / batch, keys_s / batch, 1e-3 / scan]
+            rate, share = f"{1 / sum(seconds):.1f}", f"{seconds[0] / sum(seconds):.0%}"
+            line(query, classes, method, *(f"{1e3 * s:.3f}" for s in seconds), rate, share)
 
 
 if __name__ == "__main__":

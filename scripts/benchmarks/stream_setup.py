@@ -58,9 +58,5 @@ def adapter_for(method: str, setup: Setup) -> Adapter:
     """The adapter under test: "static", or "refined" at the paper's settings."""
     if method == "static":
         return adapter_of(static(setup.model, setup.variables))
-    return adapter_of(dynapurls(setup.model, setup.variables, SETTINGS, info_of(setup)))
-
-
-def info_of(setup: Setup) -> StreamInfo:
-    """A stream without an end: the rate is constant."""
-    return StreamInfo.of(setup.features)
+    info = StreamInfo.of(setup.features)  # a stream without an end: the rate is constant
+    return adapter_of(dynapurls(setup.model, setup.variables, SETTINGS, info))

@@ -6,10 +6,6 @@
 The shapes are those of `scripts/benchmarks/stream.py`; samples per millisecond in aggregate.
 """
 
-import argparse
-import json
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +15,7 @@ from timing import device_title, fastest_jax, line, table
 from dynapurls_jax.adaptation.api import Method, StreamInfo, run_stream
 from dynapurls_jax.adaptation.dynapurls import DynaPurlsSettings, dynapurls
 from dynapurls_jax.adaptation.sweep import SweepTask, grid_of, sweep
+from dynapurls_jax.commands import parser_of
 from dynapurls_jax.host_memory import keep_memory
 from dynapurls_jax.zero_shot.base import ZeroShotMethod
 
@@ -27,31 +24,21 @@ CAPACITIES, THRESHOLDS, ORDERS = [2, 4, 8, 16], [0.0, 0.1, 0.2, 0.3], 3
 
 def main() -> None:
     """Prints a table as it grows."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--classes", type=int, nargs="+", default=[5, 12])
     parser.add_argument("--queries", nargs="+", default=["label_free", "per_candidate"])
     parser.add_argument("--samples", type=int, default=512, help="at most; fewer where slow")
     parser.add_argument("--repeats", type=int, default=3, help="timed runs; the fastest counts")
-    parser.add_argument("--json", type=Path, help="also write the figures there")
     options = parser.parse_args()
     keep_memory()
     print(device_title())
-    records = []
     table("query", "C", "streams", "one by one, samples/ms", "at once, samples/ms", "ratio")
     for query in options.queries:
         for classes in options.classes:
             count = min(options.samples, 32 if query == "per_candidate" else 128)
             single, whole = rates(make_setup(classes, query, count), options.repeats)
-            record = {"query": query, "classes": classes, "single": single, "sweep": whole}
-            records.append(record)
             streams = ORDERS * len(CAPACITIES) * len(THRESHOLDS)
             line(query, classes, streams, f"{single:.2f}", f"{whole:.2f}", f"{whole / single:.1f}")
-    if options.json:
-        device = jax.devices()[0].device_kind
-        options.json.write_text(json.dumps({"device": device, "rows": records}, indent=1))
-        print(f"written: {options.json}")
 
 
 def rates(setup: Setup, repeats: int) -> tuple[float, float]:

@@ -7,7 +7,6 @@ unseen ones (static, from tokens of that precision). To compare trainings, train
 with --config.encoder.shift_gcn.dtype=bfloat16 and name both.
 """
 
-import argparse
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
+from dynapurls_jax.commands import parser_of
 from dynapurls_jax.encoders.base import trained_encoder
 from dynapurls_jax.encoders.shift_gcn import DTYPES
 from dynapurls_jax.evaluation import metrics
@@ -29,9 +29,7 @@ from dynapurls_jax.training.spec import RunSpec
 
 def main() -> None:
     """Prints a table as it grows, then the means."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--workdir", type=Path, nargs="+", required=True, help="trained")
     parser.add_argument("--splits", nargs="+", help="default: all that were trained")
     options = parser.parse_args()

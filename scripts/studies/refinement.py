@@ -1,8 +1,7 @@
 """Where test-time refinement helps, where it hurts, and how much there is to gain.
 
-  python scripts/studies/refinement.py --pseudo            pseudo-unseen classes: to choose on
-  python scripts/studies/refinement.py --pseudo --search   settings within the paper's frame
-  python scripts/studies/refinement.py                     unseen classes, once, after the choice
+  python scripts/studies/refinement.py --pseudo    pseudo-unseen classes: to choose on
+  python scripts/studies/refinement.py             unseen classes, once, after the choice
   python scripts/studies/refinement.py --datasets nw_ucla --queries per_candidate --streams blocked
 
 Trains missing runs, then runs every method over several orders of each run's stream: shuffled, with
@@ -13,7 +12,6 @@ paper's refinement with every sample stored under its true class. A run is a spl
 is the share of runs x orders that lose more than a point.
 """
 
-import argparse
 import json
 from functools import partial
 from pathlib import Path
@@ -22,13 +20,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from refinement_variants import SEARCH, VARIANTS, Variant, method_of
+from refinement_variants import VARIANTS, Variant, method_of
 from study_runs import DATASETS, PSEUDO, ROOT, real_runs
 
 from dynapurls_jax.adaptation.api import adapter_of, run_stream
 from dynapurls_jax.adaptation.static import static
+from dynapurls_jax.commands import parser_of
 from dynapurls_jax.config import load_config
 from dynapurls_jax.evaluation.metrics import mean_std
+from dynapurls_jax.evaluation.report import percent
 from dynapurls_jax.evaluation.settings import STREAMS
 from dynapurls_jax.evaluation.streams import StreamInputs, stream_order
 from dynapurls_jax.evaluation.tasks import Task, unseen_task
@@ -55,9 +55,7 @@ class Orders(NamedTuple):
 
 def main() -> None:
     """Runs the study, prints tables, writes the figures of every run and order."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=DATASETS)
     parser.add_argument("--queries", nargs="+", default=["label_free"])
     parser.add_argument("--streams", nargs="+", choices=STREAMS, default=list(STREAMS))
@@ -66,21 +64,14 @@ def main() -> None:
         "--seeds", type=int, default=5, help="of each split, or random splits of a size"
     )
     parser.add_argument("--pseudo", action="store_true", help="pseudo-unseen classes")
-    parser.add_argument(
-        "--search", action="store_true", help="the paper's frame; only with --pseudo"
-    )
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these methods only")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="folder of the workdirs")
     parser.add_argument(
         "--json", type=Path, help="file of all figures; those in it are not computed again"
     )
     options = parser.parse_args()
-    if options.search and not options.pseudo:
-        parser.error("--search chooses settings, which unseen classes must not do: add --pseudo")
     keep_memory()
-    variants = SEARCH if options.search else VARIANTS
-    if options.only:
-        variants = {name: variants[name] for name in options.only}
+    variants = {name: VARIANTS[name] for name in options.only or VARIANTS}
     records = []
     if options.json and options.json.exists():
         records = json.loads(options.json.read_text())
@@ -146,10 +137,9 @@ def predict(
         method = static(model, variables)
         if variant is not None:
             method = method_of(variant, model, variables, stream, order.labels)
-        adapter = adapter_of(method, variant is not None and variant.update_before_predict)
+        adapter = adapter_of(method)
         state = adapter.init(inputs.candidates, key=order.keys)
-        chunk = 1 if variant is None else variant.chunk
-        return run_stream(adapter, state, features, chunk=chunk)[1].label
+        return run_stream(adapter, state, features, chunk=1)[1].label
 
     return jax.vmap(one)(orders)
 
@@ -205,11 +195,8 @@ def print_splits(records: list[dict], options) -> None:
     print(f"| dataset | split | runs | {' | '.join(methods)} |")
     print("|---|---|---|" + "---|" * len(methods))
     for (dataset, size), group in groups.items():
-        cells = []
-        for method in methods:
-            mean, std = mean_std(100 * np.array(group[method]))
-            cells.append(f"{mean:.1f} ± {std:.1f}")
-        print(f"| {dataset} | {size} | {len(group['static'])} | {' | '.join(cells)} |")
+        cells = " | ".join(percent(group[method]) for method in methods)
+        print(f"| {dataset} | {size} | {len(group['static'])} | {cells} |")
 
 
 if __name__ == "__main__":

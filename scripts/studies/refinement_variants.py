@@ -23,8 +23,6 @@ class Variant:
 
     settings: DynaPurlsSettings | BalancedSettings
     oracle: str = ""
-    update_before_predict: bool = False
-    chunk: int = 1
 
 
 PAPER = DynaPurlsSettings()
@@ -51,19 +49,6 @@ VARIANTS = {
     "ORACLE labels": Variant(BALANCED, oracle="labels"),
     "ORACLE labelled memory": Variant(PAPER, oracle="memory"),
 }
-HARD = replace(PAPER, learning_rate=0.003, per_class=4, anchor_weight=1.0)
-SEARCH = {  # within the paper's frame: one change at a time
-    "rate 0.003, 4 a class, anchor 1": Variant(HARD),
-    "rate 0.001": Variant(replace(HARD, learning_rate=0.001)),
-    "rate 0.01": Variant(replace(HARD, learning_rate=0.01)),
-    "no anchor": Variant(replace(HARD, anchor_weight=0.0)),
-    "anchor 5": Variant(replace(HARD, anchor_weight=5.0)),
-    "anchor 20": Variant(replace(HARD, anchor_weight=20.0)),
-    "memory by recency": Variant(replace(HARD, eviction="least_recent")),
-    "whole memory, by recency": Variant(replace(HARD, eviction="least_recent", per_class=0)),
-    "paper, update before predict": Variant(PAPER, update_before_predict=True),
-    "paper, chunks of 16": Variant(PAPER, chunk=16),
-}
 
 
 def method_of(
@@ -77,7 +62,7 @@ def method_of(
     """
     settings = variant.settings
     samples = len(jax.tree.leaves(inputs.features)[0])
-    info = StreamInfo.of(inputs.features, samples, variant.chunk)
+    info = StreamInfo.of(inputs.features, samples)
     if isinstance(settings, DynaPurlsSettings):
         method = dynapurls(model, variables, settings, info)
         return stored_under(labels, method) if variant.oracle == "memory" else method

@@ -9,7 +9,6 @@ granularity and for all of them weighted by alpha, each as it is and with the me
 clips subtracted from the projected vectors ("centred").
 """
 
-import argparse
 from pathlib import Path
 
 import jax
@@ -17,6 +16,7 @@ import numpy as np
 from study_runs import PSEUDO, ROOT
 
 from dynapurls_jax.adaptation.similarity import embedding_of
+from dynapurls_jax.commands import parser_of
 from dynapurls_jax.config import load_config
 from dynapurls_jax.evaluation.metrics import accuracy
 from dynapurls_jax.evaluation.report import percent
@@ -37,9 +37,7 @@ COLUMNS = ("global", "all", "global, centred", "all, centred")
 
 def main() -> None:
     """Prints a table as it grows."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--datasets", nargs="+", choices=PSEUDO, default=list(PSEUDO))
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="folder of the workdirs")

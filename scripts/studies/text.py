@@ -7,12 +7,10 @@ Trains missing runs of the configs in configs/ (encoders once, a method for each
 then prints static accuracy on unseen classes, mean and standard deviation over seeds (and random
 splits of one size). With --pseudo the unseen classes stay out: classes held out of the seen ones
 take their place in the method (not in the encoder, which is the same for all texts). Choices
-between texts and templates may be made only there.
+between texts may be made only there.
 """
 
-import argparse
-import subprocess
-import sys
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,12 +18,14 @@ import jax.numpy as jnp
 import numpy as np
 from study_runs import ROOT
 
+from data_pipelines.builders.registry import public_dataset
+from dynapurls_jax.commands import parser_of
 from dynapurls_jax.config import load_config
 from dynapurls_jax.evaluation.metrics import accuracy
 from dynapurls_jax.evaluation.report import percent
 from dynapurls_jax.evaluation.trained_run import Inputs
 from dynapurls_jax.host_memory import keep_memory
-from dynapurls_jax.text.granularities import GRANULARITIES
+from dynapurls_jax.text.spreadsheet import read_sheet
 from dynapurls_jax.training.extract import extract
 from dynapurls_jax.training.fit import fit_method
 from dynapurls_jax.training.pretrain import pretrain
@@ -37,12 +37,9 @@ DATASETS = ("utd_mhad", "nw_ucla", "kinder_gator")
 
 def main() -> None:
     """Trains, evaluates, prints a table as it grows."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=DATASETS)
     parser.add_argument("--gpt3", type=Path, help="the spreadsheet of published descriptions")
-    parser.add_argument("--templates", nargs="+", default=["a video of {}"])
     parser.add_argument(
         "--others",
         nargs="*",
@@ -54,12 +51,11 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "study_text")
     options = parser.parse_args()
     keep_memory()
-    print("| dataset | split | texts | template | static, % | seen validation, % |")
-    print("|---|---|---|---|---|---|", flush=True)
+    print("| dataset | split | texts | static, % | seen validation, % |")
+    print("|---|---|---|---|---|", flush=True)
     for dataset in options.datasets:
         for name, source in sources(dataset, options):
-            for template in options.templates:
-                study(dataset, name, source, template, options)
+            study(dataset, name, source, options)
 
 
 def sources(dataset: str, options) -> Iterator[tuple[str, str]]:
@@ -68,9 +64,9 @@ def sources(dataset: str, options) -> Iterator[tuple[str, str]]:
     if options.gpt3 and dataset in SHEETS:
         file = options.runs / f"gpt3_{dataset}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
-        importer = [sys.executable, ROOT / "scripts" / "import_descriptions.py", options.gpt3]
-        flags = ["--sheet", SHEETS[dataset], "--dataset", dataset, "--out", file]
-        subprocess.run([*importer, *flags], check=True, stdout=subprocess.DEVNULL)
+        names = public_dataset(dataset).CLASSES
+        _, classes = read_sheet(options.gpt3, SHEETS[dataset], names)
+        file.write_text(json.dumps({"classes": classes}))
         yield "GPT-3", str(file)
     for other in options.others:
         name, _, folder = other.partition("=")
@@ -78,11 +74,10 @@ def sources(dataset: str, options) -> Iterator[tuple[str, str]]:
     yield "ours", ""
 
 
-def study(dataset: str, name: str, source: str, template: str, options) -> None:
+def study(dataset: str, name: str, source: str, options) -> None:
     """Prints the lines of one dataset with one source of texts."""
     config = load_config(ROOT / f"configs/{dataset}.py")
     config.text.descriptions = source
-    config.text.template.update(dict.fromkeys(GRANULARITIES, template))
     inputs = read_inputs(config)
     accuracies: dict[str, list[tuple[float, float]]] = {}
     for split in config.splits:
@@ -93,7 +88,7 @@ def study(dataset: str, name: str, source: str, template: str, options) -> None:
     for size, values in accuracies.items():
         static, seen = zip(*values, strict=True)
         split = f"{'pseudo ' * options.pseudo}{size}"
-        cells = [dataset, split, name, template, percent(static), percent(seen)]
+        cells = [dataset, split, name, percent(static), percent(seen)]
         print(f"| {' | '.join(cells)} |", flush=True)
 
 

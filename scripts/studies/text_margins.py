@@ -9,12 +9,12 @@ NTU class texts (labels, action descriptions, motion descriptions; their files l
 names, published GPT-3 texts and this project's, through --encoder.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 
 from data_pipelines.builders.registry import public_dataset
+from dynapurls_jax.commands import parser_of
 from dynapurls_jax.text.descriptions import (
     check_descriptions,
     load_descriptions,
@@ -36,9 +36,7 @@ CLIP_SETS = {"lb": "labels", "ad": "action descriptions", "md": "motion descript
 
 def main() -> None:
     """Prints a table and the nearest pairs of our own texts."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of text vectors")
     parser.add_argument("--dataset", default="ntu120", choices=["ntu60", "ntu120"])
     parser.add_argument("--encoder", default="minilm", choices=TEXT_ENCODERS.names)

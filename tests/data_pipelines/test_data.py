@@ -13,7 +13,7 @@ from data_pipelines.builders.kinder_gator import read_kinder_gator
 from data_pipelines.builders.nw_ucla import read_nw_ucla
 from data_pipelines.builders.utd_mhad import read_utd_mhad
 from data_pipelines.errors import DataError
-from data_pipelines.protocols import make_protocol, published_splits, unseen_classes
+from data_pipelines.protocols import make_protocol, unseen_classes
 from data_pipelines.skeletons import KINECT_V1
 from data_pipelines.sources import Archive
 from tests.helpers.corpora import tiny_corpus
@@ -228,15 +228,6 @@ def test_protocol_sides_do_not_overlap_and_pseudo_never_touches_the_real_unseen(
     everything = np.concatenate([pseudo.seen, pseudo.unseen])
     assert not np.intersect1d(everything, real.unseen).size
     assert (corpus.subjects[pseudo.unseen_test] % 2 == 1).all()  # training subjects only
-
-
-def test_published_splits_have_the_sizes_that_their_names_say():
-    for dataset, total in (("ntu60", 60), ("ntu120", 120), ("utd_mhad", 27), ("nw_ucla", 10)):
-        for name, unseen in published_splits(dataset).items():
-            assert len(set(unseen)) == len(unseen)
-            assert 0 <= min(unseen) <= max(unseen) < total
-            if "_" in name:
-                assert tuple(map(int, name.split("_"))) == (total - len(unseen), len(unseen))
 
 
 def test_random_splits_are_seeded():

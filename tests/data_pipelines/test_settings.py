@@ -24,8 +24,12 @@ def test_a_public_dataset_has_a_layout_classes_splits_and_instructions(name, tmp
     assert dataset.name == name
     assert dataset.SKELETON in SKELETONS.values()
     assert len(set(dataset.CLASSES)) == len(dataset.CLASSES)
-    for unseen in dataset.splits.values():
-        assert 0 <= min(unseen) <= max(unseen) < len(dataset.CLASSES)
+    total = len(dataset.CLASSES)
+    for split, unseen in dataset.splits.items():
+        assert len(set(unseen)) == len(unseen)
+        assert 0 <= min(unseen) <= max(unseen) < total
+        if "_" in split:  # numbers of seen and unseen classes
+            assert tuple(map(int, split.split("_"))) == (total - len(unseen), len(unseen))
     assert dataset.find_source(tmp_path) is None
     assert str(tmp_path) in dataset.missing(tmp_path)
 

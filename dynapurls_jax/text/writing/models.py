@@ -7,7 +7,7 @@ import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from data_pipelines.atomic import write_text
 
@@ -35,28 +35,29 @@ class Answer:
     answer_tokens: int = 0
 
 
-@runtime_checkable
-class Model(Protocol):
-    """A language model."""
+class Model:
+    """A language model; thread-safe.
 
-    name: str
+    Attributes:
+      name: of the model.
+      location: the URL of the endpoint, or "local".
+    """
 
-    @property
-    def location(self) -> str:
-        """The URL of the endpoint, or "local"."""
-        ...
+    def __init__(self, name: str, location: str):
+        self.name, self.location = name, location
+        self._stopped = threading.Event()
 
     def answer(self, prompt: str, sample: int) -> Answer:
         """The answer number `sample` to a prompt."""
-        ...
+        raise NotImplementedError
 
     def stop(self) -> None:
         """Ends all requests, of all threads, with `Stopped`."""
-        ...
+        self._stopped.set()
 
 
-class Endpoint:
-    """A model behind an OpenAI-compatible HTTP interface; thread-safe."""
+class Endpoint(Model):
+    """A model behind an OpenAI-compatible HTTP interface."""
 
     def __init__(
         self,
@@ -86,8 +87,8 @@ class Endpoint:
             raise ModelError(
                 "an endpoint needs the package openai: pip install 'dynapurls-jax[describe]'"
             ) from error
-        self.name = name or os.environ.get("OPENAI_MODEL", "")
-        if not self.name:
+        name = name or os.environ.get("OPENAI_MODEL", "")
+        if not name:
             raise ModelError("no model: give --model, or set OPENAI_MODEL")
         if not os.environ.get("OPENAI_API_KEY"):
             raise ModelError(
@@ -96,18 +97,9 @@ class Endpoint:
             )
         self._openai = openai
         self._client: Any = openai.OpenAI(timeout=timeout, max_retries=retries)
+        super().__init__(name, str(self._client.base_url))
         self._settings = settings
         self._pause, self._next, self._lock = 60 / per_minute, 0.0, threading.Lock()
-        self._stopped = threading.Event()
-
-    @property
-    def location(self) -> str:
-        """The URL of the endpoint."""
-        return str(self._client.base_url)
-
-    def stop(self) -> None:
-        """See `Model`."""
-        self._stopped.set()
 
     def answer(self, prompt: str, sample: int) -> Answer:
         """See `Model`; a reply that is no chat completion is requested once more.
@@ -152,10 +144,8 @@ class Endpoint:
             raise Stopped(f"{self.location}: stopped")
 
 
-class Local:
+class Local(Model):
     """A model of `transformers` on this machine (needs torch)."""
-
-    location = "local"
 
     def __init__(self, name: str, temperature: float = 1.0, max_tokens: int = 400):
         """Loads a model by hub id or folder.
@@ -171,19 +161,14 @@ class Local:
             network: Any = AutoModelForCausalLM.from_pretrained(name, dtype="auto")
         except (ImportError, OSError, ValueError) as error:
             raise ModelError(f"local model {name}: {error}") from error
+        super().__init__(name, "local")
         self._network = network.to("cuda" if torch.cuda.is_available() else "cpu")
-        self.name = name
         self._settings: dict[str, Any] = {"max_new_tokens": max_tokens}
         self._settings |= {"do_sample": temperature > 0}
         self._settings |= {"temperature": temperature} if temperature > 0 else {}
-        self._lock, self._stopped = threading.Lock(), threading.Event()
-
-    def stop(self) -> None:
-        """See `Model`."""
-        self._stopped.set()
+        self._lock = threading.Lock()
 
     def answer(self, prompt: str, sample: int) -> Answer:
-        """See `Model`."""
         import torch
 
         chat = bool(self._tokenizer.chat_template)
