@@ -80,3 +80,14 @@ def check_positive(**values: Any) -> None:
     for key, value in values.items():
         if isinstance(value, int | float) and value <= 0:
             raise ValueError(f"{key}: expected more than 0, got {value}")
+
+
+def check_share(**values: float) -> None:
+    """Refuses values outside of [0, 1].
+
+    Raises:
+      ValueError: names the first such value.
+    """
+    for name, value in values.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name}: expected a share in [0, 1], got {value}")

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from data_pipelines.errors import check_at_least as check_at_least
 from data_pipelines.errors import check_choice as check_choice
 from data_pipelines.errors import check_positive as check_positive
+from data_pipelines.errors import check_share as check_share
 from data_pipelines.errors import unknown
 
 Settings = TypeVar("Settings")

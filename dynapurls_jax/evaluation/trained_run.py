@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -12,8 +13,9 @@ from data_pipelines.corpus import Corpus
 from data_pipelines.prepared import PreparedClips
 from data_pipelines.protocols import Protocol
 from data_pipelines.skeletons import Skeleton
+from data_pipelines.sketches import Sketch
 from dynapurls_jax.encoders.base import TrainedEncoder
-from dynapurls_jax.zero_shot.base import Candidates, Variables, ZeroShotMethod
+from dynapurls_jax.zero_shot.base import Candidates, ClassText, Variables, ZeroShotMethod
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Inputs:
       text: `F` of all classes of the corpus, in class id order.
       text_digest: hash of the texts and of their encoder.
       features: tokens that were read from a folder; None where an encoder makes them.
+      sketches: the motion sketch of each class, None for one without; empty without descriptions.
     """
 
     config: ConfigDict
@@ -33,6 +36,7 @@ class Inputs:
     text: Float[np.ndarray, "C G d"]
     text_digest: str
     features: Float[np.ndarray, "N T V n"] | None = None
+    sketches: tuple[Sketch | None, ...] = ()
 
     @property
     def skeleton(self) -> Skeleton:
@@ -49,6 +53,7 @@ class TrainedRun:
       tokens: of every clip of the corpus, on the host and mostly on disk.
       encoder: None where features are read from a folder.
       results: what the stages reported, by stage: "encoder", "method".
+      sketch_tokens: of every class's animated sketch; None where the method does not take them.
     """
 
     inputs: Inputs
@@ -60,6 +65,7 @@ class TrainedRun:
     tokens: Float[np.ndarray, "N S n"]
     encoder: TrainedEncoder | None
     results: dict[str, Any]
+    sketch_tokens: Float[np.ndarray, "C S n"] | None = None
 
     @property
     def config(self) -> ConfigDict:
@@ -76,11 +82,23 @@ class TrainedRun:
         Args:
           classes: class ids, in the order of the candidates.
         """
-        return self.method.bind(self.variables, jnp.asarray(self.inputs.text[classes]))
+        text = class_text(self.inputs.text, self.sketch_tokens, classes)
+        return self.method.bind(self.variables, jax.tree.map(jnp.asarray, text))
 
     def labels_of(self, indices: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """The true labels of some clips, as positions in `classes` (sorted class ids)."""
         return np.searchsorted(classes, self.inputs.corpus.labels[indices])
+
+
+def class_text(
+    text: Float[np.ndarray, "C G d"],
+    sketch_tokens: Float[np.ndarray, "C S n"] | None,
+    classes: np.ndarray,
+) -> Float[np.ndarray, "c G d"] | ClassText:
+    """What a method gets of some classes: their text, and their sketches where it takes them."""
+    if sketch_tokens is None:
+        return text[classes]
+    return ClassText(text[classes], sketch_tokens[classes])
 
 
 def on_device(tokens: Float[np.ndarray, "N S n"], indices: np.ndarray) -> Float[Array, "B S n"]:

@@ -9,12 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from data_pipelines.animation import SKELETON, animate
 from data_pipelines.formats.sample_stream import Request
+from data_pipelines.skeletons import map_joints
+from data_pipelines.sketches import parse_sketch
 from dynapurls_jax.adaptation.api import State
 from dynapurls_jax.adaptation.class_slots import add_class, reset, retire_class, with_capacity
 from dynapurls_jax.encoders.base import TOKEN_DTYPE
 from dynapurls_jax.evaluation.tasks import setup_of
-from dynapurls_jax.evaluation.trained_run import TrainedRun
+from dynapurls_jax.evaluation.trained_run import TrainedRun, class_text
 from dynapurls_jax.registry import plain, settings_of
 from dynapurls_jax.serving.clip_tokens import ClipTokens
 from dynapurls_jax.text.encoders import TextEncoder, make_text_encoder
@@ -108,11 +111,25 @@ class LiveStream:
     def _add(self, name: str, texts: dict | None) -> dict[str, Any]:
         if name in self.names:
             raise ValueError(f"class {name!r} exists already")
-        text = class_vector(self._text_settings, self._text_encoder, name, texts)
-        candidates = self._run.method.bind(self._run.variables, jnp.asarray(text)[None])
+        text = class_vector(self._text_settings, self._text_encoder, name, texts)[None]
+        sketch = self._sketch_tokens(name, texts)
+        described = class_text(text, sketch, np.array([0]))
+        candidates = self._run.method.bind(
+            self._run.variables, jax.tree.map(jnp.asarray, described)
+        )
         self.state, slot = add_class(self._adapter, self.state, candidates.classes[0])
         self.names[slot] = name
         return {"added": name}
+
+    def _sketch_tokens(self, name: str, texts: dict | None) -> Float[np.ndarray, "1 S n"] | None:
+        """Tokens of a new class's animated sketch; NaN without one, None if none are taken."""
+        run, record = self._run, (texts or {}).get("sketch")
+        if run.sketch_tokens is None or self._clip_tokens is None:
+            return None
+        if record is None:
+            return np.full((1, *run.sketch_tokens.shape[1:]), np.nan, np.float32)
+        clip = animate(parse_sketch(record, name, "request"), 2 * run.config.data.frames)
+        return self._clip_tokens(map_joints(clip[None], SKELETON, run.inputs.corpus.skeleton))[None]
 
     @property
     def _text_settings(self) -> TextSettings:

@@ -12,6 +12,7 @@ from data_pipelines.corpus import Corpus
 from data_pipelines.demo.recipes import demo_recipes
 from data_pipelines.demo.wording import describe
 from data_pipelines.paths import data_home
+from data_pipelines.sketches import Sketch, parse_sketch
 from dynapurls_jax.text.descriptions import (
     ClassTexts,
     Descriptions,
@@ -66,6 +67,23 @@ def class_texts(settings: TextSettings, corpus: Corpus) -> ClassTexts:
     descriptions, source = _descriptions(settings, corpus)
     texts = check_descriptions(descriptions, corpus.class_names, source)
     return in_templates(texts, settings.template)
+
+
+def class_sketches(settings: TextSettings, corpus: Corpus) -> tuple[Sketch | None, ...]:
+    """The motion sketch of every class, None for one without, in class id order.
+
+    Raises:
+      DataError: a sketch cannot be read; says which words are known.
+    """
+    if settings.encoder == "precomputed":
+        return (None,) * len(corpus.class_names)
+    descriptions, source = _descriptions(settings, corpus)
+    return tuple(
+        parse_sketch(described["sketch"], name, source)
+        if "sketch" in (described := descriptions.get(name, {}))
+        else None
+        for name in corpus.class_names
+    )
 
 
 def class_vector(

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from dynapurls_jax.evaluation.trained_run import class_text
 from dynapurls_jax.registry import plain, settings_of
 from dynapurls_jax.rng import key_of
 from dynapurls_jax.training.checkpoints import Checkpoints, open_checkpoints
@@ -22,7 +23,7 @@ from dynapurls_jax.training.method_task import (
 from dynapurls_jax.training.spec import RunSpec
 from dynapurls_jax.training.stages import identity_hash, open_stage, stage_folder
 from dynapurls_jax.zero_shot.base import Shapes, Variables, ZeroShotMethod
-from dynapurls_jax.zero_shot.registry import make_method
+from dynapurls_jax.zero_shot.registry import METHODS, make_method
 
 
 class FittedMethod(NamedTuple):
@@ -40,11 +41,13 @@ def method_identity(spec: RunSpec, tokens_identity: dict) -> dict:
       tokens_identity: of the stage that made the tokens; with the hash of the encoder's weights.
     """
     name = spec.config.method.name
+    sketches = METHODS.entry(name).sketches
     return {
         "method": plain(spec.config.method, "name", name),
         "fit": plain(spec.config, "fit")["fit"],
         "tokens": identity_hash(tokens_identity),
         "texts": spec.inputs.text_digest,
+        "sketches": identity_hash({"sketches": spec.inputs.sketches}) if sketches else None,
     } | spec.identity()
 
 
@@ -61,11 +64,14 @@ def shapes_of(spec: RunSpec, tokens: np.ndarray) -> Shapes:
     return Shapes(spec.inputs.skeleton, (segments, points, width), text_width)
 
 
-def fit_method(spec: RunSpec, tokens: np.ndarray, tokens_identity: dict) -> FittedMethod:
+def fit_method(
+    spec: RunSpec, tokens: np.ndarray, sketches: np.ndarray | None, tokens_identity: dict
+) -> FittedMethod:
     """Fits the method of a run, or restores it.
 
     Args:
       tokens: of all clips of the corpus, `[N, T', P, n]`.
+      sketches: see `sketch_tokens`.
       tokens_identity: see `method_identity`.
     """
     shapes, protocol = shapes_of(spec, tokens), spec.protocol
@@ -80,7 +86,7 @@ def fit_method(spec: RunSpec, tokens: np.ndarray, tokens_identity: dict) -> Fitt
         shapes=shapes,
         train=train,
         val=val,
-        text=spec.inputs.text[protocol.seen],
+        text=class_text(spec.inputs.text, sketches, protocol.seen),
         ids=[spec.inputs.corpus.clip_ids[i] for i in protocol.train],
         seed=spec.seed,
         record=plain(spec.config, *spec.config),

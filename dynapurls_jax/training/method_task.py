@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from dynapurls_jax.registry import check_at_least
@@ -49,7 +48,7 @@ class MethodTask:
 
     Attributes:
       train, val: on the host, perhaps on disk; labels are positions in `text`.
-      text: `F` of the seen classes.
+      text: of the seen classes, as the method takes it: `F` `[C, G, d]`, or `ClassText`.
       ids: names of the training clips.
       record: the configuration as JSON, kept with a step that is not finite.
     """
@@ -59,7 +58,7 @@ class MethodTask:
     shapes: Shapes
     train: Samples
     val: Samples
-    text: Float[np.ndarray, "C G d"]
+    text: Any
     ids: Sequence[str]
     seed: int
     record: dict
@@ -71,7 +70,7 @@ class MethodTask:
 
 
 def validation_accuracy(
-    method: ZeroShotMethod, variables: Variables, val: Samples, text: Float[Array, "C G d"]
+    method: ZeroShotMethod, variables: Variables, val: Samples, text: Any
 ) -> Float[Array, ""]:
     """Share of the validation samples that are recognised; with `oracle`, the published one."""
     features = method.encode(variables, jnp.asarray(val.tokens, jnp.float32))

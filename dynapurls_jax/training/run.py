@@ -19,9 +19,9 @@ from data_pipelines.settings import DataSettings
 from dynapurls_jax.encoders.registry import ENCODERS
 from dynapurls_jax.evaluation.trained_run import Inputs, TrainedRun, method_title
 from dynapurls_jax.registry import plain, settings_of
-from dynapurls_jax.text.features import text_features
+from dynapurls_jax.text.features import class_sketches, text_features
 from dynapurls_jax.text.settings import TextSettings
-from dynapurls_jax.training.extract import extract
+from dynapurls_jax.training.extract import extract, sketch_tokens
 from dynapurls_jax.training.fit import fit_method, method_folder
 from dynapurls_jax.training.pretrain import EncoderStage, encoder_folder, encoder_identity, pretrain
 from dynapurls_jax.training.spec import RunSpec
@@ -71,7 +71,8 @@ def read_inputs(config: ConfigDict) -> Inputs:
         clips = prepare(corpus, data.frames, data.temporal_sampling, data.joints)
     print(corpus.summary(), flush=True)
     vectors, digest = text_features(text, corpus)
-    return Inputs(config, corpus, clips, vectors, digest, tokens)
+    sketches = class_sketches(text, corpus)
+    return Inputs(config, corpus, clips, vectors, digest, tokens, sketches)
 
 
 def make_spec(inputs: Inputs, workdir: Path, split: str, seed: int) -> RunSpec:
@@ -98,7 +99,8 @@ def train_run(spec: RunSpec) -> TrainedRun:
     else:
         stage = pretrain(spec)
         tokens = extract(spec, stage)
-    fitted = fit_method(spec, tokens, stage.identity)
+    sketches = sketch_tokens(spec, stage)
+    fitted = fit_method(spec, tokens, sketches, stage.identity)
     return TrainedRun(
         inputs=inputs,
         split=spec.split,
@@ -109,6 +111,7 @@ def train_run(spec: RunSpec) -> TrainedRun:
         tokens=tokens.reshape(len(tokens), -1, tokens.shape[-1]),
         encoder=stage.encoder,
         results={"encoder": stage.results or None, "method": fitted.results},
+        sketch_tokens=sketches,
     )
 
 

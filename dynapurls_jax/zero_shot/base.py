@@ -21,9 +21,24 @@ class MethodEntry(Entry):
     Attributes:
       make: `(settings, shapes) -> ZeroShotMethod`.
       trained: whether it has a loss; otherwise a closed form that no seed changes.
+      sketches: whether its `text` is `ClassText`, with the classes' motion sketches.
     """
 
     trained: bool = True
+    sketches: bool = False
+
+
+class ClassText(NamedTuple):
+    """What classes are described by, for methods with `MethodEntry.sketches`.
+
+    Attributes:
+      text: `F`, unit rows.
+      sketch: the encoder's tokens of the classes' animated motion sketches; NaN for a class
+        without one.
+    """
+
+    text: Float[Array, "C G d"]
+    sketch: Float[Array, "C S n"]
 
 
 class Candidates(NamedTuple):
@@ -66,8 +81,8 @@ class ZeroShotMethod(NamedTuple):
     """A zero-shot method as pure functions. Only `fit`, `loss` and `oracle` take labels.
 
     A method has `fit` (closed form) or `init` and `loss` (trained by `training.fit`); the others
-    are None. `text` is `F` `[C, G, d]`, unit rows; what fits sees the text of the seen classes
-    alone.
+    are None. `text` is `F` `[C, G, d]`, unit rows, or `ClassText`; what fits sees that of the seen
+    classes alone.
 
     Attributes:
       encode: `(variables, tokens [B, S, n]) -> features`, a pytree with leaves `[B, ...]`: all that
@@ -85,7 +100,7 @@ class ZeroShotMethod(NamedTuple):
     """
 
     encode: Callable[[Variables, Array], Any]
-    bind: Callable[[Variables, Array], Candidates]
+    bind: Callable[[Variables, Any], Candidates]
     score: Callable[[Variables, Any, Candidates], Array]
     fit: Callable[..., Variables] | None = None
     init: Callable[..., Variables] | None = None

@@ -15,6 +15,7 @@ METHODS = Registry(
     {
         "purls": "dynapurls_jax.zero_shot.purls",
         "ridge": "dynapurls_jax.zero_shot.ridge",
+        "sketch": "dynapurls_jax.zero_shot.sketch",
         "devise": "dynapurls_jax.zero_shot.devise",
     },
 )

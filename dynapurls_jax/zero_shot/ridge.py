@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from dynapurls_jax.registry import check_at_least, check_choice, check_positive
+from dynapurls_jax.registry import check_at_least, check_choice, check_positive, check_share
 from dynapurls_jax.zero_shot.base import (
     Candidates,
     Embedding,
@@ -60,8 +60,7 @@ class RidgeSettings:
         check_choice("features", self.features, FEATURES)
         check_at_least(1, components=self.components)
         check_positive(text_ridge=self.text_ridge, visual_ridge=self.visual_ridge, scale=self.scale)
-        if not 0 <= self.shrinkage <= 1:
-            raise ValueError(f"shrinkage: expected a share in [0, 1], got {self.shrinkage}")
+        check_share(shrinkage=self.shrinkage)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,15 +90,15 @@ class Ridge:
         centred = self._centred_text(variables, text)
         if settings.map == "text_to_visual":
             kernel = centred @ centred.T
-            coefficients = jnp.linalg.solve(_regularised(kernel, settings.text_ridge), means)
+            coefficients = jnp.linalg.solve(regularised(kernel, settings.text_ridge), means)
             return variables | {"map": centred.T @ coefficients}
         features = self.encode(variables, tokens)
-        gram = _regularised(features.T @ features, settings.visual_ridge)
+        gram = regularised(features.T @ features, settings.visual_ridge)
         if settings.map == "visual_to_text":
             return variables | {"map": jnp.linalg.solve(gram, features.T @ unit(centred)[labels])}
         signs = 2.0 * (labels[:, None] == jnp.arange(len(text))) - 1
         left = jnp.linalg.solve(gram, features.T @ signs)
-        kernel = _regularised(centred @ centred.T, settings.text_ridge)
+        kernel = regularised(centred @ centred.T, settings.text_ridge)
         return variables | {"map": jnp.linalg.solve(kernel, left.T).T @ centred}
 
     def _centred_text(self, variables: Variables, text: Float[Array, "C G d"]):
@@ -107,9 +106,7 @@ class Ridge:
 
     def encode(self, variables: Variables, tokens: Float[Array, "B S n"]) -> Float[Array, "B k"]:
         """Unit whitened features, centred by the mean of the seen classes' means."""
-        visual = variables["visual"]
-        whitened = (self._flat(tokens) - visual["mean"]) @ visual["projection"]
-        return unit(whitened - visual["centre"])
+        return unit(whitened(variables["visual"], self._flat(tokens)))
 
     def bind(self, variables: Variables, text: Float[Array, "C G d"]) -> Candidates:
         """Unit vectors of the classes `[C, 1, e]`: predicted means, or text.
@@ -181,7 +178,12 @@ def fit_whitening(
     return visual, means - centre
 
 
-def _regularised(gram: Float[Array, "k k"], ridge: float) -> Float[Array, "k k"]:
+def whitened(visual: Variables, features: Float[Array, "N D"]) -> Float[Array, "N k"]:
+    """Features in the whitened space of `fit_whitening`, centred by the seen classes."""
+    return (features - visual["mean"]) @ visual["projection"] - visual["centre"]
+
+
+def regularised(gram: Float[Array, "k k"], ridge: float) -> Float[Array, "k k"]:
     """A Gram matrix with a multiple of its mean diagonal on the diagonal; unused entries are 0."""
     diagonal = jnp.diag(gram)
     mean = diagonal.sum() / jnp.maximum((diagonal > 0).sum(), 1)
