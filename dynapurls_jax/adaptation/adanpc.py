@@ -42,7 +42,6 @@ class AdaNpcSettings:
     threshold: Number = 0.5
 
     def __post_init__(self):
-        """Refuses values that cannot be used."""
         check_at_least(1, neighbours=self.neighbours, capacity=self.capacity)
 
 

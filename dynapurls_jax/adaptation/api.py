@@ -117,19 +117,16 @@ class StreamInfo(NamedTuple):
     Attributes:
       sample: features of one sample, without a batch axis; only shapes and dtypes are read.
       chunks: number of chunks of the stream; None for a stream without an end.
-      prompt: makes the prompt of `tpt`; None where classes are added and retired.
+      prompt: of `tpt`; None where classes are added and retired.
     """
 
     sample: Any
     chunks: int | None = None
-    prompt: Callable[[], Prompt] | None = None
+    prompt: Prompt | None = None
 
     @staticmethod
     def of(
-        features: Any,
-        samples: int | None = None,
-        chunk: int = 1,
-        prompt: Callable[[], Prompt] | None = None,
+        features: Any, samples: int | None = None, chunk: int = 1, prompt: Prompt | None = None
     ) -> "StreamInfo":
         """The information on a stream of `samples` samples in chunks of `chunk`.
 

@@ -66,7 +66,6 @@ class BalancedSettings:
     prior_count: Number = 4.0
 
     def __post_init__(self):
-        """Refuses values that cannot be used."""
         check_at_least(1, window=self.window, passes=self.passes)
         check_at_least(0, sinkhorn_iterations=self.sinkhorn_iterations, cap=self.cap)
         check_positive(temperature=self.temperature, prior_count=self.prior_count)

@@ -28,7 +28,6 @@ from dynapurls_jax.adaptation.memory import (
 from dynapurls_jax.adaptation.refinement import Refinement, no_refinement, refine
 from dynapurls_jax.adaptation.similarity import embedding_of
 from dynapurls_jax.registry import check_at_least, check_choice
-from dynapurls_jax.trees import select
 from dynapurls_jax.zero_shot.base import Candidates, Variables, ZeroShotMethod
 
 EVICTIONS = ("least_confident", "least_recent")
@@ -81,7 +80,6 @@ class DynaPurlsSettings:
     anchor_weight: Number = 0.0
 
     def __post_init__(self):
-        """Refuses values that cannot be used."""
         check_choice("eviction", self.eviction, EVICTIONS)
         check_at_least(1, steps=self.steps)
         check_at_least(0, capacity=self.capacity, per_class=self.per_class)
@@ -161,7 +159,7 @@ def dynapurls(
             updates, opt_state = optimizer.update(grads, opt_state)
             refinement = optax.apply_updates(refinement, updates)
         # A select, not a cond: the memory would be copied to get into a branch.
-        refinement, opt_state = select(enough, (refinement, opt_state), before)
+        refinement, opt_state = optax.tree.where(enough, (refinement, opt_state), before)
         return DynaPurlsState(refinement, opt_state, memory), UpdateInfo(admitted, enough)
 
     return Method(init, predict, learn, lambda state: refined(state).classes)

@@ -77,7 +77,6 @@ class TdaSettings:
     mask_threshold: Number = 0.03
 
     def __post_init__(self):
-        """Refuses values that cannot be used."""
         check_at_least(1, capacity=self.capacity, negative_capacity=self.negative_capacity)
 
 

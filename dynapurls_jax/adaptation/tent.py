@@ -19,7 +19,6 @@ from dynapurls_jax.adaptation.api import (
 from dynapurls_jax.adaptation.refinement import Refinement, no_refinement, refine
 from dynapurls_jax.adaptation.similarity import embedding_of
 from dynapurls_jax.registry import check_at_least
-from dynapurls_jax.trees import select
 from dynapurls_jax.zero_shot.base import Candidates, Variables, ZeroShotMethod
 
 
@@ -43,7 +42,6 @@ class TentSettings:
     steps: int = 1
 
     def __post_init__(self):
-        """Refuses values that cannot be used."""
         check_at_least(1, steps=self.steps)
 
 
@@ -87,7 +85,7 @@ def tent(
             updates, opt_state = optimizer.update(jax.grad(loss)(refinement), opt_state)
             refinement = optax.apply_updates(refinement, updates)
         enough = usable.any()
-        inner_state = select(enough, TentState(refinement, opt_state), state.inner_state)
+        inner_state = optax.tree.where(enough, TentState(refinement, opt_state), state.inner_state)
         return inner_state, UpdateInfo(usable, enough)
 
     def classes(state: State) -> Float[Array, "C R e"]:

@@ -42,7 +42,6 @@ class TptSettings:
     steps: int = 1
 
     def __post_init__(self):
-        """Refuses values that cannot be used."""
         check_at_least(1, views=self.views, steps=self.steps)
         for key in ("confident_share", "token_share"):
             if not 0 < getattr(self, key) <= 1:
@@ -88,7 +87,7 @@ def tpt(
             "adapter tpt tunes a prompt for a fixed set of classes, here classes are added and "
             "retired: expected adapter tpt_residual"
         )
-    return prompt_tuning(model, variables, settings, info.prompt())
+    return prompt_tuning(model, variables, settings, info.prompt)
 
 
 def prompt_tuning(

@@ -122,7 +122,7 @@ class SkeletonEncoder(nn.Module):
         Zeros behind a clip's end are in no mean, as in `tokens`.
         """
         x, share = self._features(clips, train, capacity)
-        whole = self._of_persons(self._weights(clips, 1, x.shape[1]), share)[0]
+        whole = self._weights(clips, share, 1, x.shape[1])[0]
         means = jnp.einsum("ntvp,tp->np", x.astype(jnp.float32), whole) / x.shape[2]
         return jnp.einsum("np,pb->bn", means, share)
 
@@ -134,16 +134,16 @@ class SkeletonEncoder(nn.Module):
         The segments divide the frames that a clip has: zeros behind its end are in none of them.
         """
         x, share = self._features(clips, False, capacity)
-        weights = self._of_persons(self._weights(clips, self.segments, x.shape[1]), share)
+        weights = self._weights(clips, share, self.segments, x.shape[1])
         parts = [(x * weight[None, :, None, :]).sum(axis=1) for weight in weights]
         return jnp.einsum("snvp,pb->bsvn", jnp.stack(parts), share)
 
-    def _weights(self, clips, segments: int, frames: int) -> Float[Array, "B segments T_out"]:
-        """Weights of feature frames in the mean of each segment of a clip's true length."""
-        return segment_weights(clip_lengths(clips) / self.backbone.stride, segments, frames)
-
-    def _of_persons(self, weights, share: Float[Array, "N B"]) -> Float[Array, "segments T_out N"]:
-        """The weights of a clip for each of its persons."""
+    def _weights(
+        self, clips, share: Float[Array, "N B"], segments: int, frames: int
+    ) -> Float[Array, "segments T_out N"]:
+        """Each person's weights of feature frames in the segments of the clip's true length."""
+        lengths = clip_lengths(clips) / self.backbone.stride
+        weights = segment_weights(lengths, segments, frames)
         return jnp.einsum("bst,pb->stp", weights, (share > 0).astype(jnp.float32))
 
 

@@ -69,7 +69,6 @@ class KinematicsSettings:
     path: bool = True
 
     def __post_init__(self):
-        """Refuses names that do not exist."""
         check_at_least(1, segments=self.segments)
         if not self.statistics:
             raise ValueError(f"statistics: expected one or more of {', '.join(STATISTICS)}")
@@ -127,9 +126,4 @@ class Kinematics(nn.Module):
         return joints / length[:, :, None, None, None]
 
 
-def make(settings: KinematicsSettings, skeleton: Skeleton) -> Kinematics:
-    """The encoder for clips of this skeleton."""
-    return Kinematics(settings, skeleton)
-
-
-ENTRY = EncoderEntry(make, KinematicsSettings, trained=False)
+ENTRY = EncoderEntry(Kinematics, KinematicsSettings, trained=False)

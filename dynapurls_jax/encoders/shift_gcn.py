@@ -58,7 +58,6 @@ class ShiftGcnSettings:
     remat: bool = False
 
     def __post_init__(self):
-        """Refuses settings that no network can be built from."""
         check_at_least(1, width=self.width, segments=self.segments)
         check_choice("dtype", self.dtype, DTYPES)
         if not self.layers or any(m < 1 or s not in (1, 2) for m, s in self.layers):
@@ -157,14 +156,7 @@ class ShiftBlock(nn.Module):
 
 
 class ShiftGCN(nn.Module):
-    """The backbone: packed persons to joint-by-time features.
-
-    Attributes:
-      width: channels of the first stage.
-      layers: width multiple and temporal stride of each layer.
-      dtype: of features; statistics and parameters are float32 always.
-      remat: keep only what is between the layers for the gradient, and compute the rest again.
-    """
+    """The backbone: packed persons to joint-by-time features; fields as in `ShiftGcnSettings`."""
 
     width: int = 64
     layers: tuple[tuple[int, int], ...] = LAYERS

@@ -6,9 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import jax
-import numpy as np
 
-from dynapurls_jax.adaptation.api import Adapter, Method
 from dynapurls_jax.adaptation.static import static
 from dynapurls_jax.evaluation.inspection import Inspection, inspect_stream
 from dynapurls_jax.evaluation.page.viewer import Clips
@@ -16,7 +14,6 @@ from dynapurls_jax.evaluation.report import ReportInfo, RunResult, write_report
 from dynapurls_jax.evaluation.run_page import write_run_page
 from dynapurls_jax.evaluation.streams import predict_streams
 from dynapurls_jax.evaluation.tasks import (
-    Task,
     oracle_hit_rate,
     orders_of,
     sentences_of,
@@ -66,14 +63,23 @@ def evaluate_run(run: TrainedRun) -> RunResult:
     else:
         orders = orders_of(run, task.labels)
         setup = setup_of(run, task.class_ids)
+        chunk = setup.settings.chunk
         methods = {"static": static(run.method, run.variables)}
         if (name := run.config.adapter.name) != "static":
             methods[name] = setup.method(run.variables, task.features, len(orders[0]))
         for name, method in methods.items():
             adapter = setup.adapter(method)
-            chunk = setup.settings.chunk
             streams[name] = predict_streams(adapter, task.inputs, orders, run.seed, chunk)
-        inspection = _inspection(run, task, method, adapter, orders[0])
+        inspection = inspect_stream(
+            run.method,
+            run.variables,
+            task.inputs,
+            method,
+            adapter,
+            order=orders[0],
+            key=key_of(run.seed, "stream", 0),
+            chunk=chunk,
+        )
     return RunResult(
         split=run.split,
         seed=run.seed,
@@ -83,22 +89,6 @@ def evaluate_run(run: TrainedRun) -> RunResult:
         oracle=oracle,
         training=run.results,
         inspection=inspection,
-    )
-
-
-def _inspection(
-    run: TrainedRun, task: Task, method: Method, adapter: Adapter, order: np.ndarray
-) -> Inspection:
-    """Of the first order."""
-    return inspect_stream(
-        run.method,
-        run.variables,
-        task.inputs,
-        method,
-        adapter,
-        order=order,
-        key=key_of(run.seed, "stream", 0),
-        chunk=run.config.eval.chunk,
     )
 
 

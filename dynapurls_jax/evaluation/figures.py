@@ -32,6 +32,14 @@ def save(figure, title: str, path: Path) -> None:
     plt.close(figure)
 
 
+def panels(count: int, size: tuple[float, float], sharey: bool = True) -> tuple[Any, np.ndarray]:
+    """A figure of `size` inches, and the axes of its panels side by side."""
+    figure, axes = plt.subplots(
+        1, count, figsize=size, sharey=sharey, squeeze=False, layout="constrained"
+    )
+    return figure, axes[0]
+
+
 def without_frame(axis) -> None:
     """Leaves the axes of a plot without its upper and right sides."""
     axis.spines[["top", "right"]].set_visible(False)
@@ -47,15 +55,8 @@ def plot_running_accuracy(results, adapter: str, title: str, path: Path) -> None
       path: of the PNG.
     """
     splits = list(dict.fromkeys(result.split for result in results))
-    figure, axes = plt.subplots(
-        1,
-        len(splits),
-        figsize=(1 + 4 * len(splits), 3.6),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
-    for axis, split in zip(axes[0], splits, strict=True):
+    figure, axes = panels(len(splits), (1.0 + 4 * len(splits), 3.6))
+    for axis, split in zip(axes, splits, strict=True):
         runs = [result for result in results if result.split == split]
         for name, colour in {adapter: ADAPTED_COLOUR, "static": STATIC_COLOUR}.items():
             curves = np.concatenate(
@@ -73,8 +74,8 @@ def plot_running_accuracy(results, adapter: str, title: str, path: Path) -> None
         axis.annotate("chance", (length, 100 / runs[0].classes), ha="right", va="bottom", size=8)
         axis.set(title=split, xlabel="samples seen", xlim=(1, length), ylim=(0, 100))
         without_frame(axis)
-    axes[0][0].set_ylabel("running accuracy, %")
-    axes[0][-1].legend(frameon=False)
+    axes[0].set_ylabel("running accuracy, %")
+    axes[-1].legend(frameon=False)
     save(figure, title, path)
 
 
@@ -88,15 +89,8 @@ def plot_gate_roc(results, names: dict[str, str], title: str, path: Path) -> Non
       path: of the PNG.
     """
     splits = list(dict.fromkeys(result.split for result in results))
-    figure, axes = plt.subplots(
-        1,
-        len(splits),
-        figsize=(0.6 + 3.8 * len(splits), 4.8),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
-    for axis, split in zip(axes[0], splits, strict=True):
+    figure, axes = panels(len(splits), (0.6 + 3.8 * len(splits), 4.8))
+    for axis, split in zip(axes, splits, strict=True):
         axis.plot([0, 100], [0, 100], color="black", linewidth=0.8, linestyle=":")
         for run in (result for result in results if result.split == split):
             for gate, scores in run.scores.items():
@@ -109,19 +103,14 @@ def plot_gate_roc(results, names: dict[str, str], title: str, path: Path) -> Non
         axis.set(title=split, xlabel="seen clips sent to unseen, %", xlim=(0, 100), ylim=(0, 102))
         axis.set_aspect("equal")
         without_frame(axis)
-    axes[0][0].set_ylabel("unseen clips sent to unseen, %")
+    axes[0].set_ylabel("unseen clips sent to unseen, %")
     handles = [
         Line2D([], [], color=colour, linestyle=dashes, marker=marker, label=names[gate])
         for gate, (colour, dashes, marker) in GATE_STYLES.items()
         if gate in results[0].scores
     ]
-    axes[0][-1].legend(
-        handles=handles,
-        title="ROC, with operating point",
-        frameon=False,
-        loc="lower right",
-        fontsize=8,
-    )
+    place = {"loc": "lower right", "fontsize": 8, "frameon": False}
+    axes[-1].legend(handles=handles, title="ROC, with operating point", **place)
     save(figure, title, path)
 
 
@@ -133,7 +122,7 @@ def plot_sensitivity(cells, title: str, path: Path) -> None:
       title: names the data.
       path: of the PNG.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), sharey=True, layout="constrained")
+    figure, axes = panels(2, (10.0, 3.6))
     names = {"threshold": "confidence threshold", "capacity": "memory capacity K"}
     for axis, (kind, label) in zip(axes, names.items(), strict=True):
         points = [cell for cell in cells if cell.row.startswith(kind)]

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from sklearn.metrics import roc_auc_score
 
 from dynapurls_jax.adaptation.gated import Gate, gate_score
 from dynapurls_jax.evaluation.metrics import accuracy
@@ -113,11 +112,6 @@ def table_9(
     baseline = np.where(to_seen, best_seen, best_unseen)
     partial = np.where(to_seen, full, baseline)
     return dict(zip(TABLE_9, (baseline, partial, full), strict=True))
-
-
-def auroc(scores: Float[np.ndarray, " N"], unseen: Bool[np.ndarray, " N"]) -> float:
-    """Area under the gate's ROC curve: how often an unseen clip scores above a seen one."""
-    return float(roc_auc_score(unseen, scores))
 
 
 def scores_of(

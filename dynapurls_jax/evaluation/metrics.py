@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from sklearn.metrics import recall_score
 
 
 def accuracy(predicted: Int[np.ndarray, "*N"], labels: Int[np.ndarray, "*N"]) -> float:
@@ -15,9 +16,9 @@ def per_class_accuracy(
     predicted: Int[np.ndarray, "*N"], labels: Int[np.ndarray, "*N"], classes: int
 ) -> Float[np.ndarray, " C"]:
     """Share of hits among each class's samples; NaN for a class without any."""
-    hits = np.bincount(labels.ravel(), (predicted == labels).ravel(), minlength=classes)
-    counts = np.bincount(labels.ravel(), minlength=classes)
-    return np.divide(hits, counts, out=np.full(classes, np.nan), where=counts > 0)
+    every = range(classes)
+    pair = labels.ravel(), predicted.ravel()
+    return recall_score(*pair, labels=every, average=None, zero_division=np.nan)
 
 
 def running_accuracy(

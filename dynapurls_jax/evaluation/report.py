@@ -20,6 +20,11 @@ from dynapurls_jax.evaluation.streams import Streams
 from dynapurls_jax.evaluation.tasks import ORACLE
 from dynapurls_jax.evaluation.trained_run import method_title
 
+SYNTHETIC = (
+    "SYNTHETIC clips by forward kinematics: these figures show that the software works, and say "
+    "nothing about people."
+)
+
 
 @dataclass(frozen=True)
 class ReportInfo:
@@ -141,11 +146,7 @@ def write_report(folder: Path, results: Sequence[RunResult], info: ReportInfo) -
     """
     lines = [f"# {info.data}: unseen classes, {info.method}", "", f"`{info.command}`", ""]
     if info.corpus.synthetic:
-        lines += [
-            "Synthetic clips by forward kinematics: these figures show that the software works, "
-            "and say nothing about people.",
-            "",
-        ]
+        lines += [SYNTHETIC, ""]
     folder.mkdir(parents=True, exist_ok=True)
     if any(result.oracle is not None for result in results):
         lines += _oracle_table(results)

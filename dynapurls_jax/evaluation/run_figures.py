@@ -1,11 +1,7 @@
 """Pictures of one run: Figures 2, 5, 8, 9 and 10 of the paper, and a reliability diagram."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
-
-import matplotlib
-
-matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,9 +11,18 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import confusion_matrix
 
 from data_pipelines.skeletons import Skeleton
-from dynapurls_jax.evaluation.figures import ADAPTED_COLOUR, STATIC_COLOUR, save, without_frame
-from dynapurls_jax.evaluation.inspection import relative_attention
+from dynapurls_jax.evaluation.figures import (
+    ADAPTED_COLOUR,
+    STATIC_COLOUR,
+    panels,
+    plot_running_accuracy,
+    save,
+    without_frame,
+)
+from dynapurls_jax.evaluation.inspection import Inspection, relative_attention
 from dynapurls_jax.evaluation.metrics import calibration
+from dynapurls_jax.evaluation.page.viewer import Clips, Figure
+from dynapurls_jax.evaluation.report import ReportInfo, RunResult
 from dynapurls_jax.text.granularities import GRANULARITIES
 
 MAX_POINTS = 1000  # of a t-SNE; more of them hide each other
@@ -26,11 +31,52 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#0
 MARKERS = "osD^vPX"
 
 
-class Samples(NamedTuple):
-    """Samples in the plane of a t-SNE, and their true classes."""
+@dataclass(frozen=True)
+class RunView:
+    """One run as its page shows it.
 
-    points: Float[np.ndarray, "N 2"]
-    labels: Int[np.ndarray, " N"]
+    Attributes:
+      folder: of the pictures.
+      clips: of the inspection's samples.
+    """
+
+    folder: Path
+    result: RunResult
+    inspection: Inspection
+    clips: Clips
+    info: ReportInfo
+
+    @property
+    def title(self) -> str:
+        """The data and the run."""
+        return f"{self.info.data}, {self.result.split}, seed {self.result.seed}"
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The true classes of the inspection's samples."""
+        return self.result.labels[self.inspection.samples]
+
+    @property
+    def probabilities(self) -> dict[str, np.ndarray]:
+        """Of the static and of the adapted model."""
+        return {"static": self.inspection.static, self.info.adapter: self.inspection.adapted}
+
+    def figure(self, drawn, name: str, title: str, caption: str) -> Figure:
+        """Saves what is drawn as `<name>.png`."""
+        path = self.folder / f"{name}.png"
+        save(drawn, self.title, path)
+        return Figure(path, title, caption)
+
+
+def draw_all(view: RunView) -> list[Figure]:
+    """All pictures of a run, in the page's order; those without data are left out."""
+    draw = (plot_running, plot_confusion, plot_class_changes, plot_reliability)
+    figures = [plot(view) for plot in draw]
+    if view.inspection.features is not None and view.inspection.class_vectors is not None:
+        figures += plot_both_tsne(view, view.inspection.features, view.inspection.class_vectors)
+    if view.inspection.attention is not None and view.clips.joints is not None:
+        figures.append(plot_attention(view, view.inspection.attention))
+    return figures
 
 
 def style(number: int) -> tuple[str, str]:
@@ -38,27 +84,28 @@ def style(number: int) -> tuple[str, str]:
     return COLOURS[number % len(COLOURS)], MARKERS[number // len(COLOURS) % len(MARKERS)]
 
 
-def plot_confusion(
-    labels: Int[np.ndarray, " N"],
-    predictions: dict[str, Int[np.ndarray, " N"]],
-    names: tuple[str, ...],
-    title: str,
-    path: Path,
-) -> None:
+def plot_running(view: RunView) -> Figure:
+    """Accuracy along the stream."""
+    path, adapter = view.folder / "running_accuracy.png", view.info.adapter
+    plot_running_accuracy([view.result], adapter, view.title, path)
+    return Figure(
+        path,
+        "Accuracy along the stream",
+        f"Lines: mean over the stream orders, bands: their range. Static and {adapter}.",
+    )
+
+
+def plot_confusion(view: RunView) -> Figure:
     """Figure 9: confusion matrices side by side, in % of each true class."""
+    names = view.result.class_names
     count = len(names)
     size = max(3.2, 0.34 * count + 0.6)
     words = 0.08 * max(map(len, names))  # inches of the longest name, upright and lying
-    figure, axes = plt.subplots(
-        1,
-        len(predictions),
-        figsize=(len(predictions) * size + words + 1.6, size + words + 1.3),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
-    for axis, (panel, predicted) in zip(axes[0], predictions.items(), strict=True):
-        matrix = confusion_matrix(labels, predicted, labels=range(count)).astype(float)
+    parts = len(view.probabilities)
+    figure, axes = panels(parts, (parts * size + words + 1.6, size + words + 1.3))
+    for axis, (panel, values) in zip(axes, view.probabilities.items(), strict=True):
+        predicted = values.argmax(axis=1)
+        matrix = confusion_matrix(view.labels, predicted, labels=range(count)).astype(float)
         totals = matrix.sum(axis=1, keepdims=True)
         shares = 100 * np.divide(matrix, totals, out=np.zeros_like(matrix), where=totals > 0)
         image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=100)
@@ -70,19 +117,20 @@ def plot_confusion(
         axis.set(title=panel, xlabel="predicted")
         axis.set_xticks(range(count), names, rotation=90, size=7)
         axis.set_yticks(range(count), names, size=7)
-    axes[0][0].set_ylabel("true")
-    figure.colorbar(image, ax=axes[0].tolist(), label="% of the true class", shrink=0.8)
-    save(figure, title, path)
+    axes[0].set_ylabel("true")
+    figure.colorbar(image, ax=axes.tolist(), label="% of the true class", shrink=0.8)
+    return view.figure(
+        figure,
+        "confusion",
+        "Confusion before and after (Fig. 9)",
+        "In % of the true class; the first stream order.",
+    )
 
 
-def plot_class_changes(
-    before: Float[np.ndarray, " C"],
-    after: Float[np.ndarray, " C"],
-    names: tuple[str, ...],
-    title: str,
-    path: Path,
-) -> None:
-    """Figure 8: what each class gains, sorted; accuracies in [0, 1], NaN without clips."""
+def plot_class_changes(view: RunView) -> Figure:
+    """Figure 8: what each class gains, sorted; classes without clips are left out."""
+    names, adapter = view.result.class_names, view.info.adapter
+    before, after = view.result.per_class("static"), view.result.per_class(adapter)
     change = 100 * (after - before)
     order = [c for c in np.argsort(-change) if not np.isnan(change[c])]
     figure, axis = plt.subplots(figsize=(7, 0.8 + 0.28 * len(order)), layout="constrained")
@@ -105,23 +153,23 @@ def plot_class_changes(
     axis.axvline(0, color="black", linewidth=0.8)
     axis.invert_yaxis()
     without_frame(axis)
-    save(figure, title, path)
-
-
-def plot_reliability(
-    labels: Int[np.ndarray, " N"],
-    probabilities: dict[str, Float[np.ndarray, "N C"]],
-    title: str,
-    path: Path,
-) -> None:
-    """Accuracy by confidence in ten bins, and the expected calibration error."""
-    count = len(probabilities)
-    figure, axes = plt.subplots(
-        1, count, figsize=(3.6 * count, 3.8), sharey=True, squeeze=False, layout="constrained"
+    return view.figure(
+        figure,
+        "classes",
+        "Change class by class (Fig. 8)",
+        "Means over the stream orders; static to refined accuracy beside each bar.",
     )
+
+
+def plot_reliability(view: RunView) -> Figure:
+    """Accuracy by confidence in ten bins, and the expected calibration error."""
+    count = len(view.probabilities)
+    figure, axes = panels(count, (3.6 * count, 3.8))
     colours = (STATIC_COLOUR, ADAPTED_COLOUR)[:count]
-    for axis, (panel, values), colour in zip(axes[0], probabilities.items(), colours, strict=True):
-        found = calibration(values.max(axis=1), values.argmax(axis=1) == labels)
+    for axis, (panel, values), colour in zip(
+        axes, view.probabilities.items(), colours, strict=True
+    ):
+        found = calibration(values.max(axis=1), values.argmax(axis=1) == view.labels)
         middles = 100 * (np.arange(len(found.share)) + 0.5) / len(found.share)
         heights = 100 * np.nan_to_num(found.accuracy)
         axis.bar(middles, heights, width=9, color=colour, label="accuracy in the bin")
@@ -130,46 +178,70 @@ def plot_reliability(
                 place = {"ha": "center", "va": "bottom", "size": 7}
                 axis.annotate(f"{100 * share:.0f}", (x, height), **place)
         axis.plot([0, 100], [0, 100], color="black", linewidth=0.8, linestyle=":")
-        axis.set(
-            title=f"{panel}: ECE {100 * found.error:.1f} points",
-            xlabel="confidence, %",
-            xlim=(0, 100),
-            ylim=(0, 108),
-        )
+        title = f"{panel}: ECE {100 * found.error:.1f} points"
+        axis.set(title=title, xlabel="confidence, %", xlim=(0, 100), ylim=(0, 108))
         without_frame(axis)
-    axes[0][0].set_ylabel("accuracy, % (on the bars: % of clips)")
-    save(figure, title, path)
+    axes[0].set_ylabel("accuracy, % (on the bars: % of clips)")
+    return view.figure(
+        figure,
+        "reliability",
+        "Reliability",
+        "Accuracy in ten bins of confidence; the dotted line is perfect calibration. ECE: expected "
+        "calibration error.",
+    )
 
 
-def embed(
-    features: Float[np.ndarray, "N e"], class_vectors: Float[np.ndarray, "parts C e"], seed: int = 0
-) -> tuple[Float[np.ndarray, "N 2"], Float[np.ndarray, "parts C 2"]]:
-    """One t-SNE (cosine distance) of the features and of the classes at all times."""
-    points = np.concatenate([features, class_vectors.reshape(-1, class_vectors.shape[-1])])
-    perplexity = min(30.0, (len(points) - 1) / 3)
-    tsne = TSNE(metric="cosine", init="random", perplexity=perplexity, random_state=seed)
-    placed = tsne.fit_transform(points)
-    return placed[: len(features)], placed[len(features) :].reshape(*class_vectors.shape[:2], 2)
+def plot_both_tsne(
+    view: RunView,
+    features: Float[np.ndarray, "N e"],
+    class_vectors: Float[np.ndarray, "parts C e"],
+) -> list[Figure]:
+    """Figures 2 and 10: one t-SNE (cosine distance) of clips, and of the classes at all times."""
+    count = min(len(features), MAX_POINTS)
+    shown = np.unique(np.linspace(0, len(features) - 1, count).astype(int))
+    vectors = np.concatenate([features[shown], *class_vectors])
+    perplexity = min(30.0, (len(vectors) - 1) / 3)
+    tsne = TSNE(metric="cosine", init="random", perplexity=perplexity, random_state=0)
+    points, stars = np.split(tsne.fit_transform(vectors), [len(shown)])
+    stars = stars.reshape(*class_vectors.shape[:2], 2)
+    last = len(stars) - 1
+    parts = {
+        f"after {number} of {last} parts" if number else "before the stream": placed
+        for number, placed in enumerate(stars)
+    }
+    labels, names = view.labels[shown], view.result.class_names
+    return [
+        view.figure(
+            plot_tsne(points, labels, {"before": stars[0], "after": stars[-1]}, names),
+            "tsne",
+            "Features and classes before and after (Fig. 2)",
+            "t-SNE of the clips' projected global vectors and of the classes' (cosine distance). "
+            "Only the classes move.",
+        ),
+        view.figure(
+            plot_tsne(points, labels, parts, names),
+            "tsne_stages",
+            "Features and classes part by part (Fig. 10)",
+            f"The same embedding: the classes' vectors after each of {last} parts of the stream.",
+        ),
+    ]
 
 
 def plot_tsne(
-    samples: Samples,
-    panels: dict[str, Float[np.ndarray, "C 2"]],
+    points: Float[np.ndarray, "N 2"],
+    labels: Int[np.ndarray, " N"],
+    stars: dict[str, Float[np.ndarray, "C 2"]],
     names: tuple[str, ...],
-    title: str,
-    path: Path,
-) -> None:
-    """Figures 2 and 10: features by true class, and the classes' vectors as stars."""
-    figure, axes = plt.subplots(
-        1, len(panels), figsize=(3.6 * len(panels) + 1.8, 4.0), squeeze=False, layout="constrained"
-    )
-    for axis, (panel, stars) in zip(axes[0], panels.items(), strict=True):
+):
+    """The figure: samples by true class, and in each panel the classes' vectors as stars."""
+    figure, axes = panels(len(stars), (3.6 * len(stars) + 1.8, 4.0), sharey=False)
+    for axis, (panel, places) in zip(axes, stars.items(), strict=True):
         for c, name in enumerate(names):
             colour, marker = style(c)
-            x, y = samples.points[samples.labels == c].T
+            x, y = points[labels == c].T
             look = {"s": 14, "alpha": 0.55, "linewidths": 0}
             axis.scatter(x, y, color=colour, marker=marker, label=name, **look)
-        for c, (x, y) in enumerate(stars):
+        for c, (x, y) in enumerate(places):
             colour, _ = style(c)
             axis.scatter(x, y, s=190, color=colour, marker="*", edgecolors="black", zorder=3)
             place = {"xytext": (6, 5), "textcoords": "offset points", "size": 7}
@@ -188,17 +260,31 @@ def plot_tsne(
         title="clips; stars: classes",
         title_fontsize=8,
     )
-    save(figure, title, path)
+    return figure
 
 
-def plot_attention(
-    clip: Float[np.ndarray, "T V 3"],
-    attention: Float[np.ndarray, "G S"],
-    skeleton: Skeleton,
-    title: str,
-    path: Path,
-) -> None:
-    """Figure 5: where each description looks, on the moving skeleton, at six moments.
+def plot_attention(view: RunView, attention: Float[np.ndarray, "N G S"]) -> Figure:
+    """Figure 5, on the clip of the static model's highest confidence; needs clips with joints."""
+    n = int(view.inspection.static.max(axis=1).argmax())
+    clips, path = view.clips, view.folder / "attention.png"
+    person = clips.clip(n)[0]
+    person = person[np.any(person != 0, axis=(1, 2))]
+    name = view.result.class_names[view.labels[n]]
+    title = f"{view.title}\n{name} ({clips.ids[n]})\nquery: {clips.query}"
+    save(draw_attention(person, attention[n], clips.skeleton), title, path)
+    return Figure(
+        path,
+        "Where each description looks (Fig. 5)",
+        f"Attention (query: {clips.query}) on the joints of the clip of the static model's highest "
+        "confidence, over time: from the weakest token (small, light) to the strongest (large, "
+        "dark). It changes between the segments of time that the encoder keeps.",
+    )
+
+
+def draw_attention(
+    clip: Float[np.ndarray, "T V 3"], attention: Float[np.ndarray, "G S"], skeleton: Skeleton
+):
+    """The figure: where each description looks, on the moving skeleton, at six moments.
 
     Args:
       clip: one person, without frames of zeros.
@@ -223,7 +309,7 @@ def plot_attention(
         axis.text(-0.6, 0.55 - 1.3 * g, label, size=8)
     axis.set(xlim=(-0.65, 1.2 * moments - 0.55), ylim=(0.1 - 1.3 * len(grid), 0.75), aspect="equal")
     axis.axis("off")
-    save(figure, title, path)
+    return figure
 
 
 def _draw_skeleton(

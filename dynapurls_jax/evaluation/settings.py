@@ -24,6 +24,5 @@ class EvalSettings:
     update_before_predict: bool = False
 
     def __post_init__(self):
-        """Refuses values that cannot be used."""
         check_choice("stream", self.stream, STREAMS)
         check_at_least(1, orders=self.orders, chunk=self.chunk)

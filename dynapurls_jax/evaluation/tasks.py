@@ -111,9 +111,7 @@ class StreamSetup:
         Raises:
           ValueError: the zero-shot method lacks what the test-time method needs.
         """
-        prompt = self.prompt
-        make_prompt = None if prompt is None else lambda: prompt
-        info = StreamInfo.of(features, samples, self.settings.chunk, make_prompt)
+        info = StreamInfo.of(features, samples, self.settings.chunk, self.prompt)
         return make_method(self.section, self.model, variables, info)
 
     def adapter(self, method: Method) -> Adapter:

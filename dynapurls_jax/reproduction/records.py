@@ -1,12 +1,12 @@
 """Records of finished jobs: a JSON line for each."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from dynapurls_jax.reproduction.jobs import Job, Results
+from dynapurls_jax.training.metrics import json_lines
 
 
 class Records:
@@ -21,18 +21,8 @@ class Records:
           about: of every new record: the commit of the code, the device.
         """
         self._file, self._sources, self._about = file, sources, about
-        self._records = {self._key(record["job"]): record for record in self._read()}
-
-    def _read(self) -> Iterator[dict]:
-        if not self._file.exists():
-            return
-        for line in self._file.read_text("utf-8").splitlines():
-            try:
-                record = json.loads(line)
-            except ValueError:  # half a line, from a kill
-                continue
-            if record["sources"] == self._sources:
-                yield record
+        own = (record for record in json_lines(file) if record["sources"] == sources)
+        self._records = {self._key(record["job"]): record for record in own}
 
     @staticmethod
     def _key(job: dict) -> str:

@@ -3,10 +3,10 @@
 import json
 import time
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from data_pipelines.atomic import write_text
-from dynapurls_jax.adaptation.api import State
+from dynapurls_jax.serving.live_stream import LiveStream
 from dynapurls_jax.training.checkpoints import Checkpoints
 from dynapurls_jax.training.signals import interrupts_after
 from dynapurls_jax.training.stages import Stage
@@ -15,19 +15,10 @@ SAVE_EVERY = 1000  # requests
 SAVE_SECONDS = 300
 
 
-@runtime_checkable
-class Saveable(Protocol):
-    """A state, the names of its slots, and what both depend on."""
-
-    state: State
-    names: list[str | None]
-    identity: dict[str, Any]
-
-
 class StreamCheckpoint:
     """Saves the state of a stream, with the names of its classes, in a folder."""
 
-    def __init__(self, stream: Saveable, folder: Path):
+    def __init__(self, stream: LiveStream, folder: Path):
         """Opens the folder; a state that it holds is restored into the stream.
 
         Raises:

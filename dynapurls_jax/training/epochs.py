@@ -29,7 +29,6 @@ from dynapurls_jax.training.method_task import (
     validation_accuracy,
 )
 from dynapurls_jax.training.nonfinite import report_fit
-from dynapurls_jax.trees import select
 from dynapurls_jax.zero_shot.base import Variables
 
 
@@ -158,7 +157,7 @@ def make_epoch(task: MethodTask, mesh: Mesh) -> Callable:
         updates, new_opt_state = optimizer.update(grads, opt_state, variables["params"])
         params = optax.apply_updates(variables["params"], updates)
         after = ({**variables, "params": params}, new_opt_state)
-        variables, opt_state = select(finite, after, (variables, opt_state))
+        variables, opt_state = optax.tree.where(finite, after, (variables, opt_state))
         return (variables, opt_state, finite), (loss, norm, finite)
 
     @partial(jax.jit, donate_argnums=0, out_shardings=everywhere(mesh))
@@ -189,7 +188,7 @@ def _validated(
     return FitState(
         variables=variables,
         opt_state=opt_state,
-        best=select(better, variables, state.best),
+        best=optax.tree.where(better, variables, state.best),
         best_accuracy=jnp.where(better, accuracy, state.best_accuracy),
         best_epoch=jnp.where(better, epoch, state.best_epoch),
         epoch=epoch,

@@ -26,7 +26,6 @@ class FitSettings:
     patience: int = 20
 
     def __post_init__(self):
-        """Refuses values that cannot be used."""
         check_at_least(1, batch_size=self.batch_size, epochs=self.epochs, patience=self.patience)
 
 

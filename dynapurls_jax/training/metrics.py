@@ -3,7 +3,8 @@
 import json
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ class Metrics:
         if not is_first():
             return
         file = folder / FILE
-        kept = [line for line in _lines(file) if line["step"] <= first]
+        kept = [line for line in json_lines(file) if line["step"] <= first]
         write_text(file, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = file.open("a")
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first + 1)
@@ -47,15 +48,11 @@ class Metrics:
             self._board.close()
 
 
-def _lines(file: Path) -> list[dict]:
-    """The records of a file, without an unfinished last line of a killed process."""
-    found = []
-    for line in file.read_text().splitlines() if file.exists() else []:
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
-    return found
+def json_lines(file: Path) -> Iterator[dict]:
+    """The records of a file, none if there is no file; lines that a kill cut are left out."""
+    for line in file.read_text("utf-8").splitlines() if file.exists() else []:
+        with suppress(ValueError):
+            yield json.loads(line)
 
 
 def memory() -> dict[str, float | None]:

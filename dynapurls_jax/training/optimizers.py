@@ -28,7 +28,6 @@ class PretrainSettings:
     weight_decay: float = 1e-2
 
     def __post_init__(self):
-        """Refuses values that cannot be used."""
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_at_least(1, epochs=self.epochs, batch_size=self.batch_size)
 

@@ -49,7 +49,6 @@ from dynapurls_jax.training.nonfinite import report_pretraining
 from dynapurls_jax.training.optimizers import PretrainSettings, encoder_optimizer
 from dynapurls_jax.training.spec import RunSpec
 from dynapurls_jax.training.stages import open_stage, stage_folder
-from dynapurls_jax.trees import select
 
 
 class EncoderStage(NamedTuple):
@@ -300,6 +299,6 @@ def make_step(task: EncoderTask, mesh: Mesh) -> Callable:
         params = optax.apply_updates(state.params, updates)
         after = PretrainState(params, batch_stats, opt_state, state.step + 1)
         counts = jnp.isfinite(loss) & jnp.isfinite(norm) & (state.step == number)
-        return select(counts, after, state), {"loss": loss, "grad_norm": norm}
+        return optax.tree.where(counts, after, state), {"loss": loss, "grad_norm": norm}
 
     return step

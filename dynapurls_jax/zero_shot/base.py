@@ -125,6 +125,37 @@ class Shapes:
     text_width: int
 
 
+def vector_embedding(embed: Callable[..., Array], scale: float) -> Embedding:
+    """The embedding of a method with one vector for each clip and for each class.
+
+    Args:
+      embed: `(variables, features, candidates) -> [B, 1, 1, e]`, unit rows.
+      scale: `1 / tau` of the logits on cosines.
+    """
+
+    def match(variables: Variables, embedded, classes) -> Float[Array, "B C"]:
+        return scale * cosines(embedded, classes)[..., 0]
+
+    return Embedding(
+        embed=embed,
+        scored=lambda candidates: candidates,
+        match=match,
+        match_all=match,
+        scale=lambda variables: jnp.float32(scale),
+    )
+
+
+def score_by(embedding: Embedding) -> Callable[[Variables, Any, Candidates], Array]:
+    """`ZeroShotMethod.score` of a method with an embedding: `match` of `embed`."""
+
+    def score(variables: Variables, features: Any, candidates: Candidates) -> Float[Array, "B C"]:
+        scored = embedding.scored(candidates)
+        embedded = embedding.embed(variables, features, scored)
+        return embedding.match(variables, embedded, scored.classes)
+
+    return score
+
+
 def unit(x: Float[Array, "*shape d"]) -> Float[Array, "*shape d"]:
     """Rows of unit length; the gradient is finite at zero."""
     return x * jax.lax.rsqrt(jnp.sum(x * x, axis=-1, keepdims=True) + 1e-12)

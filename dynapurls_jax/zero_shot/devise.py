@@ -5,7 +5,6 @@ of its tokens, a class's text its descriptions of the chosen granularities.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,13 +14,13 @@ from dynapurls_jax.registry import check_choice, check_positive
 from dynapurls_jax.text.granularities import GRANULARITY_SETS
 from dynapurls_jax.zero_shot.base import (
     Candidates,
-    Embedding,
     MethodEntry,
     Shapes,
     Variables,
     ZeroShotMethod,
-    cosines,
+    score_by,
     unit,
+    vector_embedding,
 )
 
 
@@ -41,7 +40,6 @@ class DeviseSettings:
     scale: float = 1 / 0.07
 
     def __post_init__(self):
-        """Refuses names that do not exist."""
         check_choice("granularities", self.granularities, GRANULARITY_SETS)
         check_positive(margin=self.margin, scale=self.scale)
 
@@ -51,7 +49,6 @@ class Devise:
     """The functions of the method; `make` puts them together."""
 
     settings: DeviseSettings
-    text_width: int
 
     def _text(self, text: Float[Array, "C G d"]) -> Float[Array, "C e"]:
         """Unit vectors of the classes: their texts side by side."""
@@ -79,15 +76,6 @@ class Devise:
         """`M x` as unit vectors `[B, 1, 1, e]`."""
         return unit(features @ variables["params"]["matrix"])[:, None, None]
 
-    def match(self, variables: Variables, embedded, classes) -> Float[Array, "B C"]:
-        """Scaled cosines."""
-        return self.settings.scale * cosines(embedded, classes)[..., 0]
-
-    def score(self, variables: Variables, features, candidates: Candidates):
-        """Logits `[B, C]`."""
-        embedded = self.embed(variables, features, candidates)
-        return self.match(variables, embedded, candidates.classes)
-
     def loss(
         self,
         variables: Variables,
@@ -106,25 +94,16 @@ class Devise:
 
 
 def make(settings: DeviseSettings, shapes: Shapes) -> ZeroShotMethod:
-    """The method for text of this width."""
-    devise = Devise(settings, shapes.text_width)
-
-    def scale(variables: Variables) -> Any:
-        return jnp.float32(settings.scale)
-
+    """The method; it works for tokens and text of any shape."""
+    devise = Devise(settings)
+    embedding = vector_embedding(devise.embed, settings.scale)
     return ZeroShotMethod(
         encode=devise.encode,
         bind=devise.bind,
-        score=devise.score,
+        score=score_by(embedding),
         init=devise.init,
         loss=devise.loss,
-        embedding=Embedding(
-            embed=devise.embed,
-            scored=lambda candidates: candidates,
-            match=devise.match,
-            match_all=devise.match,
-            scale=scale,
-        ),
+        embedding=embedding,
     )
 
 

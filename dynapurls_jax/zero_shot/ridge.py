@@ -19,13 +19,13 @@ from jaxtyping import Array, Float, Int
 from dynapurls_jax.registry import check_at_least, check_choice, check_positive, check_share
 from dynapurls_jax.zero_shot.base import (
     Candidates,
-    Embedding,
     MethodEntry,
     Shapes,
     Variables,
     ZeroShotMethod,
-    cosines,
+    score_by,
     unit,
+    vector_embedding,
 )
 
 MAPS = ("text_to_visual", "visual_to_text", "eszsl")
@@ -55,7 +55,6 @@ class RidgeSettings:
     scale: float = 10.0
 
     def __post_init__(self):
-        """Refuses values that cannot be used."""
         check_choice("map", self.map, MAPS)
         check_choice("features", self.features, FEATURES)
         check_at_least(1, components=self.components)
@@ -126,15 +125,6 @@ class Ridge:
             features = unit(features @ variables["map"])
         return features[:, None, None]
 
-    def match(self, variables: Variables, embedded, classes) -> Float[Array, "B C"]:
-        """Scaled cosines."""
-        return self.settings.scale * cosines(embedded, classes)[..., 0]
-
-    def score(self, variables: Variables, features, candidates: Candidates):
-        """Logits `[B, C]`."""
-        embedded = self.embed(variables, features, candidates)
-        return self.match(variables, embedded, candidates.classes)
-
 
 def fit_whitening(
     features: Float[Array, "N D"],
@@ -193,18 +183,13 @@ def regularised(gram: Float[Array, "k k"], ridge: float) -> Float[Array, "k k"]:
 def make(settings: RidgeSettings, shapes: Shapes) -> ZeroShotMethod:
     """The method; it works for tokens and text of any shape."""
     ridge = Ridge(settings)
+    embedding = vector_embedding(ridge.embed, settings.scale)
     return ZeroShotMethod(
         encode=ridge.encode,
         bind=ridge.bind,
-        score=ridge.score,
+        score=score_by(embedding),
         fit=ridge.fit,
-        embedding=Embedding(
-            embed=ridge.embed,
-            scored=lambda candidates: candidates,
-            match=ridge.match,
-            match_all=ridge.match,
-            scale=lambda variables: jnp.float32(settings.scale),
-        ),
+        embedding=embedding,
     )
 
 

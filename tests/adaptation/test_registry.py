@@ -28,8 +28,7 @@ def labels_of(name, kind, **info):
     return jax.eval_shape(adapter.step, state, features)[1].label
 
 
-def no_prompt():
-    return Prompt(lambda candidates: (), lambda prompt, candidates: candidates)
+NO_PROMPT = Prompt(lambda candidates: (), lambda prompt, candidates: candidates)
 
 
 @pytest.mark.parametrize("name", ADAPTERS.names)
@@ -39,9 +38,9 @@ def test_each_pair_works_or_is_refused_in_one_sentence(name, kind):
         fitting = "expected one of balanced, dynapurls, tent, tda, adanpc, static"
         message = f"adapter {name} needs features of tokens, .*does not have: {fitting}$"
         with pytest.raises(ValueError, match=message):
-            labels_of(name, kind, prompt=no_prompt)
+            labels_of(name, kind, prompt=NO_PROMPT)
     else:
-        assert labels_of(name, kind, prompt=no_prompt).shape == (3,)
+        assert labels_of(name, kind, prompt=NO_PROMPT).shape == (3,)
 
 
 def test_without_an_embedding_only_static_is_left():
