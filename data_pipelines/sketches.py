@@ -10,7 +10,6 @@ is a row of waypoints from the clip's start to its end, for example
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -71,6 +70,7 @@ TORSO = {
     "lean and turn right": (0.35, 0.0, -0.35),
     "lean and turn left": (0.35, 0.0, 0.35),
 }
+_TRUNK: dict[str, Mapping[str, tuple[float, ...]]] = {"hips": HIPS, "torso": TORSO}
 HANG, ON_HIPS = "hang", "on hips"  # of hands: they follow the shoulder, or the hips
 REST = {"hand": HANG, "foot": "ground", "hips": "stand", "torso": "upright", "travel": "0 0"}
 PARTS = ("right hand", "left hand", "right foot", "left foot", "hips", "torso", "travel")
@@ -128,8 +128,9 @@ def _vocabulary(part: str) -> list[str]:
         return [HANG, f"({ON_HIPS})", *HEIGHT, *HAND_SIDE, *HAND_DEPTH]
     if part.endswith("foot"):
         return [*FOOT_HEIGHT, *FOOT_SIDE, *FOOT_DEPTH]
-    names = {"hips": HIPS, "torso": TORSO}.get(part, ())
-    return [f"({name})" for name in names] or ["(metres to the right, metres forward)"]
+    if part == "travel":
+        return ["(metres to the right, metres forward)"]
+    return [f"({name})" for name in _TRUNK[part]]
 
 
 def position_of(part: str) -> Callable[[str], Float[np.ndarray, " k"]]:
@@ -146,8 +147,7 @@ def position_of(part: str) -> Callable[[str], Float[np.ndarray, " k"]]:
         return lambda waypoint: _foot(waypoint, side)
     if part == "travel":
         return lambda waypoint: np.array([float(number) for number in waypoint.split()])[:2]
-    table: dict[str, Any] = {"hips": HIPS, "torso": TORSO}[part]
-    return lambda waypoint: np.array(table[waypoint])
+    return lambda waypoint: np.array(_TRUNK[part][waypoint])
 
 
 def _hand(waypoint: str, side: float) -> Float[np.ndarray, "3"]:

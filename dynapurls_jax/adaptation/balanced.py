@@ -49,24 +49,20 @@ class BalancedSettings:
       all_granularities: weight of all granularities (weighted by alpha) in the evidence of
         assignments; the rest is that of the granularities that are scored.
       sinkhorn_iterations, cap: see `balanced_assignment`.
-      passes: assignments in a step; from the second on, means of samples are evidence, too.
-      affinity: weight of the cosine with a class's mean, beside that with its static vector.
       gain: how far a class's vector is drawn, at most.
       prior_count: number of assigned samples at which it is drawn half as far.
     """
 
     window: int = 512
-    temperature: Number = 0.03
+    temperature: Number = 0.06
     all_granularities: Number = 0.5
     sinkhorn_iterations: int = 6
     cap: Number = 2.0
-    passes: int = 2
-    affinity: Number = 0.3
-    gain: Number = 2.0
-    prior_count: Number = 4.0
+    gain: Number = 2.5
+    prior_count: Number = 15.0
 
     def __post_init__(self):
-        check_at_least(1, window=self.window, passes=self.passes)
+        check_at_least(1, window=self.window)
         check_at_least(0, sinkhorn_iterations=self.sinkhorn_iterations, cap=self.cap)
         check_positive(temperature=self.temperature, prior_count=self.prior_count)
 
@@ -83,8 +79,7 @@ def balanced(
 
     Sum and count of a class are those of its balanced soft assignments over the window. The
     evidence for these is that of the static class vectors, so assignments cannot feed on
-    themselves; a second pass adds the cosines with the means of the first. Samples are embedded
-    once: the buffer holds their vectors and their evidence.
+    themselves. Samples are embedded once: the buffer holds their vectors and their evidence.
 
     Args:
       known_prior: ORACLE of a study: the classes' shares in the stream; needs a cap that lets them
@@ -94,9 +89,6 @@ def balanced(
       ValueError: the zero-shot method has no embedding.
     """
     e = embedding_of(model)
-
-    def cosines(vectors: Float[Array, "W Q R e"], classes) -> Float[Array, "W C"]:
-        return e.match(variables, vectors, classes) / e.scale(variables)
 
     def init(candidates: Candidates, active) -> Window:
         classes = e.scored(candidates).classes
@@ -117,9 +109,10 @@ def balanced(
         static = e.scored(state.candidates).classes
         embedded = e.embed(variables, features, state.candidates)
         vectors = embedded[..., : static.shape[1], :]
-        every = e.match_all(variables, embedded, state.candidates.classes) / e.scale(variables)
+        scored = e.match(variables, vectors, static)
+        every = e.match_all(variables, embedded, state.candidates.classes)
         weight = settings.all_granularities
-        evidence = (1 - weight) * cosines(vectors, static) + weight * every
+        evidence = ((1 - weight) * scored + weight * every) / e.scale(variables)
         window = append(state.inner_state, vectors, evidence, usable)
         classes = jnp.where(usable.any(), drawn(window, state), state.inner_state.classes)
         return window._replace(classes=classes), UpdateInfo(usable, usable.any())
@@ -128,15 +121,8 @@ def balanced(
         """The class vectors, from the whole window."""
         held = (jnp.arange(settings.window) < window.filled).astype(jnp.float32)
         prior = uniform_prior(state.active) if known_prior is None else known_prior
-
-        def class_means(evidence: Float[Array, "W C"]) -> Float[Array, "C R e"]:
-            share = assignment(settings, evidence, held, state.active, prior)
-            return means_of(share, window.vectors, settings.prior_count)
-
-        means = class_means(window.evidence)
-        for _ in range(settings.passes - 1):
-            cosine = cosines(window.vectors, means)
-            means = class_means(window.evidence + settings.affinity * cosine)
+        share = assignment(settings, window.evidence, held, state.active, prior)
+        means = means_of(share, window.vectors, settings.prior_count)
         return unit(e.scored(state.candidates).classes + settings.gain * means)
 
     return Method(init, predict, learn, lambda state: state.inner_state.classes)

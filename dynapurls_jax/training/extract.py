@@ -6,7 +6,7 @@ persons. While the devices compute one batch, the host reads the next ones in th
 (scripts/benchmarks/extraction.py shows the rates).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from data_pipelines.array_store import open_or_make, open_store
 from data_pipelines.batches import padded_batches
 from data_pipelines.prepared import PreparedClips
 from data_pipelines.progress import progress
+from data_pipelines.sketches import Sketch
 from dynapurls_jax.encoders.base import TOKEN_DTYPE
 from dynapurls_jax.encoders.jit import jit
 from dynapurls_jax.encoders.masking import capacity_for
@@ -102,7 +103,7 @@ def sketch_tokens(spec: RunSpec, stage: "EncoderStage") -> Float[np.ndarray, "C 
         return None
     if inputs.clips is None or stage.encoder is None:
         raise ValueError(f"method {name} needs an encoder: expected clips, got features")
-    drawn = [number for number, sketch in enumerate(inputs.sketches) if sketch is not None]
+    drawn = {number: sketch for number, sketch in enumerate(inputs.sketches) if sketch is not None}
     if not drawn:
         raise ValueError(
             f"method {name} needs motion sketches: expected a key 'sketch' in the descriptions of "
@@ -117,21 +118,22 @@ def sketch_tokens(spec: RunSpec, stage: "EncoderStage") -> Float[np.ndarray, "C 
     tokens = np.concatenate(chunks).astype(np.float32)
     tokens = tokens.reshape(len(drawn), -1, tokens.shape[-1])
     found = np.full((len(inputs.sketches), *tokens.shape[1:]), np.nan, np.float32)
-    found[drawn] = tokens
+    found[list(drawn)] = tokens
     return found
 
 
-def _sketch_clips(spec: RunSpec, classes: Sequence[int]) -> PreparedClips:
+def _sketch_clips(spec: RunSpec, sketches: Mapping[int, Sketch]) -> PreparedClips:
     """The animated sketches of some classes, prepared as the clips of the corpus are."""
-    clips, sketches = spec.inputs.clips, spec.inputs.sketches
+    clips = spec.inputs.clips
     assert clips is not None
     _, persons, frames, _, _ = clips.clips.shape
     sampling = spec.config.data.temporal_sampling
+    shape = (persons, frames)
     prepared = np.stack(
-        [imagined_clip(sketches[c], clips.skeleton, sampling, (persons, frames)) for c in classes]
+        [imagined_clip(sketch, clips.skeleton, sampling, shape) for sketch in sketches.values()]
     )
-    names = tuple(spec.inputs.corpus.class_names[c] for c in classes)
-    return PreparedClips(prepared, clips.skeleton, np.ones(len(classes), np.int32), names)
+    names = tuple(spec.inputs.corpus.class_names[number] for number in sketches)
+    return PreparedClips(prepared, clips.skeleton, np.ones(len(sketches), np.int32), names)
 
 
 def mesh_of_all() -> Mesh:

