@@ -146,8 +146,13 @@ def position_of(part: str) -> Callable[[str], Float[np.ndarray, " k"]]:
     if part.endswith("foot"):
         return lambda waypoint: _foot(waypoint, side)
     if part == "travel":
-        return lambda waypoint: np.array([float(number) for number in waypoint.split()])[:2]
+        return _travel
     return lambda waypoint: np.array(_TRUNK[part][waypoint])
+
+
+def _travel(waypoint: str) -> Float[np.ndarray, "2"]:
+    right, forward = map(float, waypoint.split())
+    return np.array([right, forward])
 
 
 def _hand(waypoint: str, side: float) -> Float[np.ndarray, "3"]:
