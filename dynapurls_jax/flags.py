@@ -2,10 +2,9 @@
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
 from data_pipelines.errors import DataError
 from dynapurls_jax.host_memory import keep_memory
@@ -36,11 +35,6 @@ def define_config(default: str | None) -> flags.FlagHolder:
         "dynapurls_jax/config.py names the settings behind each section.",
         lock_config=True,
     )
-
-
-def default_workdir(config: ConfigDict) -> Path:
-    """`runs/<config.name>`."""
-    return Path("runs") / config.name
 
 
 def run(main: Callable[[list[str]], None]) -> None:

@@ -215,7 +215,6 @@ def answer_input(config: ConfigDict, workdir: Path, source: str) -> None:
 
 
 def main(_: list[str]) -> None:
-    """Flags, then one call."""
     workdir = Path(_WORKDIR.value) if _WORKDIR.value else newest_workdir(Path("runs"))
     check_flags()
     config = load_config(workdir)

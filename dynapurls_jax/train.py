@@ -17,7 +17,7 @@ from pathlib import Path
 from absl import flags
 
 from dynapurls_jax.compile_cache import keep_programs
-from dynapurls_jax.flags import default_workdir, define_config, run
+from dynapurls_jax.flags import define_config, run
 
 _CONFIG = define_config(default=None)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where everything goes; default runs/<name>.")
@@ -31,12 +31,11 @@ flags.mark_flag_as_required("config")
 
 
 def main(_: list[str]) -> None:
-    """Flags, then one call."""
     from dynapurls_jax.config import check_config
 
     config = _CONFIG.value
     check_config(config)
-    workdir = Path(_WORKDIR.value) if _WORKDIR.value else default_workdir(config)
+    workdir = Path(_WORKDIR.value) if _WORKDIR.value else Path("runs") / config.name
     # JAX starts only once the flags are right.
     from dynapurls_jax.training import processes
     from dynapurls_jax.training.run import train_all

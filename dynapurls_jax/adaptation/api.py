@@ -68,11 +68,6 @@ class UpdateInfo(NamedTuple):
     adapted: Bool[Array, ""]
 
 
-def static_classes(state: State) -> Float[Array, "C G e"]:
-    """The classes' vectors without adaptation."""
-    return state.candidates.classes
-
-
 class Method(NamedTuple):
     """A test-time method. No function takes labels.
 
@@ -91,7 +86,7 @@ class Method(NamedTuple):
     init: Callable[[Candidates, Array], Any]
     predict: Callable[[State, Any], Array]
     learn: Callable[[State, Any, Array, Array], tuple[Any, UpdateInfo]]
-    classes: Callable[[State], Array] = static_classes
+    classes: Callable[[State], Array] = lambda state: state.candidates.classes
 
 
 def learns_nothing(state: State, features: Any, logits, usable) -> tuple[Any, UpdateInfo]:
@@ -173,7 +168,6 @@ def adapter_of(method: Method, update_before_predict: bool = False) -> Adapter:
     """Makes a method an adapter.
 
     Args:
-      method: the test-time method.
       update_before_predict: adapt to a chunk before it is predicted, as the published code does.
         Default: every sample is predicted by what was learned before it, as in Algorithm 1.
     """

@@ -34,13 +34,7 @@ EVICTIONS = ("least_confident", "least_recent")
 
 
 class DynaPurlsState(NamedTuple):
-    """The inner state.
-
-    Attributes:
-      refinement: scale and bias.
-      opt_state: Adam's moments and the number of updates.
-      memory: the class-balanced memory.
-    """
+    """The inner state: scale and bias, Adam's moments and number of updates, and the memory."""
 
     refinement: Refinement
     opt_state: optax.OptState

@@ -110,7 +110,6 @@ def gated(
 
     Args:
       model, variables: frozen; their static logits are the gate's input.
-      gate: see `Gate`.
       seen_method, unseen_method: each has the state of all slots, of which its side is active.
       seen: slots of the seen classes. All others are unseen, free slots too; a class that is added
         later takes the side of its slot.
@@ -153,9 +152,7 @@ def gated(
             inner_state, info = method.learn(side, features, side_logits, usable & sent)
             inner_states.append(inner_state)
             infos.append(info)
-        first, second = infos
-        return Sides(*inner_states), UpdateInfo(
-            first.admitted | second.admitted, first.adapted | second.adapted
-        )
+        either = UpdateInfo(*(a | b for a, b in zip(*infos, strict=True)))
+        return Sides(*inner_states), either
 
     return Method(init, predict, learn)

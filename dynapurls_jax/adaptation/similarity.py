@@ -1,5 +1,6 @@
 """Vectors of samples, and similarities of samples with each other."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -52,10 +53,7 @@ def scored_shape(
     batch = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape), leaf.dtype), info.sample
     )
-
-    def embed(features: Any, candidates: Candidates) -> Array:
-        return scored_vectors(embedding, variables, features, candidates)
-
+    embed = partial(scored_vectors, embedding, variables)
     return jax.eval_shape(embed, batch, candidates).shape[1:]
 
 

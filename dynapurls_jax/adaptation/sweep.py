@@ -1,7 +1,7 @@
 """A grid of settings over several orders of a stream, as one compiled scan."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,22 +21,17 @@ from dynapurls_jax.adaptation.api import (
 from dynapurls_jax.zero_shot.base import Candidates, Embedding, ZeroShotMethod
 
 
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["candidates", "features"],
-    meta_fields=["model"],
-)
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class SweepTask:
     """What all runs of a sweep share.
 
     Attributes:
-      model: the zero-shot method.
       candidates: as for `adapter.init`.
       features: of all samples, leaves `[N, ...]`.
     """
 
-    model: ZeroShotMethod
+    model: ZeroShotMethod = field(metadata={"static": True})
     candidates: Candidates
     features: Any
 
@@ -99,7 +94,6 @@ def sweep(
       make: `(model, info, **cell) -> Method`, with a zero-shot method and a `StreamInfo` of
         numbered samples, and one value of each name in `grid`, traced. Compiled once for each
         function and shape.
-      task: see `SweepTask`.
       orders: positions in the features.
       keys: of each order's randomness, as for `adapter.init`.
       grid: values of each setting, arrays of one length; settings of type `Number` may vary.

@@ -59,7 +59,6 @@ def trained_encoder(
 
     Args:
       streams: see `data_pipelines.preprocess.to_streams`.
-      skeleton: of the clips.
     """
     derive = partial(to_streams, streams=streams, parents=skeleton.parents)
 

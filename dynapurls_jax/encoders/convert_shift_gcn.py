@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dynapurls_jax.encoders.shift_gcn import LAYERS
 
@@ -21,27 +22,26 @@ class Entry(NamedTuple):
 
     Attributes:
       name: in the state dict.
-      collection, path: of the leaf in the Flax variables.
+      path: of the leaf in the Flax variables, their collection first.
       kind: "same"; "dense", `[out, in, 1...]` for `[in, out]`; "mask", `[1, V, C]` for `[V, C]`;
         "bias", `[1, 1, C]` for `[C]`.
     """
 
     name: str
-    collection: str
     path: tuple[str, ...]
     kind: str = "same"
 
 
 def _norm(name: str, *path: str) -> Iterator[Entry]:
-    yield Entry(f"{name}.weight", "params", (*path, "scale"))
-    yield Entry(f"{name}.bias", "params", (*path, "bias"))
-    yield Entry(f"{name}.running_mean", STATISTICS, (*path, "mean"))
-    yield Entry(f"{name}.running_var", STATISTICS, (*path, "var"))
+    yield Entry(f"{name}.weight", ("params", *path, "scale"))
+    yield Entry(f"{name}.bias", ("params", *path, "bias"))
+    yield Entry(f"{name}.running_mean", (STATISTICS, *path, "mean"))
+    yield Entry(f"{name}.running_var", (STATISTICS, *path, "var"))
 
 
 def _dense(name: str, kind: str, *path: str) -> Iterator[Entry]:
-    yield Entry(f"{name}.weight", "params", (*path, "kernel"), kind)
-    yield Entry(f"{name}.bias", "params", (*path, "bias"))
+    yield Entry(f"{name}.weight", ("params", *path, "kernel"), kind)
+    yield Entry(f"{name}.bias", ("params", *path, "bias"))
 
 
 def entries() -> Iterator[Entry]:
@@ -51,9 +51,9 @@ def entries() -> Iterator[Entry]:
     for index, (multiple, stride) in enumerate(LAYERS):
         layer, own = f"l{index + 1}", f"layers_{index}"
         spatial, temporal = (own, "spatial"), (own, "temporal")
-        yield Entry(f"{layer}.gcn1.Feature_Mask", "params", (*spatial, "feature_mask"), "mask")
-        yield Entry(f"{layer}.gcn1.Linear_weight", "params", (*spatial, "linear", "kernel"))
-        yield Entry(f"{layer}.gcn1.Linear_bias", "params", (*spatial, "linear", "bias"), "bias")
+        yield Entry(f"{layer}.gcn1.Feature_Mask", ("params", *spatial, "feature_mask"), "mask")
+        yield Entry(f"{layer}.gcn1.Linear_weight", ("params", *spatial, "linear", "kernel"))
+        yield Entry(f"{layer}.gcn1.Linear_bias", ("params", *spatial, "linear", "bias"), "bias")
         yield from _norm(f"{layer}.gcn1.bn", *spatial, "norm")
         if multiple != width:
             yield from _dense(f"{layer}.gcn1.down.0", "conv", *spatial, "down")
@@ -61,7 +61,7 @@ def entries() -> Iterator[Entry]:
         yield from _norm(f"{layer}.tcn1.bn", *temporal, "norm_in")
         yield from _norm(f"{layer}.tcn1.bn2", *temporal, "norm_out")
         for shift in ("shift_in", "shift_out"):
-            yield Entry(f"{layer}.tcn1.{shift}.ypos", "params", (*temporal, shift))
+            yield Entry(f"{layer}.tcn1.{shift}.ypos", ("params", *temporal, shift))
         yield from _dense(f"{layer}.tcn1.temporal_linear", "conv", *temporal, "linear")
         if index and (multiple != width or stride != 1):
             yield from _dense(f"{layer}.residual.conv", "conv", own, "residual")
@@ -79,7 +79,7 @@ def from_state_dict(state: State) -> dict:
     Raises:
       ValueError: a tensor is missing; names it.
     """
-    variables: dict[str, Any] = {"params": {}, STATISTICS: {}}
+    leaves = {}
     for entry in entries():
         if entry.name not in state:
             raise ValueError(f"expected the state dict of a Shift-GCN, it lacks {entry.name}")
@@ -88,11 +88,8 @@ def from_state_dict(state: State) -> dict:
             array = array.reshape(array.shape[:2]).T
         elif entry.kind in ("mask", "bias"):
             array = array.reshape(array.shape[1:] if entry.kind == "mask" else -1)
-        place = variables[entry.collection]
-        for key in entry.path[:-1]:
-            place = place.setdefault(key, {})
-        place[entry.path[-1]] = array
-    return variables
+        leaves[entry.path] = array
+    return unflatten_dict(leaves)
 
 
 def to_state_dict(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -101,11 +98,9 @@ def to_state_dict(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
     The number of batches seen, which nothing but BatchNorm's own averaging would need, is 0.
     """
     state: dict[str, np.ndarray] = {}
+    leaves = flatten_dict(variables)
     for entry in entries():
-        leaf: Any = variables[entry.collection]
-        for key in entry.path:
-            leaf = leaf[key]
-        array = np.asarray(leaf)
+        array = np.asarray(leaves[entry.path])
         if entry.kind == "dense":
             array = array.T
         elif entry.kind == "conv":

@@ -18,6 +18,7 @@ inside such a pass, like the feature mask: folding them into the maps would save
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -36,6 +37,7 @@ LAYERS = ((1, 1),) * 4 + ((2, 2), (2, 1), (2, 1)) + ((4, 2), (4, 1), (4, 1))
 DTYPES = ("float32", "bfloat16")
 
 _written = jax.lax.optimization_barrier
+_displacements = partial(jax.random.uniform, minval=-1.0, maxval=1.0)
 
 
 @dataclass(frozen=True)
@@ -65,13 +67,6 @@ class ShiftGcnSettings:
                 "layers: expected pairs of a width multiple (1 or more) and a temporal stride (1 "
                 f"or 2), got {self.layers}"
             )
-
-
-def _uniform(scale):
-    def init(key, shape, dtype=jnp.float32):
-        return nn.initializers.uniform(2 * scale)(key, shape, dtype) - scale
-
-    return init
 
 
 class PointwiseConv(nn.Module):
@@ -125,8 +120,8 @@ class TemporalShiftConv(nn.Module):
     @nn.compact
     def __call__(self, x, persons: BatchStatistics | None):
         """`[c, T, V, N]` to `[features, T // stride, V, N]`."""
-        shift_in = self.param("shift_in", _uniform(1.0), (x.shape[0],))
-        shift_out = self.param("shift_out", _uniform(1.0), (self.features,))
+        shift_in = self.param("shift_in", _displacements, (x.shape[0],))
+        shift_out = self.param("shift_out", _displacements, (self.features,))
         y = BatchNorm(name="norm_in")(x, persons.moments(x) if persons else None)
         y = _written(temporal_shift(y, shift_in, 1))
         y = nn.relu(PointwiseConv(self.features, name="linear")(y))

@@ -19,7 +19,6 @@ def spatial_shift(x: Float[Array, "channels T V N"], sign: int) -> Float[Array, 
     """Rolls channel c over the joints by c places: non-local mixing without parameters.
 
     Args:
-      x: features.
       sign: +1 reads joint `(v + c) mod V` (before the joint-wise linear map), -1 undoes it.
     """
     channels, frames, joints, persons = x.shape
@@ -51,7 +50,6 @@ def temporal_shift(
     Frames outside the clip are zero.
 
     Args:
-      x: features.
       displacement: frames, one for each channel, float32.
       stride: 1 or 2; stride 2 reads at `2 t + 0.5 + displacement`, and `T_out = T // 2`.
     """

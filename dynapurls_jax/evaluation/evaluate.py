@@ -21,7 +21,6 @@ from dynapurls_jax.evaluation.tasks import (
     unseen_task,
 )
 from dynapurls_jax.evaluation.trained_run import TrainedRun
-from dynapurls_jax.rng import key_of
 
 
 def evaluate(runs: Iterable[TrainedRun], folder: Path, command: str, profile: bool = False) -> str:
@@ -70,16 +69,7 @@ def evaluate_run(run: TrainedRun) -> RunResult:
         for name, method in methods.items():
             adapter = setup.adapter(method)
             streams[name] = predict_streams(adapter, task.inputs, orders, run.seed, chunk)
-        inspection = inspect_stream(
-            run.method,
-            run.variables,
-            task.inputs,
-            method,
-            adapter,
-            order=orders[0],
-            key=key_of(run.seed, "stream", 0),
-            chunk=chunk,
-        )
+        inspection = inspect_stream(run, task.inputs, method, adapter, orders[0], chunk)
     return RunResult(
         split=run.split,
         seed=run.seed,

@@ -16,11 +16,11 @@ from dynapurls_jax.evaluation.metrics import running_accuracy
 
 plt.rcParams["text.parse_math"] = False  # a class may be named "pay $5, get $1 back"
 STATIC_COLOUR, ADAPTED_COLOUR = "#52606d", "#c2410c"
-STYLES: tuple[tuple[str, Any, str], ...] = (  # told apart without colours too
-    ("#0072b2", "-", "o"),
-    ("#d55e00", "--", "s"),
-    ("#009e73", "-.", "D"),
-    ("#cc79a7", ":", "^"),
+# Okabe and Ito's colours, told apart by the colour-blind; dashes and markers differ too.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+MARKERS = "osD^vPX"
+STYLES: tuple[tuple[str, Any, str], ...] = tuple(
+    zip(COLOURS, ("-", "--", "-.", ":"), MARKERS, strict=False)
 )
 GATE_STYLES = dict(zip(("entropy", "energy", "stacking"), STYLES, strict=False))
 
@@ -51,8 +51,6 @@ def plot_running_accuracy(results, adapter: str, title: str, path: Path) -> None
     Args:
       results: `RunResult`s; the runs of a split share a panel: mean over seeds and orders as a
         line, their range as a band.
-      title: names the data.
-      path: of the PNG.
     """
     splits = list(dict.fromkeys(result.split for result in results))
     figure, axes = panels(len(splits), (1.0 + 4 * len(splits), 3.6))
@@ -85,8 +83,6 @@ def plot_gate_roc(results, names: dict[str, str], title: str, path: Path) -> Non
     Args:
       results: `GzslResult`s; a line and an operating point for each gate and seed.
       names: of the gates, for the legend.
-      title: names the data.
-      path: of the PNG.
     """
     splits = list(dict.fromkeys(result.split for result in results))
     figure, axes = panels(len(splits), (0.6 + 3.8 * len(splits), 4.8))
@@ -119,8 +115,6 @@ def plot_sensitivity(cells, title: str, path: Path) -> None:
 
     Args:
       cells: with `split`, `row` ("threshold 0.1"), `mean` and `std` in %.
-      title: names the data.
-      path: of the PNG.
     """
     figure, axes = panels(2, (10.0, 3.6))
     names = {"threshold": "confidence threshold", "capacity": "memory capacity K"}

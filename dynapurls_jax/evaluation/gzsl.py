@@ -43,7 +43,6 @@ class GateFit(NamedTuple):
 
     Attributes:
       score: name in `adaptation.registry.GATES`.
-      temperature: of the score.
       kept: the share of held-out seen clips that stay on the seen side.
       harmonic: the highest `H` on the pseudo clips.
       seen_clips, unseen_clips: the number of these clips.
@@ -79,7 +78,6 @@ def generalised_accuracy(
 
     Args:
       predicted, labels: global class ids.
-      seen: whether a class is seen.
     """
     of_seen = seen[labels]
     s = accuracy(predicted[of_seen], labels[of_seen])

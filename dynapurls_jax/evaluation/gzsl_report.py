@@ -33,7 +33,6 @@ class GzslResult:
       seen: whether a class is seen, `[C]`.
       candidates: number of classes that are predicted, seen and unseen.
       labels: true class ids, `[N]`: test clips of seen classes, then of unseen ones.
-      gates: gate name to the gate.
       scores: gate name to its scores, `[N]`.
       order: of each stream, indices into the clips, `[orders, N]`.
       predicted: gate name and row of `table_9`, and `NO_GATE`, to class ids, `[orders, N]`.
@@ -103,7 +102,6 @@ class SplitFits:
 
     Attributes:
       seeds: of the pseudo runs on which they were fitted.
-      fits: gate name to the fit.
     """
 
     seeds: tuple[int, ...]

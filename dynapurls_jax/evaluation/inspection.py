@@ -14,6 +14,8 @@ from jaxtyping import Array, Float, Int
 
 from dynapurls_jax.adaptation.api import Adapter, Method, finite, run_stream, zero_unusable
 from dynapurls_jax.evaluation.streams import StreamInputs
+from dynapurls_jax.evaluation.trained_run import TrainedRun
+from dynapurls_jax.rng import key_of
 from dynapurls_jax.zero_shot.base import Candidates, Variables, ZeroShotMethod
 
 PARTS = 3  # of the stream, between which the classes' vectors are noted
@@ -46,29 +48,26 @@ class Inspection(NamedTuple):
 
 
 def inspect_stream(
-    model: ZeroShotMethod,
-    variables: Variables,
+    run: TrainedRun,
     inputs: StreamInputs,
     method: Method,
     adapter: Adapter,
-    *,
     order: Int[np.ndarray, " N"],
-    key: Array,
     chunk: int,
 ) -> Inspection:
-    """Runs a test-time method once more along one order, with all that predictions are made of.
+    """Runs a test-time method once more along a run's first order, with all behind predictions.
 
     Args:
-      model, variables: the zero-shot method.
       method, adapter: the test-time method, and the same ready for the stream.
-      order, key, chunk: as for `predict_streams`, which then predicts the same.
+      order, chunk: as for `predict_streams`, which then predicts the same.
     """
+    model, key = run.method, key_of(run.seed, "stream", 0)
     samples = np.sort(order)
     order = np.searchsorted(samples, order)
     features = jax.tree.map(lambda leaf: leaf[samples], inputs.features)
     features = zero_unusable(features, finite(features))  # as the adapter itself gets them
     views = [
-        static_view(model, variables, batch, inputs.candidates) for batch in _batches(features)
+        static_view(model, run.variables, batch, inputs.candidates) for batch in _batches(features)
     ]
     logits, attention, vectors = zip(*views, strict=True)
     states, adapted = [adapter.init(inputs.candidates, key=key)], []

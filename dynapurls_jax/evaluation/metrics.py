@@ -57,7 +57,6 @@ def calibration(
 
     Args:
       confidence: in [0, 1].
-      hits: whether each prediction was right.
       bins: of equal width; a bin holds its upper edge.
     """
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)

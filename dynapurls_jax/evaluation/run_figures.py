@@ -13,6 +13,8 @@ from sklearn.metrics import confusion_matrix
 from data_pipelines.skeletons import Skeleton
 from dynapurls_jax.evaluation.figures import (
     ADAPTED_COLOUR,
+    COLOURS,
+    MARKERS,
     STATIC_COLOUR,
     panels,
     plot_running_accuracy,
@@ -26,9 +28,6 @@ from dynapurls_jax.evaluation.report import ReportInfo, RunResult
 from dynapurls_jax.text.granularities import GRANULARITIES
 
 MAX_POINTS = 1000  # of a t-SNE; more of them hide each other
-# Okabe and Ito's colours, told apart by the colour-blind; with more classes markers change too.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-MARKERS = "osD^vPX"
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def draw_all(view: RunView) -> list[Figure]:
 
 
 def style(number: int) -> tuple[str, str]:
-    """Colour and marker of a class."""
+    """Colour and marker of a class; markers change where colours are used up."""
     return COLOURS[number % len(COLOURS)], MARKERS[number // len(COLOURS) % len(MARKERS)]
 
 

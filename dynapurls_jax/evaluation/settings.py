@@ -12,7 +12,6 @@ class EvalSettings:
     """How a trained run meets the unseen clips.
 
     Attributes:
-      orders: number of stream orders.
       stream: one of `STREAMS`; "blocked": classes in blocks, "skewed": class ratios of 1:10.
       chunk: samples that are predicted, and then learned from, together; 1 is online.
       update_before_predict: adapt to a chunk before it is predicted, as the published code does.

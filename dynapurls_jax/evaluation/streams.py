@@ -25,7 +25,6 @@ class StreamInputs(NamedTuple):
 
     Attributes:
       features: a pytree with leaves `[N, ...]`, from `ZeroShotMethod.encode`.
-      candidates: `C` classes.
       active: `[C]` bool, the classes that take part; None for all.
     """
 
@@ -59,7 +58,6 @@ def stream_order(kind: str, labels: np.ndarray, seed: int, number: int) -> np.nd
         class of a random order has ten times the samples of the last, shuffled. All skewed orders
         have one length: counts start from the smallest class.
       labels: `[N]`. They arrange the test, as a camera would; no method sees them.
-      seed, number: of the random generator.
 
     Returns:
       Indices into the samples, `[N]` or fewer.

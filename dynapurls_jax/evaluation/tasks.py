@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
-from ml_collections import ConfigDict, FrozenConfigDict
+from ml_collections import FrozenConfigDict
 
 from dynapurls_jax.adaptation.api import Adapter, Method, Prompt, StreamInfo, adapter_of, run_stream
 from dynapurls_jax.adaptation.prompt_tower import tower_prompt
@@ -32,7 +32,6 @@ class Task(NamedTuple):
 
     Attributes:
       features: a pytree with leaves `[N, ...]`.
-      candidates: `C` classes.
       labels: `[N]` positions in the candidates; for orders and metrics alone.
       class_ids: `[C]` the candidates' ids in the corpus.
     """
@@ -59,18 +58,9 @@ def unseen_task(run: TrainedRun) -> Task:
     )
 
 
-def eval_settings(config: ConfigDict) -> EvalSettings:
-    """The section `eval` of a configuration.
-
-    Raises:
-      ValueError: a value cannot be used.
-    """
-    return settings_of(EvalSettings, config.eval, "eval")
-
-
 def orders_of(run: TrainedRun, labels: Int[np.ndarray, " N"]) -> list[np.ndarray]:
     """The stream orders in which the configuration has a run evaluated; see `stream_order`."""
-    settings = eval_settings(run.config)
+    settings = settings_of(EvalSettings, run.config.eval, "eval")
     return [
         stream_order(settings.stream, labels, run.seed, number) for number in range(settings.orders)
     ]
@@ -89,10 +79,8 @@ class StreamSetup:
     """How a stream is predicted, apart from a run's variables; equal ones share a program.
 
     Attributes:
-      model: the zero-shot method.
       section: the test-time method, as the section `adapter` of a configuration.
       settings: chunk, and whether it is learned from before it is predicted.
-      prompt: of a test-time method that tunes one.
     """
 
     model: ZeroShotMethod
@@ -104,7 +92,6 @@ class StreamSetup:
         """The test-time method.
 
         Args:
-          variables: of the zero-shot method.
           features: of some samples, for their shapes.
           samples: length of the stream; None for a stream without an end.
 
@@ -132,7 +119,8 @@ def setup_of(run: TrainedRun, class_ids: Int[np.ndarray, " C"] | None = None) ->
     config, prompt = run.config, None
     if config.adapter.name == "tpt" and class_ids is not None and run.method.attend is not None:
         prompt = _tower_prompt(run, class_ids)  # now: a traced program cannot read weights
-    return StreamSetup(run.method, FrozenConfigDict(config.adapter), eval_settings(config), prompt)
+    settings = settings_of(EvalSettings, config.eval, "eval")
+    return StreamSetup(run.method, FrozenConfigDict(config.adapter), settings, prompt)
 
 
 def _tower_prompt(run: TrainedRun, class_ids: Int[np.ndarray, " C"]) -> Prompt:
@@ -159,9 +147,7 @@ def predict_order(
     """Predictions along one order, positions in the candidates; one program for runs of one size.
 
     Args:
-      variables: of the zero-shot method.
       order: `[N]` indices into the samples.
-      key: of the order's randomness.
     """
     shuffled = jax.tree.map(lambda leaf: leaf[order], inputs.features)
     adapter = setup.adapter(setup.method(variables, inputs.features, len(order)))

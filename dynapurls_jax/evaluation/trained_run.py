@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from data_pipelines.corpus import Corpus
@@ -69,12 +69,11 @@ class TrainedRun:
 
     @property
     def config(self) -> ConfigDict:
-        """The configuration."""
         return self.inputs.config
 
     def features_of(self, indices: np.ndarray) -> Any:
         """The encoded features of some clips of the corpus, float32, on the device."""
-        return self.method.encode(self.variables, on_device(self.tokens, indices))
+        return self.method.encode(self.variables, jnp.asarray(self.tokens[indices], jnp.float32))
 
     def candidates_of(self, classes: np.ndarray) -> Candidates:
         """Some classes of the corpus as candidates.
@@ -99,11 +98,6 @@ def class_text(
     if sketch_tokens is None:
         return text[classes]
     return ClassText(text[classes], sketch_tokens[classes])
-
-
-def on_device(tokens: Float[np.ndarray, "N S n"], indices: np.ndarray) -> Float[Array, "B S n"]:
-    """Some tokens that are on the host, float32 on the device."""
-    return jnp.asarray(tokens[indices], jnp.float32)
 
 
 def method_title(config: ConfigDict) -> str:

@@ -19,10 +19,10 @@ from dynapurls_jax.adaptation.sweep import SweepTask, grid_of, sweep
 from dynapurls_jax.evaluation.evaluate_gzsl import evaluate_gzsl_run, pseudo_clips
 from dynapurls_jax.evaluation.gzsl import TABLE_9, fit_gate
 from dynapurls_jax.evaluation.metrics import accuracy
+from dynapurls_jax.evaluation.settings import EvalSettings
 from dynapurls_jax.evaluation.tasks import (
     ORACLE,
     Task,
-    eval_settings,
     oracle_hit_rate,
     orders_of,
     predict_order,
@@ -56,7 +56,6 @@ class Job:
 
     Attributes:
       kind: a name in `KINDS`.
-      split, seed: of the trained run.
       overrides: of the dataset's configuration, as sorted pairs.
     """
 
@@ -132,9 +131,10 @@ class Runner:
     def __call__(self, job: Job) -> Results:
         """The results of a job."""
         config = changed(self._config, dict(job.overrides))
+        part = FrozenConfigDict({key: config[key] for key in config if key not in TEST_SECTIONS})
 
         def run(split: str, seed: int) -> TrainedRun:
-            trained = self._trained(_training_part(config), split, seed)
+            trained = self._trained(part, split, seed)
             return replace(trained, inputs=replace(trained.inputs, config=config))
 
         def pseudo_run() -> TrainedRun:
@@ -158,11 +158,6 @@ class Runner:
         config = changed(self._config, dict(ConfigDict(part).items()))
         inputs = replace(self._inputs(FrozenConfigDict(config.text)), config=config)
         return train_run(make_spec(inputs, self._workdir, split, seed))
-
-
-def _training_part(config: ConfigDict) -> FrozenConfigDict:
-    """The part of a configuration that a trained run depends on."""
-    return FrozenConfigDict({key: config[key] for key in config if key not in TEST_SECTIONS})
 
 
 PseudoRun = Callable[[], TrainedRun]
@@ -234,7 +229,7 @@ def throughput(run: TrainedRun, _: PseudoRun) -> Results:
 
 def sensitivity(run: TrainedRun, _: PseudoRun) -> Results:
     """Figure 7: accuracies of every threshold and of every capacity, in each stream order."""
-    task, evaluation = unseen_task(run), eval_settings(run.config)
+    task, evaluation = unseen_task(run), settings_of(EvalSettings, run.config.eval, "eval")
     base = settings_of(DynaPurlsSettings, run.config.adapter.dynapurls, "adapter.dynapurls")
     orders = np.stack(orders_of(run, task.labels))
     keys = jnp.stack([key_of(run.seed, "stream", number) for number in range(len(orders))])

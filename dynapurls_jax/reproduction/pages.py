@@ -28,7 +28,6 @@ class Cell(NamedTuple):
       split: or the size of random splits.
       row, column: names in the table.
       values: of each run; shares in %.
-      paper: the paper's own figure.
     """
 
     split: str

@@ -16,7 +16,6 @@ class Records:
         """Opens or starts the file.
 
         Args:
-          file: of one dataset.
           sources: the origin of the results; records of another origin do not count.
           about: of every new record: the commit of the code, the device.
         """

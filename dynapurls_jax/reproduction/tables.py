@@ -13,8 +13,6 @@ class Column(NamedTuple):
     """A column.
 
     Attributes:
-      name: as shown.
-      overrides: of the configuration.
       kind: of job, a name in `jobs.KINDS`.
       pick: the name of the job's result; a row may give the first part of the name.
     """

@@ -40,7 +40,7 @@ class Checkpoints:
         Raises:
           CheckpointError: there are some, and all are damaged; says what to delete.
         """
-        written = [step for step in self._manager.all_steps() if self._record(step).exists()]
+        written = self._written()
         for step in sorted(written, reverse=True):
             fault = self._fault(step)
             if fault is None:
@@ -55,6 +55,9 @@ class Checkpoints:
                 f"delete {self._folder.parent}"
             )
         return None
+
+    def _written(self) -> list[int]:
+        return [step for step in self._manager.all_steps() if self._record(step).exists()]
 
     def _record(self, step: int) -> Path:
         return self._sums / f"{step}.sha256"
@@ -92,8 +95,7 @@ class Checkpoints:
             ) from error
 
     def _last_intact(self) -> str:
-        written = [s for s in self._manager.all_steps() if self._record(s).exists()]
-        intact = [s for s in written if self._fault(s) is None]
+        intact = [step for step in self._written() if self._fault(step) is None]
         return f"the last intact one is {max(intact)}" if intact else "no intact one is before it"
 
     def _write_sums(self, step: int) -> None:

@@ -167,7 +167,6 @@ def encoded(
     Args:
       apply: `(variables, clips [b, M, T, V, 3], capacity) -> [b, ...]`, for one device's clips.
       indices: `[n]` of the clips.
-      title: of the progress bar.
       first: the number of `indices` that were done before.
     """
     if first == len(indices):

@@ -28,7 +28,7 @@ PROFILED = (3, 13)  # steps of a loop in a trace: after compilation, and few
 PyTree = Any
 
 
-class Loop:
+class Loop(ExitStack):
     """One stage's training loop, a context manager around it."""
 
     def __init__(
@@ -43,19 +43,19 @@ class Loop:
         """Opens the stage's metrics.
 
         Args:
-          folder: of the stage.
           first: number of the step to come.
           clips: in one step.
           nonfinite: called with the number of a step that is not finite, the state from before it,
             and its batch; raises the error.
           profile: write a trace of some steps.
         """
+        super().__init__()
         self._folder, self._checkpoints, self._nonfinite = folder, checkpoints, nonfinite
         self._clips, self._profile = clips, profile
         self._metrics = Metrics(folder, first)
         self._saved = self._steps = first
         self._pending: tuple[int, dict, Any] | None = None
-        self._trace_stack: ExitStack | None = None
+        self._tracing = False
         self._started_at = self._saved_at = time.monotonic()
         self._first_step: float | None = None
         self._first = first
@@ -63,14 +63,10 @@ class Loop:
         self._forget()
 
     def __enter__(self) -> "Loop":
-        self._stack = ExitStack()
-        self._stack.callback(self._metrics.close)
-        self._stack.callback(self._end_trace)
-        self._signals = self._stack.enter_context(interrupts_after())
+        self.callback(self._metrics.close)
+        self.callback(self._end_trace)
+        self._signals = self.enter_context(interrupts_after())
         return self
-
-    def __exit__(self, *error) -> None:
-        self._stack.close()
 
     def reading(self, batches: Iterable) -> Iterator:
         """The same batches; the time that the loop waits for them is counted."""
@@ -157,13 +153,13 @@ class Loop:
     def _trace(self) -> None:
         done = self._steps - self._first
         if self._profile and done == PROFILED[0]:
-            self._trace_stack = ExitStack()
-            self._trace_stack.enter_context(jax.profiler.trace(self._folder / "profile"))
+            jax.profiler.start_trace(self._folder / "profile")
+            self._tracing = True
         elif done == PROFILED[1]:
             self._end_trace()
 
     def _end_trace(self) -> None:
-        if self._trace_stack is not None:
-            self._trace_stack.close()
-            self._trace_stack = None
+        if self._tracing:
+            jax.profiler.stop_trace()
+            self._tracing = False
             print(f"  trace of some steps: {self._folder / 'profile'}", flush=True)

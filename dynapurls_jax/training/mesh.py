@@ -21,7 +21,6 @@ def mesh_for(size: int, key: str) -> Mesh:
     """The most devices among which a batch can be divided evenly.
 
     Args:
-      size: of a global batch.
       key: of the configuration that sets it, for the error.
 
     Raises:

@@ -31,7 +31,6 @@ def report_pretraining(
     """Writes a step of stage 1 below its folder.
 
     Args:
-      number: of the step.
       state: from before it.
       batch: the step's, and the capacity that it was computed with.
 

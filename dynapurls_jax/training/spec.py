@@ -33,7 +33,6 @@ class RunSpec:
 
     @property
     def config(self) -> ConfigDict:
-        """The configuration."""
         return self.inputs.config
 
     @property

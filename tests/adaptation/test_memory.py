@@ -118,9 +118,3 @@ def test_draws_of_a_class_do_not_depend_on_the_number_of_classes():
     key = jax.random.key(3)
     small, large = (drawn_batch(memory, key, 3).samples["x"] for memory in (few, many))
     np.testing.assert_array_equal(small, large[: len(small)])
-
-
-def test_samples_that_are_not_admitted_are_not_stored():
-    memory = offer(empty_memory(3, 2, sample()), [(0, 0.5, False, 1), (1, 0.5, True, 2)])
-    assert stored(memory, 0) == []
-    assert stored(memory, 1) == [(0.5, 2)]

@@ -111,7 +111,7 @@ def test_methods_that_read_tokens_are_refused(name):
         nothing = Prompt(lambda candidates: (), lambda prompt, candidates: candidates)
         settings = TptSettings(learning_rate=learning_rate)
         factory = tpt if name == "tpt" else tpt_residual
-        return factory(model, variables, settings, info._replace(prompt=lambda: nothing))
+        return factory(model, variables, settings, info._replace(prompt=nothing))
 
     with pytest.raises(ValueError, match=r"reads the tokens of a sample.*in a sweep"):
         sweep(make, task, orders, keys, {"learning_rate": np.ones(1)})

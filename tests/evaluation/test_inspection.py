@@ -22,20 +22,6 @@ def inputs_of(run, count=COUNT):
     return StreamInputs(run.features_of(np.arange(count)), run.candidates_of(classes))
 
 
-def inspect(run, inputs, method, adapter, order, chunk=1):
-    """An inspection of stream number 0 of seed 5."""
-    return inspect_stream(
-        run.method,
-        run.variables,
-        inputs,
-        method,
-        adapter,
-        order=order,
-        key=key_of(5, "stream", 0),
-        chunk=chunk,
-    )
-
-
 @pytest.mark.parametrize(
     ("name", "query", "chunk"),
     [
@@ -52,15 +38,15 @@ def test_an_inspection_has_the_predictions_of_the_stream(trained, name, query, c
     inputs, setup = inputs_of(run), setup_of(run)
     method = setup.method(run.variables, inputs.features, COUNT)
     adapter, order = setup.adapter(method), np.random.default_rng(2).permutation(COUNT)
-    inspection = inspect(run, inputs, method, adapter, order, chunk)
-    expected = predict_streams(adapter, inputs, [order], 5, chunk)
+    inspection = inspect_stream(run, inputs, method, adapter, order, chunk)
+    expected = predict_streams(adapter, inputs, [order], run.seed, chunk)
     np.testing.assert_array_equal(inspection.adapted.argmax(1)[order], expected.predicted[0])
     np.testing.assert_allclose(inspection.adapted.max(1)[order], expected.confidence[0], atol=1e-5)
     logits = run.method.score(run.variables, inputs.features, inputs.candidates)
     np.testing.assert_allclose(inspection.static, jax.nn.softmax(logits), atol=1e-5)
     vectors, classes = inspection.class_vectors, inputs.candidates.classes
     np.testing.assert_allclose(vectors[0], classes[:, 0], atol=1e-6)
-    state = adapter.init(inputs.candidates, key=key_of(5, "stream", 0))
+    state = adapter.init(inputs.candidates, key=key_of(run.seed, "stream", 0))
     for part in np.split(order, 3):
         shuffled = jax.tree.map(lambda leaf, part=part: leaf[part], inputs.features)
         state, _ = run_stream(adapter, state, shuffled, chunk=chunk)
@@ -104,9 +90,8 @@ def test_a_stream_of_some_samples_has_an_inspection_of_these(trained):
     inputs = inputs_of(run, 15)
     damaged = inputs.features._replace(tokens=inputs.features.tokens.at[4].set(jnp.nan))
     method, order = static(run.method, run.variables), np.array([9, 2, 4, 11, 7])
-    inspection = inspect(
-        run, inputs._replace(features=damaged), method, adapter_of(method), order, chunk=2
-    )
+    with_damage = inputs._replace(features=damaged)
+    inspection = inspect_stream(run, with_damage, method, adapter_of(method), order, 2)
     np.testing.assert_array_equal(inspection.samples, [2, 4, 7, 9, 11])
     np.testing.assert_array_equal(inspection.samples[inspection.order], order)
     whole = jax.tree.map(lambda leaf: leaf[jnp.array([2, 7, 9, 11])], inputs.features)
@@ -119,7 +104,7 @@ def test_a_stream_of_some_samples_has_an_inspection_of_these(trained):
 def test_a_method_that_only_scores_has_neither_attention_nor_vectors(trained):
     run = score_only(trained[1])
     inputs, method = inputs_of(run, 6), static(run.method, run.variables)
-    inspection = inspect(run, inputs, method, adapter_of(method), np.arange(6))
+    inspection = inspect_stream(run, inputs, method, adapter_of(method), np.arange(6), 1)
     assert inspection.attention is None
     assert inspection.features is None
     assert inspection.class_vectors is None

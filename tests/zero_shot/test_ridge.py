@@ -8,6 +8,7 @@ import pytest
 from data_pipelines.skeletons import KINECT_V1
 from dynapurls_jax.zero_shot.base import Shapes
 from dynapurls_jax.zero_shot.ridge import MAPS, RidgeSettings, make
+from tests.helpers.small_model import unit_rows
 
 N, S, WIDTH, SEEN, UNSEEN, D = 60, 4, 3, 6, 3, 5
 
@@ -20,12 +21,8 @@ def problem(seed=0):
     tokens = centres[labels] + 0.5 * rng.normal(size=(N, S, WIDTH))
     tokens[:, 0, 0] = 1.0  # never changes
     text = rng.normal(size=(SEEN + UNSEEN, 8, D))
-    text /= np.linalg.norm(text, axis=-1, keepdims=True)
-    return jnp.asarray(tokens, jnp.float32), jnp.asarray(labels), jnp.asarray(text, jnp.float32)
-
-
-def unit_rows(x):
-    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+    tokens, text = (jnp.asarray(array, jnp.float32) for array in (tokens, unit_rows(text)))
+    return tokens, jnp.asarray(labels), text
 
 
 def regularised(gram, ridge):
