@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -166,16 +165,3 @@ def read_page(path: Path) -> Page:
     record = json.loads(path.read_text("utf-8"))
     record["cells"] = [Cell(**cell) for cell in record["cells"]]
     return Page(**record)
-
-
-def readme_table(pages: Sequence[Page]) -> str:
-    """The README's results: Table 3 of several datasets as one."""
-    columns = ("chance", "static", "balanced", "dynapurls")
-    lines = [f"| dataset | split (seen_unseen) | runs | {' | '.join(columns)} |", "|---" * 7 + "|"]
-    for page in pages:
-        for split in dict.fromkeys(cell.split for cell in page.cells):
-            cells = {cell.column: cell for cell in page.cells if cell.split == split}
-            texts = [str(cells[column]) for column in columns]
-            runs = len(cells["static"].values)
-            lines.append(f"| {page.dataset} | {escaped(split)} | {runs} | {' | '.join(texts)} |")
-    return "\n".join(lines) + "\n"

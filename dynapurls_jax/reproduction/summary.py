@@ -1,0 +1,134 @@
+"""The project's own result in one file: closed form, static, refined, and the paper's model."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from dynapurls_jax.evaluation.settings import STREAMS
+from dynapurls_jax.reproduction.jobs import Job, group_of, job_of, runs_of
+from dynapurls_jax.reproduction.tables import Overrides
+
+MODELS: dict[str, Overrides] = {
+    "closed_form": {"encoder.name": "kinematics", "method.name": "ridge"},
+    "sketch": {"encoder.name": "kinematics", "method.name": "sketch"},
+    "dynapurls_paper": {
+        "encoder.name": "shift_gcn",
+        "method.name": "purls",
+        "adapter.name": "dynapurls",
+    },
+}
+TRAINED = ("dynapurls_paper",)  # the others depend on no seed
+EVEN, *UNEVEN = STREAMS
+HURT = 0.01  # a stream is hurt if adaptation loses more of its accuracy
+FIGURES = ("closed_form", "static", "refined", "hurt_share", "dynapurls_paper")
+
+
+def summary_jobs(config: ConfigDict, seeds: int) -> list[Job]:
+    """The jobs of one dataset.
+
+    Args:
+      seeds: of the paper's model, which is trained.
+    """
+    return [
+        _job(model, stream, run)
+        for model in MODELS
+        for stream in STREAMS
+        for run in runs_of(config, seeds if model in TRAINED else 1)
+    ]
+
+
+def _job(model: str, stream: str, run: tuple[str, int]) -> Job:
+    return job_of("refined", *run, MODELS[model] | {"eval.stream": stream})
+
+
+def summarise(config: ConfigDict, seeds: int, results_of: Callable[[Job], dict]) -> dict[str, Any]:
+    """The figures of one dataset in %, and those of each split.
+
+    A dataset's accuracy is the mean over its splits; random splits of one size count as one.
+
+    Args:
+      results_of: the results of a finished job.
+    """
+
+    def rates(model: str, stream: str, name: str) -> dict[str, list[list[float]]]:
+        """Of each split, of each run, of each order."""
+        found: dict[str, list[list[float]]] = {}
+        for run in runs_of(config, seeds if model in TRAINED else 1):
+            results = results_of(_job(model, stream, run))
+            found.setdefault(group_of(run[0]), []).append(results[name])
+        return found
+
+    def figures(stream: str) -> dict[str, dict[str, list[list[float]]]]:
+        return {
+            "closed_form": rates("closed_form", stream, "static"),
+            "static": rates("sketch", stream, "static"),
+            "refined": rates("sketch", stream, "refined"),
+            "dynapurls_paper": rates("dynapurls_paper", stream, "refined"),
+        }
+
+    even = figures(EVEN)
+    splits = {
+        split: {name: _percent(found[split]) for name, found in even.items()}
+        for split in even["static"]
+    }
+    return (
+        _of_dataset(even)
+        | {"uneven": {stream: _of_dataset(figures(stream)) for stream in UNEVEN}}
+        | {"splits": splits}
+    )
+
+
+def _of_dataset(found: Mapping[str, dict[str, list[list[float]]]]) -> dict[str, float]:
+    means = {
+        name: round(float(np.mean([_percent(rates) for rates in of_split.values()])), 2)
+        for name, of_split in found.items()
+    }
+    static, refined = (
+        np.array([rate for rates in found[name].values() for run in rates for rate in run])
+        for name in ("static", "refined")
+    )
+    return means | {"hurt_share": round(100 * float(np.mean(refined < static - HURT)), 1)}
+
+
+def _percent(rates: list[list[float]]) -> float:
+    return round(100 * float(np.mean([np.mean(run) for run in rates])), 2)
+
+
+def mean_of(datasets: Mapping[str, dict]) -> dict[str, Any]:
+    """The mean of the datasets."""
+
+    def mean(parts: list[dict]) -> dict[str, float]:
+        return {name: round(float(np.mean([part[name] for part in parts])), 2) for name in FIGURES}
+
+    parts = list(datasets.values())
+    uneven = {stream: mean([part["uneven"][stream] for part in parts]) for stream in UNEVEN}
+    return mean(parts) | {"uneven": uneven}
+
+
+def summary_table(summary: Mapping[str, Any]) -> str:
+    """The README's results: a line for each dataset and their mean, in Markdown."""
+    heads = ("closed form", "static", "refined", "streams hurt", "paper's model, refined")
+    uneven = tuple(f"{stream}: static, refined" for stream in UNEVEN)
+    lines = [f"| dataset | {' | '.join((*heads, *uneven))} |", "|---" * (1 + len(heads) + 2) + "|"]
+    for name, part in {**summary["datasets"], "mean": summary["mean"]}.items():
+        cells = [f"{part[figure]:.1f}" for figure in FIGURES]
+        cells[3] = f"{part['hurt_share']:.0f} %"
+        for stream in UNEVEN:
+            rates = part["uneven"][stream]
+            cells.append(f"{rates['static']:.1f}, {rates['refined']:.1f}")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def split_table(summary: Mapping[str, Any]) -> str:
+    """The figures of each split, in Markdown."""
+    names = ("closed_form", "static", "refined", "dynapurls_paper")
+    heads = ("closed form", "static", "refined", "paper's model, refined")
+    lines = [f"| dataset | split (seen_unseen) | {' | '.join(heads)} |", "|---" * 6 + "|"]
+    for dataset, part in summary["datasets"].items():
+        for split, rates in part["splits"].items():
+            cells = " | ".join(f"{rates[name]:.1f}" for name in names)
+            lines.append(f"| {dataset} | {split} | {cells} |")
+    return "\n".join(lines) + "\n"
