@@ -1,6 +1,6 @@
 """The project's own result in one file: closed form, static, refined, and the paper's model."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -43,20 +43,20 @@ def _job(model: str, stream: str, run: tuple[str, int]) -> Job:
     return job_of("refined", *run, MODELS[model] | {"eval.stream": stream})
 
 
-def summarise(config: ConfigDict, seeds: int, results_of: Callable[[Job], dict]) -> dict[str, Any]:
+def summarise(config: ConfigDict, seeds: int, records: Mapping[Job, dict]) -> dict[str, Any]:
     """The figures of one dataset in %, and those of each split.
 
     A dataset's accuracy is the mean over its splits; random splits of one size count as one.
 
     Args:
-      results_of: the results of a finished job.
+      records: of all `summary_jobs`.
     """
 
     def rates(model: str, stream: str, name: str) -> dict[str, list[list[float]]]:
         """Of each split, of each run, of each order."""
         found: dict[str, list[list[float]]] = {}
         for run in runs_of(config, seeds if model in TRAINED else 1):
-            results = results_of(_job(model, stream, run))
+            results = records[_job(model, stream, run)]["results"]
             found.setdefault(group_of(run[0]), []).append(results[name])
         return found
 

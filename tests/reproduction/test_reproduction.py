@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 
 import jax.numpy as jnp
 import numpy as np
@@ -28,12 +29,12 @@ from dynapurls_jax.reproduction.pages import (
     file_stem,
     markdown,
     read_page,
-    readme_table,
     table_csv,
     write_page,
 )
 from dynapurls_jax.reproduction.paper import FIGURES, paper_figure
 from dynapurls_jax.reproduction.records import Records
+from dynapurls_jax.reproduction.summary import mean_of, split_table, summary_table
 from dynapurls_jax.reproduction.tables import EVERY_GRANULARITY, TABLES
 from scripts import reproduce
 from tests.conftest import ROOT
@@ -304,7 +305,7 @@ def test_the_command_resumes_after_a_stop(monkeypatch, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "expected --table N, --all or --quick"),
+        ([], "expected --table N, --all, --quick, --summary or --docs"),
         (["--quick", "--table", "3"], "expected no other choices"),
         (["--table", "3", "--dataset", "pku_mmd_2"], "invalid choice: 'pku_mmd_2'"),
         (["--table", "5"], "invalid choice: '5'"),
@@ -329,8 +330,13 @@ def test_documents_are_generated_from_the_json():
     }
     real = [page for page in pages["3"] if not page.synthetic]
     assert len(real) == 3
-    assert readme_table(real) in (ROOT / "README.md").read_text("utf-8")
+    summary = json.loads(reproduce.SUMMARY.read_text("utf-8"))
+    assert summary["mean"] == mean_of(summary["datasets"])
+    assert not any("dirty" in commit for commit in summary["commits"])
+    assert summary_table(summary) in (ROOT / "README.md").read_text("utf-8")
     results = (ROOT / "docs" / "results.md").read_text("utf-8")
+    assert summary_table(summary) in results
+    assert split_table(summary) in results
     for page in (page for group in pages.values() for page in group):
         assert markdown(page, "##") in results
         for cell in page.cells:
