@@ -98,17 +98,17 @@ def train_run(spec: RunSpec) -> TrainedRun:
     else:
         stage = pretrain(spec)
         tokens = extract(spec, stage)
-    fitted = fit_method(spec, tokens, stage.identity)
+    method, variables, results = fit_method(spec, tokens, stage.identity)
     return TrainedRun(
         inputs=inputs,
         split=spec.split,
         seed=spec.seed,
         protocol=protocol,
-        method=fitted.method,
-        variables=fitted.variables,
+        method=method,
+        variables=variables,
         tokens=tokens.reshape(len(tokens), -1, tokens.shape[-1]),
         encoder=stage.encoder,
-        results={"encoder": stage.results or None, "method": fitted.results},
+        results={"encoder": stage.results or None, "method": results},
     )
 
 
