@@ -3,6 +3,7 @@
 import runpy
 from pathlib import Path
 
+from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from data_pipelines.settings import Augmentation, DataSettings
@@ -50,7 +51,10 @@ def check_config(config: ConfigDict) -> None:
     Raises:
       ValueError: says which key, what was expected and what came.
     """
-    missing = sorted(_keys(default_config()) - _keys(config))
+    expected, found = (
+        flatten_dict(one.to_dict(), sep=".").keys() for one in (default_config(), config)
+    )
+    missing = sorted(expected - found)
     if missing:
         raise ValueError(
             f"config lacks {', '.join(missing)}: get_config() should start from "
@@ -60,14 +64,6 @@ def check_config(config: ConfigDict) -> None:
         settings_of(settings, config[name], name)
     for name, (registry, _) in PARTS.items():
         registry.settings(config[name])
-
-
-def _keys(config: ConfigDict, prefix: str = "") -> set[str]:
-    keys = set()
-    for key, value in config.items():
-        nested = isinstance(value, ConfigDict)
-        keys |= _keys(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}"}
-    return keys
 
 
 def paper_config(name: str) -> ConfigDict:

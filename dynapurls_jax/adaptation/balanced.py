@@ -15,7 +15,7 @@ from dynapurls_jax.adaptation.api import (
     UpdateInfo,
 )
 from dynapurls_jax.adaptation.similarity import embedding_of, scored_shape, scored_vectors
-from dynapurls_jax.adaptation.sinkhorn import balanced_assignment, uniform_prior
+from dynapurls_jax.adaptation.sinkhorn import balanced_assignment
 from dynapurls_jax.registry import check_at_least, check_positive
 from dynapurls_jax.zero_shot.base import Candidates, Variables, ZeroShotMethod, unit
 
@@ -120,7 +120,8 @@ def balanced(
     def drawn(window: Window, state: State) -> Float[Array, "C R e"]:
         """The class vectors, from the whole window."""
         held = (jnp.arange(settings.window) < window.filled).astype(jnp.float32)
-        prior = uniform_prior(state.active) if known_prior is None else known_prior
+        equal = state.active / state.active.sum()
+        prior = equal if known_prior is None else known_prior
         share = assignment(settings, window.evidence, held, state.active, prior)
         means = means_of(share, window.vectors, settings.prior_count)
         return unit(e.scored(state.candidates).classes + settings.gain * means)

@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 
 def balanced_assignment(
@@ -38,8 +38,3 @@ def balanced_assignment(
     for _ in range(iterations):
         bias = jnp.clip(bias + wanted - jnp.log(share().sum(axis=0) + 1e-6), -cap, cap)
     return share()
-
-
-def uniform_prior(active: Bool[Array, " C"]) -> Float[Array, " C"]:
-    """Equal shares of the active classes."""
-    return active / active.sum()

@@ -6,35 +6,28 @@ from jaxtyping import Float
 
 from data_pipelines.cleaning import clean, is_useless
 from data_pipelines.formats.raw import RawClip
-from data_pipelines.prepared import PreparedClips, prepare_clip
-from data_pipelines.skeletons import Skeleton
-from dynapurls_jax.encoders.base import TrainedEncoder
+from data_pipelines.prepared import prepare_clip
 from dynapurls_jax.encoders.jit import jit
 from dynapurls_jax.encoders.masking import capacity_for
+from dynapurls_jax.evaluation.trained_run import TrainedRun
 
 
 class ClipTokens:
     """Cleans, prepares and encodes one clip, as all clips of the corpus were."""
 
-    def __init__(
-        self,
-        encoder: TrainedEncoder,
-        skeleton: Skeleton,
-        prepared: PreparedClips,
-        temporal_sampling: str,
-    ):
+    def __init__(self, run: TrainedRun):
         """Compiles the encoder for one person; for more persons it compiles on first use.
 
         Args:
-          skeleton: of the clips that come; `prepared.skeleton` is that of the encoder.
-          prepared: the corpus's clips, for their shape.
-          temporal_sampling: one of `data_pipelines.temporal_sampling.TEMPORAL_SAMPLING`.
+          run: with an encoder and clips, whose shape new clips get.
         """
-        self._skeleton, self._prepared = skeleton, prepared
-        self._temporal_sampling = temporal_sampling
-        self._variables = jax.device_put(encoder.variables)
-        self._tokens_of = jit(encoder.tokens, static_argnums=2)
-        one_person = np.zeros((1, *prepared.clips.shape[1:]), np.float32)
+        assert run.encoder is not None
+        assert run.inputs.clips is not None
+        self._skeleton, self._prepared = run.inputs.corpus.skeleton, run.inputs.clips
+        self._temporal_sampling = run.config.data.temporal_sampling
+        self._variables = jax.device_put(run.encoder.variables)
+        self._tokens_of = jit(run.encoder.tokens, static_argnums=2)
+        one_person = np.zeros((1, *self._prepared.clips.shape[1:]), np.float32)
         one_person[:, 0] = 1
         self._tokens(one_person, 1)
 

@@ -48,7 +48,8 @@ class LiveStream:
           ValueError: more unseen classes than capacity, or a test-time method that cannot run.
         """
         self._run = run
-        self._clip_tokens = _clip_tokens(run)
+        # None where features are read from a folder.
+        self._clip_tokens = None if run.encoder is None else ClipTokens(run)
         unseen = run.protocol.unseen
         candidates, active = with_capacity(
             run.candidates_of(unseen), len(unseen) if capacity is None else capacity
@@ -186,12 +187,3 @@ class LiveStream:
             "confidence": round(float(prediction.confidence[0]), 6),
             "adapted": bool(prediction.adapted[0]),
         }
-
-
-def _clip_tokens(run: TrainedRun) -> ClipTokens | None:
-    """None where features are read from a folder."""
-    inputs = run.inputs
-    if inputs.clips is None or run.encoder is None:
-        return None
-    sampling = run.config.data.temporal_sampling
-    return ClipTokens(run.encoder, inputs.corpus.skeleton, inputs.clips, sampling)

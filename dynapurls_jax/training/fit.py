@@ -2,7 +2,6 @@
 
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,14 +23,6 @@ from dynapurls_jax.training.spec import RunSpec
 from dynapurls_jax.training.stages import identity_hash, open_stage, stage_folder
 from dynapurls_jax.zero_shot.base import Shapes, Variables, ZeroShotMethod
 from dynapurls_jax.zero_shot.registry import METHODS, make_method
-
-
-class FittedMethod(NamedTuple):
-    """A method with its variables, on the device, and the results of its stage."""
-
-    method: ZeroShotMethod
-    variables: Variables
-    results: dict
 
 
 def method_identity(spec: RunSpec, tokens_identity: dict) -> dict:
@@ -57,24 +48,22 @@ def method_folder(spec: RunSpec, tokens_identity: dict) -> Path:
     return stage_folder(spec.folder / "methods", spec.config.method.name, identity)
 
 
-def shapes_of(spec: RunSpec, tokens: np.ndarray) -> Shapes:
-    """What the method of a run is built for; `tokens` are `[N, T', P, n]`."""
-    segments, points, width = tokens.shape[1:]
-    text_width = spec.inputs.text.shape[-1]
-    return Shapes(spec.inputs.skeleton, (segments, points, width), text_width)
-
-
 def fit_method(
     spec: RunSpec, tokens: np.ndarray, sketches: np.ndarray | None, tokens_identity: dict
-) -> FittedMethod:
+) -> tuple[ZeroShotMethod, Variables, dict]:
     """Fits the method of a run, or restores it.
 
     Args:
       tokens: of all clips of the corpus, `[N, T', P, n]`.
       sketches: see `sketch_tokens`.
       tokens_identity: see `method_identity`.
+
+    Returns:
+      The method, its variables on the device, and the results of its stage.
     """
-    shapes, protocol = shapes_of(spec, tokens), spec.protocol
+    protocol, (segments, points, width) = spec.protocol, tokens.shape[1:]
+    text_width = spec.inputs.text.shape[-1]
+    shapes = Shapes(spec.inputs.skeleton, (segments, points, width), text_width)
     flat = tokens.reshape(len(tokens), -1, tokens.shape[-1])
     train, val = (
         Samples(flat[indices], spec.seen_labels[indices].astype(np.int32))
@@ -94,25 +83,24 @@ def fit_method(
     name = spec.config.method.name
     stage = open_stage(spec.folder / "methods", name, method_identity(spec, tokens_identity))
     with closing(open_checkpoints(stage)) as checkpoints:
-        run = solve if task.method.fit else train_method
-        variables, results = run(task, checkpoints, stage.folder, spec.profile)
+        if task.method.fit:
+            variables, results = solve(task, checkpoints)
+        else:
+            variables, results = train_method(task, checkpoints, stage.folder, spec.profile)
     if stage.results is None:
         stage.finish(results)
     results = stage.results or {}
     when = f" at epoch {results['best_epoch']}" if "best_epoch" in results else ""
     print(f"  {name}: seen validation accuracy {results['val_accuracy']:.3f}{when}", flush=True)
-    return FittedMethod(task.method, jax.device_put(variables), results)
+    return task.method, jax.device_put(variables), results
 
 
-def solve(
-    task: MethodTask, checkpoints: Checkpoints, folder: Path, profile: bool = False
-) -> tuple[Variables, dict]:
+def solve(task: MethodTask, checkpoints: Checkpoints) -> tuple[Variables, dict]:
     """The closed form of a method on all seen clips, or its restored variables.
 
     The accuracy on validation clips is that of the training clips' solution: nothing is chosen by
     it, so the validation clips are fitted in the end, too.
     """
-    del folder, profile
     fit = task.method.fit
     assert fit is not None
 

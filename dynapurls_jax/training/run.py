@@ -100,17 +100,17 @@ def train_run(spec: RunSpec) -> TrainedRun:
         stage = pretrain(spec)
         tokens = extract(spec, stage)
     sketches = sketch_tokens(spec, stage)
-    fitted = fit_method(spec, tokens, sketches, stage.identity)
+    method, variables, results = fit_method(spec, tokens, sketches, stage.identity)
     return TrainedRun(
         inputs=inputs,
         split=spec.split,
         seed=spec.seed,
         protocol=protocol,
-        method=fitted.method,
-        variables=fitted.variables,
+        method=method,
+        variables=variables,
         tokens=tokens.reshape(len(tokens), -1, tokens.shape[-1]),
         encoder=stage.encoder,
-        results={"encoder": stage.results or None, "method": fitted.results},
+        results={"encoder": stage.results or None, "method": results},
         sketch_tokens=sketches,
     )
 

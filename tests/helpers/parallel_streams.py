@@ -8,7 +8,7 @@ from dynapurls_jax.adaptation.balanced import BalancedSettings, balanced
 from dynapurls_jax.adaptation.dynapurls import DynaPurlsSettings, dynapurls
 from dynapurls_jax.evaluation.streams import StreamInputs, predict_streams
 from dynapurls_jax.rng import key_of
-from tests.helpers.small_model import first, small_model, small_tokens
+from tests.helpers.small_model import small_model, small_tokens
 
 
 def main() -> None:
@@ -17,7 +17,7 @@ def main() -> None:
     model, variables, candidates = small_model()
     features = model.encode(variables, small_tokens(24, seed=5))
     orders = [np.random.default_rng(k).permutation(24) for k in range(5)]
-    info = StreamInfo(sample=first(features), chunks=12, prompt=None)
+    info = StreamInfo.of(features, 24, 2)
     for method in (
         balanced(model, variables, BalancedSettings(window=16), info),
         dynapurls(model, variables, DynaPurlsSettings(capacity=4, min_samples=2), info),

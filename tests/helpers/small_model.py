@@ -81,11 +81,6 @@ def unit_rows(x):
     return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
-def first(features):
-    """One sample of a stream."""
-    return jax.tree.map(lambda leaf: leaf[0], features)
-
-
 def part(features, *where):
     """A slice of a stream."""
     return jax.tree.map(lambda leaf: leaf[slice(*where)], features)

@@ -16,10 +16,6 @@ from dynapurls_jax.evaluation.tasks import setup_of, unseen_task
 from dynapurls_jax.serving import live_stream, stream_checkpoint
 from dynapurls_jax.serving.answer import answer_all
 from dynapurls_jax.serving.live_stream import LiveStream
-from dynapurls_jax.text.encoders import make_text_encoder
-from dynapurls_jax.text.features import class_vector
-from dynapurls_jax.text.granularities import GRANULARITIES
-from dynapurls_jax.text.settings import TextSettings
 from dynapurls_jax.training.stages import WorkdirMismatchError
 from tests.helpers.runs import changed, fitted, score_only
 
@@ -190,14 +186,6 @@ def test_a_new_class_has_the_vectors_of_a_class_of_the_corpus(run, monkeypatch, 
     live.answer(requests({"add": "new", "texts": {}})[0])
     expected = run.candidates_of(np.array([added])).classes[0]
     np.testing.assert_allclose(live.state.candidates.classes[2], expected, atol=1e-6)
-
-
-def test_a_new_class_is_described_as_the_others_were():
-    settings = TextSettings(encoder="hashing")
-    texts = dict.fromkeys(GRANULARITIES, "raise both arms")
-    vectors = class_vector(settings, make_text_encoder(settings), "cheer", texts)
-    assert vectors.shape[0] == 8
-    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
 
 
 @pytest.mark.parametrize("encoder", ["precomputed", "clip"])
