@@ -24,7 +24,10 @@ class Tower(Protocol):
 
 
 def tower_prompt(
-    encoder: object, sentences: Sequence[Sequence[Sequence[str]]], granularities: int
+    encoder: object,
+    sentences: Sequence[Sequence[Sequence[str]]],
+    granularities: int,
+    bind: Callable[[Array], Candidates],
 ) -> Prompt:
     """A prompt that adds a vector to each of the first embeddings after the start of all sentences.
 
@@ -35,6 +38,7 @@ def tower_prompt(
       sentences: of the candidates, in their order: `C` lists of `G` lists of phrasings, in their
         templates.
       granularities: `R`, the number that is scored.
+      bind: text `[C, R, d]` to candidates, of the zero-shot method.
 
     Raises:
       ValueError: the text encoder has no tower.
@@ -59,6 +63,7 @@ def tower_prompt(
         """Eq. 2-3, with the prompt in place."""
         vectors = unit(encode(embeddings.at[:, 1 : 1 + CONTEXT].add(prompt)))
         sums = jax.ops.segment_sum(vectors, group, len(groups))
-        return static._replace(classes=unit(sums).reshape(len(sentences), granularities, -1))
+        text = unit(sums).reshape(len(sentences), granularities, -1)
+        return static._replace(classes=bind(text).classes)
 
     return Prompt(start, apply)

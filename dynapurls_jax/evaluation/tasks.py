@@ -128,7 +128,8 @@ def _tower_prompt(run: TrainedRun, class_ids: Int[np.ndarray, " C"]) -> Prompt:
     scored = embedding_of(run.method).scored(run.candidates_of(class_ids))
     encoder = None if settings.encoder == "precomputed" else make_text_encoder(settings)
     sentences = sentences_of(run, class_ids) or []
-    return tower_prompt(encoder, sentences, granularities=scored.classes.shape[1])
+    bind = partial(run.method.bind, run.variables)
+    return tower_prompt(encoder, sentences, scored.classes.shape[1], bind)
 
 
 def sentences_of(run: TrainedRun, class_ids: Int[np.ndarray, " C"]) -> ClassTexts | None:

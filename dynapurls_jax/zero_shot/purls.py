@@ -45,7 +45,9 @@ class PurlsSettings:
       query: the text that queries come from. "per_candidate": each class's own. "label_free": the
         mean of the seen classes, one set of queries for all. "oracle_label": the true label's, the
         published protocol; such a model has no `score`.
-      head: "row" (eq. 9) or "joint", see `nn.heads`.
+      head: "row" (eq. 9), "joint" or "separate", see `nn.heads`.
+      centred: subtract the seen classes' mean text, so that what all texts share has no weight.
+      unit_logits: see `nn.attention.TextAttention`.
       score: "global" reads the global granularity alone (eq. 14), "weighted" all of them by alpha.
       partition: "adaptive" (attention) or "static" (body parts and thirds of the time, Fig. 4).
       granularities: which are trained and weighted: "all", "global", or global and "parts" or
@@ -57,6 +59,8 @@ class PurlsSettings:
 
     query: str = "label_free"
     head: str = "row"
+    centred: bool = False
+    unit_logits: bool = False
     score: str = "global"
     partition: str = "adaptive"
     granularities: str = "all"
@@ -105,7 +109,7 @@ class PurlsModule(nn.Module):
         self.partition: StaticPartition | TextAttention = (
             StaticPartition(self.shapes.skeleton, self.shapes.tokens[0])
             if static
-            else TextAttention(settings.attention)
+            else TextAttention(settings.attention, settings.unit_logits)
         )
         head = HEADS[settings.head]
         self.project = head(self.shapes.text_width, settings.hidden, settings.dropout)
@@ -188,7 +192,8 @@ class Purls:
         """Variables: parameters, the tokens' mean and deviation, the label-free queries."""
         statistics = {"mean": tokens.mean(axis=(0, 1)), "std": tokens.std(axis=(0, 1)) + 1e-3}
         params = self.module.init(key, tokens[:1], text[None, :1]).get("params")
-        return {"params": params, "tokens": statistics, "query": mean_text(text)}
+        variables = {"params": params, "tokens": statistics, "query": mean_text(text)}
+        return variables | ({"mean_text": text.mean(axis=0)} if self.settings.centred else {})
 
     def encode(self, variables: Variables, tokens: Float[Array, "*B S n"]) -> VisualFeatures:
         """Standardised tokens and their keys."""
@@ -197,7 +202,9 @@ class Purls:
         return VisualFeatures(tokens, self._apply(variables, "keys", tokens))
 
     def bind(self, variables: Variables, text: Float[Array, "C G d"]) -> Candidates:
-        """The text itself, and the label-free queries of the seen classes."""
+        """The text, centred if so chosen, and the label-free queries of the seen classes."""
+        if self.settings.centred:
+            text = unit(text - variables["mean_text"][: text.shape[1]])
         return Candidates(text, variables["query"])
 
     def scored(self, candidates: Candidates) -> Candidates:
@@ -269,6 +276,7 @@ class Purls:
         tokens, labels = batch
         features, candidates = self.encode(variables, tokens), self.bind(variables, text)
         oracle = self.settings.query == "oracle_label"
+        text = candidates.classes
         queries = text[labels][:, None] if oracle else self.queries(candidates)
         rngs = {"dropout": key}
         embedded = self._project(variables, features, queries, train=True, rngs=rngs)

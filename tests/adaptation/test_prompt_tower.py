@@ -39,7 +39,7 @@ def tower():
 @pytest.mark.parametrize("granularities", [1, pytest.param(G, marks=pytest.mark.slow)])
 def test_an_untouched_prompt_gives_the_static_vectors(tower, granularities):
     encoder, candidates = tower
-    prompt = tower_prompt(encoder, SENTENCES, granularities)
+    prompt = tower_prompt(encoder, SENTENCES, granularities, Candidates)
     start = prompt.start(candidates)
     assert start.shape == (CONTEXT, 384)
     same = prompt.apply(start, candidates).classes
@@ -54,7 +54,7 @@ def test_an_untouched_prompt_gives_the_static_vectors(tower, granularities):
 
 def test_gradients_of_the_prompt_equal_differences(tower):
     encoder, candidates = tower
-    prompt = tower_prompt(encoder, SENTENCES, 1)
+    prompt = tower_prompt(encoder, SENTENCES, 1, Candidates)
     weights = jnp.asarray(np.random.default_rng(0).normal(size=(3, 1, 384)), jnp.float32)
 
     @jax.jit
@@ -72,7 +72,7 @@ def test_gradients_of_the_prompt_equal_differences(tower):
 @pytest.mark.slow
 def test_a_stream_is_predicted_through_the_tower(tower):
     encoder, candidates = tower
-    prompt = tower_prompt(encoder, SENTENCES, 1)
+    prompt = tower_prompt(encoder, SENTENCES, 1, Candidates)
     shapes = Shapes(SHAPES.skeleton, SHAPES.tokens, 384)
     model = purls.ENTRY.make(purls.PurlsSettings(attention=5, hidden=16), shapes)
     tokens = small_tokens(3)
@@ -94,4 +94,4 @@ def test_a_stream_is_predicted_through_the_tower(tower):
 @pytest.mark.parametrize("encoder", [Hashing(), None])
 def test_an_encoder_without_a_tower_is_refused(encoder):
     with pytest.raises(ValueError, match="expected text encoder clip or minilm, or adapter tpt_re"):
-        tower_prompt(encoder, SENTENCES, 1)
+        tower_prompt(encoder, SENTENCES, 1, Candidates)

@@ -42,31 +42,42 @@ def scores_of(model, variables, tokens, text):
 
 
 @pytest.mark.parametrize("score", ["weighted", "global"])
-@pytest.mark.parametrize("head", ["row", "joint"])
+@pytest.mark.parametrize("head", ["row", "joint", "separate"])
 @pytest.mark.parametrize("query", ["label_free", "per_candidate"])
 def test_score_equals_the_equations(query, head, score):
-    model, variables, tokens, text = _setup(query, head=head, score=score)
+    repaired = {"centred": head == "separate", "unit_logits": head == "separate"}
+    model, variables, tokens, text = _setup(query, head=head, score=score, **repaired)
     p = variables["params"]
+    mean, sharpness = text.mean(axis=0), 1.0
+    if head == "separate":
+        p["partition"]["log_sharpness"] = jnp.array(0.3)
+        sharpness = np.sqrt(D) * np.exp(0.3)
     standard = np.asarray((tokens - tokens.mean((0, 1))) / (tokens.std((0, 1)) + 1e-3))
     np.testing.assert_allclose(model.encode(variables, tokens).tokens, standard, atol=1e-4)
     partition, head_params = p["partition"], p["project"]
     query_map, key_map = (np.asarray(partition[f"{n}_map"]["kernel"]) for n in ("query", "key"))
-    first, second = (np.asarray(head_params[f"Dense_{n}"]["kernel"]) for n in (0, 1))
+    if head != "separate":
+        first, second = (np.asarray(head_params[f"Dense_{n}"]["kernel"]) for n in (0, 1))
+    classes = np.asarray(unit(text - mean) if head == "separate" else text)
     logits = np.zeros((B, C))
     for b in range(B):
         for c in range(C):
-            asked = np.asarray(mean_text(text) if query == "label_free" else text[c])
-            scores = (asked @ query_map) @ (standard[b] @ key_map).T / np.sqrt(4)
+            asked = np.asarray(mean_text(text) if query == "label_free" else classes[c])
+            scores = sharpness * (asked @ query_map) @ (standard[b] @ key_map).T / np.sqrt(4)
             weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
             gathered = weights / weights.sum(axis=-1, keepdims=True) @ standard[b]
             if head == "row":
                 v = np.maximum(gathered @ first, 0) @ second
+            elif head == "separate":
+                first, second = (np.asarray(head_params[name]) for name in ("first", "second"))
+                rows = zip(gathered, first, second, strict=True)
+                v = np.stack([np.maximum(row @ a, 0) @ b for row, a, b in rows])
             else:
                 hidden = gathered.reshape(-1) @ first
                 hidden = (hidden - hidden.mean()) / np.sqrt(hidden.var() + 1e-6)
                 v = (hidden / (1 + np.exp(-hidden)) @ second).reshape(G, D)
             v = v / np.linalg.norm(v, axis=-1, keepdims=True)
-            cosine = np.sum(v * np.asarray(text[c]), axis=-1)
+            cosine = np.sum(v * classes[c], axis=-1)
             one = cosine[0] if score == "global" else cosine.mean()  # alpha starts uniform
             logits[b, c] = np.exp(p["log_scale"]) * one
     np.testing.assert_allclose(scores_of(model, variables, tokens, text), logits, atol=5e-4)

@@ -11,13 +11,19 @@ class TextAttention(nn.Module):
 
     Attributes:
       width: `h`.
+      unit_logits: scale the text by `sqrt(d)`, so that attention logits start with a standard
+        deviation of about 1, and learn their temperature. Without it unit rows of text give
+        logits near 0.05, and attention starts, and mostly stays, even.
     """
 
     width: int = 150
+    unit_logits: bool = False
 
     def setup(self):
         self.query_map = nn.Dense(self.width, use_bias=False)
         self.key_map = nn.Dense(self.width, use_bias=False)
+        if self.unit_logits:
+            self.log_sharpness = self.param("log_sharpness", nn.initializers.zeros, ())
 
     def keys(self, tokens: Float[Array, "*B S n"]) -> Float[Array, "*B S h"]:
         """Eq. 6."""
@@ -32,6 +38,8 @@ class TextAttention(nn.Module):
           queries: text; a leading axis of 1 means the same for every sample.
         """
         mapped = self.query_map(queries) / jnp.sqrt(self.width)
+        if self.unit_logits:
+            mapped = mapped * jnp.sqrt(queries.shape[-1]) * jnp.exp(self.log_sharpness)
         mapped = jnp.broadcast_to(mapped, (keys.shape[0], *mapped.shape[1:]))
         scores = jnp.einsum("bqgh,bsh->bqgs", mapped, keys)
         return jax.nn.softmax(scores, axis=-1)

@@ -1,7 +1,10 @@
-"""The two heads `f_skel` that project gathered features into text space."""
+"""The heads `f_skel` that project gathered features into text space."""
 
 import flax.linen as nn
+import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from dynapurls_jax.text.granularities import GRANULARITIES
 
 
 class RowHead(nn.Module):
@@ -39,4 +42,28 @@ class JointHead(nn.Module):
         return nn.Dense(g * self.text_width)(hidden).reshape(b, q, g, self.text_width)
 
 
-HEADS = {"row": RowHead, "joint": JointHead}
+class SeparateHead(nn.Module):
+    """A 2-layer MLP of its own for each granularity."""
+
+    text_width: int
+    hidden: int
+    dropout: float
+
+    @nn.compact
+    def __call__(self, rows: Float[Array, "B Q G n"], train: bool) -> Float[Array, "B Q G d"]:
+        """Projects each gathered vector `[n]` to `[d]` by its granularity's parameters.
+
+        Parameters are those of all granularities, also where only the first ones are given.
+        """
+        g, n = rows.shape[2:]
+        count, init = len(GRANULARITIES), nn.initializers.lecun_normal(batch_axis=(0,))
+        first = self.param("first", init, (count, n, self.hidden))
+        shift = self.param("first_bias", nn.initializers.zeros, (count, self.hidden))
+        second = self.param("second", init, (count, self.hidden, self.text_width))
+        last = self.param("second_bias", nn.initializers.zeros, (count, self.text_width))
+        hidden = nn.relu(jnp.einsum("bqgn,gnh->bqgh", rows, first[:g]) + shift[:g])
+        hidden = nn.Dropout(self.dropout, deterministic=not train)(hidden)
+        return jnp.einsum("bqgh,ghd->bqgd", hidden, second[:g]) + last[:g]
+
+
+HEADS = {"row": RowHead, "joint": JointHead, "separate": SeparateHead}
