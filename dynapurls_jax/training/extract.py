@@ -6,21 +6,18 @@ persons. While the devices compute one batch, the host reads the next ones in th
 (scripts/benchmarks/extraction.py shows the rates).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Float
 
-from data_pipelines.animation import imagined_clip
 from data_pipelines.array_store import open_or_make, open_store
 from data_pipelines.batches import padded_batches
 from data_pipelines.prepared import PreparedClips
 from data_pipelines.progress import progress
-from data_pipelines.sketches import Sketch
 from dynapurls_jax.encoders.base import TOKEN_DTYPE
 from dynapurls_jax.encoders.jit import jit
 from dynapurls_jax.encoders.masking import capacity_for
@@ -28,7 +25,6 @@ from dynapurls_jax.training.mesh import BATCH, DIVIDED, WHOLE, divide, everywher
 from dynapurls_jax.training.processes import from_first, gathered, is_first, wait_for_all
 from dynapurls_jax.training.spec import RunSpec
 from dynapurls_jax.training.stages import identity_hash
-from dynapurls_jax.zero_shot.registry import METHODS
 
 if TYPE_CHECKING:
     from dynapurls_jax.training.pretrain import EncoderStage, EncoderTask
@@ -90,50 +86,6 @@ def extract(spec: RunSpec, stage: "EncoderStage") -> np.ndarray:
             pass
     wait_for_all("tokens are extracted")
     return store if is_first() else open_store(folder, stage.identity)
-
-
-def sketch_tokens(spec: RunSpec, stage: "EncoderStage") -> Float[np.ndarray, "C S n"] | None:
-    """Tokens of the animated sketch of every class; None if the run's method does not take them.
-
-    Raises:
-      ValueError: the method takes them, and there is no encoder, or no class has a sketch.
-    """
-    name, inputs = spec.config.method.name, spec.inputs
-    if not METHODS.entry(name).sketches:
-        return None
-    if inputs.clips is None or stage.encoder is None:
-        raise ValueError(f"method {name} needs an encoder: expected clips, got features")
-    drawn = {number: sketch for number, sketch in enumerate(inputs.sketches) if sketch is not None}
-    if not drawn:
-        raise ValueError(
-            f"method {name} needs motion sketches: expected a key 'sketch' in the descriptions of "
-            f"{inputs.corpus.name} (docs/text.md), got none; --config.method.name=ridge needs none"
-        )
-    if missing := len(inputs.sketches) - len(drawn):
-        print(f"  {missing} classes without a motion sketch: their text alone counts", flush=True)
-    clips = _sketch_clips(spec, drawn)
-    apply, variables = stage.encoder.tokens, stage.encoder.variables
-    every = np.arange(len(drawn))
-    chunks = list(encoded(apply, variables, clips, every, title="imagining classes"))
-    tokens = np.concatenate(chunks).astype(np.float32)
-    tokens = tokens.reshape(len(drawn), -1, tokens.shape[-1])
-    found = np.full((len(inputs.sketches), *tokens.shape[1:]), np.nan, np.float32)
-    found[list(drawn)] = tokens
-    return found
-
-
-def _sketch_clips(spec: RunSpec, sketches: Mapping[int, Sketch]) -> PreparedClips:
-    """The animated sketches of some classes, prepared as the clips of the corpus are."""
-    clips = spec.inputs.clips
-    assert clips is not None
-    _, persons, frames, _, _ = clips.clips.shape
-    sampling = spec.config.data.temporal_sampling
-    shape = (persons, frames)
-    prepared = np.stack(
-        [imagined_clip(sketch, clips.skeleton, sampling, shape) for sketch in sketches.values()]
-    )
-    names = tuple(spec.inputs.corpus.class_names[number] for number in sketches)
-    return PreparedClips(prepared, clips.skeleton, np.ones(len(sketches), np.int32), names)
 
 
 def mesh_of_all() -> Mesh:

@@ -21,8 +21,9 @@ from dynapurls_jax.evaluation.trained_run import Inputs, TrainedRun, method_titl
 from dynapurls_jax.registry import plain, settings_of
 from dynapurls_jax.text.features import class_sketches, text_features
 from dynapurls_jax.text.settings import TextSettings
-from dynapurls_jax.training.extract import extract, sketch_tokens
+from dynapurls_jax.training.extract import extract
 from dynapurls_jax.training.fit import fit_method, method_folder
+from dynapurls_jax.training.imagined import sketch_tokens
 from dynapurls_jax.training.pretrain import EncoderStage, encoder_folder, encoder_identity, pretrain
 from dynapurls_jax.training.spec import RunSpec
 from dynapurls_jax.training.stages import results_of
@@ -99,7 +100,7 @@ def train_run(spec: RunSpec) -> TrainedRun:
     else:
         stage = pretrain(spec)
         tokens = extract(spec, stage)
-    sketches = sketch_tokens(spec, stage)
+    sketches = sketch_tokens(spec, stage, tokens)
     method, variables, results = fit_method(spec, tokens, sketches, stage.identity)
     return TrainedRun(
         inputs=inputs,

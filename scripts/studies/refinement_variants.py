@@ -26,23 +26,13 @@ class Variant:
 
 
 PAPER = DynaPurlsSettings()
-SIMPLE = BalancedSettings(
-    temperature=0.05,
-    all_granularities=0,
-    sinkhorn_iterations=3,
-    cap=float("inf"),
-    gain=4,
-    prior_count=8,
-)
 BALANCED = BalancedSettings()
 VARIANTS = {
     "dynapurls, paper": Variant(PAPER),
     "dynapurls, paper, rate 0.001": Variant(replace(PAPER, learning_rate=0.001)),
-    "balanced, first form": Variant(SIMPLE),
     "balanced": Variant(BALANCED),
     "balanced, no cap": Variant(replace(BALANCED, cap=float("inf"))),
     "balanced, no balance": Variant(replace(BALANCED, sinkhorn_iterations=0)),
-    "balanced, scored granularities only": Variant(replace(BALANCED, all_granularities=0)),
     "ORACLE prior": Variant(replace(BALANCED, cap=float("inf")), oracle="prior"),
     "ORACLE labels": Variant(BALANCED, oracle="labels"),
     "ORACLE labelled memory": Variant(PAPER, oracle="memory"),

@@ -3,19 +3,17 @@
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-RANDOM = ("53_5", "46_12", "38_20")  # sizes of the random splits of Kinder-Gator
+RANDOM = ("53_5", "46_12")  # sizes of the random splits of Kinder-Gator
 SPLITS = {
     "utd_mhad": ("22_5", "18_9", "14_13"),
     "nw_ucla": ("8_2", "5_5"),
-    "kinder_gator": (),
-    "demo": ("random-40_8-0",),
+    "kinder_gator": tuple(f"random-{size}-{k}" for size in RANDOM for k in range(2)),
 }
 DATASETS = tuple(SPLITS)
-PSEUDO = {  # two of each: pseudo split number k, seed k
-    dataset: [(f"pseudo-{split}-{k}", k) for split in splits for k in (0, 1)]
+PSEUDO = {  # four of each split: pseudo split number k, seed k
+    dataset: [(f"pseudo-{split}-{k}", k) for split in splits for k in range(4)]
     for dataset, splits in SPLITS.items()
 }
-PSEUDO["kinder_gator"] = [(f"pseudo-random-{s}-{k}-{k}", k) for s in RANDOM for k in (0, 1)]
 
 
 def real_runs(dataset: str, seeds: int) -> list[tuple[str, int]]:

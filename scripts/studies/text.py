@@ -1,4 +1,4 @@
-"""The texts that serve zero-shot recognition best: the same encoders, methods with other texts.
+"""The texts that serve the paper's model best: the same encoders, methods with other texts.
 
   python scripts/studies/text.py --gpt3 gpt3_desc.xlsx     names, published GPT-3 texts, ours
   python scripts/studies/text.py --datasets nw_ucla --pseudo    choices: pseudo-unseen classes
@@ -20,7 +20,7 @@ from study_runs import ROOT
 
 from data_pipelines.builders.registry import public_dataset
 from dynapurls_jax.commands import parser_of
-from dynapurls_jax.config import load_config
+from dynapurls_jax.config import choose_paper_model, load_config
 from dynapurls_jax.evaluation.metrics import accuracy
 from dynapurls_jax.evaluation.report import percent
 from dynapurls_jax.evaluation.trained_run import Inputs
@@ -77,6 +77,7 @@ def sources(dataset: str, options) -> Iterator[tuple[str, str]]:
 def study(dataset: str, name: str, source: str, options) -> None:
     """Prints the lines of one dataset with one source of texts."""
     config = load_config(ROOT / f"configs/{dataset}.py")
+    choose_paper_model(config)
     config.text.descriptions = source
     inputs = read_inputs(config)
     accuracies: dict[str, list[tuple[float, float]]] = {}
@@ -104,7 +105,7 @@ def accuracies_of(
     stage = pretrain(encoder_spec)
     tokens = extract(encoder_spec, stage)
     spec = make_spec(inputs, workdir, f"pseudo-{split}-{seed}", seed) if pseudo else encoder_spec
-    method, variables, results = fit_method(spec, tokens, stage.identity)
+    method, variables, results = fit_method(spec, tokens, None, stage.identity)
     clips, classes = spec.protocol.unseen_test, spec.protocol.unseen
     test = jnp.asarray(tokens[clips].reshape(len(clips), -1, tokens.shape[-1]), jnp.float32)
     candidates = method.bind(variables, jnp.asarray(inputs.text[classes]))
