@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from data_pipelines.formats.sample_stream import read_requests
+from data_pipelines.sketches import parse_sketch
 from dynapurls_jax.adaptation.api import run_stream
 from dynapurls_jax.evaluation.tasks import setup_of, unseen_task
 from dynapurls_jax.serving import live_stream, stream_checkpoint
@@ -18,6 +19,7 @@ from dynapurls_jax.serving.answer import answer_all
 from dynapurls_jax.serving.live_stream import LiveStream
 from dynapurls_jax.training.stages import WorkdirMismatchError
 from tests.helpers.runs import changed, fitted, score_only
+from tests.helpers.trained import small_config, small_inputs, train_small
 
 SLOW = (pytest.param(name, marks=pytest.mark.slow) for name in ("balanced", "dynapurls", "static"))
 every_adapter = pytest.mark.parametrize("adapter", ["adanpc", *SLOW])
@@ -201,6 +203,26 @@ def test_a_stream_that_cannot_run_is_refused(run):
         start(run, capacity=1)
     with pytest.raises(ValueError, match="expected adapter tpt_residual"):
         start(run, "tpt")
+
+
+@pytest.mark.parametrize("drawn", [True, False])
+def test_a_new_class_is_imagined_as_a_class_of_the_corpus(tmp_path, monkeypatch, drawn):
+    """A seen class, added by its text and sketch, gets the candidate that it has in a run."""
+    config = small_config()
+    config.encoder.name, config.method.name, config.adapter.name = "kinematics", "sketch", "static"
+    record = {"both hands": "hang > chest front > hang"}
+    sketches = [parse_sketch(record, "push", "a file"), *[None] * 7]
+    run = train_small(dataclasses.replace(small_inputs(config), sketches=tuple(sketches)), tmp_path)
+    added = 0 if drawn else 1
+    monkeypatch.setattr(live_stream, "class_vector", lambda *_: run.inputs.text[added])
+    monkeypatch.setattr(LiveStream, "_text_encoder", None)
+    live = LiveStream(run, capacity=3)
+    live.answer(requests({"add": "new", "texts": {"sketch": record} if drawn else {}})[0])
+    expected = run.candidates_of(np.array([added])).classes[0]
+    np.testing.assert_allclose(live.state.candidates.classes[2], expected, atol=1e-4)
+    wrong = {"sketch": {"hips": "fly"}}
+    answer = live.answer(requests({"add": "another", "texts": wrong})[0])
+    assert "sketch of class 'another': hips: expected waypoints" in answer["error"]
 
 
 def test_a_run_on_features_takes_tokens_alone(run):
