@@ -37,9 +37,7 @@ def sketch_tokens(
     if stage.encoder is None or inputs.clips is None:
         sketches = {}
     if missing := len(found) - len(sketches):
-        print(
-            f"  without a motion sketch: {missing} classes, text alone counts for them", flush=True
-        )
+        print(f"  {missing} classes without a motion sketch: their text alone counts", flush=True)
     if sketches:
         assert stage.encoder is not None
         chunks = encoded(

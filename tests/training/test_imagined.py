@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -21,12 +22,10 @@ def config_of(method="sketch", encoder="kinematics"):
 
 def inputs_of(config, drawn=8):
     """Inputs of eight classes, the first `drawn` with a sketch."""
-    rows = [
-        f"{part} {ROWS[number % 4]}" for number, part in enumerate(["right"] * 4 + ["left"] * 4)
-    ]
     sketches = [
         parse_sketch({f"{side} hand": row}, "a class", "a file")
-        for side, row in (text.split(" ", 1) for text in rows)
+        for side in ("right", "left")
+        for row in ROWS
     ]
     known = tuple(sketches[:drawn]) + (None,) * (8 - drawn)
     return dataclasses.replace(small_inputs(config), sketches=known)
@@ -39,7 +38,9 @@ def test_tokens_are_those_of_a_clip_of_the_corpus(tmp_path):
     assert np.isnan(run.sketch_tokens[7]).all()
     _, persons, frames, _, _ = inputs.clips.clips.shape
     clip = imagined_clip(inputs.sketches[2], inputs.skeleton, "resample", (persons, frames))
-    expected = np.asarray(run.encoder.tokens(run.encoder.variables, clip[None], persons))[0]
+    expected = np.asarray(
+        run.encoder.tokens(run.encoder.variables, jnp.asarray(clip)[None], persons)
+    )[0]
     expected = expected.reshape(-1, expected.shape[-1])
     np.testing.assert_allclose(run.sketch_tokens[2], expected, atol=1e-5)
 
