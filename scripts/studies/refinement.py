@@ -2,14 +2,15 @@
 
   python scripts/studies/refinement.py --pseudo    pseudo-unseen classes: to choose on
   python scripts/studies/refinement.py             unseen classes, once, after the choice
-  python scripts/studies/refinement.py --datasets nw_ucla --queries per_candidate --streams blocked
+  python scripts/studies/refinement.py --datasets nw_ucla --method ridge --streams blocked
 
-Trains missing runs, then runs every method over several orders of each run's stream: shuffled, with
-classes in blocks, with class ratios of 1:10. Gains are paired with the static model on the same
-samples, in points. Bounds that use labels are marked ORACLE: `labels`, the balanced method with the
-truth as assignments; `prior`, the same method with the classes' true shares; `labelled memory`, the
-paper's refinement with every sample stored under its true class. A run is a split and seed; "hurt"
-is the share of runs x orders that lose more than a point.
+Trains missing runs (kinematic statistics and a zero-shot method), then runs every test-time method
+over several orders of each run's stream: shuffled, with classes in blocks, with class ratios of
+1:10. Gains are paired with the static model on the same samples, in points. Bounds that use labels
+are marked ORACLE: `labels`, the balanced method with the truth as assignments; `prior`, the same
+method with the classes' true shares; `labelled memory`, the paper's refinement with every sample
+stored under its true class. A run is a split and seed; "hurt" is the share of runs x orders that
+lose more than a point.
 """
 
 import json
@@ -37,6 +38,7 @@ from dynapurls_jax.host_memory import keep_memory
 from dynapurls_jax.rng import key_of
 from dynapurls_jax.training.run import make_spec, read_inputs, train_run
 from dynapurls_jax.zero_shot.base import ZeroShotMethod
+from dynapurls_jax.zero_shot.registry import METHODS
 
 
 class Orders(NamedTuple):
@@ -57,7 +59,7 @@ def main() -> None:
     """Runs the study, prints tables, writes the figures of every run and order."""
     parser = parser_of(__doc__)
     parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=DATASETS)
-    parser.add_argument("--queries", nargs="+", default=["label_free"])
+    parser.add_argument("--method", choices=METHODS.names, default="sketch", help="zero-shot")
     parser.add_argument("--streams", nargs="+", choices=STREAMS, default=list(STREAMS))
     parser.add_argument("--orders", type=int, default=5)
     parser.add_argument(
@@ -75,24 +77,23 @@ def main() -> None:
     records = []
     if options.json and options.json.exists():
         records = json.loads(options.json.read_text())
-    for query in options.queries:
-        for dataset in options.datasets:
-            study(dataset, query, variants, records, options)
-            jax.clear_caches()  # hundreds of programs, of no use to the next dataset
+    for dataset in options.datasets:
+        study(dataset, variants, records, options)
+        jax.clear_caches()  # hundreds of programs, of no use to the next dataset
     shown = [
         record
         for record in records
         if (record["orders"], record["pseudo"]) == (options.orders, options.pseudo)
+        and record["zero_shot"] == options.method
         and record["method"] in ("static", *variants)
     ]
-    for query in options.queries:
-        print_tables([record for record in shown if record["query"] == query], options)
+    print_tables(shown, options)
 
 
-def study(dataset: str, query: str, variants: dict[str, Variant], records: list, options) -> None:
+def study(dataset: str, variants: dict[str, Variant], records: list, options) -> None:
     """Appends a record for each run, kind of stream and method without one."""
     config = load_config(ROOT / f"configs/{dataset}.py")
-    config.method.purls.query = query
+    config.method.name = options.method
     inputs = read_inputs(config)
     runs = PSEUDO[dataset] if options.pseudo else real_runs(dataset, options.seeds)
     for split, seed in runs:
@@ -100,7 +101,8 @@ def study(dataset: str, query: str, variants: dict[str, Variant], records: list,
         task = unseen_task(run)
         for kind in options.streams:
             for name, variant in {"static": None, **variants}.items():
-                record = {"dataset": dataset, "query": query, "split": split, "seed": seed}
+                record = {"dataset": dataset, "zero_shot": options.method}
+                record |= {"split": split, "seed": seed}
                 record |= {"stream": kind, "method": name, "orders": options.orders}
                 record |= {"pseudo": options.pseudo, "settings": repr(variant)}
                 if not any(other | record == other for other in records):
@@ -108,7 +110,7 @@ def study(dataset: str, query: str, variants: dict[str, Variant], records: list,
                     records.append(record | {"accuracy": accuracies})
         if options.json:
             options.json.write_text(json.dumps(records, indent=1))
-        print(f"{dataset} {query} {split} seed {seed}: done", flush=True)
+        print(f"{dataset} {options.method} {split} seed {seed}: done", flush=True)
 
 
 def accuracy_of_orders(
@@ -155,7 +157,7 @@ def print_tables(records: list[dict], options) -> None:
     kind_of_classes = "PSEUDO-unseen" if options.pseudo else "unseen"
     for kind in options.streams:
         print(
-            f"\n{records[0]['query']}, {kind} streams, {kind_of_classes} classes, {options.orders} "
+            f"\n{options.method}, {kind} streams, {kind_of_classes} classes, {options.orders} "
             "orders; points over static, mean ± std over runs; hurt: all runs x orders\n"
         )
         print(f"| method | {' | '.join(datasets)} | mean | hurt | worst |")

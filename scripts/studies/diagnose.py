@@ -1,0 +1,121 @@
+"""What a trained run has learned, apart from its accuracy.
+
+  python scripts/studies/diagnose.py --workdir runs/utd_mhad
+  python scripts/studies/diagnose.py --workdir runs/utd_mhad --splits 22_5 --seeds 0
+
+Prints for each run: the cosine between the projected rows of a clip, against that between the rows
+of a text; the entropy of attention for each granularity, over log S; accuracy of each row of text
+alone; how tokens separate the unseen classes (ORACLE: it takes their labels), by nearest neighbour
+and by class means; and linear discriminant analysis of kinematic statistics on the encoder's own
+task, against the encoder.
+"""
+
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.model_selection import cross_val_predict
+from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
+from sklearn.preprocessing import StandardScaler
+
+from dynapurls_jax.commands import parser_of
+from dynapurls_jax.encoders.kinematics import Kinematics, KinematicsSettings
+from dynapurls_jax.evaluation.tasks import Task, unseen_task
+from dynapurls_jax.evaluation.trained_run import TrainedRun
+from dynapurls_jax.stream_eval import load_config
+from dynapurls_jax.text.granularities import GRANULARITIES
+from dynapurls_jax.training.run import load_run, read_inputs, trained_seeds
+
+
+def main() -> None:
+    """Prints the diagnosis of every chosen run."""
+    parser = parser_of(__doc__)
+    parser.add_argument("--workdir", type=Path, required=True, help="of trained runs")
+    parser.add_argument("--splits", nargs="+", help="default: all of the configuration")
+    parser.add_argument("--seeds", nargs="+", type=int, help="default: all that are trained")
+    options = parser.parse_args()
+    config = load_config(options.workdir)
+    inputs = read_inputs(config)
+    for split in options.splits or config.splits:
+        for seed in options.seeds or trained_seeds(inputs, options.workdir, split):
+            print(f"\n{split}, seed {seed}")
+            for line in diagnosis(load_run(inputs, options.workdir, split, seed)):
+                print(f"  {line}")
+
+
+def diagnosis(run: TrainedRun) -> list[str]:
+    """The lines of one run."""
+    task, lines = unseen_task(run), []
+    if run.method.attend is not None:
+        lines += [*rows(run, task), attention(run, task), accuracy_by_row(run, task)]
+    tokens = np.asarray(run.tokens[run.protocol.unseen_test], np.float32)
+    flat = StandardScaler().fit_transform(tokens.reshape(len(tokens), -1))
+    for name, model in (("1-NN", KNeighborsClassifier(1)), ("class means", NearestCentroid())):
+        found = cross_val_predict(model, flat, task.labels, cv=4)
+        share = np.mean(found == task.labels)
+        lines.append(f"ORACLE: unseen classes by their own labels, {name}: {100 * share:.1f} %")
+    if run.inputs.clips is not None:
+        lines.append(discriminant(run))
+    return lines
+
+
+def rows(run: TrainedRun, task: Task) -> list[str]:
+    """Cosines between the rows of a clip, and of a text."""
+    assert run.method.embedding is not None
+    vectors = run.method.embedding.embed(run.variables, task.features, task.candidates)
+    text = run.inputs.text[run.protocol.unseen]
+    return [
+        f"cosine between rows, {name}: {mean_cosine(np.asarray(array)):.2f}"
+        for name, array in (("projected", vectors[:, 0]), ("text", text))
+    ]
+
+
+def mean_cosine(vectors: np.ndarray) -> float:
+    """Mean over pairs of different rows, `[N, G, e]`, unit rows."""
+    count = vectors.shape[1]
+    pairs = np.triu_indices(count, 1)
+    return float((vectors @ vectors.swapaxes(1, 2))[:, pairs[0], pairs[1]].mean())
+
+
+def attention(run: TrainedRun, task: Task) -> str:
+    """The entropy of attention for each granularity; 1 is even."""
+    assert run.method.attend is not None
+    shares = np.asarray(run.method.attend(run.variables, task.features, task.candidates))
+    entropy = -(shares * np.log(shares + 1e-12)).sum(axis=-1) / np.log(shares.shape[-1])
+    means = entropy.mean(axis=(0, 1))
+    parts = [f"{name} {value:.3f}" for name, value in zip(GRANULARITIES, means, strict=True)]
+    return f"attention entropy / log S: {', '.join(parts)}"
+
+
+def accuracy_by_row(run: TrainedRun, task: Task) -> str:
+    """Accuracy of each row of text alone."""
+    assert run.method.embedding is not None
+    vectors = run.method.embedding.embed(run.variables, task.features, task.candidates)
+    cosines = jnp.einsum("bqgd,cgd->bqcg", vectors, task.candidates.classes)
+    same = vectors.shape[1] == 1
+    scores = cosines[:, 0] if same else jnp.einsum("bccg->bcg", cosines)
+    hits = np.asarray(scores.argmax(axis=1)) == task.labels[:, None]
+    parts = [f"{n} {100 * h:.1f}" for n, h in zip(GRANULARITIES, hits.mean(axis=0), strict=True)]
+    return f"accuracy by row, %: {', '.join(parts)}"
+
+
+def discriminant(run: TrainedRun) -> str:
+    """Seen test clips: discriminant analysis of kinematic statistics, against the encoder."""
+    protocol, clips = run.protocol, run.inputs.clips
+    assert clips is not None
+    encoder = Kinematics(KinematicsSettings(), clips.skeleton)
+    indices = np.concatenate([protocol.train, protocol.val, protocol.seen_test])
+    tokens = np.asarray(encoder.tokens(jnp.asarray(clips.clips[indices])))
+    flat = StandardScaler().fit_transform(tokens.reshape(len(tokens), -1))
+    labels, known = run.inputs.corpus.labels[indices], len(indices) - len(protocol.seen_test)
+    model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+    share = model.fit(flat[:known], labels[:known]).score(flat[known:], labels[known:])
+    results = run.results["encoder"] or {}
+    own = results.get("seen_test_accuracy")
+    beside = "it has no classifier" if own is None else f"{100 * own:.1f} %"
+    return f"seen test clips: LDA on kinematic statistics {100 * share:.1f} %, the encoder {beside}"
+
+
+if __name__ == "__main__":
+    main()
