@@ -5,7 +5,7 @@ The published network has ten layers `l1` to `l10` of `gcn1` (spatial) and `tcn1
 back they are made anew.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,14 +17,23 @@ State = Mapping[str, np.ndarray]
 STATISTICS = "batch_stats"
 
 
+# How a tensor becomes a leaf, and a leaf a tensor.
+KINDS: dict[str, tuple[Callable, Callable]] = {
+    "same": (np.asarray, np.asarray),
+    "dense": (np.transpose, np.transpose),  # [out, in] for [in, out]
+    "conv": (lambda a: a[:, :, 0, 0].T, lambda a: a.T[:, :, None, None]),
+    "mask": (lambda a: a[0], lambda a: a[None]),  # [1, V, C] for [V, C]
+    "bias": (lambda a: a[0, 0], lambda a: a[None, None]),  # [1, 1, C] for [C]
+}
+
+
 class Entry(NamedTuple):
     """One tensor.
 
     Attributes:
       name: in the state dict.
       path: of the leaf in the Flax variables, their collection first.
-      kind: "same"; "dense", `[out, in, 1...]` for `[in, out]`; "mask", `[1, V, C]` for `[V, C]`;
-        "bias", `[1, 1, C]` for `[C]`.
+      kind: one of `KINDS`.
     """
 
     name: str
@@ -83,12 +92,8 @@ def from_state_dict(state: State) -> dict:
     for entry in entries():
         if entry.name not in state:
             raise ValueError(f"expected the state dict of a Shift-GCN, it lacks {entry.name}")
-        array = np.asarray(state[entry.name])
-        if entry.kind in ("dense", "conv"):
-            array = array.reshape(array.shape[:2]).T
-        elif entry.kind in ("mask", "bias"):
-            array = array.reshape(array.shape[1:] if entry.kind == "mask" else -1)
-        leaves[entry.path] = array
+        to_leaf, _ = KINDS[entry.kind]
+        leaves[entry.path] = to_leaf(np.asarray(state[entry.name]))
     return unflatten_dict(leaves)
 
 
@@ -100,15 +105,8 @@ def to_state_dict(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
     state: dict[str, np.ndarray] = {}
     leaves = flatten_dict(variables)
     for entry in entries():
-        array = np.asarray(leaves[entry.path])
-        if entry.kind == "dense":
-            array = array.T
-        elif entry.kind == "conv":
-            array = array.T[:, :, None, None]
-        elif entry.kind == "mask":
-            array = array[None]
-        elif entry.kind == "bias":
-            array = array[None, None]
+        _, to_tensor = KINDS[entry.kind]
+        array = to_tensor(np.asarray(leaves[entry.path]))
         state[entry.name] = np.ascontiguousarray(array)
         if entry.name.endswith("running_var"):
             counter = entry.name.replace("running_var", "num_batches_tracked")

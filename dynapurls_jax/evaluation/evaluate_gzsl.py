@@ -21,12 +21,7 @@ from dynapurls_jax.evaluation.gzsl import (
     scores_of,
     table_9,
 )
-from dynapurls_jax.evaluation.gzsl_report import (
-    NO_GATE,
-    GzslResult,
-    SplitFits,
-    write_gzsl_report,
-)
+from dynapurls_jax.evaluation.gzsl_report import NO_GATE, GzslResult, write_gzsl_report
 from dynapurls_jax.evaluation.report import ReportInfo
 from dynapurls_jax.evaluation.streams import StreamInputs, predict_streams
 from dynapurls_jax.evaluation.tasks import orders_of, setup_of
@@ -71,19 +66,16 @@ def evaluate_gzsl(
     Raises:
       ValueError: a method that needs labels, or gates that cannot be fitted.
     """
-    fits: dict[str, SplitFits] = {}
+    fits: dict[str, dict[str, GateFit]] = {}
     results: list[GzslResult] = []
     for run in runs:
         if run.split not in fits:
-            fitted_on = pseudo_runs[run.split]
-            pseudo = [pseudo_clips(other) for other in fitted_on]
-            fits[run.split] = SplitFits(
-                seeds=tuple(other.seed for other in fitted_on),
-                fits={gate: fit_gate(gate, pseudo) for gate in gates},
-            )
-        results.append(evaluate_gzsl_run(run, fits[run.split].fits))
+            pseudo = [pseudo_clips(other) for other in pseudo_runs[run.split]]
+            fits[run.split] = {gate: fit_gate(gate, pseudo) for gate in gates}
+        results.append(evaluate_gzsl_run(run, fits[run.split]))
         info = ReportInfo(run.config, run.inputs.corpus, command)
-    return write_gzsl_report(folder, results, fits, info)
+    seeds = {split: [other.seed for other in pseudo_runs[split]] for split in fits}
+    return write_gzsl_report(folder, results, fits, seeds, info)
 
 
 def pseudo_clips(run: TrainedRun) -> PseudoClips:

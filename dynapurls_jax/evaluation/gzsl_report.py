@@ -96,38 +96,19 @@ class GzslResult:
         }
 
 
-@dataclass(frozen=True)
-class SplitFits:
-    """The gates of one split.
-
-    Attributes:
-      seeds: of the pseudo runs on which they were fitted.
-    """
-
-    seeds: tuple[int, ...]
-    fits: dict[str, GateFit]
+Fits = Mapping[str, Mapping[str, GateFit]]  # split and gate name to the fit
+Seeds = Mapping[str, Sequence[int]]  # split to those of the pseudo runs behind its fits
 
 
 def write_gzsl_report(
-    folder: Path,
-    results: Sequence[GzslResult],
-    fits: Mapping[str, SplitFits],
-    info: ReportInfo,
+    folder: Path, results: Sequence[GzslResult], fits: Fits, seeds: Seeds, info: ReportInfo
 ) -> str:
-    """Writes report.json, report.md and gate_roc.png into `folder`.
-
-    Args:
-      fits: split to its gates.
-
-    Returns:
-      The Markdown.
-    """
+    """Writes report.json, report.md and gate_roc.png into `folder`; returns the Markdown."""
     groups = by_split(results)
     records = [
-        {"split": split, "fitted_on": pseudo_split(split), "seeds": fits[split].seeds}
-        | fit._asdict()
+        {"split": split, "fitted_on": pseudo_split(split), "seeds": seeds[split]} | fit._asdict()
         for split in groups
-        for fit in fits[split].fits.values()
+        for fit in fits[split].values()
     ]
     folder.mkdir(parents=True, exist_ok=True)
     picture = folder / "gate_roc.png"
@@ -138,7 +119,7 @@ def write_gzsl_report(
         f"`{info.command}`",
         "",
         *_accuracy_table(groups, info.adapter),
-        *_gate_table(groups, fits),
+        *_gate_table(groups, fits, seeds),
         "",
         f"![ROC of the gates]({picture.name})",
     ]
@@ -173,7 +154,7 @@ def _accuracy_table(groups: dict[str, list[GzslResult]], adapter: str) -> list[s
     return lines
 
 
-def _gate_table(groups: dict[str, list[GzslResult]], fits: Mapping[str, SplitFits]) -> list[str]:
+def _gate_table(groups: dict[str, list[GzslResult]], fits: Fits, seeds: Seeds) -> list[str]:
     lines = [
         "",
         "## The gates",
@@ -192,13 +173,13 @@ def _gate_table(groups: dict[str, list[GzslResult]], fits: Mapping[str, SplitFit
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for split, runs in groups.items():
-        seeds = ", ".join(map(str, fits[split].seeds))
-        for name, fit in fits[split].fits.items():
+        pseudo_seeds = ", ".join(map(str, seeds[split]))
+        for name, fit in fits[split].items():
             thresholds = ", ".join(f"{run.gates[name].threshold:.4g}" for run in runs)
             false, true = zip(*(run.operating_point(name) for run in runs), strict=True)
             lines.append(
-                f"| {escaped(split)} | {NAMES[name]} | {escaped(pseudo_split(split))} | {seeds} | "
-                f"{fit.seen_clips} + {fit.unseen_clips} | {fit.temperature:g} | "
+                f"| {escaped(split)} | {NAMES[name]} | {escaped(pseudo_split(split))} | "
+                f"{pseudo_seeds} | {fit.seen_clips} + {fit.unseen_clips} | {fit.temperature:g} | "
                 f"{100 * fit.kept:.0f} | {100 * fit.harmonic:.1f} | {thresholds} | "
                 f"{percent([run.auroc(name) for run in runs])} | {percent(false)} | "
                 f"{percent(true)} |"
