@@ -15,7 +15,7 @@ from dynapurls_jax.adaptation.api import (
     UpdateInfo,
 )
 from dynapurls_jax.adaptation.similarity import embedding_of, scored_shape, scored_vectors
-from dynapurls_jax.adaptation.sinkhorn import balanced_assignment
+from dynapurls_jax.adaptation.sinkhorn import balanced_assignment, estimated_prior
 from dynapurls_jax.registry import check_at_least, check_positive
 from dynapurls_jax.zero_shot.base import Candidates, Variables, ZeroShotMethod, unit
 
@@ -49,6 +49,8 @@ class BalancedSettings:
       all_granularities: weight of all granularities (weighted by alpha) in the evidence of
         assignments; the rest is that of the granularities that are scored.
       sinkhorn_iterations, cap: see `balanced_assignment`.
+      estimated: share of the estimated prior in the shares that classes are to get; the rest is
+        equal shares. Streams in which classes come unevenly need it.
       gain: how far a class's vector is drawn, at most.
       prior_count: number of assigned samples at which it is drawn half as far.
     """
@@ -58,6 +60,7 @@ class BalancedSettings:
     all_granularities: Number = 0.5
     sinkhorn_iterations: int = 6
     cap: Number = 2.0
+    estimated: Number = 0.5
     gain: Number = 2.5
     prior_count: Number = 15.0
 
@@ -83,7 +86,7 @@ def balanced(
 
     Args:
       known_prior: ORACLE of a study: the classes' shares in the stream; needs a cap that lets them
-        be reached. Default: equal shares.
+        be reached.
 
     Raises:
       ValueError: the zero-shot method has no embedding.
@@ -120,9 +123,7 @@ def balanced(
     def drawn(window: Window, state: State) -> Float[Array, "C R e"]:
         """The class vectors, from the whole window."""
         held = (jnp.arange(settings.window) < window.filled).astype(jnp.float32)
-        equal = state.active / state.active.sum()
-        prior = equal if known_prior is None else known_prior
-        share = assignment(settings, window.evidence, held, state.active, prior)
+        share = assignment(settings, window.evidence, held, state.active, known_prior)
         means = means_of(share, window.vectors, settings.prior_count)
         return unit(e.scored(state.candidates).classes + settings.gain * means)
 
@@ -153,19 +154,22 @@ def assignment(
     evidence: Float[Array, "W C"],
     held: Float[Array, " W"],
     active: Bool[Array, " C"],
-    prior: Float[Array, " C"],
+    prior: Float[Array, " C"] | None = None,
 ) -> Float[Array, "W C"]:
     """Balanced soft assignments of a window; see `balanced_assignment`.
 
     Args:
       evidence: minus infinity where a sample cannot belong to a class.
       held: 1 where the window holds a sample, else 0.
-      prior: share of each class.
+      prior: share of each class; by default between equal shares and their estimate.
     """
     possible = active & jnp.isfinite(evidence)
     held = held * possible.any(axis=1)  # 0 where all classes are newer than the sample
     logits = jnp.where(possible, evidence / settings.temperature, -jnp.inf)
     logits = jnp.where(held[:, None] > 0, logits, 0.0)  # of no weight, but must be finite
+    if prior is None:
+        equal, estimate = active / active.sum(), estimated_prior(logits, held, active)
+        prior = (1 - settings.estimated) * equal + settings.estimated * estimate
     return balanced_assignment(logits, held, prior, settings.sinkhorn_iterations, settings.cap)
 
 

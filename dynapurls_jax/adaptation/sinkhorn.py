@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 
 def balanced_assignment(
@@ -38,3 +38,22 @@ def balanced_assignment(
     for _ in range(iterations):
         bias = jnp.clip(bias + wanted - jnp.log(share().sum(axis=0) + 1e-6), -cap, cap)
     return share()
+
+
+def estimated_prior(
+    logits: Float[Array, "N C"], weight: Float[Array, " N"], active: Bool[Array, " C"]
+) -> Float[Array, " C"]:
+    """Class shares of the samples, by five steps of expectation maximisation.
+
+    M. Saerens et al., "Adjusting the outputs of a classifier to new a priori probabilities", 2002.
+    Each active class has one sample more than was seen, so that none is ruled out.
+
+    Args:
+      logits, weight: see `balanced_assignment`.
+    """
+    total = weight.sum() + active.sum()
+    prior = active / active.sum()
+    for _ in range(5):
+        share = weight[:, None] * jax.nn.softmax(logits + jnp.log(jnp.maximum(prior, 1e-9)))
+        prior = (share.sum(axis=0) + active) / total
+    return prior

@@ -10,7 +10,7 @@ from scipy.special import softmax
 from dynapurls_jax.adaptation.api import StreamInfo, adapter_of, run_stream
 from dynapurls_jax.adaptation.balanced import BalancedSettings, balanced
 from dynapurls_jax.adaptation.class_slots import add_class, retire_class, with_capacity
-from dynapurls_jax.adaptation.sinkhorn import balanced_assignment
+from dynapurls_jax.adaptation.sinkhorn import balanced_assignment, estimated_prior
 from tests.helpers.cases import cases
 from tests.helpers.small_model import part, small_model, small_tokens
 
@@ -40,6 +40,18 @@ def test_a_cap_keeps_a_class_without_samples_empty():
     np.testing.assert_allclose(capped, 20 * softmax([4 - 1.0, 0 + 1.0]), rtol=1e-3)
 
 
+def test_an_estimated_prior_finds_uneven_shares():
+    rng = np.random.default_rng(0)
+    labels = rng.choice(3, 400, p=[0.7, 0.2, 0.1])
+    logits = jnp.asarray(2.5 * np.eye(4)[labels] + rng.normal(size=(400, 4)), jnp.float32)
+    active = jnp.array([True, True, True, False])
+    logits = jnp.where(active, logits, -jnp.inf)
+    prior = estimated_prior(logits, jnp.ones(400), active)
+    np.testing.assert_allclose(prior, [0.7, 0.2, 0.1, 0], atol=0.05)
+    nothing = estimated_prior(logits, jnp.zeros(400), active)
+    np.testing.assert_allclose(nothing, [1 / 3, 1 / 3, 1 / 3, 0], atol=1e-6)
+
+
 class PlainBalanced:
     """The method, chunk after chunk, with growing arrays."""
 
@@ -58,20 +70,31 @@ class PlainBalanced:
         self.vectors = np.broadcast_to(vectors, (len(vectors), count, *vectors.shape[2:]))
         alpha = variables["params"]["alpha"] if granularities > 1 else np.zeros(1)
         self.alpha = softmax(np.asarray(alpha))
-        self.prior = np.ones(count) / count if prior is None else np.asarray(prior)
+        self.prior = None if prior is None else np.asarray(prior)
 
     def cosines(self, samples, classes):
         return np.einsum("wcrd,crd,r->wc", self.vectors[samples], classes, self.alpha)
 
     def assignment(self, evidence):
         s = self.settings
+        prior = self.expected_shares(evidence) if self.prior is None else self.prior
         share = softmax(evidence / s.temperature, axis=1)
         bias = np.zeros(len(self.static))
         for _ in range(s.sinkhorn_iterations):
-            lacking = np.log(len(evidence) * self.prior) - np.log(share.sum(axis=0) + 1e-6)
+            lacking = np.log(len(evidence) * prior) - np.log(share.sum(axis=0) + 1e-6)
             bias = np.clip(bias + lacking, -s.cap, s.cap)
             share = softmax(evidence / s.temperature + bias, axis=1)
         return share
+
+    def expected_shares(self, evidence):
+        """Half of equal shares, half of those estimated by expectation maximisation."""
+        samples, count = evidence.shape
+        estimate = np.ones(count) / count
+        for _ in range(5):
+            share = softmax(evidence / self.settings.temperature + np.log(estimate), axis=1)
+            estimate = (share.sum(axis=0) + 1) / (samples + count)
+        part = self.settings.estimated
+        return (1 - part) / count + part * estimate
 
     def class_vectors(self, window):
         share = self.assignment(self.evidence[window])
@@ -90,7 +113,7 @@ class PlainBalanced:
         return predicted, classes
 
 
-SHORT = {"window": 7, "cap": 0.3}
+SHORT = {"window": 7, "cap": 0.3, "estimated": 0.9}
 LONG = {"window": 10, "prior_count": 3.0}
 CASES = cases(
     [
