@@ -48,7 +48,7 @@ class BalancedSettings:
       temperature: of the assignments, on cosines.
       all_granularities: weight of all granularities (weighted by alpha) in the evidence of
         assignments; the rest is that of the granularities that are scored.
-      sinkhorn_iterations, cap: see `balanced_assignment`.
+      sinkhorn_iterations: see `balanced_assignment`.
       estimated: share of the estimated prior in the shares that classes are to get; the rest is
         equal shares. Streams in which classes come unevenly need it.
       gain: how far a class's vector is drawn, at most.
@@ -59,14 +59,13 @@ class BalancedSettings:
     temperature: Number = 0.06
     all_granularities: Number = 0.5
     sinkhorn_iterations: int = 6
-    cap: Number = 2.0
     estimated: Number = 0.5
     gain: Number = 2.5
     prior_count: Number = 15.0
 
     def __post_init__(self):
         check_at_least(1, window=self.window)
-        check_at_least(0, sinkhorn_iterations=self.sinkhorn_iterations, cap=self.cap)
+        check_at_least(0, sinkhorn_iterations=self.sinkhorn_iterations)
         check_positive(temperature=self.temperature, prior_count=self.prior_count)
 
 
@@ -85,8 +84,7 @@ def balanced(
     themselves. Samples are embedded once: the buffer holds their vectors and their evidence.
 
     Args:
-      known_prior: ORACLE of a study: the classes' shares in the stream; needs a cap that lets them
-        be reached.
+      known_prior: ORACLE of a study: the classes' shares in the stream.
 
     Raises:
       ValueError: the zero-shot method has no embedding.
@@ -170,7 +168,7 @@ def assignment(
     if prior is None:
         equal, estimate = active / active.sum(), estimated_prior(logits, held, active)
         prior = (1 - settings.estimated) * equal + settings.estimated * estimate
-    return balanced_assignment(logits, held, prior, settings.sinkhorn_iterations, settings.cap)
+    return balanced_assignment(logits, held, prior, settings.sinkhorn_iterations)
 
 
 def means_of(

@@ -31,10 +31,9 @@ VARIANTS = {
     "dynapurls, paper": Variant(PAPER),
     "dynapurls, paper, rate 0.001": Variant(replace(PAPER, learning_rate=0.001)),
     "balanced": Variant(BALANCED),
-    "balanced, no cap": Variant(replace(BALANCED, cap=float("inf"))),
     "balanced, equal shares": Variant(replace(BALANCED, estimated=0.0)),
     "balanced, no balance": Variant(replace(BALANCED, sinkhorn_iterations=0)),
-    "ORACLE prior": Variant(replace(BALANCED, cap=float("inf")), oracle="prior"),
+    "ORACLE prior": Variant(BALANCED, oracle="prior"),
     "ORACLE labels": Variant(BALANCED, oracle="labels"),
     "ORACLE labelled memory": Variant(PAPER, oracle="memory"),
 }

@@ -31,15 +31,6 @@ def test_rows_sum_to_their_weight_and_shares_become_the_prior(shape, seed):
     np.testing.assert_allclose(unbalanced, weight[:, None] * softmax(logits, axis=1), atol=1e-6)
 
 
-def test_a_cap_keeps_a_class_without_samples_empty():
-    logits = jnp.tile(jnp.array([[4.0, 0.0]]), (20, 1))  # all samples resemble class 0
-    even, weight = jnp.array([0.5, 0.5]), jnp.ones(20)
-    forced = balanced_assignment(logits, weight, even, 50).sum(axis=0)
-    capped = balanced_assignment(logits, weight, even, 50, cap=1.0).sum(axis=0)
-    np.testing.assert_allclose(forced, [10, 10], rtol=1e-3)
-    np.testing.assert_allclose(capped, 20 * softmax([4 - 1.0, 0 + 1.0]), rtol=1e-3)
-
-
 def test_an_estimated_prior_finds_uneven_shares():
     rng = np.random.default_rng(0)
     labels = rng.choice(3, 400, p=[0.7, 0.2, 0.1])
@@ -82,7 +73,7 @@ class PlainBalanced:
         bias = np.zeros(len(self.static))
         for _ in range(s.sinkhorn_iterations):
             lacking = np.log(len(evidence) * prior) - np.log(share.sum(axis=0) + 1e-6)
-            bias = np.clip(bias + lacking, -s.cap, s.cap)
+            bias = bias + lacking
             share = softmax(evidence / s.temperature + bias, axis=1)
         return share
 
@@ -113,7 +104,7 @@ class PlainBalanced:
         return predicted, classes
 
 
-SHORT = {"window": 7, "cap": 0.3, "estimated": 0.9}
+SHORT = {"window": 7, "estimated": 0.9}
 LONG = {"window": 10, "prior_count": 3.0}
 CASES = cases(
     [
@@ -144,7 +135,7 @@ def test_scan_equals_plain_numpy(kind, score, chunk, changes):
 
 def test_a_known_prior_replaces_equal_shares():
     small = model, variables, candidates = small_model()
-    chosen = BalancedSettings(**BASE, cap=float("inf"))
+    chosen = BalancedSettings(**BASE)
     features = model.encode(variables, small_tokens(COUNT, seed=3))
     prior = jnp.array([0.7, 0.1, 0.1, 0.1])
     info = StreamInfo.of(features)
