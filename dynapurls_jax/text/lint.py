@@ -17,6 +17,7 @@ import numpy as np
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, TfidfVectorizer
 
 from data_pipelines.errors import DataError
+from data_pipelines.sketches import parse_sketch
 from dynapurls_jax.commands import parser_of
 from dynapurls_jax.text.clip import CLIPEncoder
 from dynapurls_jax.text.descriptions import check_descriptions, load_descriptions
@@ -40,7 +41,7 @@ def estimated_tokens(text: str) -> int:
 
 
 def lint(descriptions: Mapping, count_tokens: Callable[[str], int] = estimated_tokens) -> list[str]:
-    """Errors in descriptions, each with its class and granularity.
+    """Errors in descriptions and sketches, each with its class and granularity.
 
     Args:
       descriptions: class name to granularity to a text or several.
@@ -50,6 +51,8 @@ def lint(descriptions: Mapping, count_tokens: Callable[[str], int] = estimated_t
     for name in descriptions:
         try:
             (texts,) = check_descriptions(descriptions, [name], "it")
+            if "sketch" in descriptions[name]:
+                parse_sketch(descriptions[name]["sketch"], name, "it")
         except DataError as error:
             errors.append(str(error).partition(": ")[2])
             continue

@@ -74,6 +74,13 @@ def test_the_lint_names_class_and_granularity(texts):
     assert errors[2].startswith("class 'wave', legs and class 'kick a ball', legs: the same text")
 
 
+def test_the_lint_names_the_class_of_a_wrong_sketch(texts):
+    name = next(iter(texts))
+    texts[name] = {**texts[name], "sketch": {"hips": "fly"}}
+    (error,) = lint(texts)
+    assert error.startswith(f"sketch of class {name!r}: hips: expected waypoints")
+
+
 def test_the_overlap_of_similar_classes_is_larger():
     words = {"put on a hat": "lift the hat up", "take off a hat": "lift the hat off"}
     words |= {"jump": "both feet leave the ground"}
