@@ -11,6 +11,7 @@ from data_pipelines.prepared import prepare_clip
 from data_pipelines.skeletons import KINECT_V1, Skeleton
 from data_pipelines.sketches import HANG, ON_HIPS, Sketch, position_of
 
+VERSION = 1  # of the animation and of the numbers in `sketches`; part of a run's identity
 SKELETON = KINECT_V1
 _JOINT = {name: index for index, name in enumerate(SKELETON.joints)}
 _HIP_HEIGHT = 0.875  # of a person who stands
