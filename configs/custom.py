@@ -4,6 +4,7 @@ Command: python -m dynapurls_jax.train --config=configs/custom.py \\
   --config.data.manual_dir=my/folder \\
   --config.splits="('4_2',)"
 Without descriptions of your classes: --config.text.descriptions=names.
+Default: kinematic statistics, and motion sketches where the descriptions have some (docs/text.md).
 """
 
 from dynapurls_jax.config import small_dataset_config

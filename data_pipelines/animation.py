@@ -80,8 +80,13 @@ def imagined_clip(
     Raises:
       ValueError: the layout cannot be made of Kinect v1's joints.
     """
-    clip = animate(sketch, 2 * shape[1])[None]
+    clip = animate(sketch, frames_for(temporal_sampling, shape[1]))[None]
     return prepare_clip(clip, SKELETON, target, temporal_sampling, shape)
+
+
+def frames_for(temporal_sampling: str, frames: int) -> int:
+    """The number of frames to animate, so that a sampling to `frames` frames keeps the whole."""
+    return 2 * frames if temporal_sampling == "resample" else frames
 
 
 def _along(sketch: Sketch, part: str, frames: int) -> Float[np.ndarray, "T k"]:

@@ -82,12 +82,12 @@ def check_positive(**values: Any) -> None:
             raise ValueError(f"{key}: expected more than 0, got {value}")
 
 
-def check_share(**values: float) -> None:
-    """Refuses values outside of [0, 1].
+def check_share(**values: Any) -> None:
+    """Refuses values outside of [0, 1]; traced values (of a sweep) are not checked.
 
     Raises:
       ValueError: names the first such value.
     """
     for name, value in values.items():
-        if not 0 <= value <= 1:
+        if isinstance(value, int | float) and not 0 <= value <= 1:
             raise ValueError(f"{name}: expected a share in [0, 1], got {value}")

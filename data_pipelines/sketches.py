@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from data_pipelines.errors import DataError
 
-# Metres, for a person whose hips stand at 0.9 m and whose spine is 0.5 m long.
+# Metres, for a person whose hips stand at 0.875 m and whose spine is 0.5 m long.
 HEIGHT = {
     "floor": -0.8,
     "shin": -0.6,
@@ -71,6 +71,7 @@ TORSO = {
     "lean and turn left": (0.35, 0.0, 0.35),
 }
 _TRUNK: dict[str, Mapping[str, tuple[float, ...]]] = {"hips": HIPS, "torso": TORSO}
+_FARTHEST = 20  # metres that a person may travel
 HANG, ON_HIPS = "hang", "on hips"  # of hands: they follow the shoulder, or the hips
 REST = {"hand": HANG, "foot": "ground", "hips": "stand", "torso": "upright", "travel": "0 0"}
 PARTS = ("right hand", "left hand", "right foot", "left foot", "hips", "torso", "travel")
@@ -99,10 +100,14 @@ def parse_sketch(record: object, name: str, source: object) -> Sketch:
     if not isinstance(record, Mapping) or not record:
         raise fail(f"expected an object from parts to waypoints, got {record!r}")
     sketch: Sketch = {part: [REST[part.split()[-1]]] for part in PARTS}
+    given: set[str] = set()
     for key, row in record.items():
         if key not in (*PARTS, *_BOTH):
             raise fail(f"expected parts of {', '.join((*PARTS, *_BOTH))}, got {key!r}")
         for part in _BOTH.get(key, (key,)):
+            if part in given:
+                raise fail(f"expected waypoints of {part!r} once, got them twice")
+            given.add(part)
             try:
                 sketch[part] = _waypoints(row)
                 for waypoint in sketch[part]:
@@ -120,7 +125,10 @@ def _waypoints(row: str) -> list[str]:
     repeated = re.sub(
         r"\(([^()]*)\)\*([1-9])", lambda found: " > ".join([found[1]] * int(found[2])), row
     )
-    return [" ".join(waypoint.split()) for waypoint in repeated.split(">")]
+    waypoints = [" ".join(waypoint.split()) for waypoint in repeated.split(">")]
+    if not all(waypoints):
+        raise ValueError("an empty waypoint")
+    return waypoints
 
 
 def _vocabulary(part: str) -> list[str]:
@@ -152,6 +160,8 @@ def position_of(part: str) -> Callable[[str], Float[np.ndarray, " k"]]:
 
 def _travel(waypoint: str) -> Float[np.ndarray, "2"]:
     right, forward = map(float, waypoint.split())
+    if not (abs(right) <= _FARTHEST and abs(forward) <= _FARTHEST):
+        raise ValueError(f"more than {_FARTHEST} m away")
     return np.array([right, forward])
 
 

@@ -20,7 +20,6 @@ import json
 import shlex
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -34,7 +33,7 @@ from dynapurls_jax.config import choose_paper_model, load_config
 from dynapurls_jax.evaluation.figures import plot_sensitivity
 from dynapurls_jax.flags import USER_ERRORS
 from dynapurls_jax.host_memory import keep_memory
-from dynapurls_jax.reproduction.jobs import Job, Results, Runner, jobs_of
+from dynapurls_jax.reproduction.jobs import Runner, jobs_of
 from dynapurls_jax.reproduction.pages import (
     Page,
     cells_of,
@@ -52,6 +51,7 @@ from dynapurls_jax.reproduction.summary import (
     summary_table,
 )
 from dynapurls_jax.reproduction.tables import TABLES
+from dynapurls_jax.reproduction.work import do_jobs, work_of
 from dynapurls_jax.training.run import write_config
 
 ROOT = Path(__file__).parents[1]
@@ -111,6 +111,9 @@ def main() -> None:
         write_documents()
         return
     if options.summary:
+        chosen = (options.table, options.all, options.quick, options.splits, options.orders)
+        if any(chosen) or options.dataset != ["demo"]:
+            parser.error("--summary is of three datasets: expected --seeds or --runs beside it")
         keep_memory()
         write_summary(options)
         return
@@ -143,7 +146,7 @@ def reproduce(dataset: str, options: argparse.Namespace) -> None:
     plan = plan_of(dataset, options)
     runner, records = opened(plan)
     jobs = {name: jobs_of(TABLES[name], plan.config, plan.seeds) for name in plan.tables}
-    work = progress_of([job for of_table in jobs.values() for job in of_table], plan, records)
+    work = work_of([job for of_table in jobs.values() for job in of_table], dataset, records)
     for name in plan.tables:
         do_jobs(jobs[name], runner, records, work)
         make_table(name, plan, records, command_of(name, dataset, options))
@@ -161,36 +164,6 @@ def opened(plan: Plan) -> tuple[Runner, Records]:
     return runner, Records(plan.workdir / "records.jsonl", runner.sources(), about)
 
 
-class Work:
-    """The number of jobs to do, the number done, and the time since the start."""
-
-    def __init__(self, total: int):
-        self.total, self.done, self.start = total, 0, time.monotonic()
-
-    def report(self, job: Job, results: Results) -> None:
-        """Prints a finished job."""
-        self.done += 1
-        seconds = time.monotonic() - self.start
-        print(progress_line(job, results, self.done, self.total, seconds), flush=True)
-
-
-def progress_of(jobs: Sequence[Job], plan: Plan, records: Records) -> Work:
-    """Counts, and prints, what is left of some jobs."""
-    missing = [job for job in dict.fromkeys(jobs) if records.get(job) is None]
-    file = plan.workdir / "records.jsonl"
-    print(f"{plan.dataset}: {len(missing)} jobs to do; records in {file}", flush=True)
-    return Work(len(missing))
-
-
-def do_jobs(jobs: Sequence[Job], runner: Runner, records: Records, work: Work) -> None:
-    """Does the jobs that have no record; each is recorded at once."""
-    for job in jobs:
-        if records.get(job) is None:
-            results = runner(job)
-            records.add(job, results)
-            work.report(job, results)
-
-
 def write_summary(options: argparse.Namespace) -> None:
     """Does the summary's jobs on the small datasets, and writes it."""
     datasets, commits = {}, []
@@ -199,7 +172,7 @@ def write_summary(options: argparse.Namespace) -> None:
         plan = plan_of(dataset, options)
         runner, records = opened(plan)
         jobs = summary_jobs(plan.config, seeds)
-        do_jobs(jobs, runner, records, progress_of(jobs, plan, records))
+        do_jobs(jobs, runner, records, work_of(jobs, dataset, records))
         done = {job: record for job in jobs if (record := records.get(job)) is not None}
         datasets[dataset] = summarise(plan.config, seeds, done)
         commits += [record["commit"] for record in done.values()]
@@ -236,17 +209,6 @@ def make_table(name: str, plan: Plan, records: Records, command: str) -> None:
         written.append(plan.out / f"{file_stem(name, plan.dataset)}.png")
         plot_sensitivity(cells, title_of(page), written[-1])
     print(f"\n{markdown(page)}\nwritten: {', '.join(map(str, written))}\n", flush=True)
-
-
-def progress_line(job: Job, results: Results, done: int, total: int, seconds: float) -> str:
-    """A finished job, and the time that the others take at this rate."""
-    overrides = " ".join(f"{key}={value}" for key, value in job.overrides)
-    name, values = next(iter(results.items()))
-    left = seconds / done * (total - done)
-    return (
-        f"[{done}/{total}] {job.split} seed {job.seed} {job.kind} {overrides}: {name} "
-        f"{sum(values) / len(values):.3f}; {seconds:.0f} s, about {left / 60:.0f} min left"
-    )
 
 
 def command_of(name: str, dataset: str, options: argparse.Namespace) -> str:

@@ -4,7 +4,7 @@ JSON lines, one object each:
 
   {"clip": [M][T][V][3]}    metres, in the dataset's joints; zeros where untracked; M may be missing
   {"tokens": [S][n]}        or [T'][V][n]: output of an encoder
-  {"add": "wave", "texts": {granularity: text, ...}}    adds a class
+  {"add": "wave", "texts": {granularity: text, ...}}    adds a class, perhaps with a "sketch"
   {"retire": "wave"}        removes a class
   {"reset": true}           undoes all adaptation
 

@@ -16,7 +16,7 @@ from dynapurls_jax.adaptation.api import (
 )
 from dynapurls_jax.adaptation.similarity import embedding_of, scored_shape, scored_vectors
 from dynapurls_jax.adaptation.sinkhorn import balanced_assignment, estimated_prior
-from dynapurls_jax.registry import check_at_least, check_positive
+from dynapurls_jax.registry import check_at_least, check_positive, check_share
 from dynapurls_jax.zero_shot.base import Candidates, Variables, ZeroShotMethod, unit
 
 
@@ -65,7 +65,8 @@ class BalancedSettings:
 
     def __post_init__(self):
         check_at_least(1, window=self.window)
-        check_at_least(0, sinkhorn_iterations=self.sinkhorn_iterations)
+        check_at_least(0, sinkhorn_iterations=self.sinkhorn_iterations, gain=self.gain)
+        check_share(estimated=self.estimated, all_granularities=self.all_granularities)
         check_positive(temperature=self.temperature, prior_count=self.prior_count)
 
 

@@ -1,5 +1,7 @@
 """What evaluation reads of a configuration and of one trained run."""
 
+import hashlib
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
+from data_pipelines import animation
 from data_pipelines.corpus import Corpus
 from data_pipelines.prepared import PreparedClips
 from data_pipelines.protocols import Protocol
@@ -37,6 +40,12 @@ class Inputs:
     text_digest: str
     features: Float[np.ndarray, "N T V n"] | None = None
     sketches: tuple[Sketch | None, ...] = ()
+
+    @property
+    def sketches_digest(self) -> str:
+        """Hash of the motion sketches and of the version of their animation."""
+        text = json.dumps([animation.VERSION, self.sketches])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def skeleton(self) -> Skeleton:

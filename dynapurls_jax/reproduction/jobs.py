@@ -149,7 +149,12 @@ class Runner:
         del config["splits"], config["seeds"]
         for key in PATH_KEYS:
             del config["data"][key]
-        return {"config": config, "corpus": inputs.corpus.digest, "texts": inputs.text_digest}
+        return {
+            "config": config,
+            "corpus": inputs.corpus.digest,
+            "texts": inputs.text_digest,
+            "sketches": inputs.sketches_digest,
+        }
 
     def _read(self, text: FrozenConfigDict) -> Inputs:
         return read_inputs(changed(self._config, {"text": ConfigDict(text)}))

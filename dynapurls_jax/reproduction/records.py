@@ -19,7 +19,7 @@ class Records:
           sources: the origin of the results; records of another origin do not count.
           about: of every new record: the commit of the code, the device.
         """
-        self._file, self._sources, self._about = file, sources, about
+        self.file, self._sources, self._about = file, sources, about
         own = (record for record in json_lines(file) if record["sources"] == sources)
         self._records = {self._key(record["job"]): record for record in own}
 
@@ -36,7 +36,7 @@ class Records:
         record: dict[str, Any] = {"job": asdict(job), "results": results, "sources": self._sources}
         record |= self._about
         self._records[self._key(asdict(job))] = record
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        whole = not self._file.exists() or self._file.read_bytes()[-1:] in (b"", b"\n")
-        with self._file.open("a", encoding="utf-8") as file:
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        whole = not self.file.exists() or self.file.read_bytes()[-1:] in (b"", b"\n")
+        with self.file.open("a", encoding="utf-8") as file:
             file.write(("" if whole else "\n") + json.dumps(record) + "\n")

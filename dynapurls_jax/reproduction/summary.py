@@ -22,7 +22,6 @@ MODELS: dict[str, Overrides] = {
 TRAINED = ("dynapurls_paper",)  # the others depend on no seed
 EVEN, *UNEVEN = STREAMS
 HURT = 0.01  # a stream is hurt if adaptation loses more of its accuracy
-FIGURES = ("closed_form", "static", "refined", "hurt_share", "dynapurls_paper")
 
 
 def summary_jobs(config: ConfigDict, seeds: int) -> list[Job]:
@@ -100,21 +99,28 @@ def mean_of(datasets: Mapping[str, dict]) -> dict[str, Any]:
     """The mean of the datasets."""
 
     def mean(parts: list[dict]) -> dict[str, float]:
-        return {name: round(float(np.mean([part[name] for part in parts])), 2) for name in FIGURES}
+        return {name: round(float(np.mean([part[name] for part in parts])), 2) for name in HEADS}
 
     parts = list(datasets.values())
     uneven = {stream: mean([part["uneven"][stream] for part in parts]) for stream in UNEVEN}
     return mean(parts) | {"uneven": uneven}
 
 
+HEADS = {
+    "closed_form": "closed form",
+    "static": "static",
+    "refined": "refined",
+    "hurt_share": "streams hurt, %",
+    "dynapurls_paper": "paper's model, refined",
+}
+
+
 def summary_table(summary: Mapping[str, Any]) -> str:
     """The README's results: a line for each dataset and their mean, in Markdown."""
-    heads = ("closed form", "static", "refined", "streams hurt", "paper's model, refined")
-    uneven = tuple(f"{stream}: static, refined" for stream in UNEVEN)
-    lines = [f"| dataset | {' | '.join((*heads, *uneven))} |", "|---" * (1 + len(heads) + 2) + "|"]
+    heads = [*HEADS.values(), *(f"{stream}: static, refined" for stream in UNEVEN)]
+    lines = [f"| dataset | {' | '.join(heads)} |", "|---" * (1 + len(heads)) + "|"]
     for name, part in {**summary["datasets"], "mean": summary["mean"]}.items():
-        cells = [f"{part[figure]:.1f}" for figure in FIGURES]
-        cells[3] = f"{part['hurt_share']:.0f} %"
+        cells = [f"{part[figure]:.1f}" for figure in HEADS]
         for stream in UNEVEN:
             rates = part["uneven"][stream]
             cells.append(f"{rates['static']:.1f}, {rates['refined']:.1f}")
@@ -124,8 +130,8 @@ def summary_table(summary: Mapping[str, Any]) -> str:
 
 def split_table(summary: Mapping[str, Any]) -> str:
     """The figures of each split, in Markdown."""
-    names = ("closed_form", "static", "refined", "dynapurls_paper")
-    heads = ("closed form", "static", "refined", "paper's model, refined")
+    names = [name for name in HEADS if name != "hurt_share"]
+    heads = [HEADS[name] for name in names]
     lines = [f"| dataset | split (seen_unseen) | {' | '.join(heads)} |", "|---" * 6 + "|"]
     for dataset, part in summary["datasets"].items():
         for split, rates in part["splits"].items():

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from data_pipelines.animation import SKELETON, animate
+from data_pipelines.animation import SKELETON, animate, frames_for
 from data_pipelines.formats.sample_stream import Request
 from data_pipelines.skeletons import map_joints
 from data_pipelines.sketches import parse_sketch
@@ -71,6 +71,7 @@ class LiveStream:
             "settings": plain(section, section.name)[section.name],
             "weights": tree_digest(run.variables),
             "texts": run.inputs.text_digest,
+            "sketches": None if run.sketch_tokens is None else run.inputs.sketches_digest,
             "capacity": len(active),
         }
 
@@ -125,11 +126,14 @@ class LiveStream:
     def _sketch_tokens(self, name: str, texts: dict | None) -> Float[np.ndarray, "1 S n"] | None:
         """Tokens of a new class's animated sketch; NaN without one, None if none are taken."""
         run, record = self._run, (texts or {}).get("sketch")
-        if run.sketch_tokens is None or self._clip_tokens is None:
+        if run.sketch_tokens is None:
             return None
-        if record is None:
+        if record is None or self._clip_tokens is None:
             return np.full((1, *run.sketch_tokens.shape[1:]), np.nan, np.float32)
-        clip = animate(parse_sketch(record, name, "request"), 2 * run.config.data.frames)
+        data = run.config.data
+        clip = animate(
+            parse_sketch(record, name, "request"), frames_for(data.temporal_sampling, data.frames)
+        )
         return self._clip_tokens(map_joints(clip[None], SKELETON, run.inputs.corpus.skeleton))[None]
 
     @property

@@ -75,9 +75,12 @@ def class_sketches(settings: TextSettings, corpus: Corpus) -> tuple[Sketch | Non
     Raises:
       DataError: a sketch cannot be read; says which words are known.
     """
-    if settings.encoder == "precomputed":
-        return (None,) * len(corpus.class_names)
-    descriptions, source = _descriptions(settings, corpus)
+    try:
+        descriptions, source = _descriptions(settings, corpus)
+    except ValueError:
+        if settings.encoder != "precomputed":
+            raise
+        return (None,) * len(corpus.class_names)  # vectors without descriptions
     return tuple(
         parse_sketch(described["sketch"], name, source)
         if "sketch" in (described := descriptions.get(name, {}))

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from data_pipelines import animation
 from dynapurls_jax.evaluation.trained_run import class_text
 from dynapurls_jax.registry import plain, settings_of
 from dynapurls_jax.rng import key_of
@@ -39,12 +38,8 @@ def method_identity(spec: RunSpec, tokens_identity: dict) -> dict:
         "fit": plain(spec.config, "fit")["fit"],
         "tokens": identity_hash(tokens_identity),
         "texts": spec.inputs.text_digest,
-        "sketches": _sketches_hash(spec) if sketches else None,
+        "sketches": spec.inputs.sketches_digest if sketches else None,
     } | spec.identity()
-
-
-def _sketches_hash(spec: RunSpec) -> str:
-    return identity_hash({"sketches": spec.inputs.sketches, "animation": animation.VERSION})
 
 
 def method_folder(spec: RunSpec, tokens_identity: dict) -> Path:

@@ -37,7 +37,7 @@ def sketch_tokens(
     if stage.encoder is None or inputs.clips is None:
         sketches = {}
     if missing := len(found) - len(sketches):
-        print(f"  {missing} classes without a motion sketch: their text alone counts", flush=True)
+        print(f"  text alone counts for {missing} classes: no motion sketch", flush=True)
     if sketches:
         assert stage.encoder is not None
         chunks = encoded(

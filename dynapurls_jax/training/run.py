@@ -9,13 +9,16 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from ml_collections import ConfigDict
 
+from data_pipelines import animation
 from data_pipelines.atomic import write_text
 from data_pipelines.datasets import load_corpus, load_features
 from data_pipelines.prepared import prepare
 from data_pipelines.protocols import make_protocol, pseudo_split
 from data_pipelines.settings import DataSettings
+from data_pipelines.skeletons import Skeleton, map_joints
 from dynapurls_jax.encoders.registry import ENCODERS
 from dynapurls_jax.evaluation.trained_run import Inputs, TrainedRun, method_title
 from dynapurls_jax.registry import plain, settings_of
@@ -73,7 +76,25 @@ def read_inputs(config: ConfigDict) -> Inputs:
     print(corpus.summary(), flush=True)
     vectors, digest = text_features(text, corpus)
     sketches = class_sketches(text, corpus)
+    if clips is not None and any(sketches) and METHODS.entry(config.method.name).sketches:
+        check_sketches(config.method.name, clips.skeleton)
     return Inputs(config, corpus, clips, vectors, digest, tokens, sketches)
+
+
+def check_sketches(method: str, skeleton: Skeleton) -> None:
+    """Refuses, before any work, sketches that cannot be animated with a dataset's joints.
+
+    Raises:
+      ValueError: the joint layout cannot be made of the animated figure's.
+    """
+    figure = animation.SKELETON
+    try:
+        map_joints(np.zeros((1, figure.num_joints, 3)), figure, skeleton)
+    except ValueError as error:
+        raise ValueError(
+            f"method {method} animates motion sketches as {figure.name}: {error}; leave the "
+            "sketches out of the descriptions, or set --config.method.name=ridge"
+        ) from None
 
 
 def make_spec(inputs: Inputs, workdir: Path, split: str, seed: int) -> RunSpec:

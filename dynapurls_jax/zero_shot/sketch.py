@@ -67,15 +67,16 @@ def fit_sketches(
     centre = vectors.sum(axis=0) / jnp.maximum(drawn.sum(), 1)
     vectors = jnp.where(drawn, vectors - centre, 0.0)
     size = jnp.maximum(jnp.sum(vectors * vectors), 1e-12)
-    gain = settings.weight * jnp.maximum(jnp.sum(vectors * means) / size, 0.0)
+    gain = jnp.maximum(jnp.sum(vectors * means) / size, 0.0)
+    drawn_means = settings.weight * gain * vectors
     centred = text - text.mean(axis=0)
     kernel = regularised(centred @ centred.T, settings.text_ridge)
     return {
         "visual": visual,
         "sketch_centre": centre,
-        "sketch_gain": gain,
+        "sketch_factor": settings.weight * gain,
         "text_mean": text.mean(axis=0),
-        "map": centred.T @ jnp.linalg.solve(kernel, means - gain * vectors),
+        "map": centred.T @ jnp.linalg.solve(kernel, means - drawn_means),
     }
 
 
@@ -92,7 +93,7 @@ def bind_sketches(variables: Variables, described: ClassText) -> Candidates:
     drawn, vectors = _imagined(variables["visual"], described)
     expected = jnp.where(drawn, vectors - variables["sketch_centre"], 0.0)
     corrected = (text - variables["text_mean"]) @ variables["map"]
-    return Candidates(unit(variables["sketch_gain"] * expected + corrected)[:, None])
+    return Candidates(unit(variables["sketch_factor"] * expected + corrected)[:, None])
 
 
 def make(settings: SketchSettings, shapes: Shapes) -> ZeroShotMethod:

@@ -48,7 +48,7 @@ def main() -> None:
 def diagnosis(run: TrainedRun) -> list[str]:
     """The lines of one run."""
     task, lines = unseen_task(run), []
-    if run.method.attend is not None:
+    if run.method.attend is not None and run.method.oracle is None:
         lines += [*rows(run, task), attention(run, task), accuracy_by_row(run, task)]
     tokens = np.asarray(run.tokens[run.protocol.unseen_test], np.float32)
     flat = StandardScaler().fit_transform(tokens.reshape(len(tokens), -1))
@@ -58,7 +58,7 @@ def diagnosis(run: TrainedRun) -> list[str]:
             found = cross_val_predict(model, flat, task.labels, cv=4)
         share = np.mean(found == task.labels)
         lines.append(f"ORACLE: unseen classes by their own labels, {name}: {100 * share:.1f} %")
-    if run.inputs.clips is not None:
+    if run.inputs.clips is not None and len(run.protocol.seen_test):
         lines.append(discriminant(run))
     return lines
 
@@ -110,8 +110,9 @@ def discriminant(run: TrainedRun) -> str:
     encoder = Kinematics(KinematicsSettings(), clips.skeleton)
     indices = np.concatenate([protocol.train, protocol.val, protocol.seen_test])
     tokens = np.asarray(encoder.tokens(jnp.asarray(clips.clips[indices])))
-    flat = StandardScaler().fit_transform(tokens.reshape(len(tokens), -1))
     labels, known = run.inputs.corpus.labels[indices], len(indices) - len(protocol.seen_test)
+    flat = tokens.reshape(len(tokens), -1)
+    flat = StandardScaler().fit(flat[:known]).transform(flat)
     model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
     share = model.fit(flat[:known], labels[:known]).score(flat[known:], labels[known:])
     results = run.results["encoder"] or {}

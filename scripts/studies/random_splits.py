@@ -30,6 +30,8 @@ def main() -> None:
     parser.add_argument("--methods", nargs=2, choices=METHODS.names, default=["ridge", "sketch"])
     parser.add_argument("--splits", type=int, default=10, help="of each size")
     options = parser.parse_args()
+    if options.splits < 2:
+        parser.error(f"--splits: expected 2 or more for an interval, got {options.splits}")
     keep_memory()
     first, second = options.methods
     print(f"| dataset | splits | {first} | {second} | {second} less {first} | 95 % interval |")

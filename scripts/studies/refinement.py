@@ -66,7 +66,9 @@ def main() -> None:
         "--seeds", type=int, default=5, help="of each split, or random splits of a size"
     )
     parser.add_argument("--pseudo", action="store_true", help="pseudo-unseen classes")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="these methods only")
+    parser.add_argument(
+        "--only", nargs="+", choices=VARIANTS, metavar="NAME", help="these methods only"
+    )
     parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="folder of the workdirs")
     parser.add_argument(
         "--json", type=Path, help="file of all figures; those in it are not computed again"

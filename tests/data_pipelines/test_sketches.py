@@ -13,6 +13,7 @@ from data_pipelines.animation import SKELETON, animate, imagined_clip
 from data_pipelines.errors import DataError
 from data_pipelines.skeletons import KINECT_V1, KINECT_V2, OPENPOSE_18
 from data_pipelines.sketches import HIPS, PARTS, TORSO, parse_sketch
+from data_pipelines.temporal_sampling import TEMPORAL_SAMPLING
 
 FRAMES = 24
 J = {name: index for index, name in enumerate(SKELETON.joints)}
@@ -128,6 +129,15 @@ def test_an_imagined_clip_is_prepared_as_recorded_clips_are(target):
     assert right[0] > left[0]
 
 
+@pytest.mark.parametrize("sampling", TEMPORAL_SAMPLING)
+def test_every_temporal_sampling_keeps_the_whole_motion(sampling):
+    sketch = parse_sketch({"right hand": "hang > hang > top"}, "raise", "a file")
+    clip = imagined_clip(sketch, KINECT_V1, sampling, (1, 16))[0]
+    hand, head = J["right_hand"], J["head"]
+    assert clip[0, hand, 2] < clip[0, head, 2] - 0.5
+    assert clip[-1, hand, 2] > clip[-1, head, 2] - 0.01
+
+
 def test_a_layout_without_a_mapping_is_refused():
     odd = OPENPOSE_18.__class__(**{**vars(OPENPOSE_18), "name": "odd"})
     with pytest.raises(ValueError, match="no mapping of joints from kinect_v1 to odd"):
@@ -149,6 +159,11 @@ def test_a_layout_without_a_mapping_is_refused():
         ({"travel": "0 0 > far away"}, "travel: .*metres to the right, metres forward"),
         ({"travel": "1"}, "travel: "),
         ({"torso": ""}, "torso: "),
+        ({"right foot": ""}, "right foot: "),
+        ({"right foot": "ground > > lifted"}, "right foot: "),
+        ({"travel": "0 0 > nan 1"}, "travel: "),
+        ({"travel": "0 0 > 0 1e9"}, "travel: "),
+        ({"left hand": "hang", "both hands": "waist"}, "expected waypoints of 'left hand' once"),
     ],
 )
 def test_mistakes_are_named(record, expected):

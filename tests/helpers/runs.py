@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dynapurls_jax.evaluation.trained_run import TrainedRun
+from dynapurls_jax.evaluation.trained_run import TrainedRun, class_text
 from dynapurls_jax.zero_shot.base import Shapes
-from dynapurls_jax.zero_shot.registry import make_method
+from dynapurls_jax.zero_shot.registry import METHODS, make_method
 
 
 def changed(run: TrainedRun, overrides: dict) -> TrainedRun:
@@ -32,14 +32,18 @@ def changed(run: TrainedRun, overrides: dict) -> TrainedRun:
 
 
 def fitted(run: TrainedRun, name: str) -> TrainedRun:
-    """The run with a closed-form method, fitted on its training clips."""
+    """The run with a closed-form method, fitted on its training clips; no class has a sketch."""
     run = changed(run, {"method.name": name})
     train, seen = run.protocol.train, run.protocol.seen
+    if METHODS.entry(name).sketches:
+        shape = (len(run.inputs.text), *run.tokens.shape[1:])
+        run = dataclasses.replace(run, sketch_tokens=np.full(shape, np.nan, np.float32))
+    text = class_text(run.inputs.text, run.sketch_tokens, seen)
     variables = jax.jit(run.method.fit)(
         jax.random.key(0),
         jnp.asarray(run.tokens[train], jnp.float32),
         jnp.asarray(run.labels_of(train, seen)),
-        jnp.asarray(run.inputs.text[seen]),
+        jax.tree.map(jnp.asarray, text),
     )
     return dataclasses.replace(run, variables=variables)
 

@@ -225,6 +225,19 @@ def test_a_new_class_is_imagined_as_a_class_of_the_corpus(tmp_path, monkeypatch,
     assert "sketch of class 'another': hips: expected waypoints" in answer["error"]
 
 
+def test_a_class_is_added_to_a_run_on_features_by_its_text(run, monkeypatch):
+    """A method with sketches has none there: a new class's sketch is left out."""
+    run = fitted(changed(run, {"adapter.name": "static"}), "sketch")
+    inputs = dataclasses.replace(run.inputs, clips=None)
+    live = LiveStream(dataclasses.replace(run, inputs=inputs, encoder=None), capacity=3)
+    monkeypatch.setattr(live_stream, "class_vector", lambda *_: run.inputs.text[0])
+    monkeypatch.setattr(LiveStream, "_text_encoder", None)
+    texts = {"sketch": {"hips": "sit"}}
+    assert live.answer(requests({"add": "new", "texts": texts})[0]) == {"line": 1, "added": "new"}
+    expected = run.candidates_of(np.array([0])).classes[0]
+    np.testing.assert_allclose(live.state.candidates.classes[2], expected, atol=1e-5)
+
+
 def test_a_run_on_features_takes_tokens_alone(run):
     inputs = dataclasses.replace(run.inputs, clips=None)
     live = start(dataclasses.replace(run, inputs=inputs, encoder=None), "static")

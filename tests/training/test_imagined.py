@@ -48,7 +48,7 @@ def test_tokens_are_those_of_a_clip_of_the_corpus(tmp_path):
 def test_other_sketches_are_another_run_and_none_is_ridge_regression(tmp_path, capsys):
     drawn = train_small(inputs_of(config_of()), tmp_path)
     without = train_small(inputs_of(config_of(), drawn=0), tmp_path)
-    assert "8 classes without a motion sketch" in capsys.readouterr().out
+    assert "text alone counts for 8 classes" in capsys.readouterr().out
     assert len(list((tmp_path / SPLIT / "seed0" / "methods").iterdir())) == 2
     ridge = train_small(inputs_of(config_of("ridge"), drawn=0), tmp_path)
     scores = []
@@ -63,7 +63,7 @@ def test_a_finished_run_is_restored_with_its_sketches(tmp_path):
     first = train_small(inputs_of(config_of()), tmp_path)
     again = train_small(inputs_of(config_of()), tmp_path)
     np.testing.assert_array_equal(first.sketch_tokens, again.sketch_tokens)
-    for name in ("map", "sketch_gain"):
+    for name in ("map", "sketch_factor"):
         np.testing.assert_array_equal(first.variables[name], again.variables[name])
 
 
