@@ -215,6 +215,7 @@ def answer_input(config: ConfigDict, workdir: Path, source: str) -> None:
 
 
 def main(_: list[str]) -> None:
+    """Checks the flags, then evaluates a workdir or answers the requests of a stream."""
     workdir = Path(_WORKDIR.value) if _WORKDIR.value else newest_workdir(Path("runs"))
     check_flags()
     config = load_config(workdir)

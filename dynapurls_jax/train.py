@@ -31,6 +31,7 @@ flags.mark_flag_as_required("config")
 
 
 def main(_: list[str]) -> None:
+    """Checks the flags, then trains all runs of the configuration."""
     from dynapurls_jax.config import check_config
 
     config = _CONFIG.value

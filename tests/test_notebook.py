@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from flax.traverse_util import flatten_dict
 from nbclient import NotebookClient
 from packaging.requirements import Requirement
 
@@ -101,12 +102,22 @@ def test_devices_pick_precision_and_batches(pick):
     ]
 
 
+def flat(config):
+    """Values by dotted keys."""
+    return flatten_dict(config.to_dict(), sep=".")
+
+
 def test_picked_flags_are_keys_of_the_configuration(pick):
     for flag in pick("TPU"):
         key, value = flag.removeprefix("--config.").split("=")
         config = default_config()
         value = int(value) if value.isdecimal() else value
         config.update_from_flattened_dict({key: value})  # raises for unknown keys and other types
+        changed = {
+            name for name, new in flat(config).items() if new != flat(default_config())[name]
+        }
+        assert changed <= {key}
+        assert after[key] == value
 
 
 @pytest.mark.parametrize(("cell", "name"), [("detect", "PROBE"), ("data", "READ")])

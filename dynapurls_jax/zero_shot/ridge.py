@@ -88,9 +88,7 @@ class Ridge:
         variables = {"visual": visual, "text_mean": text.reshape(len(text), -1).mean(axis=0)}
         centred = self._centred_text(variables, text)
         if settings.map == "text_to_visual":
-            kernel = centred @ centred.T
-            coefficients = jnp.linalg.solve(regularised(kernel, settings.text_ridge), means)
-            return variables | {"map": centred.T @ coefficients}
+            return variables | {"map": text_to_visual(centred, means, settings.text_ridge)}
         features = self.encode(variables, tokens)
         gram = regularised(features.T @ features, settings.visual_ridge)
         if settings.map == "visual_to_text":
@@ -171,6 +169,13 @@ def fit_whitening(
 def whitened(visual: Variables, features: Float[Array, "N D"]) -> Float[Array, "N k"]:
     """Features in the whitened space of `fit_whitening`, centred by the seen classes."""
     return (features - visual["mean"]) @ visual["projection"] - visual["centre"]
+
+
+def text_to_visual(
+    text: Float[Array, "C D"], targets: Float[Array, "C k"], ridge: float
+) -> Float[Array, "D k"]:
+    """Kernel ridge regression from centred text to vectors of the classes."""
+    return text.T @ jnp.linalg.solve(regularised(text @ text.T, ridge), targets)
 
 
 def regularised(gram: Float[Array, "k k"], ridge: float) -> Float[Array, "k k"]:

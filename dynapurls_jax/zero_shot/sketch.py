@@ -27,7 +27,7 @@ from dynapurls_jax.zero_shot.base import (
     unit,
     vector_embedding,
 )
-from dynapurls_jax.zero_shot.ridge import fit_whitening, regularised, whitened
+from dynapurls_jax.zero_shot.ridge import fit_whitening, text_to_visual, whitened
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,13 @@ def fit_sketches(
     vectors = jnp.where(drawn, vectors - centre, 0.0)
     size = jnp.maximum(jnp.sum(vectors * vectors), 1e-12)
     gain = jnp.maximum(jnp.sum(vectors * means) / size, 0.0)
-    drawn_means = settings.weight * gain * vectors
-    centred = text - text.mean(axis=0)
-    kernel = regularised(centred @ centred.T, settings.text_ridge)
+    drawn_means, text_mean = settings.weight * gain * vectors, text.mean(axis=0)
     return {
         "visual": visual,
         "sketch_centre": centre,
         "sketch_factor": settings.weight * gain,
-        "text_mean": text.mean(axis=0),
-        "map": centred.T @ jnp.linalg.solve(kernel, means - drawn_means),
+        "text_mean": text_mean,
+        "map": text_to_visual(text - text_mean, means - drawn_means, settings.text_ridge),
     }
 
 
