@@ -113,10 +113,8 @@ def test_picked_flags_are_keys_of_the_configuration(pick):
         config = default_config()
         value = int(value) if value.isdecimal() else value
         config.update_from_flattened_dict({key: value})  # raises for unknown keys and other types
-        changed = {
-            name for name, new in flat(config).items() if new != flat(default_config())[name]
-        }
-        assert changed <= {key}
+        before, after = flat(default_config()), flat(config)
+        assert {name for name in after if after[name] != before[name]} <= {key}
         assert after[key] == value
 
 
