@@ -122,7 +122,10 @@ def replay_fit(config: ConfigDict, about: dict, batch: dict, folder: Path) -> No
         seed=about["seed"],
         record={},
     )
-    state = restored(folder, partial(epochs.fresh_state, task, batch["tokens"], batch["text"]))
+    key = key_of(about["seed"], "method_init")
+    state = restored(
+        folder, partial(epochs.fresh_trained, task, batch["tokens"], batch["text"], key)
+    )
     report_tree("parameters", state.variables["params"])
     epoch_key = key_of(about["seed"], "fit", about["epoch"])
     key = jax.random.fold_in(epoch_key, about["step"] + 1)

@@ -1,4 +1,8 @@
-"""Stage 3 for methods with a loss: epochs over the samples, with early stopping.
+"""Stage 3 for methods with a loss: epochs over the samples, as many as held-out classes ask for.
+
+Beside the model of all seen classes, one for each fold is trained, without the fold's held-out
+classes (`training.folds`). The model of all classes is kept as it is after the epoch at which the
+folds recognise their held-out classes best.
 
 Data parallel: each device keeps its part of the tokens, gets its part of each batch, and has all of
 the parameters; `jax.jit` adds the reductions. An epoch is one dispatch.
@@ -7,7 +11,7 @@ the parameters; `jax.jit` adds the reductions. An epoch is one dispatch.
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.struct
 import jax
@@ -15,11 +19,20 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from data_pipelines.progress import progress
 from dynapurls_jax.rng import key_of
 from dynapurls_jax.training.checkpoints import Checkpoints
+from dynapurls_jax.training.folds import (
+    Folds,
+    classes_of,
+    fewest_samples,
+    folds_of,
+    held_out_accuracy,
+    relabelled,
+    shuffled,
+)
 from dynapurls_jax.training.loop import Loop
 from dynapurls_jax.training.mesh import divide_rows, divided, everywhere, mesh_for
 from dynapurls_jax.training.method_task import (
@@ -32,13 +45,21 @@ from dynapurls_jax.training.nonfinite import report_fit
 from dynapurls_jax.zero_shot.base import Variables
 
 
-class FitState(flax.struct.PyTreeNode):
-    """Everything that training carries from epoch to epoch; arrays only, so it checkpoints."""
+class Trained(NamedTuple):
+    """What training changes."""
 
     variables: Variables
     opt_state: Any
+
+
+class FitState(flax.struct.PyTreeNode):
+    """Everything that training carries from epoch to epoch; arrays only, so it checkpoints."""
+
+    trained: Any  # `Trained`
+    folds: Any  # `Trained` with a leading axis; None without folds
     best: Variables
-    best_accuracy: Any  # float32 []; Any, since JAX also fills pytrees with placeholders
+    best_accuracy: Any  # of held-out classes, float32 []
+    val_accuracy: Any  # of seen classes, at the same epoch, float32 []
     best_epoch: Any  # int32 []
     epoch: Any  # int32 []
 
@@ -46,34 +67,37 @@ class FitState(flax.struct.PyTreeNode):
 def train_method(
     task: MethodTask, checkpoints: Checkpoints, folder: Path, profile: bool = False
 ) -> tuple[Variables, dict]:
-    """Trains until the accuracy on seen validation clips stops rising; resumes from a checkpoint.
+    """Trains until the accuracy on held-out seen classes stops rising; resumes from a checkpoint.
 
     Args:
       folder: of the stage, for its reports.
       profile: write a trace of some epochs there.
 
     Returns:
-      The variables of the best epoch, on the host, and `{"val_accuracy", "best_epoch", "epochs"}`.
+      The variables of the best epoch, on the host, and its accuracies: `val_accuracy` on validation
+      clips of seen classes, `held_out_accuracy`, the mean of the folds, `best_epoch`, `epochs`.
 
     Raises:
       NonFiniteError: a loss or gradient is not finite.
     """
     mesh = mesh_for(task.batch_size, "fit.batch_size")
-    text = jax.device_put(jnp.asarray(task.text), everywhere(mesh))
+    text = jax.device_put(jax.tree.map(jnp.asarray, task.text), everywhere(mesh))
+    folds = folds_of(task)
     train, val = (_on_devices(mesh, samples) for samples in (task.train, task.val))
-    begin = partial(fresh_state, task)
+    begin = partial(fresh_state, task, folds=folds)
     if checkpoints.latest() is None:
         state = jax.jit(begin, out_shardings=everywhere(mesh))(train.tokens, text)
     else:
         shapes = jax.eval_shape(begin, train.tokens, text)
         state = jax.device_put(checkpoints.restore(shapes, on_host=True), everywhere(mesh))
     if not _finished(state, task.settings):
-        run_epoch = partial(make_epoch(task, mesh), train=train, val=val, text=text)
+        run_epoch = partial(make_epoch(task, folds, mesh), train=train, val=val, text=text)
         report = partial(report_fit, task, folder)
         with Loop(folder, checkpoints, int(state.epoch), len(task.ids), report, profile) as loop:
             state = _run(task, state, run_epoch, loop)
     return jax.device_get(state.best), {
-        "val_accuracy": float(state.best_accuracy),
+        "val_accuracy": float(state.val_accuracy),
+        "held_out_accuracy": float(state.best_accuracy) if len(folds.held) else None,
         "best_epoch": int(state.best_epoch),
         "epochs": int(state.epoch),
     }
@@ -84,20 +108,38 @@ def optimizer_of(settings: FitSettings) -> optax.GradientTransformation:
     return optax.adamw(settings.learning_rate, weight_decay=settings.weight_decay)
 
 
-def fresh_state(task: MethodTask, tokens: Array, text: Float[Array, "C G d"]) -> FitState:
+def fresh_trained(task: MethodTask, tokens: Array, text: Any, key: PRNGKeyArray) -> Trained:
+    """Variables and optimizer before the first step.
+
+    Args:
+      tokens: of the training samples.
+    """
+    assert task.method.init is not None
+    variables = task.method.init(key, tokens, text)
+    return Trained(variables, optimizer_of(task.settings).init(variables["params"]))
+
+
+def fresh_state(task: MethodTask, tokens: Array, text: Any, folds: Folds) -> FitState:
     """The state before the first epoch.
 
     Args:
       tokens: of the training samples, perhaps padded.
     """
-    assert task.method.init is not None
     real = jnp.asarray(tokens, jnp.float32)[: len(task.ids)]
-    variables = task.method.init(key_of(task.seed, "method_init"), real, text)
+    root, kept = key_of(task.seed, "method_init"), jnp.asarray(folds.kept)
+
+    def of_fold(numbered) -> Trained:
+        number, kept = numbered
+        key = jax.random.fold_in(root, number)
+        return fresh_trained(task, real, classes_of(text, kept), key)
+
+    trained = fresh_trained(task, real, text, root)
     return FitState(
-        variables=variables,
-        opt_state=optimizer_of(task.settings).init(variables["params"]),
-        best=jax.tree.map(jnp.copy, variables),  # the state is donated: no buffer twice
+        trained=trained,
+        folds=jax.lax.map(of_fold, (jnp.arange(len(kept)), kept)) if len(kept) else None,
+        best=jax.tree.map(jnp.copy, trained.variables),  # the state is donated: no buffer twice
         best_accuracy=jnp.float32(-1),
+        val_accuracy=jnp.float32(0),
         best_epoch=jnp.int32(0),
         epoch=jnp.int32(0),
     )
@@ -116,8 +158,8 @@ def _run(task: MethodTask, state: FitState, run_epoch: Callable, loop: Loop) -> 
             state, figures, batches = run_epoch(state, root)
             loop.after(state, figures, batches)
             best = float(state.best_accuracy)  # waits: whether to go on depends on it
-            loop.log(state, epoch=float(state.epoch), best_val_accuracy=best)
-            report(int(state.epoch), loss=float(figures["loss"].mean()), best_val=best)
+            loop.log(state, epoch=float(state.epoch), best_held_out_accuracy=best)
+            report(int(state.epoch), loss=float(figures["loss"].mean()), held_out=best)
         loop.save(state)
     return state
 
@@ -127,20 +169,60 @@ def _finished(state: FitState, settings: FitSettings) -> bool:
     return int(state.epoch) >= settings.epochs or waited >= settings.patience
 
 
-def make_epoch(task: MethodTask, mesh: Mesh) -> Callable:
+def make_epoch(task: MethodTask, folds: Folds, mesh: Mesh) -> Callable:
     """The jitted epoch `(state, root key, train, val, text) -> (state, figures, batches)`.
 
-    A scan over shuffled whole minibatches, then the validation, in one dispatch. `figures` are each
-    batch's loss and norm of the gradient, and the accuracy on `val`; if one of them is not finite
-    the state stays as it was before that batch. `batches` are the indices of all batches, and which
-    batches are finite.
+    A scan over shuffled whole minibatches, for the folds too, then their tests and the validation,
+    in one dispatch. `figures` are each batch's loss and norm of the gradient, and the accuracies;
+    if one of them is not finite the state stays as it was before that batch. `batches` are the
+    indices of all batches, and which batches are finite.
     """
     method, count, size = task.method, len(task.ids), task.batch_size
+    step = make_step(task, mesh)
+
+    def of_fold(root, train: Samples, text, numbered):
+        number, fold, trained = numbered
+        key = jax.random.fold_in(root, number)
+        fewest = fewest_samples(folds)
+        batch = min(size, fewest)
+        order = shuffled(key, fold.train, fewest // batch * batch)
+        own = relabelled(train, fold.kept, len(jax.tree.leaves(text)[0]))
+        kept = classes_of(text, fold.kept)
+        trained, _, _, each_finite = step(trained, own, kept, key, order.reshape(-1, batch))
+        share = held_out_accuracy(method, trained.variables, train, fold, text)
+        return trained, jnp.where(each_finite.all(), share, jnp.nan)
+
+    @partial(jax.jit, donate_argnums=0, out_shardings=everywhere(mesh))
+    def run_epoch(state: FitState, root, train: Samples, val: Samples, text):
+        key = jax.random.fold_in(root, state.epoch)
+        order = jax.random.permutation(key, count)[: count // size * size]
+        trained, losses, norms, each_finite = step(
+            state.trained, train, text, key, order.reshape(-1, size)
+        )
+        figures = {"loss": losses, "grad_norm": norms}
+        figures["val_accuracy"] = validation_accuracy(method, trained.variables, val, text)
+        trained_folds, score = state.folds, jnp.float32(0)
+        if len(folds.held):
+            numbered = (jnp.arange(len(folds.held)), jax.tree.map(jnp.asarray, folds), state.folds)
+            one = partial(of_fold, jax.random.fold_in(key, count), train, text)
+            trained_folds, shares = jax.lax.map(one, numbered)
+            figures["held_out_accuracy"] = score = shares.mean()
+        after = state.replace(trained=trained, folds=trained_folds)
+        finite = each_finite.all() & jnp.isfinite(score)
+        after = _scored(after, score, figures["val_accuracy"], finite)
+        return after, figures, (order, each_finite)
+
+    return run_epoch
+
+
+def make_step(task: MethodTask, mesh: Mesh) -> Callable:
+    """Steps over batches: `(trained, train, text, key, batches [n, b])` to `trained` and of each
+    step the loss, the norm of the gradient, and whether it and all before it are finite."""
     optimizer, method_loss = optimizer_of(task.settings), task.method.loss
     assert method_loss is not None
 
-    def step(carry, batch, train, text, key):
-        variables, opt_state, finite = carry
+    def step(carry, batch, train: Samples, text, key):
+        (variables, opt_state), finite = carry
         indices, number = batch
         # Each device has its own part of the samples; those of a batch are divided anew.
         tokens = jax.lax.with_sharding_constraint(train.tokens[indices], divided(mesh))
@@ -156,40 +238,31 @@ def make_epoch(task: MethodTask, mesh: Mesh) -> Callable:
         finite = finite & jnp.isfinite(loss) & jnp.isfinite(norm)
         updates, new_opt_state = optimizer.update(grads, opt_state, variables["params"])
         params = optax.apply_updates(variables["params"], updates)
-        after = ({**variables, "params": params}, new_opt_state)
-        variables, opt_state = optax.tree.where(finite, after, (variables, opt_state))
-        return (variables, opt_state, finite), (loss, norm, finite)
+        after = Trained({**variables, "params": params}, new_opt_state)
+        return (optax.tree.where(finite, after, carry[0]), finite), (loss, norm, finite)
 
-    @partial(jax.jit, donate_argnums=0, out_shardings=everywhere(mesh))
-    def run_epoch(state: FitState, root, train: Samples, val: Samples, text):
-        key = jax.random.fold_in(root, state.epoch)
-        order = jax.random.permutation(key, count)[: count // size * size]
-        batches = order.reshape(-1, size)
-        (variables, opt_state, finite), (losses, norms, each_finite) = jax.lax.scan(
+    def steps(trained: Trained, train: Samples, text, key, batches: Int[Array, "n b"]):
+        (trained, _), seen = jax.lax.scan(
             partial(step, train=train, text=text, key=key),
-            (state.variables, state.opt_state, jnp.array(True)),
+            (trained, jnp.array(True)),
             (batches, jnp.arange(len(batches))),
         )
-        accuracy = validation_accuracy(method, variables, val, text)
-        after = _validated(state, (variables, opt_state), accuracy, finite)
-        figures = {"loss": losses, "grad_norm": norms, "val_accuracy": accuracy}
-        return after, figures, (order, each_finite)
+        return trained, *seen
 
-    return run_epoch
+    return steps
 
 
-def _validated(
-    state: FitState, trained: tuple[Variables, Any], accuracy: Array, finite: Bool[Array, ""]
-) -> FitState:
-    """The state after an epoch, with its variables as the best if none before was as accurate."""
-    variables, opt_state = trained
-    better = finite & (accuracy > state.best_accuracy)
+def _scored(state: FitState, score: Array, val: Array, finite: Bool[Array, ""]) -> FitState:
+    """The state after an epoch, with its variables as the best if none before was more accurate.
+
+    Of equal epochs the last is kept: where held-out classes are easy, training does not end early.
+    """
+    better = finite & (score >= state.best_accuracy)
     epoch = state.epoch + finite
-    return FitState(
-        variables=variables,
-        opt_state=opt_state,
-        best=optax.tree.where(better, variables, state.best),
-        best_accuracy=jnp.where(better, accuracy, state.best_accuracy),
+    return state.replace(
+        best=optax.tree.where(better, state.trained.variables, state.best),
+        best_accuracy=jnp.where(better, score, state.best_accuracy),
+        val_accuracy=jnp.where(better, val, state.val_accuracy),
         best_epoch=jnp.where(better, epoch, state.best_epoch),
         epoch=epoch,
     )

@@ -90,9 +90,18 @@ def fit_method(
     if stage.results is None:
         stage.finish(results)
     results = stage.results or {}
-    when = f" at epoch {results['best_epoch']}" if "best_epoch" in results else ""
-    print(f"  {name}: seen validation accuracy {results['val_accuracy']:.3f}{when}", flush=True)
+    print(f"  {name}: {accuracies(results)}", flush=True)
     return task.method, jax.device_put(variables), results
+
+
+def accuracies(results: dict) -> str:
+    """The results of a method's stage in words."""
+    found = f"seen validation accuracy {results['val_accuracy']:.3f}"
+    if "best_epoch" in results:
+        found += f" at epoch {results['best_epoch']} of {results['epochs']}"
+    if results.get("held_out_accuracy") is not None:
+        found += f", of held-out classes {results['held_out_accuracy']:.3f}"
+    return found
 
 
 def solve(task: MethodTask, checkpoints: Checkpoints) -> tuple[Variables, dict]:

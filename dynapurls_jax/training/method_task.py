@@ -16,7 +16,10 @@ class FitSettings:
     """The settings of a method that is trained.
 
     Attributes:
-      patience: epochs without a higher accuracy on seen validation clips, after which it ends.
+      epochs: the most; with `folds`, those are kept whose accuracy on held-out classes is highest.
+      patience: epochs without such an accuracy, after which training ends.
+      folds: parts of the seen classes that are held out in turn, as in cross-validation, while the
+        model of all seen classes is trained beside; 0 trains for all epochs.
     """
 
     learning_rate: float = 1e-4
@@ -24,8 +27,10 @@ class FitSettings:
     batch_size: int = 256
     epochs: int = 300
     patience: int = 20
+    folds: int = 4
 
     def __post_init__(self):
+        check_at_least(0, folds=self.folds)
         check_at_least(1, batch_size=self.batch_size, epochs=self.epochs, patience=self.patience)
 
 

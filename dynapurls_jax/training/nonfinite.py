@@ -66,6 +66,11 @@ def report_fit(
       batches: indices of the epoch's samples in order, and for each batch whether it is finite.
     """
     order, finite = (np.asarray(found) for found in batches)
+    if finite.all():
+        raise NonFiniteError(
+            f"epoch {int(state.epoch) + 1}: loss or gradient is not finite without the held-out "
+            "classes of a fold (fit.folds), though it is with all; try a lower fit.learning_rate"
+        )
     number = int(np.argmin(finite))
     indices = order.reshape(-1, task.batch_size)[number]
     arrays = {
@@ -81,7 +86,7 @@ def report_fit(
         "token_shape": task.shapes.tokens,
         "skeleton": task.shapes.skeleton.name,
     }
-    _write(folder, state, [task.ids[i] for i in indices], arrays, about | task.record)
+    _write(folder, state.trained, [task.ids[i] for i in indices], arrays, about | task.record)
 
 
 def _write(

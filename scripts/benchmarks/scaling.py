@@ -32,6 +32,7 @@ from dynapurls_jax.commands import parser_of
 from dynapurls_jax.config import load_config
 from dynapurls_jax.registry import settings_of
 from dynapurls_jax.training import epochs, method_task, pretrain
+from dynapurls_jax.training.folds import folds_of
 from dynapurls_jax.training.mesh import divided, everywhere, mesh_for
 from dynapurls_jax.zero_shot.base import Shapes
 from dynapurls_jax.zero_shot.registry import make_method
@@ -125,9 +126,8 @@ def compile_fit(config, train: int, val: int, classes: int) -> Any:
 
     def samples(count: int) -> method_task.Samples:
         padded = -(-count // mesh.size) * mesh.size
-        return method_task.Samples(
-            constant((padded, 75, 256), np.float16), constant((padded,), np.int32)
-        )
+        labels = np.arange(padded, dtype=np.int32) % classes
+        return method_task.Samples(constant((padded, 75, 256), np.float16), labels)
 
     task = method_task.MethodTask(
         method=make_method(config.method, shapes),
@@ -141,11 +141,12 @@ def compile_fit(config, train: int, val: int, classes: int) -> Any:
         record={},
     )
     tokens = jax.ShapeDtypeStruct((2, 75, 256), np.float16)  # states do not depend on their number
-    state = jax.eval_shape(partial(epochs.fresh_state, task), tokens, task.text)
+    folds = folds_of(task)
+    state = jax.eval_shape(partial(epochs.fresh_state, task, folds=folds), tokens, task.text)
     key = jax.eval_shape(lambda: jax.random.key(0))
     state, key, text = on_mesh((state, key, task.text), everywhere(mesh))
     data = on_mesh((task.train, task.val), divided(mesh))
-    return epochs.make_epoch(task, mesh).lower(state, key, data[0], data[1], text).compile()
+    return epochs.make_epoch(task, folds, mesh).lower(state, key, data[0], data[1], text).compile()
 
 
 def constant(shape: tuple[int, ...], dtype: type) -> np.ndarray:

@@ -1,0 +1,124 @@
+"""Cross-validation over classes: what a fold sees, and what it chooses."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dynapurls_jax.training import epochs
+from dynapurls_jax.training.checkpoints import Checkpoints
+from dynapurls_jax.training.folds import TESTED, folds_of, shuffled
+from dynapurls_jax.training.mesh import mesh_for
+from dynapurls_jax.training.method_task import Samples
+from dynapurls_jax.training.stages import NonFiniteError
+from dynapurls_jax.zero_shot.devise import DeviseSettings, make
+from tests.helpers.parallel_case import method_task
+
+CLASSES = 9
+
+
+def small_task(classes: int = CLASSES, samples: int = 60, **fit):
+    """DeViSE on tokens that say little about their class, and more of some classes."""
+    rng = np.random.default_rng(3)
+    labels = np.concatenate([np.arange(classes), rng.integers(classes, size=samples - classes)])
+    text = rng.normal(size=(classes, 8, 6)).astype(np.float32)
+    tokens = rng.normal(size=(samples, 2, 5)) + labels[:, None, None] % 3
+    task = method_task()
+    settings = {"epochs": 6, "patience": 6, "batch_size": 8, "learning_rate": 0.05} | fit
+    return replace(
+        task,
+        method=make(DeviseSettings(), task.shapes),
+        settings=replace(task.settings, **settings),
+        train=Samples(tokens.astype(np.float16), labels),
+        val=Samples(tokens[:9].astype(np.float16), labels[:9]),
+        text=text / np.linalg.norm(text, axis=-1, keepdims=True),
+        ids=[f"c{n}" for n in range(samples)],
+    )
+
+
+def trained(task, folder):
+    folder.mkdir()
+    return epochs.train_method(task, Checkpoints(folder / "checkpoints"), folder)
+
+
+@given(classes=st.integers(2, 20), folds=st.integers(0, 6), seed=st.integers(0, 3))
+def test_folds_divide_classes_and_samples(classes, folds, seed):
+    task = replace(small_task(classes, folds=folds), seed=seed)
+    found, labels = folds_of(task), np.asarray(task.train.labels)
+    assert len(found.held) == (min(folds, classes // 2) if classes >= 4 else 0)
+    assert len(np.unique(found.held)) == found.held.size  # held out once at most
+    for kept, held, train, test in zip(*found, strict=True):
+        assert sorted([*kept, *held]) == list(range(classes))
+        assert min(len(kept), len(held)) >= 2
+        for chosen, indices in ((kept, train), (held, test)):
+            expected = np.flatnonzero(np.isin(labels, chosen))
+            assert sorted(indices[indices >= 0]) == list(expected)
+
+
+def test_large_folds_are_tested_on_some_of_their_samples():
+    found = folds_of(small_task(samples=8 * TESTED, folds=2))
+    assert found.test.shape == (2, TESTED)
+
+
+def test_shuffled_indices_are_no_padding():
+    indices = jnp.array([4, -1, 7, 2, -1, 9])
+    orders = {tuple(np.asarray(shuffled(jax.random.key(n), indices, 4))) for n in range(9)}
+    assert len(orders) > 3
+    assert all(sorted(order) == [2, 4, 7, 9] for order in orders)
+
+
+def after_one_epoch(task):
+    mesh = mesh_for(task.batch_size, "batch")
+    folds = folds_of(task)
+    train, val = (Samples(*map(jnp.asarray, one)) for one in (task.train, task.val))
+    text = jnp.asarray(task.text)
+    state = epochs.fresh_state(task, train.tokens, text, folds)
+    return epochs.make_epoch(task, folds, mesh)(state, jax.random.key(1), train, val, text)[0]
+
+
+def test_a_fold_learns_nothing_of_its_held_out_classes():
+    """Neither their texts nor the order of their tokens changes what it learns."""
+    task = small_task()
+    held = folds_of(task).held[1]
+    of_held = np.flatnonzero(np.isin(task.train.labels, held))
+    tokens, text = np.array(task.train.tokens), np.array(task.text)
+    tokens[of_held] = tokens[of_held[::-1]]
+    text[held] = text[held[::-1]]
+    other = replace(task, train=Samples(tokens, task.train.labels), text=text)
+    one, two = (after_one_epoch(t).folds.variables["params"]["matrix"] for t in (task, other))
+    np.testing.assert_allclose(one[1], two[1], atol=1e-5)  # means of tokens, in another order
+    assert np.abs(one[0] - two[0]).max() > 1e-3  # other folds train on them
+
+
+def test_the_model_of_all_classes_is_kept_as_after_the_chosen_epoch(tmp_path):
+    """As if it were trained anew on all classes, for that number of epochs."""
+    variables, results = trained(small_task(epochs=12, patience=12), tmp_path / "chosen")
+    assert 0 < results["best_epoch"] < results["epochs"] == 12
+    fixed = small_task(folds=0, epochs=results["best_epoch"])
+    again, others = trained(fixed, tmp_path / "fixed")
+    assert others["best_epoch"] == results["best_epoch"]
+    assert others["held_out_accuracy"] is None
+    assert others["val_accuracy"] == results["val_accuracy"]
+    jax.tree.map(np.testing.assert_array_equal, variables, again)
+
+
+def test_training_ends_when_held_out_classes_gain_no_more(tmp_path):
+    results = trained(small_task(epochs=40, patience=2), tmp_path / "run")[1]
+    assert results["epochs"] == results["best_epoch"] + 2 < 40
+
+
+def test_a_fold_that_diverges_is_named(tmp_path):
+    task = small_task()
+
+    def loss(variables, batch, text, key):
+        whole = method_loss(variables, batch, text, key)
+        return whole if len(text) == CLASSES else whole * np.nan
+
+    method_loss = task.method.loss
+    task = replace(task, method=task.method._replace(loss=loss))
+    with pytest.raises(NonFiniteError, match=r"epoch 1: .*held-out classes of a fold"):
+        trained(task, tmp_path / "run")
