@@ -49,8 +49,9 @@ class BalancedSettings:
       all_granularities: weight of all granularities (weighted by alpha) in the evidence of
         assignments; the rest is that of the granularities that are scored.
       sinkhorn_iterations: see `balanced_assignment`.
-      estimated: share of the estimated prior in the shares that classes are to get; the rest is
-        equal shares. Streams in which classes come unevenly need it.
+      share_count: samples of each class that are assumed beside those of the window where the
+        classes' shares are estimated. Few samples leave the shares equal; a long stream in which
+        classes come unevenly moves them.
       gain: how far a class's vector is drawn, at most.
       prior_count: number of assigned samples at which it is drawn half as far.
     """
@@ -59,15 +60,16 @@ class BalancedSettings:
     temperature: Number = 0.06
     all_granularities: Number = 0.5
     sinkhorn_iterations: int = 6
-    estimated: Number = 0.5
-    gain: Number = 2.5
-    prior_count: Number = 15.0
+    share_count: Number = 8.0
+    gain: Number = 8.0
+    prior_count: Number = 60.0
 
     def __post_init__(self):
         check_at_least(1, window=self.window)
         check_at_least(0, sinkhorn_iterations=self.sinkhorn_iterations, gain=self.gain)
-        check_share(estimated=self.estimated, all_granularities=self.all_granularities)
-        check_positive(temperature=self.temperature, prior_count=self.prior_count)
+        check_share(all_granularities=self.all_granularities)
+        check_positive(temperature=self.temperature, share_count=self.share_count)
+        check_positive(prior_count=self.prior_count)
 
 
 def balanced(
@@ -160,15 +162,14 @@ def assignment(
     Args:
       evidence: minus infinity where a sample cannot belong to a class.
       held: 1 where the window holds a sample, else 0.
-      prior: share of each class; by default between equal shares and their estimate.
+      prior: share of each class; by default it is estimated.
     """
     possible = active & jnp.isfinite(evidence)
     held = held * possible.any(axis=1)  # 0 where all classes are newer than the sample
     logits = jnp.where(possible, evidence / settings.temperature, -jnp.inf)
     logits = jnp.where(held[:, None] > 0, logits, 0.0)  # of no weight, but must be finite
     if prior is None:
-        equal, estimate = active / active.sum(), estimated_prior(logits, held, active)
-        prior = (1 - settings.estimated) * equal + settings.estimated * estimate
+        prior = estimated_prior(logits, held, active, settings.share_count)
     return balanced_assignment(logits, held, prior, settings.sinkhorn_iterations)
 
 

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from dynapurls_jax.adaptation.api import Number
+
 
 def balanced_assignment(
     logits: Float[Array, "N C"],
@@ -38,19 +40,23 @@ def balanced_assignment(
 
 
 def estimated_prior(
-    logits: Float[Array, "N C"], weight: Float[Array, " N"], active: Bool[Array, " C"]
+    logits: Float[Array, "N C"],
+    weight: Float[Array, " N"],
+    active: Bool[Array, " C"],
+    count: Number,
 ) -> Float[Array, " C"]:
     """Class shares of the samples, by five steps of expectation maximisation.
 
-    M. Saerens et al., "Adjusting the outputs of a classifier to new a priori probabilities", 2002.
-    Each active class has one sample more than was seen, so that none is ruled out.
+    M. Saerens et al., "Adjusting the outputs of a classifier to new a priori probabilities", 2002;
+    here with a Dirichlet prior, under which the shares are equal until there are samples.
 
     Args:
       logits, weight: see `balanced_assignment`.
+      count: samples that each active class has beside those that were seen.
     """
-    total = weight.sum() + active.sum()
+    total = weight.sum() + count * active.sum()
     prior = active / active.sum()
     for _ in range(5):
         share = weight[:, None] * jax.nn.softmax(logits + jnp.log(jnp.maximum(prior, 1e-9)))
-        prior = (share.sum(axis=0) + active) / total
+        prior = (share.sum(axis=0) + count * active) / total
     return prior

@@ -31,7 +31,7 @@ VARIANTS = {
     "dynapurls, paper": Variant(PAPER),
     "dynapurls, paper, rate 0.001": Variant(replace(PAPER, learning_rate=0.001)),
     "balanced": Variant(BALANCED),
-    "balanced, equal shares": Variant(replace(BALANCED, estimated=0.0)),
+    "balanced, equal shares": Variant(replace(BALANCED, share_count=1e6)),
     "balanced, no balance": Variant(replace(BALANCED, sinkhorn_iterations=0)),
     "ORACLE prior": Variant(BALANCED, oracle="prior"),
     "ORACLE labels": Variant(BALANCED, oracle="labels"),

@@ -37,9 +37,9 @@ def test_an_estimated_prior_finds_uneven_shares():
     logits = jnp.asarray(2.5 * np.eye(4)[labels] + rng.normal(size=(400, 4)), jnp.float32)
     active = jnp.array([True, True, True, False])
     logits = jnp.where(active, logits, -jnp.inf)
-    prior = estimated_prior(logits, jnp.ones(400), active)
+    prior = estimated_prior(logits, jnp.ones(400), active, 1.0)
     np.testing.assert_allclose(prior, [0.7, 0.2, 0.1, 0], atol=0.05)
-    nothing = estimated_prior(logits, jnp.zeros(400), active)
+    nothing = estimated_prior(logits, jnp.zeros(400), active, 1.0)
     np.testing.assert_allclose(nothing, [1 / 3, 1 / 3, 1 / 3, 0], atol=1e-6)
 
 
@@ -78,14 +78,14 @@ class PlainBalanced:
         return share
 
     def expected_shares(self, evidence):
-        """Half of equal shares, half of those estimated by expectation maximisation."""
+        """By expectation maximisation, with some samples more of each class."""
         samples, count = evidence.shape
         estimate = np.ones(count) / count
         for _ in range(5):
             share = softmax(evidence / self.settings.temperature + np.log(estimate), axis=1)
-            estimate = (share.sum(axis=0) + 1) / (samples + count)
-        part = self.settings.estimated
-        return (1 - part) / count + part * estimate
+            more = self.settings.share_count
+            estimate = (share.sum(axis=0) + more) / (samples + more * count)
+        return estimate
 
     def class_vectors(self, window):
         share = self.assignment(self.evidence[window])
@@ -104,7 +104,7 @@ class PlainBalanced:
         return predicted, classes
 
 
-SHORT = {"window": 7, "estimated": 0.9}
+SHORT = {"window": 7, "share_count": 0.5}
 LONG = {"window": 10, "prior_count": 3.0}
 CASES = cases(
     [

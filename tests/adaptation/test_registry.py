@@ -63,7 +63,7 @@ def test_tpt_needs_a_prompt():
     [
         ("balanced", {"window": 0}, "adapter.balanced: window: expected 1 or more, got 0"),
         ("balanced", {"window": 0}, "window: expected 1 or more"),
-        ("balanced", {"estimated": 2.0}, "estimated: expected a share in"),
+        ("balanced", {"share_count": 0.0}, "share_count: expected more than 0"),
         ("balanced", {"temperature": 0.0}, "temperature: expected more than 0"),
         ("balanced", {"prior_count": -1.0}, "prior_count: expected more than 0"),
         ("dynapurls", {"steps": 0}, "steps: expected 1 or more"),
