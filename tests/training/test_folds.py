@@ -96,8 +96,8 @@ def test_a_fold_learns_nothing_of_its_held_out_classes():
 
 def test_the_model_of_all_classes_is_kept_as_after_the_chosen_epoch(tmp_path):
     """As if it were trained anew on all classes, for that number of epochs."""
-    variables, results = trained(small_task(epochs=12, patience=12), tmp_path / "chosen")
-    assert 0 < results["best_epoch"] < results["epochs"] == 12
+    variables, results = trained(small_task(epochs=30, patience=30), tmp_path / "chosen")
+    assert 0 < results["best_epoch"] < results["epochs"] == 30
     fixed = small_task(folds=0, epochs=results["best_epoch"])
     again, others = trained(fixed, tmp_path / "fixed")
     assert others["best_epoch"] == results["best_epoch"]
