@@ -2,8 +2,8 @@
 
 Command: python -m dynapurls_jax.train --config=configs/kinder_gator.py
 Data: Kinder-Gator.zip (50 MB); the first run says where to get it and where to put it.
-Time: 25 seconds on two cores. The paper's model: add --config.encoder.name=shift_gcn
-  --config.method.name=purls; about 30 minutes on one core.
+Time: 25 seconds on two cores.
+The paper's model: --config=configs/paper.py:kinder_gator; about 30 minutes on one core.
 Result (stream_eval, static): 72.7 % (53/5), 64.4 % (46/12), means of three splits.
 """
 

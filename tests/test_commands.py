@@ -1,6 +1,7 @@
 """The two commands as users type them."""
 
 import json
+import runpy
 import subprocess
 import sys
 
@@ -134,6 +135,18 @@ def test_a_wrong_value_is_named_with_its_key(key, value, message):
         config[section].name = part
     with pytest.raises(ValueError, match=message):
         check_config(config)
+
+
+def test_the_papers_model_is_a_configuration_of_every_dataset():
+    paper = runpy.run_path(str(ROOT / "configs" / "paper.py"))["get_config"]
+    config, other = paper("nw_ucla"), load_config(ROOT / "configs" / "nw_ucla.py")
+    check_config(config)
+    assert (config.encoder.name, config.method.name) == ("shift_gcn", "purls")
+    assert config.method.purls == default_config().method.purls
+    assert other.method.purls != config.method.purls  # the repaired one
+    assert (config.splits, config.data) == (other.splits, other.data)
+    with pytest.raises(ValueError, match=r"configs/paper\.py:nw: expected one of custom, demo, "):
+        paper("nw")
 
 
 def test_a_configuration_that_lacks_a_key_is_refused():

@@ -31,6 +31,15 @@ from dynapurls_jax.zero_shot.nn.heads import HEADS
 from dynapurls_jax.zero_shot.nn.losses import symmetric_info_nce
 from dynapurls_jax.zero_shot.nn.static_partition import StaticPartition
 
+# Settings under which rows differ and attention chooses (docs/method.md); the paper's are the
+# defaults of `PurlsSettings`.
+REPAIRED = {
+    "unit_logits": True,
+    "head": "separate",
+    "centred": True,
+    "score": "weighted",
+    "weights": "average",
+}
 QUERIES = ("label_free", "per_candidate", "oracle_label")
 SCORES = ("global", "weighted")
 PARTITIONS = ("adaptive", "static")

@@ -1,0 +1,26 @@
+"""The paper's model, as it is written, on a dataset: Shift-GCN and PURLS.
+
+Command: python -m dynapurls_jax.train --config=configs/paper.py:utd_mhad
+The name after the colon is a configuration of this folder; its data, splits and seeds stay.
+Time: 10 to 35 minutes on one core for a small dataset; the files of the datasets say more.
+Result: docs/results.md.
+"""
+
+from pathlib import Path
+
+from dynapurls_jax.config import choose_paper_model, load_config
+
+
+def get_config(name: str = "utd_mhad"):
+    """The experiment; see dynapurls_jax/config.py for every key.
+
+    Raises:
+      ValueError: there is no configuration of that name.
+    """
+    folder = Path(__file__).parent
+    names = sorted(file.stem for file in folder.glob("*.py") if file.stem != Path(__file__).stem)
+    if name not in names:
+        raise ValueError(f"configs/paper.py:{name}: expected one of {', '.join(names)}")
+    config = load_config(folder / f"{name}.py")
+    choose_paper_model(config)
+    return config
