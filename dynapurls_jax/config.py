@@ -96,7 +96,8 @@ def small_dataset_config(name: str) -> ConfigDict:
     config.name = name
     config.data.name = name
     config.data.frames = 32
-    config.encoder.name = "kinematics"
+    config.encoder.name = "temporal_conv"
+    config.pretrain.loss = "imagined"
     config.method.name = "sketch"
     config.method.purls.update(REPAIRED)
     config.encoder.shift_gcn.width = 32
@@ -112,6 +113,7 @@ def small_dataset_config(name: str) -> ConfigDict:
 def choose_paper_model(config: ConfigDict) -> None:
     """Chooses Shift-GCN and PURLS with the settings of the paper."""
     config.encoder.name = "shift_gcn"
+    config.pretrain.loss = "cross_entropy"
     config.method.name = "purls"
     paper = section_of(PurlsSettings)
     config.method.purls.update({key: paper[key] for key in REPAIRED})

@@ -74,12 +74,15 @@ def replay_pretraining(config: ConfigDict, about: dict, batch: dict, folder: Pat
         indices=np.arange(about["training_clips"]),
         labels=batch["labels"],
         seed=about["seed"],
+        imagined=batch.get("imagined"),
     )
     state = restored(folder, partial(pretrain.fresh_state, task))
     report_tree("parameters", state.params)
     root = key_of(about["seed"], "pretraining")
-    keys = jax.random.split(jax.random.fold_in(root, about["step"]), len(ids))
+    key = jax.random.fold_in(root, about["step"])
+    keys = jax.random.split(key, len(ids))
     inputs = task.derive(augment(jnp.asarray(clips.clips), keys, task.augmentation))
+    beside = task.beside(jax.random.fold_in(key, pretrain.IMAGINED))
     labels, names = jnp.asarray(batch["labels"]), []
 
     @jax.jit
@@ -96,7 +99,9 @@ def replay_pretraining(config: ConfigDict, about: dict, batch: dict, folder: Pat
 
         variables = {"params": params, "batch_stats": state.batch_stats}
         with nn.intercept_methods(note):
-            logits, _ = task.classifier.apply(variables, inputs, True, mutable=["batch_stats"])
+            logits, _ = task.classifier.apply(
+                variables, inputs, True, **beside, mutable=["batch_stats"]
+            )
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         return losses.mean(), finite
 

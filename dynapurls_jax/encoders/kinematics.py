@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from data_pipelines.skeletons import Skeleton
 from dynapurls_jax.encoders.base import EncoderEntry
@@ -100,7 +100,7 @@ class Kinematics(nn.Module):
                 f"got {clips.shape[-1] // 3} streams"
             )
         in_frame = jnp.any(clips != 0, axis=(3, 4))
-        joints = self._body_coordinates(clips, in_frame)
+        joints = body_coordinates(clips, self.skeleton, self.settings.path)
         segments = segment_weights(clip_lengths(clips), self.settings.segments, clips.shape[2])
         found = []
         for number in range(self.settings.segments):
@@ -111,19 +111,25 @@ class Kinematics(nn.Module):
         share = persons / jnp.maximum(persons.sum(axis=1, keepdims=True), 1)
         return jnp.einsum("bmsvn,bm->bsvn", jnp.stack(found, axis=2), share)
 
-    def _body_coordinates(self, clips: Joints, in_frame: Bool[Array, "B M T"]) -> Joints:
-        """Hip-centred, spine-scaled coordinates; zero where a person is absent."""
-        skeleton, there = self.skeleton, in_frame[..., None, None]
-        hip = clips[:, :, :, skeleton.hip_center : skeleton.hip_center + 1]
-        joints = jnp.where(there, clips - hip, 0.0)
-        if self.settings.path:
-            first = jnp.argmax(in_frame, axis=2)[:, :, None, None, None]
-            path = jnp.where(there, hip - jnp.take_along_axis(hip, first, axis=2), 0.0)
-            joints = joints.at[:, :, :, skeleton.hip_center].set(path[:, :, :, 0])
-        spine = jnp.linalg.norm(clips[:, :, :, skeleton.spine_top] - hip[:, :, :, 0], axis=-1)
-        frames = jnp.maximum(in_frame.sum(axis=2), 1)
-        length = jnp.maximum((spine * in_frame).sum(axis=2) / frames, _MIN_SPINE)
-        return joints / length[:, :, None, None, None]
+
+def body_coordinates(clips: Joints, skeleton: Skeleton, path: bool = True) -> Joints:
+    """Hip-centred, spine-scaled coordinates; zero where a person is absent.
+
+    Args:
+      path: give the root's path in place of the hip centre's zeros.
+    """
+    in_frame = jnp.any(clips != 0, axis=(3, 4))
+    there = in_frame[..., None, None]
+    hip = clips[:, :, :, skeleton.hip_center : skeleton.hip_center + 1]
+    joints = jnp.where(there, clips - hip, 0.0)
+    if path:
+        first = jnp.argmax(in_frame, axis=2)[:, :, None, None, None]
+        travelled = jnp.where(there, hip - jnp.take_along_axis(hip, first, axis=2), 0.0)
+        joints = joints.at[:, :, :, skeleton.hip_center].set(travelled[:, :, :, 0])
+    spine = jnp.linalg.norm(clips[:, :, :, skeleton.spine_top] - hip[:, :, :, 0], axis=-1)
+    frames = jnp.maximum(in_frame.sum(axis=2), 1)
+    length = jnp.maximum((spine * in_frame).sum(axis=2) / frames, _MIN_SPINE)
+    return joints / length[:, :, None, None, None]
 
 
 ENTRY = EncoderEntry(Kinematics, KinematicsSettings, trained=False)

@@ -44,7 +44,8 @@ def accuracy(task: "EncoderTask", variables: dict, indices: np.ndarray) -> float
         return None
 
     def logits(variables, clips, capacity):
-        return task.classifier.apply(variables, task.derive(clips), capacity=capacity)
+        clips = task.derive(clips)
+        return task.classifier.apply(variables, clips, capacity=capacity, **task.beside())
 
     chunks = list(encoded(logits, variables, task.clips, indices, title="classifying clips"))
     return float((np.concatenate(chunks).argmax(axis=-1) == task.labels[indices]).mean())

@@ -44,6 +44,8 @@ def report_pretraining(
         "indices": indices,
         "persons": task.clips.persons[indices],
     }
+    if task.imagined is not None:
+        arrays["imagined"] = task.imagined
     about = {
         "stage": "encoder",
         "seed": task.seed,

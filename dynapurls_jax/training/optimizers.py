@@ -8,6 +8,7 @@ from jax import tree
 from data_pipelines.batches import steps_in_epoch
 from dynapurls_jax.registry import check_at_least, check_choice
 
+LOSSES = ("cross_entropy", "imagined")
 # The published recipe divides the rate by ten after these shares of all epochs.
 STEPS = (60 / 140, 80 / 140, 100 / 140)
 
@@ -19,6 +20,8 @@ class PretrainSettings:
     Attributes:
       optimizer: "adamw", or "sgd" for the published recipe.
       learning_rate: at its highest.
+      loss: "cross_entropy" of a linear classifier, or "imagined", of cosines with the classes'
+        animated motion sketches (`training.classifiers`).
     """
 
     epochs: int = 40
@@ -26,9 +29,11 @@ class PretrainSettings:
     optimizer: str = "adamw"
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
+    loss: str = "cross_entropy"
 
     def __post_init__(self):
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        check_choice("loss", self.loss, LOSSES)
         check_at_least(1, epochs=self.epochs, batch_size=self.batch_size)
 
 

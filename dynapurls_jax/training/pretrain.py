@@ -1,4 +1,4 @@
-"""Stage 1: an encoder on the seen classes' training clips, with cross-entropy.
+"""Stage 1: an encoder on the seen classes' training clips, with cross-entropy over the classes.
 
 Data parallel: the devices divide each batch, normalise by the statistics of all of it, and add up
 their gradients, so that any number of them computes the same step.
@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -19,6 +18,7 @@ import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
+from jaxtyping import PRNGKeyArray
 from ml_collections import ConfigDict
 
 from data_pipelines.batches import epoch_batches, steps_in_epoch
@@ -33,7 +33,9 @@ from dynapurls_jax.encoders.registry import ENCODERS, make_encoder
 from dynapurls_jax.registry import plain, settings_of
 from dynapurls_jax.rng import key_of
 from dynapurls_jax.training.checkpoints import Checkpoints, open_checkpoints, tree_digest
+from dynapurls_jax.training.classifiers import Classifier, ImaginedClassifier
 from dynapurls_jax.training.extract import accuracy
+from dynapurls_jax.training.imagined import imagined_seen_clips
 from dynapurls_jax.training.loop import Loop
 from dynapurls_jax.training.mesh import (
     BATCH,
@@ -49,6 +51,8 @@ from dynapurls_jax.training.nonfinite import report_pretraining
 from dynapurls_jax.training.optimizers import PretrainSettings, encoder_optimizer
 from dynapurls_jax.training.spec import RunSpec
 from dynapurls_jax.training.stages import open_stage, stage_folder
+
+IMAGINED = 1  # purpose of a step's key beside the clips' own
 
 
 class EncoderStage(NamedTuple):
@@ -74,21 +78,6 @@ class PretrainState(flax.struct.PyTreeNode):
     step: Any  # int32 []; Any, since JAX also fills pytrees with placeholders
 
 
-class Classifier(nn.Module):
-    """An encoder with the linear classifier that pretrains it."""
-
-    encoder: Any
-    num_classes: int
-
-    def setup(self):
-        nn.share_scope(self, self.encoder)
-        self.classifier = nn.Dense(self.num_classes)
-
-    def __call__(self, clips, train: bool = False, capacity: int | None = None):
-        """Class logits `[B, classes]` of clips `[B, M, T, V, c]`."""
-        return self.classifier(self.encoder.pooled(clips, train, capacity))
-
-
 @dataclass(frozen=True)
 class EncoderTask:
     """What stage 1 trains, on what.
@@ -98,6 +87,8 @@ class EncoderTask:
       indices: `[n]` of the training clips.
       labels: `[N]` of the whole corpus: positions among the seen classes.
       record: the configuration as JSON, kept with a step that is not finite.
+      imagined: clips of the seen classes' motion sketches `[classes, M, T, V, 3]`, for
+        pretrain.loss=imagined.
     """
 
     encoder: Any
@@ -110,6 +101,7 @@ class EncoderTask:
     labels: np.ndarray
     seed: int
     record: dict
+    imagined: np.ndarray | None = None
 
     @property
     def batch_size(self) -> int:
@@ -117,9 +109,24 @@ class EncoderTask:
         return min(self.settings.batch_size, len(self.indices))
 
     @property
-    def classifier(self) -> Classifier:
+    def classifier(self) -> Classifier | ImaginedClassifier:
         """The network that is trained."""
-        return Classifier(self.encoder, self.num_classes)
+        return self.classifier_of(self.encoder)
+
+    def classifier_of(self, encoder: Any) -> Classifier | ImaginedClassifier:
+        """The network with another form of the encoder."""
+        if self.imagined is None:
+            return Classifier(encoder, self.num_classes)
+        return ImaginedClassifier(encoder)
+
+    def beside(self, key: PRNGKeyArray | None = None) -> dict[str, Any]:
+        """What the network takes beside clips: the imagined ones, augmented with a key."""
+        if self.imagined is None:
+            return {}
+        imagined = jnp.asarray(self.imagined)
+        if key is not None:
+            imagined = augment(imagined, jax.random.split(key, len(imagined)), self.augmentation)
+        return {"imagined": self.derive(imagined)}
 
     def derive(self, clips):
         """The input streams of clips: `[B, M, T, V, 3]` to `[B, M, T, V, c]`."""
@@ -130,7 +137,7 @@ def task_of(config: ConfigDict, clips: PreparedClips, **data: Any) -> EncoderTas
     """The task of a configuration.
 
     Args:
-      data: `num_classes`, `indices`, `labels` and `seed` of `EncoderTask`.
+      data: `num_classes`, `indices`, `labels`, `seed` and `imagined` of `EncoderTask`.
     """
     return EncoderTask(
         encoder=make_encoder(config.encoder, clips.skeleton),
@@ -146,10 +153,12 @@ def task_of(config: ConfigDict, clips: PreparedClips, **data: Any) -> EncoderTas
 def encoder_identity(spec: RunSpec) -> dict:
     """Everything that the encoder of a run depends on."""
     name = spec.config.encoder.name
-    encoder = {"encoder": plain(spec.config.encoder, "name", name)}
+    encoder: dict = {"encoder": plain(spec.config.encoder, "name", name)}
     if not ENCODERS.entry(name).trained:
         shared = ("data", "corpus", "prepared")
         return encoder | {key: spec.identity()[key] for key in shared}
+    if spec.config.pretrain.loss == "imagined":
+        encoder["sketches"] = spec.inputs.sketches_digest
     return encoder | plain(spec.config, "augment", "pretrain") | spec.identity()
 
 
@@ -169,6 +178,7 @@ def pretrain(spec: RunSpec) -> EncoderStage:
         indices=spec.protocol.train,
         labels=spec.seen_labels,
         seed=spec.seed,
+        imagined=imagined_seen_clips(spec),
     )
     encoder = partial(trained_encoder, task.encoder, streams=task.streams)
     skeleton = task.clips.skeleton
@@ -224,7 +234,8 @@ def fresh_state(task: EncoderTask) -> PretrainState:
     """The state before the first step."""
     clip = task.clips.clips.shape[1:-1]
     one = (1, *clip, 3 * len(task.streams))
-    variables = task.classifier.init(key_of(task.seed, "encoder_init"), jnp.ones(one))
+    key = key_of(task.seed, "encoder_init")
+    variables = task.classifier.init(key, jnp.ones(one), **task.beside())
     optimizer = encoder_optimizer(task.settings, len(task.indices))
     opt_state = optimizer.init(variables["params"])
     step = jnp.zeros((), jnp.int32)
@@ -263,16 +274,18 @@ def make_step(task: EncoderTask, mesh: Mesh) -> Callable:
     `capacity` each device's. `figures` are the loss and the norm of the gradient; if either is not
     finite the state stays as it was, see `training.loop`.
     """
-    classifier = Classifier(task.encoder.clone(axis=BATCH), task.num_classes)
+    classifier = task.classifier_of(task.encoder.clone(axis=BATCH))
     optimizer = encoder_optimizer(task.settings, len(task.indices))
 
-    def on_one_device(params, batch_stats, clips, labels, keys, capacity):
+    def on_one_device(params, batch_stats, batch, keys, imagined_key, capacity):
+        clips, labels = batch
         clips = task.derive(augment(clips, keys, task.augmentation))
+        beside = task.beside(imagined_key)
 
         def loss_fn(params):
             variables = {"params": params, "batch_stats": batch_stats}
             logits, updated = classifier.apply(
-                variables, clips, True, capacity, mutable=["batch_stats"]
+                variables, clips, True, capacity, **beside, mutable=["batch_stats"]
             )
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
             return losses.sum() / (len(labels) * mesh.size), updated["batch_stats"]
@@ -285,15 +298,16 @@ def make_step(task: EncoderTask, mesh: Mesh) -> Callable:
 
     @partial(jit, donate_argnums=0, static_argnums=5)
     def step(state: PretrainState, clips, labels, root, number, capacity):
-        keys = jax.random.split(jax.random.fold_in(root, state.step), len(clips))
+        key = jax.random.fold_in(root, state.step)
+        keys = jax.random.split(key, len(clips))
         keys = jax.lax.with_sharding_constraint(keys, divided(mesh))
         (loss, grads), batch_stats = jax.shard_map(
             partial(on_one_device, capacity=capacity),
             mesh=mesh,
-            in_specs=(WHOLE, WHOLE, DIVIDED, DIVIDED, DIVIDED),
+            in_specs=(WHOLE, WHOLE, (DIVIDED, DIVIDED), DIVIDED, WHOLE),
             out_specs=((WHOLE, WHOLE), WHOLE),
             check_vma=False,
-        )(state.params, state.batch_stats, clips, labels, keys)
+        )(state.params, state.batch_stats, (clips, labels), keys, jax.random.fold_in(key, IMAGINED))
         norm = optax.tree.norm(grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)

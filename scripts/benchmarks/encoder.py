@@ -23,7 +23,8 @@ from dynapurls_jax.encoders.base import SkeletonEncoder
 from dynapurls_jax.encoders.jit import jit
 from dynapurls_jax.encoders.shift_gcn import ShiftGCN
 from dynapurls_jax.host_memory import keep_memory
-from dynapurls_jax.training.pretrain import Classifier, PretrainState
+from dynapurls_jax.training.classifiers import Classifier
+from dynapurls_jax.training.pretrain import PretrainState
 
 JOINTS, PERSONS, CLASSES, WIDTH = 25, 2, 60, 64
 # One person at T = 300, forward; training takes three times as much.

@@ -9,7 +9,7 @@ from dynapurls_jax.encoders.base import SkeletonEncoder
 from dynapurls_jax.encoders.convert_shift_gcn import from_state_dict, to_state_dict
 from dynapurls_jax.encoders.jit import jit
 from dynapurls_jax.encoders.shift_gcn import ShiftGCN
-from dynapurls_jax.training.pretrain import Classifier
+from dynapurls_jax.training.classifiers import Classifier
 from scripts import convert_shift_gcn as script
 
 CHECKPOINTS = ("ntu_ShiftGCN_joint_xsub", "ntu120_ShiftGCN_joint_xsetup")

@@ -15,7 +15,7 @@ from dynapurls_jax.encoders.batch_norm import BatchNorm, BatchStatistics
 from dynapurls_jax.encoders.masking import capacity_for, clip_lengths, segment_weights
 from dynapurls_jax.encoders.shift_gcn import ENTRY, LAYERS, ShiftGCN, ShiftGcnSettings
 from dynapurls_jax.encoders.shifts import spatial_shift, temporal_shift
-from dynapurls_jax.training.pretrain import Classifier
+from dynapurls_jax.training.classifiers import Classifier
 from tests.helpers.trained import TWO_LAYERS
 
 

@@ -13,8 +13,8 @@ from dynapurls_jax.encoders.base import SkeletonEncoder
 from dynapurls_jax.encoders.batch_norm import BatchStatistics
 from dynapurls_jax.encoders.convert_shift_gcn import from_state_dict, to_state_dict
 from dynapurls_jax.encoders.shift_gcn import LAYERS, ShiftBlock, ShiftGCN
+from dynapurls_jax.training.classifiers import Classifier
 from dynapurls_jax.training.optimizers import PretrainSettings, sgd
-from dynapurls_jax.training.pretrain import Classifier
 
 if not os.environ.get("CI"):  # there it must be installed
     pytest.importorskip("torch", reason="torch, a dev extra, is not installed: no parity tests")

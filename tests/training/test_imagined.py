@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -9,6 +10,9 @@ import pytest
 from data_pipelines.animation import imagined_clip
 from data_pipelines.sketches import parse_sketch
 from dynapurls_jax.evaluation.tasks import unseen_task
+from dynapurls_jax.training.imagined import imagined_seen_clips
+from dynapurls_jax.training.pretrain import encoder_folder, task_of
+from dynapurls_jax.training.run import make_spec
 from tests.helpers.trained import SPLIT, small_config, small_inputs, train_small
 
 ROWS = ("hang > top > hang", "hang > chest out > hang", "chest front", "waist > face")
@@ -72,3 +76,78 @@ def test_a_trained_encoder_imagines_too(tmp_path):
     run = train_small(inputs_of(config_of(encoder="shift_gcn")), tmp_path)
     assert np.isfinite(run.sketch_tokens).all()
     assert run.candidates_of(run.protocol.unseen).classes.shape[0] == 2
+
+
+def imagined_config():
+    """The default of the small datasets, in small."""
+    config = config_of(encoder="temporal_conv")
+    config.encoder.temporal_conv.width = 8
+    config.pretrain.update(loss="imagined", epochs=12)
+    return config
+
+
+def encoder_task(config, inputs, workdir):
+    """The task of stage 1, as `pretrain` makes it."""
+    spec = make_spec(inputs, workdir, SPLIT, 0)
+    seen = {"indices": spec.protocol.train, "labels": spec.seen_labels, "seed": 0}
+    imagined = imagined_seen_clips(spec)
+    return task_of(
+        config, inputs.clips, num_classes=len(spec.protocol.seen), imagined=imagined, **seen
+    )
+
+
+def test_an_encoder_learns_to_find_clips_among_imagined_ones(tmp_path):
+    """Recorded clips that are the sketches themselves, with noise: it learns to tell them apart."""
+    config = imagined_config()
+    inputs = inputs_of(config)
+    clips = np.array(inputs.clips.clips)
+    rng = np.random.default_rng(0)
+    for index, label in enumerate(inputs.corpus.labels):
+        clip = imagined_clip(inputs.sketches[label], inputs.skeleton, "resample", clips.shape[1:3])
+        clips[index] = clip + rng.normal(scale=0.02, size=clip.shape) * (clip != 0)
+    inputs = dataclasses.replace(inputs, clips=dataclasses.replace(inputs.clips, clips=clips))
+    run = train_small(inputs, tmp_path)
+    assert run.results["encoder"]["val_accuracy"] > 0.9
+    again = train_small(inputs, tmp_path)  # restored
+    np.testing.assert_array_equal(run.tokens, again.tokens)
+    assert run.sketch_tokens.shape[1:] == run.tokens.shape[1:]
+
+
+def test_classes_in_another_order_have_their_logits_in_that_order(tmp_path):
+    config = imagined_config()
+    task = encoder_task(config, inputs_of(config), tmp_path)
+    clips = jnp.asarray(np.asarray(task.clips.clips[:4]))
+    variables = task.classifier.init(jax.random.key(0), clips, **task.beside())
+    order = np.array([3, 1, 0, 5, 4, 2])
+    other = dataclasses.replace(task, imagined=task.imagined[order])
+    expected = task.classifier.apply(variables, clips, **task.beside())
+    found = other.classifier.apply(variables, clips, **other.beside())
+    assert expected.shape == (4, 6)
+    np.testing.assert_allclose(found, expected[:, order], atol=1e-4)
+
+
+def test_imagined_clips_are_augmented_with_a_key(tmp_path):
+    config = imagined_config()
+    task = encoder_task(config, inputs_of(config), tmp_path)
+    as_they_are, one, two = (
+        task.beside(key)["imagined"] for key in (None, *jax.random.split(jax.random.key(0)))
+    )
+    np.testing.assert_array_equal(as_they_are, task.imagined)
+    assert np.abs(one - two).max() > 0.01
+    assert dataclasses.replace(task, imagined=None).beside(jax.random.key(0)) == {}
+
+
+def test_a_seen_class_without_a_sketch_cannot_be_compared_with_one(tmp_path):
+    config = imagined_config()
+    inputs = inputs_of(config, drawn=0)
+    with pytest.raises(ValueError, match=r"expected one of each seen class, .* and 1 more have"):
+        train_small(inputs, tmp_path)
+
+
+def test_other_sketches_are_another_encoder(tmp_path):
+    config = imagined_config()
+    specs = [make_spec(inputs_of(config, drawn), tmp_path, SPLIT, 0) for drawn in (8, 7)]
+    assert encoder_folder(specs[0]) != encoder_folder(specs[1])
+    config.pretrain.loss = "cross_entropy"
+    specs = [make_spec(inputs_of(config, drawn), tmp_path, SPLIT, 0) for drawn in (8, 7)]
+    assert encoder_folder(specs[0]) == encoder_folder(specs[1])
