@@ -22,7 +22,7 @@ MARKERS = "osD^vPX"
 STYLES: tuple[tuple[str, Any, str], ...] = tuple(
     zip(COLOURS, ("-", "--", "-.", ":"), MARKERS, strict=False)
 )
-GATE_STYLES = dict(zip(("entropy", "energy", "stacking"), STYLES, strict=False))
+GATE_STYLES = dict(zip(("entropy", "energy", "stacking", "logistic"), STYLES, strict=True))
 
 
 def save(figure, title: str, path: Path) -> None:
