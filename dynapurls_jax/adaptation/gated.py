@@ -17,16 +17,18 @@ from dynapurls_jax.adaptation.confidence import normalized_entropy
 from dynapurls_jax.adaptation.registry import GATES
 from dynapurls_jax.zero_shot.base import Candidates, Variables, ZeroShotMethod
 
+Weights = tuple[float, ...]  # of a score that is fitted, `logistic_gate`; empty for the others
+
 
 def entropy(
-    logits: Float[Array, "B C"], seen: Bool[Array, " C"], temperature: Number
+    logits: Float[Array, "B C"], seen: Bool[Array, " C"], temperature: Number, weights: Weights
 ) -> Float[Array, " B"]:
     """Eq. 17 as a share of the highest entropy, log C: from 0 to 1 for any number of classes."""
     return normalized_entropy(logits / temperature)
 
 
 def energy(
-    logits: Float[Array, "B C"], seen: Bool[Array, " C"], temperature: Number
+    logits: Float[Array, "B C"], seen: Bool[Array, " C"], temperature: Number, weights: Weights
 ) -> Float[Array, " B"]:
     """The energy score of Liu et al. 2020, with the mean over classes instead of their sum."""
     classes = jnp.isfinite(logits).sum(axis=-1)
@@ -35,7 +37,7 @@ def energy(
 
 
 def stacking(
-    logits: Float[Array, "B C"], seen: Bool[Array, " C"], temperature: Number
+    logits: Float[Array, "B C"], seen: Bool[Array, " C"], temperature: Number, weights: Weights
 ) -> Float[Array, " B"]:
     """Calibrated stacking (Chao et al. 2016): the best unseen logit less the best seen one.
 
@@ -47,7 +49,11 @@ def stacking(
 
 
 def gate_score(
-    name: str, logits: Float[Array, "B C"], seen: Bool[Array, " C"], temperature: Number
+    name: str,
+    logits: Float[Array, "B C"],
+    seen: Bool[Array, " C"],
+    temperature: Number,
+    weights: Weights = (),
 ) -> Float[Array, " B"]:
     """A score of the registry `GATES`, higher where unseen is more likely.
 
@@ -55,9 +61,9 @@ def gate_score(
       logits: minus infinity for inactive classes.
 
     Raises:
-      ValueError: unknown name.
+      ValueError: unknown name, or a score without the weights that it needs.
     """
-    return GATES.entry(name)(logits, seen, temperature)
+    return GATES.entry(name)(logits, seen, temperature, weights)
 
 
 @dataclass(frozen=True)
@@ -68,11 +74,13 @@ class Gate:
       score: name in the registry `GATES`.
       temperature: of the score, in units of the zero-shot method's own temperature.
       threshold: `delta`; only a higher score is unseen.
+      weights: of the score "logistic".
     """
 
     score: str = "entropy"
     temperature: Number = 1.0
     threshold: Number = 0.5
+    weights: Weights = ()
 
 
 def is_unseen(
@@ -81,10 +89,11 @@ def is_unseen(
     """Which samples the gate sends to the unseen classes; a side without any class gets none.
 
     Raises:
-      ValueError: the gate has an unknown score.
+      ValueError: see `gate_score`.
     """
     active = jnp.isfinite(logits)
-    above = gate_score(gate.score, logits, seen, gate.temperature) > gate.threshold
+    score = gate_score(gate.score, logits, seen, gate.temperature, gate.weights)
+    above = score > gate.threshold
     return (above | ~(active & seen).any(axis=-1)) & (active & ~seen).any(axis=-1)
 
 

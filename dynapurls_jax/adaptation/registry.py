@@ -32,6 +32,7 @@ GATES = Registry(
         "entropy": "dynapurls_jax.adaptation.gated:entropy",
         "energy": "dynapurls_jax.adaptation.gated:energy",
         "stacking": "dynapurls_jax.adaptation.gated:stacking",
+        "logistic": "dynapurls_jax.adaptation.logistic_gate:logistic",
     },
 )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 
 from dynapurls_jax.adaptation.static import static
+from dynapurls_jax.evaluation.diagnosis import diagnose
 from dynapurls_jax.evaluation.inspection import Inspection, inspect_stream
 from dynapurls_jax.evaluation.page.viewer import Clips
 from dynapurls_jax.evaluation.report import ReportInfo, RunResult, write_report
@@ -56,7 +57,7 @@ def evaluate_run(run: TrainedRun) -> RunResult:
       ValueError: the zero-shot method lacks what the test-time method needs.
     """
     task = unseen_task(run)
-    streams, oracle, inspection = {}, None, None
+    streams, oracle, inspection, diagnosis = {}, None, None, {}
     if run.method.oracle is not None:
         oracle = oracle_hit_rate(run, task)
     else:
@@ -70,6 +71,7 @@ def evaluate_run(run: TrainedRun) -> RunResult:
             adapter = setup.adapter(method)
             streams[name] = predict_streams(adapter, task.inputs, orders, run.seed, chunk)
         inspection = inspect_stream(run, task.inputs, method, adapter, orders[0], chunk)
+        diagnosis = diagnose(run, task)
     return RunResult(
         split=run.split,
         seed=run.seed,
@@ -79,6 +81,7 @@ def evaluate_run(run: TrainedRun) -> RunResult:
         oracle=oracle,
         training=run.results,
         inspection=inspection,
+        diagnosis=diagnosis,
     )
 
 

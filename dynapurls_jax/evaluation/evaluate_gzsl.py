@@ -120,7 +120,10 @@ def evaluate_gzsl_run(run: TrainedRun, fits: Mapping[str, GateFit]) -> GzslResul
         candidates=len(protocol.seen) + len(protocol.unseen),
         labels=labels,
         gates=gates,
-        scores={name: scores_of(name, logits, seen, fit.temperature) for name, fit in fits.items()},
+        scores={
+            name: scores_of(name, logits, seen, fit.temperature, fit.weights)
+            for name, fit in fits.items()
+        },
         order=order,
         predicted=predicted,
     )

@@ -22,7 +22,7 @@ MARKERS = "osD^vPX"
 STYLES: tuple[tuple[str, Any, str], ...] = tuple(
     zip(COLOURS, ("-", "--", "-.", ":"), MARKERS, strict=False)
 )
-GATE_STYLES = dict(zip(("entropy", "energy", "stacking"), STYLES, strict=False))
+GATE_STYLES = dict(zip(("entropy", "energy", "stacking", "logistic"), STYLES, strict=True))
 
 
 def save(figure, title: str, path: Path) -> None:
@@ -51,6 +51,7 @@ def plot_running_accuracy(results, adapter: str, title: str, path: Path) -> None
     Args:
       results: `RunResult`s; the runs of a split share a panel: mean over seeds and orders as a
         line, their range as a band.
+      title: names the split where there is one alone: its panel has no title.
     """
     splits = list(dict.fromkeys(result.split for result in results))
     figure, axes = panels(len(splits), (1.0 + 4 * len(splits), 3.6))
@@ -70,7 +71,9 @@ def plot_running_accuracy(results, adapter: str, title: str, path: Path) -> None
             axis.plot(steps, curves.mean(axis=0), color=colour, label=name)
         axis.axhline(100 / runs[0].classes, color="black", linewidth=0.8, linestyle=":")
         axis.annotate("chance", (length, 100 / runs[0].classes), ha="right", va="bottom", size=8)
-        axis.set(title=split, xlabel="samples seen", xlim=(1, length), ylim=(0, 100))
+        axis.set(xlabel="samples seen", xlim=(1, length), ylim=(0, 100))
+        if len(splits) > 1:
+            axis.set_title(split)
         without_frame(axis)
     axes[0].set_ylabel("running accuracy, %")
     axes[-1].legend(frameon=False)

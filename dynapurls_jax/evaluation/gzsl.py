@@ -11,7 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from dynapurls_jax.adaptation.gated import Gate, gate_score
+from dynapurls_jax.adaptation.gated import Gate, Weights, gate_score
+from dynapurls_jax.adaptation.logistic_gate import logistic_inputs
+from dynapurls_jax.evaluation.logistic_fit import fit_weights, folds_of, held_out_scores
 from dynapurls_jax.evaluation.metrics import accuracy
 
 TABLE_9 = ("Baseline", "Partial", "Full")  # its rows
@@ -37,6 +39,11 @@ class PseudoClips(NamedTuple):
         """Whether a clip's class is a seen one."""
         return self.seen[self.labels]
 
+    @property
+    def unseen_classes(self) -> int:
+        """The number of pseudo-unseen classes."""
+        return int((np.isfinite(self.logits).any(axis=0) & ~self.seen).sum())
+
 
 class GateFit(NamedTuple):
     """The fit of a gate, in terms that transfer to another model; see `gate_of`.
@@ -46,6 +53,7 @@ class GateFit(NamedTuple):
       kept: the share of held-out seen clips that stay on the seen side.
       harmonic: the highest `H` on the pseudo clips.
       seen_clips, unseen_clips: the number of these clips.
+      weights: of the logistic gate; empty for the others.
     """
 
     score: str
@@ -54,6 +62,7 @@ class GateFit(NamedTuple):
     harmonic: float
     seen_clips: int
     unseen_clips: int
+    weights: Weights = ()
 
 
 class Generalised(NamedTuple):
@@ -113,10 +122,15 @@ def table_9(
 
 
 def scores_of(
-    name: str, logits: Float[np.ndarray, "N C"], seen: Bool[np.ndarray, " C"], temperature: float
+    name: str,
+    logits: Float[np.ndarray, "N C"],
+    seen: Bool[np.ndarray, " C"],
+    temperature: float,
+    weights: Weights = (),
 ) -> Float[np.ndarray, " N"]:
     """The scores of a gate."""
-    return np.asarray(gate_score(name, jnp.asarray(logits), jnp.asarray(seen), temperature))
+    scores = gate_score(name, jnp.asarray(logits), jnp.asarray(seen), temperature, weights)
+    return np.asarray(scores)
 
 
 def gate_of(fit: GateFit, held_out: Float[np.ndarray, "N C"], seen: Bool[np.ndarray, " C"]) -> Gate:
@@ -127,9 +141,9 @@ def gate_of(fit: GateFit, held_out: Float[np.ndarray, "N C"], seen: Bool[np.ndar
     Args:
       held_out: the model's static logits of held-out clips of seen classes.
     """
-    scores = scores_of(fit.score, held_out, seen, fit.temperature)
+    scores = scores_of(fit.score, held_out, seen, fit.temperature, fit.weights)
     threshold = float(np.quantile(scores, fit.kept, method="inverted_cdf"))
-    return Gate(fit.score, fit.temperature, threshold)
+    return Gate(fit.score, fit.temperature, threshold, fit.weights)
 
 
 def fit_gate(name: str, runs: Sequence[PseudoClips]) -> GateFit:
@@ -137,14 +151,16 @@ def fit_gate(name: str, runs: Sequence[PseudoClips]) -> GateFit:
 
     The clips of all runs are taken together, each by its rank among the held-out seen clips of its
     run. Every share that differs in effect is tried. Of equally good ones the middle is taken: of
-    the temperatures first, then of the shares.
+    the temperatures first, then of the shares. Clips that the logistic gate's weights were fitted
+    on would look too well separated: its ranks are those of clips held out in turn.
 
     Args:
       name: one of `adaptation.registry.GATES`.
+      runs: of one pseudo split.
 
     Raises:
-      ValueError: unknown name, a run without clips on one of the sides, or equal scores of all
-        clips.
+      ValueError: unknown name, a run without clips on one of the sides, equal scores of all clips,
+        or too few clips for the logistic gate.
     """
     for run in runs:
         if run.of_seen.all() or not run.of_seen.any():
@@ -153,7 +169,7 @@ def fit_gate(name: str, runs: Sequence[PseudoClips]) -> GateFit:
                 f"got {run.of_seen.sum()} and {(~run.of_seen).sum()}"
             )
     temperatures = TEMPERATURES if name != "stacking" else (1.0,)
-    ranks = np.stack([np.concatenate([_ranks(name, run, t) for run in runs]) for t in temperatures])
+    ranks = np.stack([_ranks(name, runs, temperature) for temperature in temperatures])
     of_seen = np.concatenate([run.of_seen for run in runs])
     harmonic = _harmonics(ranks, np.concatenate([_hits(run) for run in runs]), of_seen)
     if harmonic.max() < 0:
@@ -168,14 +184,51 @@ def fit_gate(name: str, runs: Sequence[PseudoClips]) -> GateFit:
         harmonic=float(harmonic.max()),
         seen_clips=int(of_seen.sum()),
         unseen_clips=int((~of_seen).sum()),
+        weights=_weights(runs, temperatures[best]) if name == "logistic" else (),
     )
 
 
-def _ranks(name: str, run: PseudoClips, temperature: float) -> Float[np.ndarray, " N"]:
-    """The share of a run's held-out seen clips that score lower, for each of its clips."""
-    scores = scores_of(name, run.logits, run.seen, temperature)
-    held_out = np.sort(scores[run.of_seen])
-    return np.searchsorted(held_out, scores) / len(held_out)
+def _ranks(name: str, runs: Sequence[PseudoClips], temperature: float) -> Float[np.ndarray, " N"]:
+    """The share of a run's held-out seen clips that score lower, for each clip of all runs."""
+    if name == "logistic":
+        scores = _held_out_scores(runs, temperature)
+    else:
+        scores = [scores_of(name, run.logits, run.seen, temperature) for run in runs]
+    ranks = []
+    for run, of_run in zip(runs, scores, strict=True):
+        held_out = np.sort(of_run[run.of_seen])
+        ranks.append(np.searchsorted(held_out, of_run) / len(held_out))
+    return np.concatenate(ranks)
+
+
+def _logistic_task(
+    runs: Sequence[PseudoClips], temperature: float
+) -> tuple[Float[np.ndarray, "N m"], Bool[np.ndarray, " N"]]:
+    """The inputs of the logistic gate for the clips of all runs, and which are pseudo-unseen."""
+    inputs = [
+        logistic_inputs(
+            jnp.asarray(run.logits), jnp.asarray(run.seen), temperature, run.unseen_classes
+        )
+        for run in runs
+    ]
+    return np.concatenate(inputs), ~np.concatenate([run.of_seen for run in runs])
+
+
+def _weights(runs: Sequence[PseudoClips], temperature: float) -> Weights:
+    """The weights of the logistic gate, fitted on all clips."""
+    return fit_weights(*_logistic_task(runs, temperature))
+
+
+def _held_out_scores(
+    runs: Sequence[PseudoClips], temperature: float
+) -> list[Float[np.ndarray, " N"]]:
+    """The logistic gate's scores of each run's clips, held out in turn.
+
+    The runs have the same clips: a clip is held out of all of them at once.
+    """
+    folds = np.concatenate([folds_of(~run.of_seen) for run in runs])
+    scores = held_out_scores(*_logistic_task(runs, temperature), folds)
+    return np.split(scores, np.cumsum([len(run.labels) for run in runs])[:-1])
 
 
 def _hits(run: PseudoClips) -> Bool[np.ndarray, " N"]:

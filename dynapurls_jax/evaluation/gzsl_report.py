@@ -22,6 +22,7 @@ NAMES = {
     "entropy": "entropy (eq. 17)",
     "energy": "energy",
     "stacking": "calibrated stacking",
+    "logistic": "logistic (SynSE)",
 }
 
 
@@ -162,8 +163,10 @@ def _gate_table(groups: dict[str, list[GzslResult]], fits: Fits, seeds: Seeds) -
         "A sample with a score above the threshold is sent to the unseen side. Two numbers are "
         "fitted on the named pseudo split, for the highest H of its static models: the score's "
         "temperature, and the share of held-out seen clips that stays on the seen side. Each run's "
-        "threshold keeps that share of its own held-out seen clips. The pseudo split's unseen "
-        "classes are taken from the seen ones: no test clip and no unseen class takes part.",
+        "threshold keeps that share of its own held-out seen clips. The weights of the logistic "
+        "gate are fitted on the same clips, its two numbers on clips held out in turn. The pseudo "
+        "split's unseen classes are taken from the seen ones: no test clip and no unseen class "
+        "takes part.",
         "AUROC and the shares sent to the unseen side are those of the test stream (mean ± std "
         "over seeds); nothing was chosen by them.",
         "",

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines.atomic import write_text
 from data_pipelines.corpus import Corpus
+from dynapurls_jax.evaluation.diagnosis import MAX_CLIPS
 from dynapurls_jax.evaluation.figures import plot_running_accuracy
 from dynapurls_jax.evaluation.inspection import Inspection
 from dynapurls_jax.evaluation.markdown import escaped
@@ -76,6 +77,7 @@ class RunResult:
       oracle: hit rate of the published protocol; None for a zero-shot method.
       training: results of the training stages.
       inspection: of the adapted stream in its first order; None with `oracle`.
+      diagnosis: what the run has learned, name to value; empty with `oracle`.
     """
 
     split: str
@@ -86,6 +88,7 @@ class RunResult:
     oracle: float | None
     training: dict[str, Any]
     inspection: Inspection | None = None
+    diagnosis: dict[str, float] = field(default_factory=dict)
 
     @property
     def classes(self) -> int:
@@ -132,6 +135,7 @@ class RunResult:
             "chance": 1 / self.classes,
             "methods": methods,
             f"{ORACLE}_hit_rate_not_an_accuracy": self.oracle,
+            "diagnosis": self.diagnosis,
             "training": self.training,
         }
 
@@ -152,8 +156,10 @@ def write_report(folder: Path, results: Sequence[RunResult], info: ReportInfo) -
         lines += _oracle_table(results)
     else:
         lines += _table(results, info.adapter) + _per_class(results, info.adapter)
+        lines += _diagnosis(results)
         picture = folder / "running_accuracy.png"
-        plot_running_accuracy(results, info.adapter, f"{info.data}, {info.method}", picture)
+        title = ", ".join([info.data, *only_split(results), info.method])
+        plot_running_accuracy(results, info.adapter, title, picture)
         lines += ["", f"![running accuracy]({picture.name})", "", "## Clip by clip", ""]
         for result in results:
             name = page_name(result)
@@ -180,6 +186,12 @@ def by_split(results: Iterable[Any]) -> dict[str, list[Any]]:
     for result in results:
         groups.setdefault(result.split, []).append(result)
     return groups
+
+
+def only_split(results: Iterable[RunResult]) -> list[str]:
+    """The split, for a title; none where there are several."""
+    splits = list(by_split(results))
+    return splits if len(splits) == 1 else []
 
 
 def percent(values) -> str:
@@ -245,4 +257,32 @@ def _per_class(results: Sequence[RunResult], adapter: str) -> list[str]:
         for name, a, b in zip(runs[0].class_names, *columns, strict=True):
             shown = ["no clips" if np.isnan(value) else f"{100 * value:.1f}" for value in (a, b)]
             lines.append(f"| {escaped(split)} | {escaped(name)} | {shown[0]} | {shown[1]} |")
+    return lines
+
+
+def _diagnosis(results: Sequence[RunResult]) -> list[str]:
+    """A row for each measure of the method, a column for each split."""
+    groups, measures = by_split(results), list(results[0].diagnosis)
+    lines = [
+        "",
+        "## What the model has learned",
+        "",
+        f"Mean ± std over seeds, of at most {MAX_CLIPS} unseen test clips of a run. {ORACLE}: the "
+        "share of clips whose nearest clip (1-NN) or nearest class mean is of their own class, by "
+        "the true labels of the other clips. It shows what the tokens tell apart and is no "
+        "zero-shot accuracy.",
+    ]
+    if not all(name.startswith(ORACLE) for name in measures):
+        lines.append(
+            "The cosine between the rows of different granularities is 1 where all are one vector; "
+            "the entropy is 1 where attention is even."
+        )
+    lines += [
+        "",
+        f"| measure | {' | '.join(map(escaped, groups))} |",
+        "|---|" + "---|" * len(groups),
+    ]
+    for name in measures:
+        found = [mean_std([run.diagnosis[name] for run in runs]) for runs in groups.values()]
+        lines.append(f"| {name} | {' | '.join(f'{mean:.3f} ± {std:.3f}' for mean, std in found)} |")
     return lines

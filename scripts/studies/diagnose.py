@@ -3,25 +3,24 @@
   python scripts/studies/diagnose.py --workdir runs/utd_mhad
   python scripts/studies/diagnose.py --workdir runs/utd_mhad --splits 22_5 --seeds 0
 
-Prints for each run: the cosine between the projected rows of a clip, against that between the rows
-of a text; the entropy of attention for each granularity, over log S; accuracy of each row of text
-alone; how tokens separate the unseen classes (ORACLE: it takes their labels), by nearest neighbour
-and by class means; and linear discriminant analysis of kinematic statistics on the encoder's own
-task, against the encoder.
+Prints for each run the measures of its report (`dynapurls_jax.evaluation.diagnosis`): the cosine
+between the projected rows of a clip, against that between the rows of a text; the entropy of
+attention for each granularity, over log S; how tokens separate the unseen classes (ORACLE: it takes
+their labels), by nearest neighbour and by class means. Besides: accuracy of each row of text alone,
+and linear discriminant analysis of kinematic statistics on the encoder's own task, against the
+encoder.
 """
 
-import warnings
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.model_selection import cross_val_predict
-from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from sklearn.preprocessing import StandardScaler
 
 from dynapurls_jax.commands import parser_of
 from dynapurls_jax.encoders.kinematics import Kinematics, KinematicsSettings
+from dynapurls_jax.evaluation.diagnosis import diagnose, has_rows
 from dynapurls_jax.evaluation.tasks import Task, unseen_task
 from dynapurls_jax.evaluation.trained_run import TrainedRun
 from dynapurls_jax.stream_eval import load_config
@@ -47,48 +46,13 @@ def main() -> None:
 
 def diagnosis(run: TrainedRun) -> list[str]:
     """The lines of one run."""
-    task, lines = unseen_task(run), []
-    if run.method.attend is not None and run.method.oracle is None:
-        lines += [*rows(run, task), attention(run, task), accuracy_by_row(run, task)]
-    tokens = np.asarray(run.tokens[run.protocol.unseen_test], np.float32)
-    flat = StandardScaler().fit_transform(tokens.reshape(len(tokens), -1))
-    for name, model in (("1-NN", KNeighborsClassifier(1)), ("class means", NearestCentroid())):
-        with warnings.catch_warnings():  # features that do not vary within classes do no harm
-            warnings.filterwarnings("ignore", "self.within_class_std_dev_", UserWarning)
-            found = cross_val_predict(model, flat, task.labels, cv=4)
-        share = np.mean(found == task.labels)
-        lines.append(f"ORACLE: unseen classes by their own labels, {name}: {100 * share:.1f} %")
+    task = unseen_task(run)
+    lines = [f"{name}: {value:.3f}" for name, value in diagnose(run, task).items()]
+    if has_rows(run.method):
+        lines.append(accuracy_by_row(run, task))
     if run.inputs.clips is not None and len(run.protocol.seen_test):
         lines.append(discriminant(run))
     return lines
-
-
-def rows(run: TrainedRun, task: Task) -> list[str]:
-    """Cosines between the rows of a clip, and of a text."""
-    assert run.method.embedding is not None
-    vectors = run.method.embedding.embed(run.variables, task.features, task.candidates)
-    text = run.inputs.text[run.protocol.unseen]
-    return [
-        f"cosine between rows, {name}: {mean_cosine(np.asarray(array)):.2f}"
-        for name, array in (("projected", vectors[:, 0]), ("text", text))
-    ]
-
-
-def mean_cosine(vectors: np.ndarray) -> float:
-    """Mean over pairs of different rows, `[N, G, e]`, unit rows."""
-    count = vectors.shape[1]
-    pairs = np.triu_indices(count, 1)
-    return float((vectors @ vectors.swapaxes(1, 2))[:, pairs[0], pairs[1]].mean())
-
-
-def attention(run: TrainedRun, task: Task) -> str:
-    """The entropy of attention for each granularity; 1 is even."""
-    assert run.method.attend is not None
-    shares = np.asarray(run.method.attend(run.variables, task.features, task.candidates))
-    entropy = -(shares * np.log(shares + 1e-12)).sum(axis=-1) / np.log(shares.shape[-1])
-    means = entropy.mean(axis=(0, 1))
-    parts = [f"{name} {value:.3f}" for name, value in zip(GRANULARITIES, means, strict=True)]
-    return f"attention entropy / log S: {', '.join(parts)}"
 
 
 def accuracy_by_row(run: TrainedRun, task: Task) -> str:

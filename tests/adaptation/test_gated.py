@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 from dynapurls_jax.adaptation.api import adapter_of, run_stream
 from dynapurls_jax.adaptation.class_slots import retire_class
 from dynapurls_jax.adaptation.gated import Gate, gate_score, gated, is_unseen
+from dynapurls_jax.adaptation.logistic_gate import logistic_inputs
 from dynapurls_jax.adaptation.registry import GATES
 from dynapurls_jax.adaptation.static import static
 from dynapurls_jax.adaptation.tent import TentSettings, tent
@@ -22,6 +23,7 @@ from tests.helpers.small_model import small_model, small_tokens
 SEEN = jnp.array([True, True, False, False])
 TENT = TentSettings(learning_rate=0.03)
 CHUNK = 6
+WEIGHTS = (-4.0, -1.0, 0.5, 4.0, 1.0, -0.5, 0.25)  # of three classes of each side, and the bias
 
 
 def score(name, row, temperature=1.0, seen=SEEN):
@@ -43,13 +45,39 @@ def test_scores_worked_by_hand():
     assert score("stacking", [3.0, 5.0, 4.5, 1.0]) == -0.5
     with pytest.raises(ValueError, match="did you mean 'entropy'"):
         score("entrpy", row)
+    with pytest.raises(ValueError, match="expected the weights of a fit"):
+        score("logistic", row)
+
+
+def test_inputs_of_the_logistic_gate_worked_by_hand():
+    seen = jnp.array([True, False, True, False, False, True])
+    row = jnp.log(jnp.array([[4.0, 1.0, 9.0, 3.0, 0.0, 0.0]]))  # the last two hold no class
+    inputs = logistic_inputs(row, seen, 2.0, 3)  # at temperature 2 the seen side is 2 and 3 of 5
+    np.testing.assert_allclose(inputs, [[0.6, 0.4, 0, 0.75, 0.25, 0]], rtol=1e-5)
+    inputs = logistic_inputs(row, seen, 2.0, 1)
+    np.testing.assert_allclose(inputs, [[0.6, 0.75]], rtol=1e-5)
+
+
+@given(
+    hnp.arrays(np.float32, (5, 4), elements=st.floats(-9, 9, width=32)),
+    st.permutations(range(9)),
+)
+def test_the_logistic_gate_knows_no_slots(logits, order):
+    """Neither free slots nor the order of classes matter, though each side has fewer than `k`."""
+    slots = np.full((5, 9), -np.inf, np.float32)
+    slots[:, :4] = logits
+    seen = np.pad(SEEN, (0, 5))
+    moved, moved_seen = jnp.asarray(slots[:, order]), jnp.asarray(seen[np.array(order)])
+    expected = gate_score("logistic", jnp.asarray(logits), SEEN, 1.5, WEIGHTS)
+    found = gate_score("logistic", moved, moved_seen, 1.5, WEIGHTS)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_side_without_classes_gets_nothing():
     logits = jnp.array([[1.0, 2.0, -jnp.inf, -jnp.inf], [-jnp.inf, -jnp.inf, 1.0, 2.0]])
     for name in GATES.names:
         for threshold in (-1e9, 1e9):
-            sent = is_unseen(Gate(name, 1.0, threshold), logits, SEEN)
+            sent = is_unseen(Gate(name, 1.0, threshold, WEIGHTS), logits, SEEN)
             assert sent.tolist() == [False, True]
 
 
@@ -110,6 +138,19 @@ def test_each_sample_is_predicted_by_its_side(stream):
     assert 0 < to_seen.sum() < len(to_seen)
     np.testing.assert_array_equal(finite, np.where(to_seen[:, None], SEEN, ~SEEN))
     np.testing.assert_array_equal(np.isin(prediction.label, [0, 1]), to_seen)  # common labels
+
+
+def test_the_logistic_gate_sends_the_samples_of_a_stream(stream):
+    model, variables, candidates, features = stream
+    logits = model.score(variables, features, candidates)
+    threshold = float(jnp.median(gate_score("logistic", logits, SEEN, 1.0, WEIGHTS)))
+    gate = Gate("logistic", 1.0, threshold, WEIGHTS)
+    side = static(model, variables)
+    adapter = adapter_of(gated(model, variables, gate, side, side, seen=(0, 1)))
+    _, prediction = run_stream(adapter, adapter.init(candidates), features, chunk=CHUNK)
+    sent = is_unseen(gate, logits, SEEN)
+    assert 0 < sent.sum() < len(sent)
+    np.testing.assert_array_equal(np.isin(prediction.label, [2, 3]), sent)
 
 
 def test_a_side_learns_from_its_own_samples_alone(stream):

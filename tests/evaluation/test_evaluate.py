@@ -69,6 +69,8 @@ def test_a_report_of_a_trained_run(adapted, tmp_path, monkeypatch):
     text = evaluate(iter([run]), tmp_path, "the command")
     assert "SYNTHETIC" in text
     assert "`the command`" in text
+    assert "| cosine between rows, projected |" in text
+    assert "| ORACLE: unseen classes by their own labels, 1-NN |" in text
     assert f"| {SPLIT} | 2 | 8 | 1 x 2 | 50.0 |" in text
     assert (tmp_path / "running_accuracy.png").stat().st_size > 1000
     methods = json.loads((tmp_path / "report.json").read_text())["runs"][0]["methods"]
@@ -86,6 +88,7 @@ def test_a_method_that_needs_labels_has_an_oracle_result_alone(run):
     result = evaluate_run(changed(run, {"method.purls.query": "oracle_label"}))
     assert 0 <= result.oracle <= 1
     assert result.streams == {}
+    assert result.diagnosis == {}
     assert result.inspection is None
 
 

@@ -18,8 +18,11 @@ from dynapurls_jax.evaluation.evaluate_gzsl import (
     static_logits,
 )
 from dynapurls_jax.evaluation.gzsl import fit_gate, harmonic_mean
+from dynapurls_jax.evaluation.gzsl_report import NAMES
 from tests.helpers.runs import changed, fitted, with_labels
 from tests.helpers.trained import SPLIT, load_small
+
+TWO_GATES = ("entropy", "logistic")  # one without weights, one with them
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +39,9 @@ def clips(pseudo):
 
 @pytest.fixture(scope="module")
 def adapted(trained, clips):
-    """A run with a method that learns, and its result behind the entropy gate."""
+    """A run with a method that learns, and its result behind two gates."""
     run = changed(trained[1], {"adapter.name": "adanpc", "eval.chunk": 4})
-    return run, evaluate_gzsl_run(run, {"entropy": fit_gate("entropy", [clips])})
+    return run, evaluate_gzsl_run(run, {gate: fit_gate(gate, [clips]) for gate in TWO_GATES})
 
 
 def check_report(run, pseudo, folder, gates):
@@ -50,11 +53,10 @@ def check_report(run, pseudo, folder, gates):
     assert "`the command`" in text
     assert "purls (label_free)" in text
     assert f"| {SPLIT} | 6 + 2 | 24 + 8 | 1 x 2 | none | static |" in text
-    names = {"entropy": "entropy (eq. 17)", "energy": "energy", "stacking": "calibrated stacking"}
     for gate in gates:
         for row in ("Baseline", "Partial", "Full"):
-            assert f"| 1 x 2 | {names[gate]} | {row} |" in text
-        assert f"| {SPLIT} | {names[gate]} | pseudo-{SPLIT}-0 | 0 | 4 + 8 |" in text
+            assert f"| 1 x 2 | {NAMES[gate]} | {row} |" in text
+        assert f"| {SPLIT} | {NAMES[gate]} | pseudo-{SPLIT}-0 | 0 | 4 + 8 |" in text
     assert (folder / "gate_roc.png").stat().st_size > 1000
     record = json.loads((folder / "report.json").read_text())
     assert [fit["score"] for fit in record["fits"]] == list(gates)
@@ -71,7 +73,7 @@ def test_the_report_has_every_row(adapted, pseudo, clips, tmp_path, monkeypatch)
     module = "dynapurls_jax.evaluation.evaluate_gzsl"
     monkeypatch.setattr(f"{module}.evaluate_gzsl_run", lambda *_: result)
     monkeypatch.setattr(f"{module}.pseudo_clips", lambda _: clips)
-    check_report(run, pseudo, tmp_path, ("entropy",))
+    check_report(run, pseudo, tmp_path, TWO_GATES)
 
 
 @pytest.mark.slow
@@ -113,7 +115,8 @@ def check_that_labels_change_nothing(run, a, fits):
 
 
 def test_permuting_test_labels_leaves_every_prediction_bit_identical(adapted, clips):
-    check_that_labels_change_nothing(*adapted, {"entropy": fit_gate("entropy", [clips])})
+    fits = {gate: fit_gate(gate, [clips]) for gate in TWO_GATES}
+    check_that_labels_change_nothing(*adapted, fits)
 
 
 @pytest.mark.slow

@@ -3,6 +3,8 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import PredefinedSplit, cross_val_predict
 
 from dynapurls_jax.adaptation.gated import is_unseen
 from dynapurls_jax.adaptation.registry import GATES
@@ -18,6 +20,7 @@ from dynapurls_jax.evaluation.gzsl import (
 
 SEEN = jnp.array([True, True, False, False])
 every_gate = pytest.mark.parametrize("name", GATES.names)
+FOLDS = 5
 
 
 def test_harmonic_mean_and_its_zeros():
@@ -55,7 +58,7 @@ def reached(runs, fit):
     return generalised_accuracy(np.concatenate(answers), labels, runs[0].seen).harmonic
 
 
-@every_gate
+@pytest.mark.parametrize("name", [name for name in GATES.names if name != "logistic"])
 @pytest.mark.parametrize("count", [1, 2])
 def test_the_fit_finds_the_best_of_all(name, count):
     rng = np.random.default_rng(count)
@@ -70,6 +73,72 @@ def test_the_fit_finds_the_best_of_all(name, count):
     assert reached(runs, fit) == pytest.approx(max(tried))
     assert (fit.seen_clips, fit.unseen_clips) == (12 * count, 15 * count)
     assert fit == fit_gate(name, runs)
+
+
+def side_inputs(logits, seen, temperature, k):
+    """The inputs of the logistic gate in plain NumPy."""
+    sides = []
+    for side, tau in ((seen, temperature), (~seen, 1.0)):
+        powers = np.exp(logits[:, side].astype(float) / tau)
+        shares = -np.sort(-powers / powers.sum(axis=1, keepdims=True), axis=1)[:, :k]
+        sides.append(np.pad(shares, ((0, 0), (0, k - shares.shape[1]))))
+    return np.concatenate(sides, axis=1)
+
+
+def logistic_scores_by_folds(run, temperature):
+    """Log-odds of held-out clips by scikit-learn: each side's clips belong to the folds in turn."""
+    folds = np.where(run.of_seen, np.cumsum(run.of_seen), np.cumsum(~run.of_seen)) % FOLDS
+    inputs = side_inputs(run.logits, run.seen, temperature, 2)
+    split = PredefinedSplit(folds)
+    model = LogisticRegression(max_iter=5000)
+    return cross_val_predict(model, inputs, ~run.of_seen, cv=split, method="decision_function")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_logistic_gate_is_the_regression_of_scikit_learn(count):
+    runs = [pseudo_run(np.random.default_rng(5))] * count
+    fit, run = fit_gate("logistic", runs), runs[0]
+    inputs = np.concatenate([side_inputs(run.logits, run.seen, fit.temperature, 2)] * count)
+    model = LogisticRegression(max_iter=5000).fit(inputs, np.tile(~run.of_seen, count))
+    np.testing.assert_allclose(fit.weights, [*model.coef_[0], *model.intercept_], atol=1e-4)
+    scores = scores_of("logistic", run.logits, run.seen, fit.temperature, fit.weights)
+    expected = model.decision_function(inputs)[: len(scores)]
+    np.testing.assert_allclose(scores, expected, atol=1e-4)
+
+
+def test_the_logistic_gate_is_chosen_on_clips_held_out_of_its_fit():
+    run = pseudo_run(np.random.default_rng(6), held_out=30, unseen=35)
+    fit = fit_gate("logistic", [run])
+    best_of_side = np.where(run.of_seen[:, None] == run.seen, run.logits, -np.inf).argmax(axis=1)
+    hits, tried = best_of_side == run.labels, {}
+    for temperature in TEMPERATURES:
+        scores = logistic_scores_by_folds(run, temperature)
+        for threshold in np.sort(scores)[:-1]:
+            right = hits & ((scores > threshold) == ~run.of_seen)
+            sides = right[run.of_seen].mean(), right[~run.of_seen].mean()
+            tried[temperature] = max(tried.get(temperature, 0), float(harmonic_mean(*sides)))
+    assert fit.harmonic == pytest.approx(max(tried.values()))
+    assert tried[fit.temperature] == pytest.approx(fit.harmonic)
+    scores = logistic_scores_by_folds(run, fit.temperature)
+    threshold = np.quantile(scores[run.of_seen], fit.kept, method="inverted_cdf")
+    right = hits & ((scores > threshold) == ~run.of_seen)
+    reached = harmonic_mean(right[run.of_seen].mean(), right[~run.of_seen].mean())
+    assert reached == pytest.approx(fit.harmonic)
+
+
+def test_a_logistic_gate_serves_a_run_with_other_numbers_of_classes():
+    """Fitted on three seen and two unseen classes; one seen and four unseen ones are asked for."""
+    rng = np.random.default_rng(7)
+    fit = fit_gate("logistic", [pseudo_run(rng)])
+    seen = np.array([False, True, False, False, False])
+    logits = rng.normal(size=(9, 5)).astype(np.float32)
+    gate = gate_of(fit, logits[:4], seen)
+    inputs = side_inputs(logits, seen, fit.temperature, 2)
+    expected = inputs @ np.array(fit.weights[:-1]) + fit.weights[-1]
+    sent = is_unseen(gate, jnp.asarray(logits), jnp.asarray(seen))
+    np.testing.assert_array_equal(sent, expected > gate.threshold + 1e-4)
+    assert gate.weights == fit.weights
+    assert len(fit.weights) == 5
 
 
 def test_of_equally_good_shares_the_middle_is_taken():
@@ -94,6 +163,10 @@ def test_a_fit_that_cannot_be_is_refused_with_a_reason():
     same = PseudoClips(np.zeros_like(run.logits), run.labels, run.seen)
     with pytest.raises(ValueError, match="all 27 clips to fit it on score the same"):
         fit_gate("entropy", [same])
+    one = run.of_seen.argmin()  # the first clip of an unseen class
+    few = PseudoClips(run.logits[: one + 1], run.labels[: one + 1], run.seen)
+    with pytest.raises(ValueError, match="two clips or more of each side"):
+        fit_gate("logistic", [few])
 
 
 @every_gate
@@ -101,9 +174,10 @@ def test_a_gate_separates_certain_clips_from_torn_ones(name):
     certain, torn = [9.0, 0.0, 0.0, 0.0], [0.5, 0.0, 1.0, 0.0]
     logits = np.array([certain] * 5 + [torn] * 4, np.float32)
     unseen = np.repeat([False, True], [5, 4])
-    scores = scores_of(name, logits, np.asarray(SEEN), 1.0)
-    assert scores[unseen].min() > scores[~unseen].max()
     run = PseudoClips(logits, np.repeat([0, 2], [5, 4]), np.asarray(SEEN))
     fit = fit_gate(name, [run])
+    for temperature in (1.0, fit.temperature):
+        scores = scores_of(name, logits, np.asarray(SEEN), temperature, fit.weights)
+        assert scores[unseen].min() > scores[~unseen].max()
     assert fit.harmonic == 1
     assert reached([run], fit) == 1

@@ -3,11 +3,13 @@
 import json
 import re
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dynapurls_jax.evaluation import figures
 from dynapurls_jax.evaluation.markdown import escaped
 from dynapurls_jax.evaluation.report import ReportInfo, RunResult, by_split, write_report
 from dynapurls_jax.evaluation.streams import Streams
@@ -36,7 +38,9 @@ def info_of(adapter="balanced", **corpus_changes) -> ReportInfo:
     return ReportInfo(config, tiny_corpus(classes=2, **corpus_changes), "the command")
 
 
-def result_of(split, names=("a", "b"), admitted=True, oracle=None) -> RunResult:
+def result_of(
+    split, names=("a", "b"), admitted=True, oracle=None, diagnosis=None, seed=0
+) -> RunResult:
     """A run with one clip of each class, all of them recognised."""
     labels = np.arange(len(names))
     same, yes = labels[None], np.full((1, len(names)), admitted)
@@ -44,19 +48,21 @@ def result_of(split, names=("a", "b"), admitted=True, oracle=None) -> RunResult:
     methods = (
         {} if oracle is not None else dict.fromkeys(["static", "balanced", "dynapurls"], streams)
     )
-    return RunResult(split, 0, names, labels, methods, oracle, {})
+    return RunResult(split, seed, names, labels, methods, oracle, {}, None, diagnosis or {})
 
 
 def test_names_stay_text_in_reports(tmp_path):
     splits = ("2_1", "|[<b>")
-    text = write_report(tmp_path, [result_of(split, EVIL) for split in splits], info_of())
+    found = {"a measure": 0.5}
+    results = [result_of(split, EVIL, diagnosis=found) for split in splits]
+    text = write_report(tmp_path, results, info_of())
     text += write_report(tmp_path, [result_of(splits[1], EVIL, oracle=0.5)], info_of())
     lines = [line for line in text.splitlines() if line.startswith("|")]
     widths = [cells(line) for line in lines]
     for head, width in ((0, 10), (4, 4)):
         assert widths[head] == width
-    assert set(widths) == {10, 4, 6}
-    assert len(lines) == 4 + 2 + 2 * len(EVIL) + 3
+    assert set(widths) == {10, 4, 3, 6}
+    assert len(lines) == 4 + 2 + 2 * len(EVIL) + 3 + 3
     assert not re.search(r"<script|<b>|\x1b|\n(lines|two$)|(?<!\\)\[x(?<!\\)\]", text)
     assert r"| &lt;script&gt;alert(1)&lt;/script&gt; |" in text
     assert r"| a \| b |" in text
@@ -98,6 +104,35 @@ def test_a_report_names_the_method(tmp_path):
         "a": 1.0,
         "b": 1.0,
     }
+
+
+def test_a_report_says_what_the_model_has_learned(tmp_path):
+    results = [
+        result_of("s", diagnosis={"cosine": 0.9, "ORACLE: 1-NN": 0.5}),
+        result_of("s", diagnosis={"cosine": 0.7, "ORACLE: 1-NN": 0.5}, seed=1),
+        result_of("t", diagnosis={"cosine": 0.25, "ORACLE: 1-NN": 1.0}),
+    ]
+    text = write_report(tmp_path, results, info_of())
+    assert "| measure | s | t |" in text
+    assert "the entropy is 1 where attention is even" in text
+    assert "| cosine | 0.800 ± 0.141 | 0.250 ± 0.000 |" in text
+    assert "| ORACLE: 1-NN | 0.500 ± 0.000 | 1.000 ± 0.000 |" in text
+    record = json.loads((tmp_path / "report.json").read_text())
+    assert record["runs"][1]["diagnosis"] == {"cosine": 0.7, "ORACLE: 1-NN": 0.5}
+    text = write_report(tmp_path, [result_of("s", diagnosis={"ORACLE: 1-NN": 0.5})], info_of())
+    assert "| ORACLE: 1-NN | 0.500 ± 0.000 |" in text
+    assert "entropy" not in text
+
+
+@pytest.mark.parametrize(("splits", "panels"), [(("s",), [""]), (("s", "t"), ["s", "t"])])
+def test_a_picture_names_each_split_once(tmp_path, monkeypatch, splits, panels):
+    drawn = []
+    monkeypatch.setattr(figures, "save", lambda figure, title, _: drawn.append((figure, title)))
+    write_report(tmp_path, [result_of(split) for split in splits], info_of())
+    [(figure, title)] = drawn
+    assert [axis.get_title() for axis in figure.axes] == panels
+    assert ("s," in title) == (len(splits) == 1)
+    plt.close(figure)
 
 
 def test_an_oracle_result_is_never_an_accuracy(tmp_path):
