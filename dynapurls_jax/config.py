@@ -96,8 +96,7 @@ def small_dataset_config(name: str) -> ConfigDict:
     config.name = name
     config.data.name = name
     config.data.frames = 32
-    config.encoder.name = "temporal_conv"
-    config.pretrain.loss = "imagined"
+    config.encoder.name = "kinematics"
     config.method.name = "sketch"
     config.method.purls.update(REPAIRED)
     config.encoder.shift_gcn.width = 32
