@@ -1,0 +1,203 @@
+"""Clips that users bring, of any skeleton, in the common one: `load_clips`."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from data_pipelines.clip_readers import SUFFIXES, RawFile, Recording, open_clips
+from data_pipelines.conventions import (
+    SHORTEST,
+    TALLEST,
+    Conventions,
+    Declared,
+    body_height,
+    find_conventions,
+    to_project,
+)
+from data_pipelines.errors import DataError, check_choice
+from data_pipelines.layouts import COMMON, LAYOUTS, Layout, layout_of
+from data_pipelines.mending import even_frames, mend, never_tracked
+
+ASSUMED_FPS = 30.0
+_MOST_SAMPLES = 64  # clips of a file by which its conventions are found
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip in the common skeleton.
+
+    Attributes:
+      id: the file's name without its suffix, and the clip's in it.
+      joints: `[M, T, 20, 3]` float32 of `KINECT_V1`: metres, x to the person's right, y forward, z
+        up from the floor; zeros where a person is absent.
+      fps: frames per second.
+      label: name of its class, if known.
+      statements: what was assumed or changed, in short sentences; the same for clips alike.
+    """
+
+    id: str
+    joints: Float[np.ndarray, "M T 20 3"]
+    fps: float
+    label: str | None
+    statements: tuple[str, ...]
+
+
+class CommonClips:
+    """The clips of one file in the common skeleton."""
+
+    def __init__(
+        self, file: Path, skeleton: str | Mapping | None = None, declared: Declared | None = None
+    ):
+        """Opens a file; clips are mapped on access.
+
+        Args:
+          skeleton: see `layout_of`.
+
+        Raises:
+          DataError: the file cannot be read.
+        """
+        self.file, self.skeleton = file, skeleton
+        self.raw: RawFile = open_clips(file, skeleton)
+        declared = declared or Declared()
+        self.declared = replace(declared, up=declared.up or self.raw.up)
+        self.layout = lru_cache(self._layout)
+
+    def __len__(self) -> int:
+        return self.raw.count
+
+    def clip(self, index: int, name: str = "") -> Clip:
+        """One clip.
+
+        Args:
+          name: in place of the file's in the id.
+
+        Raises:
+          DataError: it cannot be used; says why.
+        """
+        recording = self.raw.read(index)
+        where = f"{self.file}, clip {recording.id}" if recording.id else self.file
+        try:
+            joints, fps, said = self._common(recording)
+            conventions = self._conventions
+            joints = to_project(joints, conventions)
+            self._check_height(joints, conventions)
+        except ValueError as error:
+            raise DataError(str(error), where) from error
+        title = "/".join(filter(None, (name or self.file.stem, recording.id)))
+        return Clip(title, joints, fps, recording.label, (*said, *conventions.statements))
+
+    def _layout(self, count: int, absent: tuple[int, ...]) -> Layout:
+        absent = (*absent, *self.raw.ignored)
+        return layout_of(self.skeleton, self.raw.names, count, absent, self.raw.asf_ends)
+
+    def _common(self, recording: Recording) -> tuple[np.ndarray, float, list[str]]:
+        """Joints of the common skeleton in the frame of the file, frames per second, sentences."""
+        joints = recording.joints
+        layout = self.layout(joints.shape[2], self._absent(joints))
+        root = self.raw.root if self.raw.root is not None else layout.root
+        mended, said = mend(joints, np.any(layout.weights != 0, axis=0), root)
+        if layout.statement:
+            said = [layout.statement, *said]
+        fps = self.declared.fps or recording.fps
+        if fps is None and recording.times is not None:
+            mended, fps, uneven = even_frames(mended, recording.times)
+            said += uneven
+        elif fps is None:
+            fps = ASSUMED_FPS
+            said.append(f"no frame rate is given: {fps:.0f} frames per second are assumed")
+        common = layout.to_common(mended)
+        present = np.any(mended != 0, axis=(2, 3), keepdims=True)
+        return np.where(present, common, 0), fps, said
+
+    def _absent(self, joints: np.ndarray) -> tuple[int, ...]:
+        """Joints without a position; none where 0 may be one, in clips relative to their root."""
+        absent = never_tracked(joints)
+        return absent if len(absent) < joints.shape[2] else ()
+
+    @property
+    def _conventions(self) -> Conventions:
+        if isinstance(self._found, str):
+            raise ValueError(self._found)
+        return self._found
+
+    @cached_property
+    def _found(self) -> Conventions | str:
+        """The conventions, or why there are none."""
+        samples = np.unique(np.linspace(0, len(self) - 1, _MOST_SAMPLES).astype(int))
+        clips = []
+        for index in samples:
+            try:
+                clips.append(self._common(self.raw.read(int(index)))[0])
+            except ValueError:
+                continue  # reported when it is read
+        if not clips:
+            return f"none of {len(samples)} clips can be used"
+        try:
+            return find_conventions(clips, self.declared, self.raw.unit_known)
+        except ValueError as error:
+            return str(error)
+
+    def _check_height(self, joints: np.ndarray, conventions: Conventions) -> None:
+        if self.declared.metres:
+            return
+        bodies = joints[0][joints[0].any(axis=(1, 2))].astype(np.float64)
+        height = body_height(bodies, COMMON)
+        if not SHORTEST / 2 <= height <= 2 * TALLEST:
+            raise ValueError(
+                f"expected a body of {SHORTEST} to {TALLEST} m as in the other clips of the file, "
+                f"got {height:.3g} m"
+            )
+
+
+def load_clips(
+    path: Path | str,
+    skeleton: str | Mapping | None = None,
+    declared: Declared | None = None,
+) -> Iterator[Clip | str]:
+    """The clips of a file, or of all files of a folder and its folders, sorted by name.
+
+    Args:
+      path: of clip archives and other npz and npy files, BVH, NTU's `.skeleton`, or text.
+      skeleton: one of `LAYOUTS`, or a mapping of common joints to the source's; needed where files
+        have no joint names. See `layout_of`.
+      declared: what is known of coordinates, unit and frame rate.
+
+    Yields:
+      Clips; in place of one that cannot be used the reason, with its file.
+
+    Raises:
+      FileNotFoundError: there is no such file, or no file of clips in the folder.
+      ValueError: no such layout.
+    """
+    path = Path(path)
+    if isinstance(skeleton, str):
+        check_choice("skeleton", skeleton, LAYOUTS)
+    for file in _files(path):
+        name = str(file.relative_to(path).with_suffix("")) if path.is_dir() else file.stem
+        try:
+            clips = CommonClips(file, skeleton, declared)
+        except DataError as error:
+            yield str(error)
+            continue
+        for index in range(len(clips)):
+            try:
+                yield clips.clip(index, name)
+            except DataError as error:
+                yield str(error)
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES)
+        if files:
+            return files
+    elif path.exists():
+        return [path]
+    raise FileNotFoundError(
+        f"expected a file of clips, or a folder with files that end in {', '.join(SUFFIXES)}, "
+        f"found none at {path}"
+    )
