@@ -14,7 +14,7 @@ from data_pipelines.animation import SKELETON, animate, frames_for
 from data_pipelines.formats.sample_stream import Request
 from data_pipelines.skeletons import map_joints
 from data_pipelines.sketches import parse_sketch
-from dynapurls_jax.adaptation.api import State
+from dynapurls_jax.adaptation.api import Prediction, State
 from dynapurls_jax.adaptation.class_slots import add_class, reset, retire_class, with_capacity
 from dynapurls_jax.encoders.base import TOKEN_DTYPE
 from dynapurls_jax.evaluation.settings import EvalSettings
@@ -24,6 +24,7 @@ from dynapurls_jax.serving.clip_tokens import ClipTokens
 from dynapurls_jax.serving.model import Classes, Model
 from dynapurls_jax.text.encoders import TextEncoder, make_text_encoder
 from dynapurls_jax.text.features import class_vector
+from dynapurls_jax.text.granularities import GRANULARITIES
 from dynapurls_jax.text.settings import TextSettings
 
 
@@ -111,11 +112,13 @@ class LiveStream:
             # Copied: a fresh state shares buffers, and a step donates them.
             self.state = jax.tree.map(jnp.copy, reset(self._adapter, self.state))
             return {"reset": True}
-        return self._predict(self._encode(self._tokens(request)))
+        return self._described(self._predict(self._tokens(request)))
 
-    def _add(self, name: str, texts: dict | None) -> dict[str, Any]:
+    def _add(self, name: str, texts: dict | str | None) -> dict[str, Any]:
         if name in self.names:
             raise ValueError(f"class {name!r} exists already")
+        if texts is None or isinstance(texts, str):  # one sentence says it all
+            texts = dict.fromkeys(GRANULARITIES, texts or name)
         text = class_vector(self._text_settings, self._text_encoder, name, texts)[None]
         candidates = self._model.bind(Classes((name,), text, self._sketch_tokens(name, texts)))
         self.state, slot = add_class(self._adapter, self.state, candidates.classes[0])
@@ -180,9 +183,20 @@ class LiveStream:
         one = jnp.asarray(tokens, jnp.float32)[None]
         return self._model.method.encode(self._model.variables, one)
 
-    def _predict(self, features: Any) -> dict[str, Any]:
-        self.state, prediction = self._step(self.state, features)
-        prediction = jax.device_get(prediction)  # no program for each item that is read
+    def predict(self, clip: Float[np.ndarray, "m t v 3"]) -> Prediction:
+        """The prediction for a clip in the model's source joints; then the stream learns from it.
+
+        Raises:
+          ValueError: the model takes no clips, or not this one.
+        """
+        return self._predict(self._tokens(Request(0, "clip", clip)))
+
+    def _predict(self, tokens: Float[np.ndarray, "S n"]) -> Prediction:
+        """On the host."""
+        self.state, prediction = self._step(self.state, self._encode(tokens))
+        return jax.device_get(prediction)  # no program for each item that is read
+
+    def _described(self, prediction: Prediction) -> dict[str, Any]:
         if bool(prediction.skipped[0]):
             return {"class": None, "skipped": "not finite"}
         return {
