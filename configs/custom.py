@@ -13,6 +13,5 @@ from dynapurls_jax.config import small_dataset_config
 def get_config():
     """The experiment; see dynapurls_jax/config.py for every key."""
     config = small_dataset_config("custom")
-    config.encoder.name = "kinematics"  # classes need no motion sketches
     config.splits = ("",)
     return config

@@ -11,10 +11,11 @@ from dynapurls_jax.adaptation.registry import ADAPTERS
 from dynapurls_jax.encoders.registry import ENCODERS
 from dynapurls_jax.evaluation.settings import EvalSettings
 from dynapurls_jax.registry import section_of, settings_of
+from dynapurls_jax.reproduction.tables import PAPER_MODEL
 from dynapurls_jax.text.settings import TextSettings
 from dynapurls_jax.training.method_task import FitSettings
 from dynapurls_jax.training.optimizers import PretrainSettings
-from dynapurls_jax.zero_shot.purls import REPAIRED, PurlsSettings
+from dynapurls_jax.zero_shot.purls import REPAIRED
 from dynapurls_jax.zero_shot.registry import METHODS
 
 SECTIONS = {
@@ -96,8 +97,7 @@ def small_dataset_config(name: str) -> ConfigDict:
     config.name = name
     config.data.name = name
     config.data.frames = 32
-    config.encoder.name = "temporal_conv"
-    config.pretrain.loss = "imagined"
+    config.encoder.name = "kinematics"
     config.method.name = "sketch"
     config.method.purls.update(REPAIRED)
     config.encoder.shift_gcn.width = 32
@@ -112,11 +112,7 @@ def small_dataset_config(name: str) -> ConfigDict:
 
 def choose_paper_model(config: ConfigDict) -> None:
     """Chooses Shift-GCN and PURLS with the settings of the paper."""
-    config.encoder.name = "shift_gcn"
-    config.pretrain.loss = "cross_entropy"
-    config.method.name = "purls"
-    paper = section_of(PurlsSettings)
-    config.method.purls.update({key: paper[key] for key in REPAIRED})
+    config.update_from_flattened_dict(PAPER_MODEL)
 
 
 def load_config(file: Path) -> ConfigDict:

@@ -130,7 +130,8 @@ def main() -> None:
 def plan_of(dataset: str, options: argparse.Namespace) -> Plan:
     """The work that the flags choose."""
     config = load_config(ROOT / f"configs/{dataset}.py")
-    choose_paper_model(config)
+    if not options.summary:
+        choose_paper_model(config)
     config.data.manual_dir = options.manual_dir
     config.eval.orders = options.orders or config.eval.orders
     config.splits = tuple(options.splits or config.splits)

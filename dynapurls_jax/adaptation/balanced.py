@@ -117,7 +117,7 @@ def balanced(
         every = e.match_all(variables, embedded, state.candidates.classes)
         weight = settings.all_granularities
         evidence = ((1 - weight) * scored + weight * every) / e.scale(variables)
-        window = append(state.inner_state, vectors, evidence, usable)
+        window = append(state.inner_state, usable, vectors=vectors, evidence=evidence)
         classes = jnp.where(usable.any(), drawn(window, state), state.inner_state.classes)
         return window._replace(classes=classes), UpdateInfo(usable, usable.any())
 
@@ -131,20 +131,23 @@ def balanced(
     return Method(init, predict, learn, lambda state: state.inner_state.classes)
 
 
-def append(
-    window: Window,
-    vectors: Float[Array, "B Q R e"],
-    evidence: Float[Array, "B C"],
-    usable: Bool[Array, " B"],
-) -> Window:
-    """Writes the usable samples of a chunk into the ring buffer; of a longer chunk, the last."""
+def append(window: Any, usable: Bool[Array, " B"], **chunk: Float[Array, "B ..."]) -> Any:
+    """Writes the usable samples of a chunk into the ring buffer; of a longer chunk, the last.
+
+    Args:
+      window: a named tuple with `vectors`, `filled`, `position`, and the fields of `chunk`.
+      chunk: name of a field to the samples' rows of it.
+    """
     size, total = len(window.vectors), usable.sum()
     number = jnp.cumsum(usable) - 1
     written = usable & (number >= total - size)
     position = jnp.where(written, (window.position + number) % size, size)
+    rows = {
+        name: getattr(window, name).at[position].set(new, mode="drop")
+        for name, new in chunk.items()
+    }
     return window._replace(
-        vectors=window.vectors.at[position].set(vectors, mode="drop"),
-        evidence=window.evidence.at[position].set(evidence, mode="drop"),
+        **rows,
         filled=jnp.minimum(window.filled + total, size),
         position=(window.position + total) % size,
     )

@@ -14,6 +14,7 @@ ADAPTERS = Registry(
     "adapter",
     {
         "balanced": "dynapurls_jax.adaptation.balanced",
+        "recentred": "dynapurls_jax.adaptation.recentred",
         "dynapurls": "dynapurls_jax.adaptation.dynapurls",
         "tent": "dynapurls_jax.adaptation.tent",
         "tda": "dynapurls_jax.adaptation.tda",

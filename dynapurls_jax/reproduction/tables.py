@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from dynapurls_jax.evaluation.gzsl import TABLE_9
 from dynapurls_jax.evaluation.tasks import ORACLE
-from dynapurls_jax.zero_shot.purls import REPAIRED
+from dynapurls_jax.zero_shot.purls import REPAIRED, PurlsSettings
 
 Overrides = dict[str, Any]  # keys as on the command line, "method.purls.partition"
 EVERY_GRANULARITY = "all granularities"  # a result: the score of all granularities
@@ -60,6 +60,11 @@ REFINED_NOTE = (
 )
 ACCURACY = Column("ZSL", {})
 GLOBAL = {"method.purls.granularities": "global"}
+PAPER_MODEL = {  # Shift-GCN and PURLS as the paper has them
+    "encoder.name": "shift_gcn",
+    "pretrain.loss": "cross_entropy",
+    "method.name": "purls",
+} | {f"method.purls.{key}": getattr(PurlsSettings(), key) for key in REPAIRED}
 ALIVE = {f"method.purls.{key}": value for key, value in REPAIRED.items()}
 RIVALS = ("tpt", "tpt_residual", "adanpc", "calip", "tda", "tent", "static")
 THRESHOLDS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8)

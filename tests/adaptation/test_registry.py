@@ -35,7 +35,7 @@ NO_PROMPT = Prompt(lambda candidates: (), lambda prompt, candidates: candidates)
 @pytest.mark.parametrize("kind", ["label_free", "ridge"])
 def test_each_pair_works_or_is_refused_in_one_sentence(name, kind):
     if kind == "ridge" and ADAPTERS.entry(name).needs == "tokens":
-        fitting = "expected one of balanced, dynapurls, tent, tda, adanpc, static"
+        fitting = "expected one of balanced, recentred, dynapurls, tent, tda, adanpc, static"
         message = f"adapter {name} needs features of tokens, .*does not have: {fitting}$"
         with pytest.raises(ValueError, match=message):
             labels_of(name, kind, prompt=NO_PROMPT)

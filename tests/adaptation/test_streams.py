@@ -25,6 +25,7 @@ from dynapurls_jax.adaptation.class_slots import (
 )
 from dynapurls_jax.adaptation.dynapurls import DynaPurlsSettings, dynapurls
 from dynapurls_jax.adaptation.gated import Gate, gated
+from dynapurls_jax.adaptation.recentred import RecentredSettings, recentred
 from dynapurls_jax.adaptation.static import static
 from dynapurls_jax.adaptation.tda import TdaSettings, tda
 from dynapurls_jax.adaptation.tent import TentSettings, tent
@@ -37,11 +38,13 @@ from tests.helpers.small_model import KINDS, part, small_model, small_tokens
 COUNT, HALF, CHUNK = 24, 12, 4
 REFINE = DynaPurlsSettings(min_samples=4, capacity=3, learning_rate=0.03, eviction="least_recent")
 BALANCED = BalancedSettings(window=12, prior_count=1.0, sinkhorn_iterations=2)
+RECENTRED = RecentredSettings(window=12, prior_count=1.0, sinkhorn_iterations=2, mean_count=2.0)
 NEIGHBOURS = AdaNpcSettings(neighbours=6, capacity=5, threshold=0.3)
 METHODS = {
     "static": static,
     "dynapurls": lambda m, v, info=None: dynapurls(m, v, REFINE, info),
     "balanced": lambda m, v, info=None: balanced(m, v, BALANCED, info),
+    "recentred": lambda m, v, info=None: recentred(m, v, RECENTRED, info),
     "tent": lambda m, v, info=None: tent(m, v, TentSettings(0.01)),
     "tda": lambda m, v, info=None: tda(m, v, TdaSettings(mask_threshold=0.2), info),
     "adanpc": lambda m, v, info=None: adanpc(m, v, NEIGHBOURS),
@@ -262,8 +265,8 @@ def test_classes_are_refused_with_a_reason():
         with_capacity(s.candidates, 3)
 
 
-@pytest.mark.parametrize("name", LEARNING)
-def test_reset_returns_to_the_static_predictions(name):
+@pytest.mark.parametrize("name", [name for name in LEARNING if name != "recentred"])
+def test_reset_returns_to_the_static_predictions(name):  # `recentred` never gives them
     s, still = setup(name), setup("static")
     state, _ = s.run(s.start(), HALF)
     chunk = part(s.features, CHUNK)

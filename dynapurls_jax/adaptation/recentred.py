@@ -1,0 +1,128 @@
+"""Balanced prototypes around the stream's own mean: for streams of another sensor or place.
+
+The mean of what a stream shows differs from that of the training clips, by sensor, place and
+persons more than by classes. Its running mean is subtracted from every sample, and the classes'
+mean from the class vectors; the rest is `adaptation.balanced`. As domain adaptation by centring: B.
+Sun, J. Feng and K. Saenko, "Return of frustratingly easy domain adaptation", AAAI 2016.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from dynapurls_jax.adaptation.api import (
+    Method,
+    Number,
+    State,
+    StreamInfo,
+    TestTimeEntry,
+    UpdateInfo,
+)
+from dynapurls_jax.adaptation.balanced import BalancedSettings, append, assignment, means_of
+from dynapurls_jax.adaptation.similarity import embedding_of, scored_shape, scored_vectors
+from dynapurls_jax.registry import check_positive
+from dynapurls_jax.zero_shot.base import Candidates, Variables, ZeroShotMethod, unit
+
+
+class Centre(NamedTuple):
+    """The last samples, the sum of all, and how far the class vectors are drawn to them.
+
+    Attributes:
+      vectors: of the last `W` samples, as they came, in a ring buffer.
+      filled: number of samples in the buffer.
+      position: of the next sample.
+      total: sum of the vectors of all samples.
+      seen: their number.
+      drawn: what is added to the class vectors around their mean.
+    """
+
+    vectors: Float[Array, "W Q R e"]
+    filled: Int[Array, ""]
+    position: Int[Array, ""]
+    total: Float[Array, "Q R e"]
+    seen: Float[Array, ""]
+    drawn: Float[Array, "C R e"]
+
+
+@dataclass(frozen=True)
+class RecentredSettings(BalancedSettings):
+    """Those of `balanced`, of which `all_granularities` is not read, and one more.
+
+    Attributes:
+      mean_count: samples at the training's mean that the running mean starts from.
+    """
+
+    mean_count: Number = 5.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_positive(mean_count=self.mean_count)
+
+
+def recentred(
+    model: ZeroShotMethod, variables: Variables, settings: RecentredSettings, info: StreamInfo
+) -> Method:
+    """`balanced`, of `normalise(v - mean of the stream)`.
+
+    A sample is centred by the mean of the samples before it and itself; the window, by the mean of
+    all, before it is assigned anew.
+
+    Raises:
+      ValueError: the zero-shot method has no embedding.
+    """
+    e = embedding_of(model)
+
+    def static(candidates: Candidates, active: Bool[Array, " C"]) -> Float[Array, "C R e"]:
+        classes = e.scored(candidates).classes
+        weight = (active / jnp.maximum(active.sum(), 1))[:, None, None]
+        # A class alone is its own mean.
+        several = (active.sum() > 1).astype(jnp.float32)
+        return unit(classes - several * (weight * classes).sum(axis=0))
+
+    def init(candidates: Candidates, active) -> Centre:
+        shape = scored_shape(e, variables, info, candidates)
+        return Centre(
+            vectors=jnp.zeros((settings.window, *shape)),
+            filled=jnp.zeros((), jnp.int32),  # two arrays: steps that donate their state need it
+            position=jnp.zeros((), jnp.int32),
+            total=jnp.zeros(shape),
+            seen=jnp.zeros(()),
+            drawn=jnp.zeros_like(e.scored(candidates).classes),
+        )
+
+    def classes(state: State) -> Float[Array, "C R e"]:
+        return unit(static(state.candidates, state.active) + state.inner_state.drawn)
+
+    def predict(state: State, features: Any) -> Float[Array, "B C"]:
+        vectors = scored_vectors(e, variables, features, state.candidates)
+        centre = state.inner_state
+        number = jnp.arange(1, len(vectors) + 1)[:, None, None, None]
+        total = centre.total + jnp.cumsum(vectors, axis=0)
+        mean = total / (settings.mean_count + centre.seen + number)
+        return e.match(variables, unit(vectors - mean), classes(state))
+
+    def learn(state: State, features: Any, logits, usable):
+        vectors = scored_vectors(e, variables, features, state.candidates)
+        centre = append(state.inner_state, usable, vectors=vectors)
+        kept = jnp.where(usable[:, None, None, None], vectors, 0)
+        centre = centre._replace(
+            total=centre.total + kept.sum(axis=0), seen=centre.seen + usable.sum()
+        )
+        further = jnp.where(usable.any(), drawn(centre, state), state.inner_state.drawn)
+        return centre._replace(drawn=further), UpdateInfo(usable, usable.any())
+
+    def drawn(centre: Centre, state: State) -> Float[Array, "C R e"]:
+        """How far the class vectors are drawn, by the whole window."""
+        mean = centre.total / (settings.mean_count + centre.seen)
+        vectors, around = unit(centre.vectors - mean), static(state.candidates, state.active)
+        evidence = e.match(variables, vectors, around) / e.scale(variables)
+        held = (jnp.arange(settings.window) < centre.filled).astype(jnp.float32)
+        share = assignment(settings, evidence, held, state.active)
+        return settings.gain * means_of(share, vectors, settings.prior_count)
+
+    return Method(init, predict, learn, classes)
+
+
+ENTRY = TestTimeEntry(recentred, RecentredSettings, "embedding")
