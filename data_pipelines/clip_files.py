@@ -8,16 +8,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from data_pipelines.body_height import check_metres
 from data_pipelines.clip_readers import SUFFIXES, RawFile, Recording, open_clips
-from data_pipelines.conventions import (
-    SHORTEST,
-    TALLEST,
-    Conventions,
-    Declared,
-    body_height,
-    find_conventions,
-    to_project,
-)
+from data_pipelines.conventions import Conventions, Declared, find_conventions, to_project
 from data_pipelines.errors import DataError, check_choice
 from data_pipelines.layouts import COMMON, LAYOUTS, Layout, layout_of
 from data_pipelines.mending import even_frames, mend, never_tracked
@@ -36,6 +29,7 @@ class Clip:
         up from the floor; zeros where a person is absent.
       fps: frames per second.
       label: name of its class, if known.
+      subject: name of its person; empty if unknown.
       statements: what was assumed or changed, in short sentences; the same for clips alike.
     """
 
@@ -44,6 +38,7 @@ class Clip:
     fps: float
     label: str | None
     statements: tuple[str, ...]
+    subject: str = ""
 
 
 class CommonClips:
@@ -84,11 +79,13 @@ class CommonClips:
             joints, fps, said = self._common(recording)
             conventions = self._conventions
             joints = to_project(joints, conventions)
-            self._check_height(joints, conventions)
+            if not self.declared.metres:
+                check_metres(joints, COMMON)
         except ValueError as error:
             raise DataError(str(error), where) from error
         title = "/".join(filter(None, (name or self.file.stem, recording.id)))
-        return Clip(title, joints, fps, recording.label, (*said, *conventions.statements))
+        statements = (*said, *conventions.statements)
+        return Clip(title, joints, fps, recording.label, statements, recording.subject)
 
     def _layout(self, count: int, absent: tuple[int, ...]) -> Layout:
         absent = (*absent, *self.raw.ignored)
@@ -140,17 +137,6 @@ class CommonClips:
             return find_conventions(clips, self.declared, self.raw.unit_known)
         except ValueError as error:
             return str(error)
-
-    def _check_height(self, joints: np.ndarray, conventions: Conventions) -> None:
-        if self.declared.metres:
-            return
-        bodies = joints[0][joints[0].any(axis=(1, 2))].astype(np.float64)
-        height = body_height(bodies, COMMON)
-        if not SHORTEST / 2 <= height <= 2 * TALLEST:
-            raise ValueError(
-                f"expected a body of {SHORTEST} to {TALLEST} m as in the other clips of the file, "
-                f"got {height:.3g} m"
-            )
 
 
 def load_clips(
