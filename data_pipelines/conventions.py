@@ -104,10 +104,7 @@ def find_conventions(
         return Conventions(up, False, metres, tuple(said), flat)
     mirrored = declared.mirrored
     if mirrored is None:
-        least = max(_BACKWARDS_OF_MANY, _BACKWARDS / len(clips) ** 0.5)
-        mirrored = forwardness(turned) < -least
-        if mirrored:
-            said.append("the clip is mirrored (knees and feet point backwards): it is reflected")
+        mirrored = _find_mirrored(turned, len(clips), said)
     return Conventions(up, mirrored, metres, tuple(said))
 
 
@@ -223,6 +220,19 @@ def _find_unit(bodies: Body, flat: bool, unit_known: bool, said: list[str]) -> f
         f"{ASSUMED_HEIGHT} m"
     )
     return ASSUMED_HEIGHT / height
+
+
+def _find_mirrored(bodies: Body, clips: int, said: list[str]) -> bool:
+    """Whether coordinates are left-handed, of bodies with z up."""
+    least = max(_BACKWARDS_OF_MANY, _BACKWARDS / clips**0.5)
+    front = forwardness(bodies)
+    if front < -least:
+        said.append("the clip is mirrored (knees and feet point backwards): it is reflected")
+    elif front < least:
+        said.append(
+            "knees and feet do not show whether the clip is mirrored: right-handed is assumed"
+        )
+    return front < -least
 
 
 def _to_z_up(up: str) -> Float[np.ndarray, "3 3"]:

@@ -128,6 +128,18 @@ def test_unknown_units_are_errors_or_scaled():
         find_conventions([np.ones((1, 4, 20, 3))], Declared())
 
 
+def test_straight_legs_without_feet_show_no_side():
+    straight = PERSON.copy()
+    for side in ("left", "right"):
+        hip, ankle = straight[..., J[f"{side}_hip"], :], straight[..., J[f"{side}_ankle"], :]
+        straight[..., J[f"{side}_knee"], :] = (hip + ankle) / 2
+        straight[..., J[f"{side}_foot"], :] = 1.1 * ankle - 0.1 * hip
+    for sign in (1, -1):
+        found = find_conventions([straight * [sign, 1, 1]], Declared())
+        assert not found.mirrored
+        assert "right-handed is assumed" in found.statements[-1]
+
+
 def test_knees_and_feet_are_in_front():
     front = forwardness(PERSON[0])
     assert front > 0.1
