@@ -94,8 +94,9 @@ class CommonClips:
     def _common(self, recording: Recording) -> tuple[np.ndarray, float, list[str]]:
         """Joints of the common skeleton in the frame of the file, frames per second, sentences."""
         joints = recording.joints
-        layout = self.layout(joints.shape[2], self._absent(joints))
-        root = self.raw.root if self.raw.root is not None else layout.root
+        count, root = joints.shape[2], self.raw.root
+        root = self.layout(count, ()).root if root is None else root
+        layout = self.layout(count, never_tracked(joints, root))
         mended, said = mend(joints, np.any(layout.weights != 0, axis=0), root)
         if layout.statement:
             said = [layout.statement, *said]
@@ -109,11 +110,6 @@ class CommonClips:
         common = layout.to_common(mended)
         present = np.any(mended != 0, axis=(2, 3), keepdims=True)
         return np.where(present, common, 0), fps, said
-
-    def _absent(self, joints: np.ndarray) -> tuple[int, ...]:
-        """Joints without a position; none where 0 may be one, in clips relative to their root."""
-        absent = never_tracked(joints)
-        return absent if len(absent) < joints.shape[2] else ()
 
     @property
     def _conventions(self) -> Conventions:

@@ -120,6 +120,14 @@ def test_the_clips_of_a_file_share_their_conventions(tmp_path):
     assert not any("mirrored" in text for text in stated[0].statements)
 
 
+def test_clips_that_are_centred_in_every_frame(tmp_path):
+    np.save(tmp_path / "x.npy", Y_UP - Y_UP[:, :1])
+    clip = one(tmp_path / "x.npy", "kinect_v1", Declared(fps=30))
+    assert not clip.statements
+    centred = EXPECTED - EXPECTED[:, :, :1]
+    np.testing.assert_allclose(clip.joints - clip.joints[:, :, :1], centred, atol=1e-5)
+
+
 def test_times_in_place_of_a_rate(tmp_path):
     clip = one(archive(tmp_path / "x.npz", times=np.arange(16) / 20))
     assert clip.fps == pytest.approx(20)
