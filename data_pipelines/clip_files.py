@@ -8,16 +8,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from data_pipelines.body_height import check_metres
 from data_pipelines.clip_readers import SUFFIXES, RawFile, Recording, open_clips
-from data_pipelines.conventions import (
-    SHORTEST,
-    TALLEST,
-    Conventions,
-    Declared,
-    body_height,
-    find_conventions,
-    to_project,
-)
+from data_pipelines.conventions import Conventions, Declared, find_conventions, to_project
 from data_pipelines.errors import DataError, check_choice
 from data_pipelines.layouts import COMMON, LAYOUTS, Layout, layout_of
 from data_pipelines.mending import even_frames, mend, never_tracked
@@ -36,6 +29,7 @@ class Clip:
         up from the floor; zeros where a person is absent.
       fps: frames per second.
       label: name of its class, if known.
+      subject: name of its person; empty if unknown.
       statements: what was assumed or changed, in short sentences; the same for clips alike.
     """
 
@@ -44,24 +38,30 @@ class Clip:
     fps: float
     label: str | None
     statements: tuple[str, ...]
+    subject: str = ""
 
 
 class CommonClips:
-    """The clips of one file in the common skeleton."""
+    """The clips of one file in the common skeleton, mapped on access."""
 
     def __init__(
-        self, file: Path, skeleton: str | Mapping | None = None, declared: Declared | None = None
+        self,
+        file: Path,
+        skeleton: str | Mapping | None = None,
+        declared: Declared | None = None,
+        raw: RawFile | None = None,
     ):
-        """Opens a file; clips are mapped on access.
+        """Opens a file.
 
         Args:
           skeleton: see `layout_of`.
+          raw: the clips, where they are in no file.
 
         Raises:
           DataError: the file cannot be read.
         """
         self.file, self.skeleton = file, skeleton
-        self.raw: RawFile = open_clips(file, skeleton)
+        self.raw = raw or open_clips(file, skeleton)
         declared = declared or Declared()
         self.declared = replace(declared, up=declared.up or self.raw.up)
         self.layout = lru_cache(self._layout)
@@ -84,11 +84,13 @@ class CommonClips:
             joints, fps, said = self._common(recording)
             conventions = self._conventions
             joints = to_project(joints, conventions)
-            self._check_height(joints, conventions)
+            if not self.declared.metres:
+                check_metres(joints, COMMON)
         except ValueError as error:
             raise DataError(str(error), where) from error
         title = "/".join(filter(None, (name or self.file.stem, recording.id)))
-        return Clip(title, joints, fps, recording.label, (*said, *conventions.statements))
+        statements = (*said, *conventions.statements)
+        return Clip(title, joints, fps, recording.label, statements, recording.subject)
 
     def _layout(self, count: int, absent: tuple[int, ...]) -> Layout:
         absent = (*absent, *self.raw.ignored)
@@ -97,8 +99,9 @@ class CommonClips:
     def _common(self, recording: Recording) -> tuple[np.ndarray, float, list[str]]:
         """Joints of the common skeleton in the frame of the file, frames per second, sentences."""
         joints = recording.joints
-        layout = self.layout(joints.shape[2], self._absent(joints))
-        root = self.raw.root if self.raw.root is not None else layout.root
+        count, root = joints.shape[2], self.raw.root
+        root = self.layout(count, ()).root if root is None else root
+        layout = self.layout(count, never_tracked(joints, root))
         mended, said = mend(joints, np.any(layout.weights != 0, axis=0), root)
         if layout.statement:
             said = [layout.statement, *said]
@@ -112,11 +115,6 @@ class CommonClips:
         common = layout.to_common(mended)
         present = np.any(mended != 0, axis=(2, 3), keepdims=True)
         return np.where(present, common, 0), fps, said
-
-    def _absent(self, joints: np.ndarray) -> tuple[int, ...]:
-        """Joints without a position; none where 0 may be one, in clips relative to their root."""
-        absent = never_tracked(joints)
-        return absent if len(absent) < joints.shape[2] else ()
 
     @property
     def _conventions(self) -> Conventions:
@@ -140,17 +138,6 @@ class CommonClips:
             return find_conventions(clips, self.declared, self.raw.unit_known)
         except ValueError as error:
             return str(error)
-
-    def _check_height(self, joints: np.ndarray, conventions: Conventions) -> None:
-        if self.declared.metres:
-            return
-        bodies = joints[0][joints[0].any(axis=(1, 2))].astype(np.float64)
-        height = body_height(bodies, COMMON)
-        if not SHORTEST / 2 <= height <= 2 * TALLEST:
-            raise ValueError(
-                f"expected a body of {SHORTEST} to {TALLEST} m as in the other clips of the file, "
-                f"got {height:.3g} m"
-            )
 
 
 def load_clips(
@@ -188,6 +175,32 @@ def load_clips(
                 yield clips.clip(index, name)
             except DataError as error:
                 yield str(error)
+
+
+def clip_from_array(
+    joints: np.ndarray, skeleton: str | Mapping | None = None, declared: Declared | None = None
+) -> Clip:
+    """One clip in memory.
+
+    Args:
+      joints: `[T, V, k]` or `[M, T, V, k]` of any unit and frame, with `k` 3, or 2 for flat clips.
+      skeleton, declared: see `load_clips`.
+
+    Raises:
+      DataError: it cannot be used; says why.
+    """
+    joints = np.asarray(joints)
+    if joints.ndim == 3:
+        joints = joints[None]
+    if joints.ndim != 4 or joints.shape[-1] not in (2, 3) or not joints.size:
+        raise DataError(
+            f"expected [T, V, 3] or [M, T, V, 3], or 2 for flat clips, got {list(joints.shape)}",
+            "clip",
+        )
+    if isinstance(skeleton, str):
+        check_choice("skeleton", skeleton, LAYOUTS)
+    raw = RawFile(1, lambda _: Recording("", joints.astype(np.float32)))
+    return CommonClips(Path("clip"), skeleton, declared, raw).clip(0)
 
 
 def _files(path: Path) -> list[Path]:

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from data_pipelines.body_height import SHORTEST, TALLEST, body_height
 from data_pipelines.errors import check_choice
 from data_pipelines.formats.clip_archive import UP_AXES
-from data_pipelines.skeletons import KINECT_V1, Skeleton
+from data_pipelines.skeletons import KINECT_V1
 
-SHORTEST, TALLEST = 0.5, 2.5  # metres, of a body
 ASSUMED_HEIGHT = 1.7  # metres, where nothing says how long a unit is
 _UNITS = {"metres": 1.0, "centimetres": 0.01, "millimetres": 0.001}
-_HEIGHT_OF_BONES = 1.11  # the height of a body over thigh, shin, trunk and head
+_FLAT = 1e-5  # depth over the size of the motion; float32 weights leave a few 1e-7
 _CLEARLY_UP = 0.6  # mean cosine of the bodies' axis and the up axis
 # Leg lengths that knees and feet are behind the body in a mirrored clip, at least. Of 10360 clips
 # that are not mirrored none has more than 0.122 (Kinect v1); the mean of a file with many is surer.
@@ -67,12 +67,14 @@ class Conventions:
       mirrored: whether they are left-handed.
       metres: of one unit.
       statements: what was assumed or changed, in short sentences.
+      flat: whether they have no depth.
     """
 
     up: str
     mirrored: bool
     metres: float
     statements: tuple[str, ...]
+    flat: bool = False
 
 
 def find_conventions(
@@ -89,7 +91,8 @@ def find_conventions(
       ValueError: the bodies have no plausible size.
     """
     bodies = _bodies(clips)
-    flat = not np.ptp(bodies[..., 2]) > 0
+    extent = np.ptp(bodies, axis=(0, 1))
+    flat = extent[2] <= _FLAT * extent.max()
     said: list[str] = []
     up = declared.up or _find_up(bodies, flat, said)
     metres = declared.metres or _find_unit(bodies, flat, unit_known, said)
@@ -98,13 +101,10 @@ def find_conventions(
         said.append(
             "2D input: depth is 0 in all frames, so that left-right and height alone are seen"
         )
-        return Conventions(up, False, metres, tuple(said))
+        return Conventions(up, False, metres, tuple(said), flat)
     mirrored = declared.mirrored
     if mirrored is None:
-        least = max(_BACKWARDS_OF_MANY, _BACKWARDS / len(clips) ** 0.5)
-        mirrored = forwardness(turned) < -least
-        if mirrored:
-            said.append("the clip is mirrored (knees and feet point backwards): it is reflected")
+        mirrored = _find_mirrored(turned, len(clips), said)
     return Conventions(up, mirrored, metres, tuple(said))
 
 
@@ -113,8 +113,9 @@ def to_project(
 ) -> Float[np.ndarray, "M T 20 3"]:
     """A clip in metres, x to the first person's right, y forward, z up, float32.
 
-    One rotation about the vertical axis and one shift serve the whole clip: the hips of the first
-    frame are above the origin, and the lowest joint just above the floor. Absent persons stay 0.
+    One rotation about the vertical axis and one shift serve the whole clip. They are those of the
+    first frame in which the sides can be seen: its hips are above the origin. The lowest joint of
+    the clip is just above the floor. Absent persons stay 0.
     """
     present = np.any(joints != 0, axis=(2, 3), keepdims=True)
     moved = joints @ _to_z_up(conventions.up).T * conventions.metres
@@ -130,44 +131,10 @@ def to_project(
         moved = moved @ np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1.0]])
     shift = moved[0, frame, KINECT_V1.hip_center].copy()
     shift[2] = np.min(moved[..., 2], where=present[..., 0], initial=np.inf) - _FLOOR
-    return np.where(present, moved - shift, 0).astype(np.float32)
-
-
-def body_height(
-    bodies: Float[np.ndarray, "T V 3"], skeleton: Skeleton, share: float = 0.5
-) -> float:
-    """A body's height by the lengths of thigh, shin, trunk and head, in the unit of the joints.
-
-    Args:
-      share: quantile of each length over frames; a high one where depth is lost.
-
-    Raises:
-      ValueError: the skeleton has none of these joints.
-    """
-    names = skeleton.joints
-    chains = [
-        [f"{side}_{joint}" for joint in ("hip", "knee", "ankle")] for side in ("left", "right")
-    ]
-    trunk = next(
-        (way for way in _TRUNKS if set(way) <= set(names)),
-        None,
-    )
-    if trunk is None or not set(chains[0]) | set(chains[1]) <= set(names):
-        raise ValueError(f"a skeleton without hips, knees, ankles and head: {', '.join(names)}")
-
-    def length(chain: Sequence[str]) -> float:
-        points = bodies[:, [names.index(name) for name in chain]]
-        bones = np.linalg.norm(np.diff(points, axis=1), axis=-1)
-        return float(np.quantile(bones, share, axis=0).sum())
-
-    legs = (length(chains[0]) + length(chains[1])) / 2
-    return _HEIGHT_OF_BONES * (legs + length(trunk))
-
-
-_TRUNKS = (
-    ("hip_center", "spine", "shoulder_center", "head"),
-    ("spine_base", "spine_mid", "spine_shoulder", "head"),
-)
+    moved -= shift
+    if conventions.flat:
+        moved[..., 1] = 0
+    return np.where(present, moved, 0).astype(np.float32)
 
 
 def forwardness(bodies: Body) -> float:
@@ -234,7 +201,7 @@ def _find_up(bodies: Body, flat: bool, said: list[str]) -> str:
 
 
 def _find_unit(bodies: Body, flat: bool, unit_known: bool, said: list[str]) -> float:
-    height = body_height(bodies, KINECT_V1, 0.9 if flat else 0.5)
+    height = body_height(bodies, KINECT_V1, 0.9 if flat else 0.5) or 0.0
     if not 0 < height < np.inf:
         raise ValueError(f"expected a body with bones, got a height of {height}")
     if not flat:
@@ -253,6 +220,19 @@ def _find_unit(bodies: Body, flat: bool, unit_known: bool, said: list[str]) -> f
         f"{ASSUMED_HEIGHT} m"
     )
     return ASSUMED_HEIGHT / height
+
+
+def _find_mirrored(bodies: Body, clips: int, said: list[str]) -> bool:
+    """Whether coordinates are left-handed, of bodies with z up."""
+    least = max(_BACKWARDS_OF_MANY, _BACKWARDS / clips**0.5)
+    front = forwardness(bodies)
+    if front < -least:
+        said.append("the clip is mirrored (knees and feet point backwards): it is reflected")
+    elif front < least:
+        said.append(
+            "knees and feet do not show whether the clip is mirrored: right-handed is assumed"
+        )
+    return front < -least
 
 
 def _to_z_up(up: str) -> Float[np.ndarray, "3 3"]:

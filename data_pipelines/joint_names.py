@@ -29,11 +29,6 @@ _TRUNK = (  # of these the mean
     *("l5", "l3", "l1", "t12", "t10", "t8"),
 )
 _HEAD_TOP = ("headtop", "topofhead", "headend", "headtopend", "headnub", "headsite", "vertex")
-_FACE = {
-    "nose": ("nose",),
-    "eye": ("eye",),
-    "ear": ("ear",),
-}
 _JOINTS = {  # names of joints
     "shoulder": ("shoulder",),
     "elbow": ("elbow",),
@@ -129,7 +124,7 @@ def _trunk_points(found: dict[tuple[str, str], str]) -> dict[str, Weights]:
         ("hip_center", _HIP_CENTER),
         ("shoulder_center", _SHOULDER_CENTER),
         ("spine", _SPINE),
-        ("nose", _FACE["nose"]),
+        ("nose", ("nose",)),
         ("head_top", _HEAD_TOP),
         ("head_base", ("headbase", "upperneck")),
     ):
@@ -170,8 +165,8 @@ def _side_points(own: dict[str, str], asf_ends: bool) -> dict[str, Weights]:
         chosen["foot"] = _foot(own, chosen)
     points = {point: {name: 1.0} for point, name in chosen.items() if name}
     for point in ("eye", "ear"):
-        if name := _first(own, _FACE[point]):
-            points[point] = {name: 1.0}
+        if point in own:
+            points[point] = {own[point]: 1.0}
     knuckles = [own[core] for core in _KNUCKLES if core in own]
     if knuckles:
         points.setdefault("hand", {name: 1 / len(knuckles) for name in knuckles})
@@ -201,6 +196,5 @@ _SIDED = {
     *(core for cores in _ARM_BONES.values() for core in cores),
     *(core for cores in _LEG_BONES.values() for core in cores),
     *(core for cores in _ASF_BONES.values() for core in cores),
-    *(core for cores in _FACE.values() for core in cores if core != "nose"),
-    *_FINGERS, *_TOE_BASES, *_TOE_TIPS, "heel", "collar", "foot",
+    *_FINGERS, *_TOE_BASES, *_TOE_TIPS, "eye", "ear", "heel", "collar", "foot",
 }  # fmt: skip

@@ -13,10 +13,19 @@ _STILL = 1e-6  # motion over the size of the body
 _MOST_STRETCH = 10  # frames after resampling over those before
 
 
-def never_tracked(joints: Float[np.ndarray, "M T V k"]) -> tuple[int, ...]:
-    """Indices of joints that are 0, NaN or infinite in all frames."""
-    tracked = np.isfinite(joints).all(axis=-1) & (joints != 0).any(axis=-1)
-    return tuple(np.flatnonzero(~tracked.any(axis=(0, 1))).tolist())
+def never_tracked(joints: Float[np.ndarray, "M T V k"], root: int | None) -> tuple[int, ...]:
+    """Indices of joints that are 0, NaN or infinite in all frames.
+
+    None in a clip without any position, which `mend` refuses; not the root, where the clip is
+    relative to it.
+    """
+    finite = np.isfinite(joints).all(axis=-1)
+    tracked = np.any(finite & (joints != 0).any(axis=-1), axis=(0, 1))
+    if not tracked.any():
+        return ()
+    if root is not None and _is_relative(np.where(finite[0, 0, :, None], joints[0, 0], 0), root):
+        tracked[root] = True
+    return tuple(np.flatnonzero(~tracked).tolist())
 
 
 def mend(
@@ -61,7 +70,7 @@ def mend(
     return filled, said
 
 
-def _is_relative(body: Float[np.ndarray, "V 3"], root: int) -> bool:
+def _is_relative(body: Float[np.ndarray, "V k"], root: int) -> bool:
     """Whether the root is at 0 and the body around it, and not away from an untracked root."""
     others = body[body.any(axis=-1)]
     if body[root].any() or not len(others):

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_pipelines.custom_spec import CustomSpec
+from data_pipelines.body_height import check_metres
+from data_pipelines.custom_spec import SPEC, CustomSpec
 from data_pipelines.errors import DataError
 from data_pipelines.formats.npy import MAGIC, array_names, read_npy, read_npz
 from data_pipelines.formats.ntu import parse_skeleton
@@ -42,6 +43,10 @@ class CustomReader:
             with np.errstate(invalid="ignore", over="ignore"):  # checked next
                 joints = joints.astype(np.float64) * spec.metres
         joints = checked(joints, file, spec.skeleton.joints)
+        try:
+            check_metres(joints, spec.skeleton)
+        except ValueError as error:
+            raise DataError(f"{error} The key metres of {SPEC} is {spec.metres:g}", file) from error
         subject, view, setup = (int(fields.get(key) or 0) for key in _NUMBERS)
         if max(subject, view, setup) >= 2**31:
             raise DataError("expected subject, view and setup below 2^31", file)

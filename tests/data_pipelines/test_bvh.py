@@ -167,6 +167,12 @@ def test_errors_name_the_line(old, new, message):
     assert message in str(error.value)
 
 
+def test_many_and_deep_joints_are_refused_in_time():
+    deep = "HIERARCHY\nROOT r\n{\n" + "".join(f"JOINT j{i}\n{{\n" for i in range(5000))
+    with pytest.raises(DataError, match="expected at most 1024 joints"):
+        parse_bvh(deep.encode(), "a file")
+
+
 @given(st.integers(0, len(GOOD)), st.integers(0, 100), st.binary(max_size=9))
 def test_damaged_files_are_errors_or_finite(at, cut, piece):
     content = GOOD.encode()

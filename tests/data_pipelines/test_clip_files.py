@@ -120,6 +120,14 @@ def test_the_clips_of_a_file_share_their_conventions(tmp_path):
     assert not any("mirrored" in text for text in stated[0].statements)
 
 
+def test_clips_that_are_centred_in_every_frame(tmp_path):
+    np.save(tmp_path / "x.npy", Y_UP - Y_UP[:, :1])
+    clip = one(tmp_path / "x.npy", "kinect_v1", Declared(fps=30))
+    assert not clip.statements
+    centred = EXPECTED - EXPECTED[:, :, :1]
+    np.testing.assert_allclose(clip.joints - clip.joints[:, :, :1], centred, atol=1e-5)
+
+
 def test_times_in_place_of_a_rate(tmp_path):
     clip = one(archive(tmp_path / "x.npz", times=np.arange(16) / 20))
     assert clip.fps == pytest.approx(20)
@@ -128,9 +136,15 @@ def test_times_in_place_of_a_rate(tmp_path):
     assert "frames come at uneven times: resampled to even ones" in clip.statements
 
 
-def test_images_have_no_depth(tmp_path):
-    flat = np.stack([320 + 200 * Y_UP[..., 0], 240 - 200 * Y_UP[..., 1]], axis=-1)
-    clip = one(archive(tmp_path / "x.npz", [flat[None]]))
+@pytest.mark.parametrize("relative", [False, True])
+@pytest.mark.parametrize("axes", [2, 3])
+def test_images_have_no_depth(tmp_path, relative, axes):
+    flat = np.stack([320 + 200 * Y_UP[..., 0], 240 - 200 * Y_UP[..., 1], 0 * Y_UP[..., 2]], axis=-1)
+    keep = [index for index, name in enumerate(COMMON.joints) if not name.endswith("hand")]
+    flat = (flat - flat[0, 0] * relative)[:, keep, :axes]
+    names = tuple(COMMON.joints[index] for index in keep)
+    clip = one(archive(tmp_path / "x.npz", [flat[None]], joint_names=names))
+    assert not any("interpolated" in text for text in clip.statements)
     assert any("2D input" in text for text in clip.statements)
     assert not clip.joints[..., 1].any()
     joint = COMMON.joints.index

@@ -6,18 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from data_pipelines.body_height import body_height
 from data_pipelines.conventions import (
     ASSUMED_HEIGHT,
     Conventions,
     Declared,
-    body_height,
     find_conventions,
     forwardness,
     to_project,
 )
 from data_pipelines.formats.clip_archive import UP_AXES
 from data_pipelines.layouts import COMMON
-from data_pipelines.skeletons import KINECT_V2, OPENPOSE_18
 from tests.helpers.clips import person
 
 J = {name: index for index, name in enumerate(COMMON.joints)}
@@ -129,21 +128,16 @@ def test_unknown_units_are_errors_or_scaled():
         find_conventions([np.ones((1, 4, 20, 3))], Declared())
 
 
-def test_height_is_robust_and_needs_legs_and_a_head():
-    height = body_height(PERSON[0], COMMON)
-    assert height == pytest.approx(1.69, abs=0.03)
-    noisy = PERSON[0].copy()
-    noisy[3:6, J["head"]] += 5
-    assert body_height(noisy, COMMON) == pytest.approx(height, abs=0.02)
-    kinect_v2 = np.zeros((16, 25, 3))
-    for joint, other in (("spine_base", "hip_center"), ("spine_mid", "spine"), ("head", "head")):
-        kinect_v2[:, KINECT_V2.joints.index(joint)] = PERSON[0, :, J[other]]
-    kinect_v2[:, KINECT_V2.joints.index("spine_shoulder")] = PERSON[0, :, J["shoulder_center"]]
-    for name in set(KINECT_V2.joints) & set(J):
-        kinect_v2[:, KINECT_V2.joints.index(name)] = PERSON[0, :, J[name]]
-    assert body_height(kinect_v2, KINECT_V2) == pytest.approx(height)
-    with pytest.raises(ValueError, match="without hips, knees, ankles and head"):
-        body_height(np.zeros((4, 18, 3)), OPENPOSE_18)
+def test_straight_legs_without_feet_show_no_side():
+    straight = PERSON.copy()
+    for side in ("left", "right"):
+        hip, ankle = straight[..., J[f"{side}_hip"], :], straight[..., J[f"{side}_ankle"], :]
+        straight[..., J[f"{side}_knee"], :] = (hip + ankle) / 2
+        straight[..., J[f"{side}_foot"], :] = 1.1 * ankle - 0.1 * hip
+    for sign in (1, -1):
+        found = find_conventions([straight * [sign, 1, 1]], Declared())
+        assert not found.mirrored
+        assert "right-handed is assumed" in found.statements[-1]
 
 
 def test_knees_and_feet_are_in_front():

@@ -30,18 +30,10 @@ ASF = (
     *(
         f"{side}{bone}"
         for side in "lr"
-        for bone in [
-            "hipjoint",
-            "femur",
-            "tibia",
-            "foot",
-            "toes",
-            "clavicle",
-            "humerus",
-            "radius",
-            "wrist",
-            "hand",
-        ]
+        for bone in (
+            *("hipjoint", "femur", "tibia", "foot", "toes"),
+            *("clavicle", "humerus", "radius", "wrist", "hand", "fingers", "thumb"),
+        )
     ),
 )
 

@@ -28,10 +28,13 @@ def test_joints_that_are_not_used_may_be_anything():
     used[3] = False
     broken = CLIP.copy()
     broken[:, :, 3] = np.nan
-    assert never_tracked(broken) == (3,)
+    assert never_tracked(broken, None) == (3,)
     mended, said = mend(broken, used, None)
     assert not said
     assert not mended[:, :, 3].any()
+    broken[:, :, 1:] = np.inf
+    assert never_tracked(broken, 0) == tuple(range(1, 20))
+    assert never_tracked(np.zeros_like(broken), 0) == ()
 
 
 @pytest.mark.parametrize(
