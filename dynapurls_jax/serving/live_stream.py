@@ -35,6 +35,7 @@ class LiveStream:
     so no rate is annealed.
 
     Attributes:
+      model: that answers.
       state: of the test-time method.
       names: of the classes, one for each slot; None for a free one.
       identity: what both depend on, JSON-able.
@@ -50,7 +51,7 @@ class LiveStream:
         Raises:
           ValueError: more classes than capacity, or a test-time method that cannot run.
         """
-        self._model = model
+        self.model = model
         # None where tokens come in place of clips.
         self._clip_tokens = None if model.encoder is None else ClipTokens(model)
         if classes is None:
@@ -120,14 +121,14 @@ class LiveStream:
         if texts is None or isinstance(texts, str):  # one sentence says it all
             texts = dict.fromkeys(GRANULARITIES, texts or name)
         text = class_vector(self._text_settings, self._text_encoder, name, texts)[None]
-        candidates = self._model.bind(Classes((name,), text, self._sketch_tokens(name, texts)))
+        candidates = self.model.bind(Classes((name,), text, self._sketch_tokens(name, texts)))
         self.state, slot = add_class(self._adapter, self.state, candidates.classes[0])
         self.names[slot] = name
         return {"added": name}
 
     def _sketch_tokens(self, name: str, texts: dict | None) -> Float[np.ndarray, "1 S n"] | None:
         """Tokens of a new class's animated sketch; NaN without one, None if none are taken."""
-        model, record = self._model, (texts or {}).get("sketch")
+        model, record = self.model, (texts or {}).get("sketch")
         if model.classes.sketches is None:
             return None
         if record is None or self._clip_tokens is None:
@@ -140,7 +141,7 @@ class LiveStream:
 
     @property
     def _text_settings(self) -> TextSettings:
-        return settings_of(TextSettings, self._model.config.text, "text")
+        return settings_of(TextSettings, self.model.config.text, "text")
 
     @cached_property
     def _text_encoder(self) -> TextEncoder:
@@ -181,7 +182,7 @@ class LiveStream:
     def _encode(self, tokens: Float[np.ndarray, "S n"]) -> Any:
         """Features of one sample, leaves `[1, ...]`."""
         one = jnp.asarray(tokens, jnp.float32)[None]
-        return self._model.method.encode(self._model.variables, one)
+        return self.model.method.encode(self.model.variables, one)
 
     def predict(self, clip: Float[np.ndarray, "m t v 3"]) -> Prediction:
         """The prediction for a clip in the model's source joints; then the stream learns from it.
