@@ -114,7 +114,6 @@ def _open_bvh(content: bytes, file: str, skeleton: object) -> RawFile:
         for joint, parent in enumerate(parsed.parents)
         if parent >= 0 and np.abs(positions[:, joint] - positions[:, parent]).max() <= distance
     ]
-    # BVH's origin is a place in the room: a joint there is no gap.
     recording = Recording("", positions[None], fps=1 / parsed.frame_time)
     return RawFile(
         1,
