@@ -64,10 +64,12 @@ def checked_actions(actions: Actions) -> dict[str, dict[str, Any]]:
         raise ValueError(f"actions: expected names, got an empty one at {names.index('') + 1}")
     if twice := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"actions: expected different names, got {sorted(twice)[0]!r} twice")
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for name, key in zip(names, actions, strict=True):
         said = name if texts is None else texts[key]
-        found[name] = said if isinstance(said, Mapping) else dict.fromkeys(GRANULARITIES, said)
+        if not isinstance(said, Mapping):
+            said = dict.fromkeys(GRANULARITIES, said)
+        found[name] = dict(said)
     return found
 
 
@@ -96,7 +98,8 @@ class Recogniser:
         """
         known, given = self.model.classes, checked_actions(actions)
         settings = settings_of(TextSettings, self.model.config.text, "text")
-        text, sketches = [], []
+        text: list[np.ndarray] = []
+        sketches: list[np.ndarray | None] = []
         for name, texts in given.items():
             if name in known.names and not isinstance(actions, Mapping):
                 one = known.of((name,))
@@ -105,10 +108,11 @@ class Recogniser:
             else:
                 text.append(class_vector(settings, self._text_encoder, name, dict(texts)))
                 sketch = None
-            if known.sketches is not None and sketch is None:
-                sketch = np.full(known.sketches.shape[1:], np.nan, np.float32)
             sketches.append(sketch)
-        stacked = None if known.sketches is None else np.stack(sketches)
+        stacked = None
+        if known.sketches is not None:
+            none = np.full(known.sketches.shape[1:], np.nan, np.float32)
+            stacked = np.stack([none if sketch is None else sketch for sketch in sketches])
         return Classes(tuple(given), np.stack(text), stacked)
 
     def predict(
