@@ -1,4 +1,4 @@
-"""Your own data: a folder of clips and a dataset.yaml that describes them (docs/data.md).
+"""Your own data: a folder of clip archives, or of clips and a dataset.yaml (docs/data.md).
 
 Command: python -m dynapurls_jax.train --config=configs/custom.py \\
   --config.data.manual_dir=my/folder \\

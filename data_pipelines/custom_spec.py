@@ -57,7 +57,7 @@ def load_spec(folder: Path) -> CustomSpec:
     file = folder / SPEC
     if not file.is_file():
         raise FileNotFoundError(
-            f"expected a description of your dataset in {file}, found none. "
+            f"expected a description of your dataset in {file}, or clip archives, found neither. "
             "docs/data.md shows one; name its folder with --config.data.manual_dir=..."
         )
     try:

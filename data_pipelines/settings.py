@@ -17,7 +17,7 @@ class DataSettings:
     """The dataset of a run and the shape of its clips.
 
     Attributes:
-      name: one of `DATASETS`; "custom" is described by dataset.yaml in `manual_dir`.
+      name: one of `DATASETS`; "custom" is `manual_dir`, with a dataset.yaml or clip archives.
       manual_dir: folder with the owner's archive; empty: the places of `paths.find_manual_dir`.
       frames: `T`, a multiple of 4.
       temporal_sampling: how a clip gets `T` frames, one of `TEMPORAL_SAMPLING`.

@@ -194,11 +194,14 @@ def answer_input(config: ConfigDict, workdir: Path, source: str) -> None:
     from data_pipelines.formats.sample_stream import read_requests
     from dynapurls_jax.serving.answer import answer_all
     from dynapurls_jax.serving.live_stream import LiveStream
+    from dynapurls_jax.serving.model import model_of
     from dynapurls_jax.training.run import load_run, read_inputs
 
     split, seed = config.splits[0], config.seeds[0]
     with redirect_stdout(sys.stderr):
-        live = LiveStream(load_run(read_inputs(config), workdir, split, seed), _CAPACITY.value)
+        live = LiveStream(
+            model_of(load_run(read_inputs(config), workdir, split, seed)), _CAPACITY.value
+        )
         if len(config.splits) * len(config.seeds) > 1:
             print("several runs here: the first is taken; --split and --seeds choose another")
         print(f"{split}, seed {seed}, {config.adapter.name}; ready", flush=True)

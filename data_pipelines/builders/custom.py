@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_pipelines.builders.archives import ArchiveDataset, find_archives
 from data_pipelines.builders.base import Columns, Dataset
 from data_pipelines.corpus import TEST, TRAIN
 from data_pipelines.custom_spec import ARRAY_FORMATS, SPEC, load_spec
@@ -12,6 +13,17 @@ from data_pipelines.formats.custom import SUFFIXES, CustomReader
 from data_pipelines.formats.gcn_arrays import GcnArraySource
 from data_pipelines.formats.pyskl import PysklSource
 from data_pipelines.sources import Archive, ArraySource, FileSource, Source
+
+
+def custom_dataset(manual_dir: Path) -> Dataset:
+    """The dataset that dataset.yaml describes, or that clip archives are where there is none.
+
+    Raises:
+      FileNotFoundError, DataError: see `load_spec` and `ArchiveDataset`.
+    """
+    if not (manual_dir / SPEC).is_file() and find_archives(manual_dir):
+        return ArchiveDataset(manual_dir)
+    return CustomDataset(manual_dir)
 
 
 class CustomDataset(Dataset):

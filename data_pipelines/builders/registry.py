@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from data_pipelines.builders.base import Dataset
 
 DEMO = "demo"  # generated, SYNTHETIC
-CUSTOM = "custom"  # described by dataset.yaml in its folder
+CUSTOM = "custom"  # described by dataset.yaml in its folder, or clip archives without one
 PUBLIC = {
     "utd_mhad": "data_pipelines.builders.utd_mhad:UtdMhad",
     "nw_ucla": "data_pipelines.builders.nw_ucla:NwUcla",
@@ -39,11 +39,11 @@ def public_dataset(name: str) -> "Dataset":
 
 
 def dataset_of(name: str, manual_dir: Path) -> "Dataset":
-    """A public dataset, or the custom one that dataset.yaml in `manual_dir` describes.
+    """A public dataset, or a custom one: that of dataset.yaml or of clip archives in `manual_dir`.
 
     Raises:
-      ValueError, FileNotFoundError: no such dataset, or no valid dataset.yaml.
+      ValueError, FileNotFoundError: no such dataset, no valid dataset.yaml and no archives.
     """
     if name != CUSTOM:
         return public_dataset(name)
-    return import_module("data_pipelines.builders.custom").CustomDataset(manual_dir)
+    return import_module("data_pipelines.builders.custom").custom_dataset(manual_dir)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_pipelines.custom_spec import CustomSpec
+from data_pipelines.body_height import check_metres
+from data_pipelines.custom_spec import SPEC, CustomSpec
 from data_pipelines.errors import DataError
 from data_pipelines.formats.npy import MAGIC, array_names, read_npy, read_npz
 from data_pipelines.formats.ntu import parse_skeleton
@@ -37,17 +38,24 @@ class CustomReader:
             raise DataError(f"expected a file name like {spec.files}", file)
         fields = found.groupdict()
         label = self._label(fields["class"], file)
-        joints = {"text": _read_text, "npz": _read_npz, "skeleton": _read_skeleton}[spec.format](
-            content, file, spec.skeleton.num_joints
-        )
+        joints = self._joints(content, file)
         if joints.dtype.kind in "fiu":
             with np.errstate(invalid="ignore", over="ignore"):  # checked next
                 joints = joints.astype(np.float64) * spec.metres
         joints = checked(joints, file, spec.skeleton.joints)
+        try:
+            check_metres(joints, spec.skeleton)
+        except ValueError as error:
+            raise DataError(f"{error} The key metres of {SPEC} is {spec.metres:g}", file) from error
         subject, view, setup = (int(fields.get(key) or 0) for key in _NUMBERS)
         if max(subject, view, setup) >= 2**31:
             raise DataError("expected subject, view and setup below 2^31", file)
         return RawClip(inner.rpartition(".")[0], joints, label, subject, view, setup)
+
+    def _joints(self, content: bytes, file: str) -> np.ndarray:
+        if self.spec.format == "text":
+            return read_text(content, file, self.spec.skeleton.num_joints)
+        return (read_array if self.spec.format == "npz" else read_skeleton)(content, file)
 
     def _label(self, text: str, file: str) -> int:
         names = [_plain(name) for name in self.spec.classes]
@@ -80,8 +88,15 @@ def _pattern(files: str) -> str:
     return pattern
 
 
-def _read_text(content: bytes, file: str, joints: int) -> np.ndarray:
-    """One line for each frame, `M * V * 3` numbers between spaces, tabs or commas."""
+def read_text(content: bytes, file: str, joints: int) -> np.ndarray:
+    """`[M, T, V, 3]` of text: a line for each frame, `M * V * 3` numbers between spaces or commas.
+
+    Args:
+      joints: `V`.
+
+    Raises:
+      DataError: names the line.
+    """
     frames: list[list[float]] = []
     for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), start=1):
         if not line.strip():
@@ -102,8 +117,12 @@ def _read_text(content: bytes, file: str, joints: int) -> np.ndarray:
     return np.array(frames).reshape(len(frames), -1, joints, 3).transpose(1, 0, 2, 3)
 
 
-def _read_npz(content: bytes, file: str, joints: int) -> np.ndarray:
-    """One array `[M, T, V, 3]` or `[T, V, 3]`: an npy, or the only one or `clip` of an npz."""
+def read_array(content: bytes, file: str) -> np.ndarray:
+    """An array `[M, T, V, 3]` or `[T, V, 3]`: an npy, or the only one or `clip` of an npz.
+
+    Raises:
+      DataError: it is damaged; shape and type are not checked.
+    """
     stream = io.BytesIO(content)
     try:
         if content.startswith(MAGIC):
@@ -122,7 +141,11 @@ def _array_of_a_clip(names: list[str]) -> str:
     return "clip" if "clip" in names else names[0]
 
 
-def _read_skeleton(content: bytes, file: str, joints: int) -> np.ndarray:
-    """NTU's text format."""
+def read_skeleton(content: bytes, file: str) -> np.ndarray:
+    """`[M, T, 25, 3]` of NTU's text format, metres.
+
+    Raises:
+      DataError: names the line.
+    """
     bodies = parse_skeleton(content, file)
     return select_persons(bodies.num_frames, bodies.frame, bodies.track, bodies.joints)[0]

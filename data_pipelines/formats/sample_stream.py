@@ -4,7 +4,9 @@ JSON lines, one object each:
 
   {"clip": [M][T][V][3]}    metres, in the dataset's joints; zeros where untracked; M may be missing
   {"tokens": [S][n]}        or [T'][V][n]: output of an encoder
-  {"add": "wave", "texts": {granularity: text, ...}}    adds a class, perhaps with a "sketch"
+  {"add": "wave"}           adds a class by its name
+  {"add": "wave", "text": "a person waves"}    by a sentence
+  {"add": "wave", "texts": {granularity: text, ...}}    by all texts, perhaps with a "sketch"
   {"retire": "wave"}        removes a class
   {"reset": true}           undoes all adaptation
 
@@ -34,14 +36,14 @@ class Request:
       line: its number, from 1.
       kind: one of `KINDS`, or "bad".
       value: of the kind: an array `[M, T, V, 3]` or `[S, n]`, a class name, or the error.
-      texts: of a class to add.
+      texts: of a class to add, for each granularity or one for all; None: its name.
       id: chosen by the sender.
     """
 
     line: int
     kind: str
     value: Any
-    texts: dict | None = None
+    texts: dict | str | None = None
     id: Any = None
 
 
@@ -92,7 +94,10 @@ def _request(number: int, line: bytes) -> Request:
         return Request(number, "bad", f"reset: expected true, got {value!r}", id=name)
     if kind in ("add", "retire") and not isinstance(value, str):
         return Request(number, "bad", f"{kind}: expected a class name, got {value!r}", id=name)
-    return Request(number, kind, value, texts=record.get("texts"), id=name)
+    texts = record.get("texts", record.get("text"))
+    if not isinstance(texts, dict | str | None):
+        return Request(number, "bad", f"text: expected a sentence, got {texts!r}"[:200], id=name)
+    return Request(number, kind, value, texts=texts, id=name)
 
 
 def shaped(kind: str, array: np.ndarray) -> np.ndarray:

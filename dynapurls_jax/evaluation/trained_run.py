@@ -60,6 +60,7 @@ class TrainedRun:
     Attributes:
       method, variables: the zero-shot method and what was fitted.
       tokens: of every clip of the corpus, on the host and mostly on disk.
+      token_shape: `(T', P, n)` of one clip.
       encoder: None where features are read from a folder.
       results: what the stages reported, by stage: "encoder", "method".
       sketch_tokens: of every class's animated sketch; None where the method does not take them.
@@ -72,6 +73,7 @@ class TrainedRun:
     method: ZeroShotMethod
     variables: Variables
     tokens: Float[np.ndarray, "N S n"]
+    token_shape: tuple[int, int, int]
     encoder: TrainedEncoder | None
     results: dict[str, Any]
     sketch_tokens: Float[np.ndarray, "C S n"] | None = None

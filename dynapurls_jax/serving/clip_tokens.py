@@ -1,4 +1,4 @@
-"""One clip as it comes from a sensor to the tokens that a trained run takes."""
+"""One clip as it comes from a sensor to the tokens that a model takes."""
 
 import jax
 import numpy as np
@@ -9,25 +9,25 @@ from data_pipelines.formats.raw import RawClip
 from data_pipelines.prepared import prepare_clip
 from dynapurls_jax.encoders.jit import jit
 from dynapurls_jax.encoders.masking import capacity_for
-from dynapurls_jax.evaluation.trained_run import TrainedRun
+from dynapurls_jax.serving.model import Model
 
 
 class ClipTokens:
-    """Cleans, prepares and encodes one clip, as all clips of the corpus were."""
+    """Cleans, prepares and encodes one clip, as all clips of the training were."""
 
-    def __init__(self, run: TrainedRun):
+    def __init__(self, model: Model):
         """Compiles the encoder for one person; for more persons it compiles on first use.
 
         Args:
-          run: with an encoder and clips, whose shape new clips get.
+          model: with an encoder.
         """
-        assert run.encoder is not None
-        assert run.inputs.clips is not None
-        self._skeleton, self._prepared = run.inputs.corpus.skeleton, run.inputs.clips
-        self._temporal_sampling = run.config.data.temporal_sampling
-        self._variables = jax.device_put(run.encoder.variables)
-        self._tokens_of = jit(run.encoder.tokens, static_argnums=2)
-        one_person = np.zeros((1, *self._prepared.clips.shape[1:]), np.float32)
+        assert model.encoder is not None
+        self._model = model
+        self._temporal_sampling = model.config.data.temporal_sampling
+        self._variables = jax.device_put(model.encoder.variables)
+        self._tokens_of = jit(model.encoder.tokens, static_argnums=2)
+        shape = (1, *model.clip_shape, model.skeleton.num_joints, 3)
+        one_person = np.zeros(shape, np.float32)
         one_person[:, 0] = 1
         self._tokens(one_person, 1)
 
@@ -43,8 +43,8 @@ class ClipTokens:
         Raises:
           ValueError: other joints or more persons than the dataset has, or an empty clip.
         """
-        skeleton, target = self._skeleton, self._prepared.skeleton
-        _, persons, frames, _, _ = self._prepared.clips.shape
+        skeleton, target = self._model.source, self._model.skeleton
+        persons, frames = self._model.clip_shape
         if clip.shape[2] != skeleton.num_joints:
             raise ValueError(
                 f"clip: expected {skeleton.num_joints} joints ({skeleton.name}), "

@@ -1,4 +1,4 @@
-"""A trained run that answers requests one by one, without an end."""
+"""A trained model that answers requests one by one, without an end."""
 
 import time
 from functools import cached_property
@@ -8,22 +8,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
+from ml_collections import FrozenConfigDict
 
 from data_pipelines.animation import SKELETON, animate, frames_for
 from data_pipelines.formats.sample_stream import Request
 from data_pipelines.skeletons import map_joints
 from data_pipelines.sketches import parse_sketch
-from dynapurls_jax.adaptation.api import State
+from dynapurls_jax.adaptation.api import Prediction, State
 from dynapurls_jax.adaptation.class_slots import add_class, reset, retire_class, with_capacity
 from dynapurls_jax.encoders.base import TOKEN_DTYPE
-from dynapurls_jax.evaluation.tasks import setup_of
-from dynapurls_jax.evaluation.trained_run import TrainedRun, class_text
+from dynapurls_jax.evaluation.settings import EvalSettings
+from dynapurls_jax.evaluation.tasks import StreamSetup
 from dynapurls_jax.registry import plain, settings_of
 from dynapurls_jax.serving.clip_tokens import ClipTokens
+from dynapurls_jax.serving.model import Classes, Model
 from dynapurls_jax.text.encoders import TextEncoder, make_text_encoder
 from dynapurls_jax.text.features import class_vector
+from dynapurls_jax.text.granularities import GRANULARITIES
 from dynapurls_jax.text.settings import TextSettings
-from dynapurls_jax.training.checkpoints import tree_digest
 
 
 class LiveStream:
@@ -33,47 +35,50 @@ class LiveStream:
     so no rate is annealed.
 
     Attributes:
+      model: that answers.
       state: of the test-time method.
       names: of the classes, one for each slot; None for a free one.
       identity: what both depend on, JSON-able.
     """
 
-    def __init__(self, run: TrainedRun, capacity: int | None = None):
+    def __init__(self, model: Model, capacity: int | None = None, classes: Classes | None = None):
         """Compiles everything that the first sample needs.
 
         Args:
-          capacity: number of class slots; as many as there are unseen classes by default.
+          capacity: number of class slots; as many as there are classes by default.
+          classes: to choose from; the model's candidates by default.
 
         Raises:
-          ValueError: more unseen classes than capacity, or a test-time method that cannot run.
+          ValueError: more classes than capacity, or a test-time method that cannot run.
         """
-        self._run = run
-        # None where features are read from a folder.
-        self._clip_tokens = None if run.encoder is None else ClipTokens(run)
-        unseen = run.protocol.unseen
+        self.model = model
+        # None where tokens come in place of clips.
+        self._clip_tokens = None if model.encoder is None else ClipTokens(model)
+        if classes is None:
+            classes = model.classes.of(model.candidates)
+        names = classes.names
         candidates, active = with_capacity(
-            run.candidates_of(unseen), len(unseen) if capacity is None else capacity
+            model.bind(classes), len(names) if capacity is None else capacity
         )
-        names = [run.inputs.corpus.class_names[c] for c in unseen]
         self.names: list[str | None] = [*names, *[None] * (len(active) - len(names))]
-        one = self._encode(np.zeros(run.tokens.shape[1:], np.float32))
-        setup = setup_of(run)
-        self._adapter = setup.adapter(setup.method(run.variables, one, samples=None))
-        state = self._adapter.init(candidates, active, jax.random.key(run.seed))
+        segments, points, width = model.token_shape
+        self._token_shape = (segments * points, width)
+        one = self._encode(np.zeros(self._token_shape, np.float32))
+        section = model.config.adapter
+        settings = settings_of(EvalSettings, model.config.eval, "eval")
+        setup = StreamSetup(model.method, FrozenConfigDict(section), settings)
+        self._adapter = setup.adapter(setup.method(model.variables, one, samples=None))
+        state = self._adapter.init(candidates, active, jax.random.key(model.seed))
         # A step donates the state: its buffers must not be shared with anything else.
         self.state: State = jax.tree.map(jnp.copy, state)
         step = jax.jit(self._adapter.step, donate_argnums=0)
         self._step = step.lower(self.state, one).compile()  # the first sample must not wait for it
-        section = run.config.adapter
         self.identity = {
             "adapter": section.name,
             "update_before_predict": setup.settings.update_before_predict,
             "settings": plain(section, section.name)[section.name],
-            "weights": tree_digest(run.variables),
-            "texts": run.inputs.text_digest,
-            "sketches": None if run.sketch_tokens is None else run.inputs.sketches_digest,
             "capacity": len(active),
-        }
+        } | model.identity
 
     def answer(self, request: Request) -> dict[str, Any]:
         """The answer to a request; a bad request changes nothing.
@@ -108,37 +113,35 @@ class LiveStream:
             # Copied: a fresh state shares buffers, and a step donates them.
             self.state = jax.tree.map(jnp.copy, reset(self._adapter, self.state))
             return {"reset": True}
-        return self._predict(self._encode(self._tokens(request)))
+        return self._described(self._predict(self._tokens(request)))
 
-    def _add(self, name: str, texts: dict | None) -> dict[str, Any]:
+    def _add(self, name: str, texts: dict | str | None) -> dict[str, Any]:
         if name in self.names:
             raise ValueError(f"class {name!r} exists already")
+        if texts is None or isinstance(texts, str):  # one sentence says it all
+            texts = dict.fromkeys(GRANULARITIES, texts or name)
         text = class_vector(self._text_settings, self._text_encoder, name, texts)[None]
-        sketch = self._sketch_tokens(name, texts)
-        described = class_text(text, sketch, np.array([0]))
-        candidates = self._run.method.bind(
-            self._run.variables, jax.tree.map(jnp.asarray, described)
-        )
+        candidates = self.model.bind(Classes((name,), text, self._sketch_tokens(name, texts)))
         self.state, slot = add_class(self._adapter, self.state, candidates.classes[0])
         self.names[slot] = name
         return {"added": name}
 
     def _sketch_tokens(self, name: str, texts: dict | None) -> Float[np.ndarray, "1 S n"] | None:
         """Tokens of a new class's animated sketch; NaN without one, None if none are taken."""
-        run, record = self._run, (texts or {}).get("sketch")
-        if run.sketch_tokens is None:
+        model, record = self.model, (texts or {}).get("sketch")
+        if model.classes.sketches is None:
             return None
         if record is None or self._clip_tokens is None:
-            return np.full((1, *run.sketch_tokens.shape[1:]), np.nan, np.float32)
-        data = run.config.data
+            return np.full((1, *self._token_shape), np.nan, np.float32)
+        data = model.config.data
         clip = animate(
             parse_sketch(record, name, "request"), frames_for(data.temporal_sampling, data.frames)
         )
-        return self._clip_tokens(map_joints(clip[None], SKELETON, run.inputs.corpus.skeleton))[None]
+        return self._clip_tokens(map_joints(clip[None], SKELETON, model.source))[None]
 
     @property
     def _text_settings(self) -> TextSettings:
-        return settings_of(TextSettings, self._run.config.text, "text")
+        return settings_of(TextSettings, self.model.config.text, "text")
 
     @cached_property
     def _text_encoder(self) -> TextEncoder:
@@ -165,12 +168,12 @@ class LiveStream:
         """The tokens of a clip, or those of the request, rounded as in the store of an evaluation.
 
         Raises:
-          ValueError: another shape than the run was trained with.
+          ValueError: another shape than the model was trained with.
         """
-        tokens, shape = request.value, self._run.tokens.shape[1:]
+        tokens, shape = request.value, self._token_shape
         if request.kind == "clip":
             if self._clip_tokens is None:
-                raise ValueError("this run was trained on features: expected tokens, got a clip")
+                raise ValueError("this model was trained on features: expected tokens, got a clip")
             tokens = self._clip_tokens(tokens)
         if tokens.shape != shape:
             raise ValueError(f"tokens: expected {list(shape)}, got {list(tokens.shape)}")
@@ -179,11 +182,22 @@ class LiveStream:
     def _encode(self, tokens: Float[np.ndarray, "S n"]) -> Any:
         """Features of one sample, leaves `[1, ...]`."""
         one = jnp.asarray(tokens, jnp.float32)[None]
-        return self._run.method.encode(self._run.variables, one)
+        return self.model.method.encode(self.model.variables, one)
 
-    def _predict(self, features: Any) -> dict[str, Any]:
-        self.state, prediction = self._step(self.state, features)
-        prediction = jax.device_get(prediction)  # no program for each item that is read
+    def predict(self, clip: Float[np.ndarray, "m t v 3"]) -> Prediction:
+        """The prediction for a clip in the model's source joints; then the stream learns from it.
+
+        Raises:
+          ValueError: the model takes no clips, or not this one.
+        """
+        return self._predict(self._tokens(Request(0, "clip", clip)))
+
+    def _predict(self, tokens: Float[np.ndarray, "S n"]) -> Prediction:
+        """On the host."""
+        self.state, prediction = self._step(self.state, self._encode(tokens))
+        return jax.device_get(prediction)  # no program for each item that is read
+
+    def _described(self, prediction: Prediction) -> dict[str, Any]:
         if bool(prediction.skipped[0]):
             return {"class": None, "skipped": "not finite"}
         return {

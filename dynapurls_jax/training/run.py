@@ -131,6 +131,7 @@ def train_run(spec: RunSpec) -> TrainedRun:
         method=method,
         variables=variables,
         tokens=tokens.reshape(len(tokens), -1, tokens.shape[-1]),
+        token_shape=tokens.shape[1:],
         encoder=stage.encoder,
         results={"encoder": stage.results or None, "method": results},
         sketch_tokens=sketches,

@@ -61,7 +61,7 @@ def test_a_corrected_description_is_read_anew(tmp_path, cache):
 
 
 def test_an_interrupted_preparation_keeps_the_previous_one(tmp_path, cache, monkeypatch):
-    one, other = write_folder(tmp_path / "one"), write_folder(tmp_path / "other", metres=1)
+    one, other = write_folder(tmp_path / "one"), write_folder(tmp_path / "other", metres=0.0011)
     before = load("custom", one)
     with monkeypatch.context() as patch:
         patch.setattr("shutil.rmtree", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))

@@ -16,6 +16,7 @@ from dynapurls_jax.flags import run
 from dynapurls_jax.serving import stream_checkpoint
 from dynapurls_jax.serving.answer import answer_all
 from dynapurls_jax.serving.live_stream import LiveStream
+from dynapurls_jax.serving.model import model_of
 from dynapurls_jax.training import extract, loop
 from dynapurls_jax.training.run import load_run
 from tests.helpers.trained import SPLIT, small_config, small_inputs, train_small
@@ -64,7 +65,7 @@ def load(workdir: Path):
 def stream(workdir: Path, folder: Path) -> None:
     """Resumes from the kept state, until all samples are answered."""
     stream_checkpoint.SAVE_EVERY = 3
-    live = LiveStream(load(workdir))
+    live = LiveStream(model_of(load(workdir)))
     tokens = np.random.default_rng(0).normal(size=(SAMPLES, 60, 16)).astype(np.float32)
 
     def rest():

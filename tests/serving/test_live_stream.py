@@ -17,6 +17,7 @@ from dynapurls_jax.evaluation.tasks import setup_of, unseen_task
 from dynapurls_jax.serving import live_stream, stream_checkpoint
 from dynapurls_jax.serving.answer import answer_all
 from dynapurls_jax.serving.live_stream import LiveStream
+from dynapurls_jax.serving.model import model_of
 from dynapurls_jax.training.stages import WorkdirMismatchError
 from tests.helpers.runs import changed, fitted, score_only
 from tests.helpers.trained import small_config, small_inputs, train_small
@@ -33,7 +34,7 @@ def requests(*records):
 
 def start(run, adapter="adanpc", **options):
     """A fresh stream, with its test-time method by name."""
-    return LiveStream(changed(run, {"adapter.name": adapter}), **options)
+    return LiveStream(model_of(changed(run, {"adapter.name": adapter})), **options)
 
 
 def unseen_clips(run):
@@ -216,7 +217,7 @@ def test_a_new_class_is_imagined_as_a_class_of_the_corpus(tmp_path, monkeypatch,
     added = 0 if drawn else 1
     monkeypatch.setattr(live_stream, "class_vector", lambda *_: run.inputs.text[added])
     monkeypatch.setattr(LiveStream, "_text_encoder", None)
-    live = LiveStream(run, capacity=3)
+    live = LiveStream(model_of(run), capacity=3)
     live.answer(requests({"add": "new", "texts": {"sketch": record} if drawn else {}})[0])
     expected = run.candidates_of(np.array([added])).classes[0]
     np.testing.assert_allclose(live.state.candidates.classes[2], expected, atol=1e-4)
@@ -229,7 +230,7 @@ def test_a_class_is_added_to_a_run_on_features_by_its_text(run, monkeypatch):
     """A method with sketches has none there: a new class's sketch is left out."""
     run = fitted(changed(run, {"adapter.name": "static"}), "sketch")
     inputs = dataclasses.replace(run.inputs, clips=None)
-    live = LiveStream(dataclasses.replace(run, inputs=inputs, encoder=None), capacity=3)
+    live = LiveStream(model_of(dataclasses.replace(run, inputs=inputs, encoder=None)), capacity=3)
     monkeypatch.setattr(live_stream, "class_vector", lambda *_: run.inputs.text[0])
     monkeypatch.setattr(LiveStream, "_text_encoder", None)
     texts = {"sketch": {"hips": "sit"}}

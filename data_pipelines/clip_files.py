@@ -1,0 +1,216 @@
+"""Clips that users bring, of any skeleton, in the common one: `load_clips`."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from data_pipelines.body_height import check_metres
+from data_pipelines.clip_readers import SUFFIXES, RawFile, Recording, open_clips
+from data_pipelines.conventions import Conventions, Declared, find_conventions, to_project
+from data_pipelines.errors import DataError, check_choice
+from data_pipelines.layouts import COMMON, LAYOUTS, Layout, layout_of
+from data_pipelines.mending import even_frames, mend, never_tracked
+
+ASSUMED_FPS = 30.0
+_MOST_SAMPLES = 64  # clips of a file by which its conventions are found
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip in the common skeleton.
+
+    Attributes:
+      id: the file's name without its suffix, and the clip's in it.
+      joints: `[M, T, 20, 3]` float32 of `KINECT_V1`: metres, x to the person's right, y forward, z
+        up from the floor; zeros where a person is absent.
+      fps: frames per second.
+      label: name of its class, if known.
+      subject: name of its person; empty if unknown.
+      statements: what was assumed or changed, in short sentences; the same for clips alike.
+    """
+
+    id: str
+    joints: Float[np.ndarray, "M T 20 3"]
+    fps: float
+    label: str | None
+    statements: tuple[str, ...]
+    subject: str = ""
+
+
+class CommonClips:
+    """The clips of one file in the common skeleton, mapped on access."""
+
+    def __init__(
+        self,
+        file: Path,
+        skeleton: str | Mapping | None = None,
+        declared: Declared | None = None,
+        raw: RawFile | None = None,
+    ):
+        """Opens a file.
+
+        Args:
+          skeleton: see `layout_of`.
+          raw: the clips, where they are in no file.
+
+        Raises:
+          DataError: the file cannot be read.
+        """
+        self.file, self.skeleton = file, skeleton
+        self.raw = raw or open_clips(file, skeleton)
+        declared = declared or Declared()
+        self.declared = replace(declared, up=declared.up or self.raw.up)
+        self.layout = lru_cache(self._layout)
+
+    def __len__(self) -> int:
+        return self.raw.count
+
+    def clip(self, index: int, name: str = "") -> Clip:
+        """One clip.
+
+        Args:
+          name: in place of the file's in the id.
+
+        Raises:
+          DataError: it cannot be used; says why.
+        """
+        recording = self.raw.read(index)
+        where = f"{self.file}, clip {recording.id}" if recording.id else self.file
+        try:
+            joints, fps, said = self._common(recording)
+            conventions = self._conventions
+            joints = to_project(joints, conventions)
+            if not self.declared.metres:
+                check_metres(joints, COMMON)
+        except ValueError as error:
+            raise DataError(str(error), where) from error
+        title = "/".join(filter(None, (name or self.file.stem, recording.id)))
+        statements = (*said, *conventions.statements)
+        return Clip(title, joints, fps, recording.label, statements, recording.subject)
+
+    def _layout(self, count: int, absent: tuple[int, ...]) -> Layout:
+        absent = (*absent, *self.raw.ignored)
+        return layout_of(self.skeleton, self.raw.names, count, absent, self.raw.asf_ends)
+
+    def _common(self, recording: Recording) -> tuple[np.ndarray, float, list[str]]:
+        """Joints of the common skeleton in the frame of the file, frames per second, sentences."""
+        joints = recording.joints
+        count, root = joints.shape[2], self.raw.root
+        root = self.layout(count, ()).root if root is None else root
+        layout = self.layout(count, never_tracked(joints, root))
+        mended, said = mend(joints, np.any(layout.weights != 0, axis=0), root)
+        if layout.statement:
+            said = [layout.statement, *said]
+        fps = self.declared.fps or recording.fps
+        if fps is None and recording.times is not None:
+            mended, fps, uneven = even_frames(mended, recording.times)
+            said += uneven
+        elif fps is None:
+            fps = ASSUMED_FPS
+            said.append(f"no frame rate is given: {fps:.0f} frames per second are assumed")
+        common = layout.to_common(mended)
+        present = np.any(mended != 0, axis=(2, 3), keepdims=True)
+        return np.where(present, common, 0), fps, said
+
+    @property
+    def _conventions(self) -> Conventions:
+        if isinstance(self._found, str):
+            raise ValueError(self._found)
+        return self._found
+
+    @cached_property
+    def _found(self) -> Conventions | str:
+        """The conventions, or why there are none."""
+        samples = np.unique(np.linspace(0, len(self) - 1, _MOST_SAMPLES).astype(int))
+        clips = []
+        for index in samples:
+            try:
+                clips.append(self._common(self.raw.read(int(index)))[0])
+            except ValueError:
+                continue  # reported when it is read
+        if not clips:
+            return f"none of {len(samples)} clips can be used"
+        try:
+            return find_conventions(clips, self.declared, self.raw.unit_known)
+        except ValueError as error:
+            return str(error)
+
+
+def load_clips(
+    path: Path | str,
+    skeleton: str | Mapping | None = None,
+    declared: Declared | None = None,
+) -> Iterator[Clip | str]:
+    """The clips of a file, or of all files of a folder and its folders, sorted by name.
+
+    Args:
+      path: of clip archives and other npz and npy files, BVH, NTU's `.skeleton`, or text.
+      skeleton: one of `LAYOUTS`, or a mapping of common joints to the source's; needed where files
+        have no joint names. See `layout_of`.
+      declared: what is known of coordinates, unit and frame rate.
+
+    Yields:
+      Clips; in place of one that cannot be used the reason, with its file.
+
+    Raises:
+      FileNotFoundError: there is no such file, or no file of clips in the folder.
+      ValueError: no such layout.
+    """
+    path = Path(path)
+    if isinstance(skeleton, str):
+        check_choice("skeleton", skeleton, LAYOUTS)
+    for file in _files(path):
+        name = str(file.relative_to(path).with_suffix("")) if path.is_dir() else file.stem
+        try:
+            clips = CommonClips(file, skeleton, declared)
+        except DataError as error:
+            yield str(error)
+            continue
+        for index in range(len(clips)):
+            try:
+                yield clips.clip(index, name)
+            except DataError as error:
+                yield str(error)
+
+
+def clip_from_array(
+    joints: np.ndarray, skeleton: str | Mapping | None = None, declared: Declared | None = None
+) -> Clip:
+    """One clip in memory.
+
+    Args:
+      joints: `[T, V, k]` or `[M, T, V, k]` of any unit and frame, with `k` 3, or 2 for flat clips.
+      skeleton, declared: see `load_clips`.
+
+    Raises:
+      DataError: it cannot be used; says why.
+    """
+    joints = np.asarray(joints)
+    if joints.ndim == 3:
+        joints = joints[None]
+    if joints.ndim != 4 or joints.shape[-1] not in (2, 3) or not joints.size:
+        raise DataError(
+            f"expected [T, V, 3] or [M, T, V, 3], or 2 for flat clips, got {list(joints.shape)}",
+            "clip",
+        )
+    if isinstance(skeleton, str):
+        check_choice("skeleton", skeleton, LAYOUTS)
+    raw = RawFile(1, lambda _: Recording("", joints.astype(np.float32)))
+    return CommonClips(Path("clip"), skeleton, declared, raw).clip(0)
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES)
+        if files:
+            return files
+    elif path.exists():
+        return [path]
+    raise FileNotFoundError(
+        f"expected a file of clips, or a folder with files that end in {', '.join(SUFFIXES)}, "
+        f"found none at {path}"
+    )

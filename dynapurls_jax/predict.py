@@ -1,0 +1,195 @@
+"""Recognises actions in clips of any skeleton, from sentences.
+
+  python -m dynapurls_jax.predict --clips=my_clip.bvh --actions="wave,sit down,drink from a cup"
+  python -m dynapurls_jax.predict --clips=folder --actions_file=actions.txt --out=predictions.jsonl
+  python -m dynapurls_jax.predict --clips=walk.npy --skeleton=coco_17 --fps=25 --actions="walk,run"
+  python -m dynapurls_jax.predict --clips=archive.npz --score       classes of the archive
+
+Clips are archives (npz), BVH, arrays, NTU's .skeleton or text, see docs/data.md; what is assumed of
+coordinates, units and joints is said once. Writes one JSON line for each clip: id, action,
+confidence, top. The model refines its answers along the clips; --adapter=static answers each clip
+alone. Without --actions the classes of the archives are taken. --score compares with the labels of
+archives, after all predictions are written, and prints the accuracy as the last line.
+"""
+
+import json
+import sys
+from contextlib import ExitStack, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from absl import flags
+
+from dynapurls_jax.adaptation.registry import ADAPTERS
+from dynapurls_jax.compile_cache import keep_programs
+from dynapurls_jax.flags import run
+
+if TYPE_CHECKING:
+    from data_pipelines.clip_files import Clip
+
+_CLIPS = flags.DEFINE_string("clips", None, "A file or a folder of clips.", required=True)
+_ACTIONS = flags.DEFINE_string("actions", None, "What to choose from, separated by commas.")
+_ACTIONS_FILE = flags.DEFINE_string(
+    "actions_file", None, "Actions, one a line, or a JSON of descriptions (docs/text.md)."
+)
+_MODEL = flags.DEFINE_string(
+    "model", "universal", "A pretrained model, or a file that scripts/export.py wrote."
+)
+_ADAPTER = flags.DEFINE_string(
+    "adapter", None, f"Test-time method: {', '.join(ADAPTERS.names)}; default: the model's."
+)
+_TOP = flags.DEFINE_integer("top", 5, "Actions listed for each clip.", lower_bound=1)
+_OUT = flags.DEFINE_string("out", None, "Write the lines to this file; default: standard output.")
+_SKELETON = flags.DEFINE_string("skeleton", None, "Joint layout of clips without joint names.")
+_UP = flags.DEFINE_string("up", "", "Up axis of the clips: x, y, z, -x, ...; default: estimated.")
+_MIRRORED = flags.DEFINE_bool("mirrored", None, "Coordinates are left-handed; default: estimated.")
+_METRES = flags.DEFINE_float("metres", None, "Length of one unit in metres; default: estimated.")
+_FPS = flags.DEFINE_float("fps", None, "Frames per second; default: by the file.")
+_SCORE = flags.DEFINE_bool("score", False, "Compare with the labels of the archives.")
+_SEED = flags.DEFINE_integer("seed", None, "Shuffle the clips by this seed; default: their order.")
+
+
+def read_clips(path: Path) -> list["Clip"]:
+    """The clips of a file or folder; what is assumed and which clips are left out is printed once.
+
+    Raises:
+      DataError: none can be used.
+    """
+    from data_pipelines.clip_files import Clip, load_clips
+    from data_pipelines.conventions import Declared
+    from data_pipelines.errors import DataError
+
+    declared = Declared(_UP.value, _MIRRORED.value, _METRES.value, _FPS.value)
+    found: list[Clip] = []
+    bad: list[str] = []
+    said: dict[str, None] = {}
+    for clip in load_clips(path, _SKELETON.value, declared):
+        if isinstance(clip, str):
+            bad.append(clip)
+            print(f"left out: {clip}", file=sys.stderr)
+            continue
+        found.append(clip)
+        for statement in clip.statements:
+            if statement not in said:
+                said[statement] = None
+                print(f"{clip.id}: {statement}", file=sys.stderr)
+    if not found:
+        raise DataError(f"none of {len(bad)} clips can be used", path)
+    return found
+
+
+def chosen_actions(clips: list["Clip"]) -> list[str] | dict[str, Any]:
+    """The actions of the flags, or the classes of the clips.
+
+    Raises:
+      ValueError: there are none, or two flags at once.
+      DataError: the file cannot be read.
+    """
+    from dynapurls_jax.text.descriptions import load_descriptions
+
+    if _ACTIONS.value and _ACTIONS_FILE.value:
+        raise ValueError("expected one of --actions and --actions_file, got both")
+    if _ACTIONS.value:
+        return [name.strip() for name in _ACTIONS.value.split(",") if name.strip()]
+    if _ACTIONS_FILE.value:
+        file = Path(_ACTIONS_FILE.value)
+        if file.suffix == ".json":
+            return dict(load_descriptions(file))
+        return [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()]
+    names = sorted({clip.label for clip in clips if clip.label})
+    if not names:
+        raise ValueError("these clips have no class names: expected --actions or --actions_file")
+    return names
+
+
+def write_predictions(output: TextIO, found: list[tuple["Clip", Any]]) -> None:
+    """One JSON line for each clip."""
+    for clip, recognition in found:
+        top = zip(recognition.labels, recognition.probabilities, strict=True)
+        record = {
+            "id": clip.id,
+            "action": recognition.label,
+            "confidence": round(float(recognition.probabilities[0]), 4),
+            "top": [[name, round(float(share), 4)] for name, share in list(top)[: _TOP.value]],
+        }
+        output.write(json.dumps(record) + "\n")
+    output.flush()
+
+
+def scores(found: list[tuple["Clip", Any]], static: list[str]) -> dict[str, Any]:
+    """Accuracies in [0, 1] over the clips with a label.
+
+    Args:
+      static: predicted labels without adaptation, in the order of `found`.
+    """
+    import numpy as np
+
+    labelled = [n for n, (clip, _) in enumerate(found) if clip.label]
+    truth = np.array([found[n][0].label for n in labelled])
+
+    def macro(predicted: list[str]) -> tuple[float, float]:
+        hits = np.array(predicted)[labelled] == truth
+        of_class = [hits[truth == name].mean() for name in np.unique(truth)]
+        return round(float(hits.mean()), 4), round(float(np.mean(of_class)), 4)
+
+    accuracy, of_classes = macro([recognition.label for _, recognition in found])
+    return {
+        "clips": len(labelled),
+        "classes": len(np.unique(truth)),
+        "accuracy": accuracy,
+        "macro_accuracy": of_classes,
+        "static_macro_accuracy": macro(static)[1],
+    }
+
+
+def recognise(clips: list["Clip"]) -> tuple[list[tuple["Clip", Any]], list[str]]:
+    """Each clip with its recognition and, with --score, the labels without adaptation."""
+    from data_pipelines.progress import progress
+    from dynapurls_jax.serving.pretrained import load_pretrained
+
+    actions = chosen_actions(clips)
+    model = load_pretrained(_MODEL.value)
+    stream = model.stream(actions, _ADAPTER.value)
+    alone = model.stream(actions, "static") if _SCORE.value else None
+    found, static = [], []
+    with progress("recognising", len(clips)) as report:
+        for number, clip in enumerate(clips):
+            try:
+                found.append((clip, stream(clip)))
+            except ValueError as error:
+                print(f"left out: {clip.id}: {error}", file=sys.stderr)
+                continue
+            if alone is not None:
+                static.append(alone(clip).label)
+            report(number + 1)
+    return found, static
+
+
+def main(_: list[str]) -> None:
+    """Reads, recognises, writes; compares with labels last."""
+    import numpy as np
+
+    from data_pipelines.paths import data_home
+
+    keep_programs(data_home())
+    with redirect_stdout(sys.stderr):  # standard output has predictions alone
+        clips = read_clips(Path(_CLIPS.value))
+        if _SCORE.value and not any(clip.label for clip in clips):
+            raise ValueError("--score: expected archives with labels, got clips without")
+        if _SEED.value is not None:
+            order = np.random.default_rng(_SEED.value).permutation(len(clips))
+            clips = [clips[n] for n in order]
+        found, static = recognise(clips)
+    with ExitStack() as stack:
+        output = sys.stdout
+        if _OUT.value:
+            output = stack.enter_context(Path(_OUT.value).open("w", encoding="utf-8"))
+        write_predictions(output, found)
+    if _OUT.value:
+        print(f"{len(found)} predictions: {_OUT.value}", file=sys.stderr)
+    if _SCORE.value:
+        print(json.dumps(scores(found, static)))
+
+
+if __name__ == "__main__":
+    run(main)

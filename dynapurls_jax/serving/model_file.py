@@ -1,0 +1,138 @@
+"""A model in one file: arrays in the safetensors format, everything else as JSON in its header."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from ml_collections import ConfigDict
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from data_pipelines.atomic import replacing
+from data_pipelines.errors import DataError
+from data_pipelines.skeletons import Skeleton
+from dynapurls_jax.encoders.base import trained_encoder
+from dynapurls_jax.encoders.registry import make_encoder
+from dynapurls_jax.registry import from_json, plain
+from dynapurls_jax.serving.model import Classes, Model
+from dynapurls_jax.zero_shot.base import Shapes
+from dynapurls_jax.zero_shot.registry import make_method
+
+SUFFIX = ".safetensors"
+FORMAT = 1  # of the file
+_KEY = "dynapurls_jax"  # of the header
+_HALF = np.float16
+
+
+def write_model(model: Model, file: Path, card: str = "") -> None:
+    """Writes a model; texts and sketches in half precision.
+
+    Args:
+      card: what the model was trained on and what it can do, in Markdown.
+    """
+    encoder = {} if model.encoder is None else dict(model.encoder.variables)
+    trees = {"method": model.variables, "encoder": encoder}
+    arrays = {
+        "/".join(path): np.asarray(leaf)
+        for path, leaf in flatten_dict(jax.device_get(trees)).items()
+    }
+    arrays["text"] = model.classes.text.astype(_HALF)
+    if model.classes.sketches is not None:
+        arrays["sketches"] = model.classes.sketches.astype(_HALF)
+    about = {
+        "format": FORMAT,
+        "config": plain(model.config, *model.config),
+        "source": asdict(model.source),
+        "skeleton": asdict(model.skeleton),
+        "clip_shape": model.clip_shape,
+        "token_shape": model.token_shape,
+        "has_encoder": model.encoder is not None,
+        "classes": model.classes.names,
+        "candidates": model.candidates,
+        "texts": model.texts,
+        "seed": model.seed,
+        "card": card,
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {name: np.array(array, order="C") for name, array in arrays.items()}
+    with replacing(file) as output:
+        output.write(save(arrays, {_KEY: json.dumps(about)}))
+
+
+def read_model(file: Path) -> Model:
+    """Reads a model.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      DataError: it is no model, or of another version.
+    """
+    about, arrays = _read(file)
+    try:
+        config = ConfigDict(from_json(about["config"]))
+        source, skeleton = (_skeleton(about[key]) for key in ("source", "skeleton"))
+        token_shape, clip_shape = (tuple(about[key]) for key in ("token_shape", "clip_shape"))
+        text, sketches = arrays.pop("text"), arrays.pop("sketches", None)
+        trees = unflatten_dict({tuple(name.split("/")): array for name, array in arrays.items()})
+        encoder = None
+        if about["has_encoder"]:
+            module = make_encoder(config.encoder, skeleton)
+            streams = tuple(config.data.streams)
+            encoder = trained_encoder(module, trees.get("encoder", {}), streams, skeleton)
+        return Model(
+            config=config,
+            source=source,
+            skeleton=skeleton,
+            clip_shape=clip_shape,
+            token_shape=token_shape,
+            method=make_method(config.method, Shapes(skeleton, token_shape, text.shape[-1])),
+            variables=jax.device_put(trees["method"]),
+            encoder=encoder,
+            classes=Classes(
+                tuple(about["classes"]),
+                text.astype(np.float32),
+                None if sketches is None else sketches.astype(np.float32),
+            ),
+            candidates=tuple(about["candidates"]),
+            texts=about["texts"],
+            seed=about["seed"],
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"expected a model of this version: {error}; export it again", file
+        ) from error
+
+
+def read_card(file: Path) -> str:
+    """The model card in a file.
+
+    Raises:
+      FileNotFoundError, DataError: see `read_model`.
+    """
+    return _read(file)[0]["card"]
+
+
+def _read(file: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The header and the arrays of a file."""
+    if not file.is_file():
+        raise FileNotFoundError(f"no model file {file}")
+    try:
+        with safe_open(file, "np") as opened:
+            about = json.loads((opened.metadata() or {})[_KEY])
+            arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except (KeyError, SafetensorError, ValueError) as error:
+        raise DataError(f"expected a model file, got none ({error})", file) from error
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise DataError(f"expected a model file of format {FORMAT}; export it again", file)
+    return about, arrays
+
+
+def _skeleton(record: dict[str, Any]) -> Skeleton:
+    parts = {name: tuple(joints) for name, joints in record["parts"].items()}
+    pair = tuple(record["shoulders"])
+    joints, parents = tuple(record["joints"]), tuple(record["parents"])
+    changed = {"joints": joints, "parents": parents, "parts": parts, "shoulders": pair}
+    return Skeleton(**(record | changed))
