@@ -54,7 +54,7 @@ def sizes_of(dataset: str) -> tuple[str, ...]:
 def accuracies(dataset: str, method: str, splits: list[str]) -> list[float]:
     """Static accuracy of a method on each split."""
     config = load_config(ROOT / f"configs/{dataset}.py")
-    config.method.name = method
+    config.encoder.name, config.method.name = "kinematics", method
     inputs = read_inputs(config)
     workdir = ROOT / "runs" / "random_splits" / dataset
     return [static_accuracy(train_run(make_spec(inputs, workdir, split, 0))) for split in splits]
