@@ -220,6 +220,7 @@ def test_each_recipe_learns(name):
 @pytest.mark.parametrize("name", ENCODERS.names)
 def test_every_encoder_is_refused_by_a_wrong_setting_of_its_own(name):
     section = ENCODERS.section(name)
-    section[name].segments = 0
-    with pytest.raises(ValueError, match=rf"encoder\.{name}: segments: expected 1 or more, got 0"):
+    key = "segments" if "segments" in section[name] else "width"
+    section[name][key] = 0
+    with pytest.raises(ValueError, match=rf"encoder\.{name}: {key}: expected 1 or more, got 0"):
         ENCODERS.settings(section)
