@@ -220,8 +220,11 @@ def make_epoch(task: MethodTask, folds: Folds, mesh: Mesh) -> Callable:
 
 
 def make_step(task: MethodTask, mesh: Mesh) -> Callable:
-    """Steps over batches: `(trained, train, text, key, batches [n, b])` to `trained` and of each
-    step the loss, the norm of the gradient, and whether it and all before it are finite."""
+    """The scan over batches, `(trained, train, text, key, batches [n, b])`.
+
+    It gives `trained` and, of each step, the loss, the norm of the gradient, and whether it and all
+    before it are finite.
+    """
     optimizer, method_loss = optimizer_of(task.settings), task.method.loss
     assert method_loss is not None
 
@@ -229,13 +232,15 @@ def make_step(task: MethodTask, mesh: Mesh) -> Callable:
         (variables, opt_state), finite = carry
         indices, number = batch
         # Each device has its own part of the samples; those of a batch are divided anew.
-        tokens = jax.lax.with_sharding_constraint(train.tokens[indices], divided(mesh))
-        labels = jax.lax.with_sharding_constraint(train.labels[indices], divided(mesh))
+        samples = (train.tokens[indices], train.labels[indices])
+        if len(indices) % mesh.size == 0:  # the batch of a small fold may not divide
+            samples = jax.lax.with_sharding_constraint(samples, divided(mesh))
 
         def loss_fn(params):
-            samples = (jnp.asarray(tokens, jnp.float32), labels)
+            tokens, labels = samples
             step_key = jax.random.fold_in(key, number + 1)
-            return method_loss({**variables, "params": params}, samples, text, step_key)
+            chosen = (jnp.asarray(tokens, jnp.float32), labels)
+            return method_loss({**variables, "params": params}, chosen, text, step_key)
 
         loss, grads = jax.value_and_grad(loss_fn)(variables["params"])
         norm = optax.tree.norm(grads)
