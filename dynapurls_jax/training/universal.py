@@ -1,0 +1,118 @@
+"""The universal model: the zero-shot method `lexicon`, fitted on the classes of many corpora."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from ml_collections import ConfigDict
+
+from data_pipelines.animation import animate, frames_for
+from data_pipelines.layouts import COMMON
+from data_pipelines.lexicon import LexiconEntry, mirrored
+from data_pipelines.sketches import Sketch
+from dynapurls_jax.config import default_config
+from dynapurls_jax.text.granularities import GRANULARITIES
+from dynapurls_jax.text.encoders import TextEncoder
+from dynapurls_jax.training.corpora import (
+    CLIP_SHAPE,
+    TEMPORAL_SAMPLING,
+    EncodedCorpus,
+    encoded,
+    prepared,
+)
+from dynapurls_jax.zero_shot.base import Variables
+from dynapurls_jax.zero_shot.lexicon import (
+    CorpusMeans,
+    ImaginedActions,
+    LexiconSettings,
+    corpus_means,
+    fit_corpora,
+)
+
+
+def universal_config() -> ConfigDict:
+    """The configuration that the model file carries."""
+    config = default_config()
+    config.name = "universal"
+    config.data.name = "custom"
+    config.data.frames = CLIP_SHAPE[1]
+    config.data.temporal_sampling = TEMPORAL_SAMPLING
+    config.encoder.name = "kinematics"
+    config.method.name = "lexicon"
+    config.text.encoder = "action_names"
+    config.text.descriptions = "names"
+    config.text.template = dict.fromkeys(GRANULARITIES, "{}")
+    config.adapter.name = "recentred"
+    return config
+
+
+@dataclass(frozen=True)
+class ImaginedLexicon:
+    """The lexicon, animated and encoded once.
+
+    Attributes:
+      entries: its actions.
+      encoder: of their names.
+    """
+
+    entries: tuple[LexiconEntry, ...]
+    encoder: TextEncoder
+
+    @cached_property
+    def names(self) -> list[str]:
+        return [name for entry in self.entries for name in entry.names]
+
+    @cached_property
+    def _text(self) -> np.ndarray:
+        return self.encoder.encode(self.names)
+
+    @cached_property
+    def _features(self) -> tuple[np.ndarray, np.ndarray]:
+        sketches = [entry.sketch for entry in self.entries]
+        return _features(sketches), _features([mirrored(sketch) for sketch in sketches])
+
+    def actions(self, without: Sequence[str] = ()) -> ImaginedActions:
+        """The actions but those of which a name is one of `without`, case aside."""
+        unwanted = {name.lower() for name in without}
+        kept = [not unwanted & {name.lower() for name in e.names} for e in self.entries]
+        sizes = [len(entry.names) for entry in self.entries]
+        owner = np.repeat(np.arange(len(sizes)), sizes)[np.repeat(kept, sizes)]
+        features, images = self._features
+        return ImaginedActions(
+            text=jnp.asarray(self._text[np.repeat(kept, sizes)]),
+            action=jnp.asarray(np.unique(owner, return_inverse=True)[1]),
+            features=jnp.asarray(features[kept]),
+            mirrored=jnp.asarray(images[kept]),
+        )
+
+
+def fit_universal(
+    settings: LexiconSettings, corpora: Sequence[CorpusMeans], imagined: ImaginedActions
+) -> Variables:
+    """The arrays of the method, in half precision where no accuracy depends on it."""
+    fitted = jax.jit(fit_corpora, static_argnums=0)(settings, corpora, imagined)
+    half = jax.tree.map(lambda leaf: leaf.astype(jnp.float16), fitted)
+    whole = {"visual": fitted["visual"]}
+    half["lexicon"]["action"] = fitted["lexicon"]["action"]
+    return half | whole
+
+
+def means_of(
+    corpus: EncodedCorpus, text: Float[np.ndarray, "C d"], settings: LexiconSettings
+) -> CorpusMeans:
+    """What the fit reads of a corpus."""
+    flat = corpus.tokens.reshape(len(corpus.tokens), -1)
+    return corpus_means(
+        jnp.asarray(flat), jnp.asarray(corpus.labels), jnp.asarray(text), settings.most_clips
+    )
+
+
+def _features(sketches: Sequence[Sketch]) -> Float[np.ndarray, "A D"]:
+    """The encoder's features of animated sketches."""
+    frames = frames_for(TEMPORAL_SAMPLING, CLIP_SHAPE[1])
+    clips = [prepared(animate(sketch, frames)[None], COMMON) for sketch in sketches]
+    return encoded(np.stack(clips)).reshape(len(clips), -1)
