@@ -30,11 +30,18 @@ VERSION = 1  # of everything here; part of the digest
 
 # Words that say nothing about the motion.
 _STOP = frozenset(
-    "a an the of with and to in on at your his her their one from for it is do then by into "
-    "something someone somebody person people while other like as you can imaginary front".split()
+    """a an the of with and to in on at your his her their one from for it is do then by into
+    something someone somebody person people while other like as you can imaginary front""".split()  # noqa: SIM905
 )
 _ENDINGS = ("ing", "ed", "es", "s")
-_SAME = {"arm": "hand", "foot": "leg", "feet": "leg", "lift": "rais", "jogg": "jog", "grab": "grasp"}
+_SAME = {
+    "arm": "hand",
+    "foot": "leg",
+    "feet": "leg",
+    "lift": "rais",
+    "jogg": "jog",
+    "grab": "grasp",
+}
 
 
 class ActionNames:
@@ -88,9 +95,7 @@ def _stem(word: str) -> str:
     return word.rstrip("e") if len(word) > 3 else word
 
 
-def similarity(
-    rows: Float[Array, "N d"], others: Float[Array, "M d"]
-) -> Float[Array, "N M"]:
+def similarity(rows: Float[Array, "N d"], others: Float[Array, "M d"]) -> Float[Array, "N M"]:
     """Similarity of names without their sides, at most 1."""
     meaning, other = (_unit(x[:, : -len(SIDES)]) for x in (rows, others))
     return meaning @ other.T

@@ -15,8 +15,8 @@ from data_pipelines.layouts import COMMON
 from data_pipelines.lexicon import LexiconEntry, mirrored
 from data_pipelines.sketches import Sketch
 from dynapurls_jax.config import default_config
-from dynapurls_jax.text.granularities import GRANULARITIES
 from dynapurls_jax.text.encoders import TextEncoder
+from dynapurls_jax.text.granularities import GRANULARITIES
 from dynapurls_jax.training.corpora import (
     CLIP_SHAPE,
     TEMPORAL_SAMPLING,
@@ -76,17 +76,19 @@ class ImaginedLexicon:
         return _features(sketches), _features([mirrored(sketch) for sketch in sketches])
 
     def actions(self, without: Sequence[str] = ()) -> ImaginedActions:
-        """The actions but those of which a name is one of `without`, case aside."""
+        """All actions; those of which a name is one of `without`, case aside, count for nothing.
+
+        Shapes do not depend on it.
+        """
         unwanted = {name.lower() for name in without}
         kept = [not unwanted & {name.lower() for name in e.names} for e in self.entries]
         sizes = [len(entry.names) for entry in self.entries]
-        owner = np.repeat(np.arange(len(sizes)), sizes)[np.repeat(kept, sizes)]
         features, images = self._features
         return ImaginedActions(
-            text=jnp.asarray(self._text[np.repeat(kept, sizes)]),
-            action=jnp.asarray(np.unique(owner, return_inverse=True)[1]),
-            features=jnp.asarray(features[kept]),
-            mirrored=jnp.asarray(images[kept]),
+            text=self._text * np.repeat(kept, sizes)[:, None],
+            action=np.repeat(np.arange(len(sizes)), sizes),
+            features=features,
+            mirrored=images,
         )
 
 
@@ -106,9 +108,7 @@ def means_of(
 ) -> CorpusMeans:
     """What the fit reads of a corpus."""
     flat = corpus.tokens.reshape(len(corpus.tokens), -1)
-    return corpus_means(
-        jnp.asarray(flat), jnp.asarray(corpus.labels), jnp.asarray(text), settings.most_clips
-    )
+    return corpus_means(flat, corpus.labels, text, settings.most_clips)
 
 
 def _features(sketches: Sequence[Sketch]) -> Float[np.ndarray, "A D"]:

@@ -1,4 +1,4 @@
-"""Any action from its name: a lexicon of imagined actions, corrected by the classes of many corpora.
+"""Any action from its name: imagined actions of a lexicon, corrected by classes of many corpora.
 
 A lexicon has common actions, each with several names and a motion sketch, whose animation goes
 through the encoder as any clip does. In features whitened within the classes of all corpora, each
@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from dynapurls_jax.registry import check_at_least, check_positive, check_share
@@ -85,40 +86,39 @@ class CorpusMeans(NamedTuple):
       scatter: within classes, summed over `counts` clips of each.
     """
 
-    text: Float[Array, "C d"]
-    means: Float[Array, "C D"]
-    counts: Float[Array, " C"]
-    scatter: Float[Array, "D D"]
+    text: Float[Array | np.ndarray, "C d"]
+    means: Float[Array | np.ndarray, "C D"]
+    counts: Float[Array | np.ndarray, " C"]
+    scatter: Float[Array | np.ndarray, "D D"]
 
 
 class ImaginedActions(NamedTuple):
     """The lexicon as text and features.
 
     Attributes:
-      text: of all names.
+      text: of all names; a row of zeros stands for nothing.
       action: which action each names.
       features: of the animated sketches.
       mirrored: of their mirror images.
     """
 
-    text: Float[Array, "P d"]
-    action: Int[Array, " P"]
-    features: Float[Array, "A D"]
-    mirrored: Float[Array, "A D"]
+    text: Float[Array | np.ndarray, "P d"]
+    action: Int[Array | np.ndarray, " P"]
+    features: Float[Array | np.ndarray, "A D"]
+    mirrored: Float[Array | np.ndarray, "A D"]
 
 
 def corpus_means(
-    features: Float[Array, "N D"],
-    labels: Int[Array, " N"],
-    text: Float[Array, "C d"],
+    features: Float[np.ndarray, "N D"],
+    labels: Int[np.ndarray, " N"],
+    text: Float[np.ndarray, "C d"],
     most_clips: int,
 ) -> CorpusMeans:
     """Means and scatter of a corpus; every class needs a clip."""
-    member = (labels[:, None] == jnp.arange(len(text))).astype(features.dtype)
-    number = member.sum(axis=0)
-    means = member.T @ features / number[:, None]
-    counts = jnp.minimum(number, most_clips)
-    residual = (features - means[labels]) * jnp.sqrt(counts / number)[labels][:, None]
+    number = np.bincount(labels, minlength=len(text))
+    means = np.stack([features[labels == label].mean(axis=0) for label in range(len(text))])
+    counts = np.minimum(number, most_clips).astype(np.float32)
+    residual = (features - means[labels]) * np.sqrt(counts / number)[labels][:, None]
     return CorpusMeans(text, means, counts, residual.T @ residual)
 
 
@@ -231,7 +231,9 @@ def make(settings: LexiconSettings, shapes: Shapes) -> ZeroShotMethod:
         rows, known = text[:, 0], variables["known"]
         kernel = _kernel(settings, rows, known["text"].astype(jnp.float32))
         corrected = kernel @ known["coefficients"].astype(jnp.float32)
-        return Candidates(unit(_recalled(settings, variables["lexicon"], rows) + corrected)[:, None])
+        return Candidates(
+            unit(_recalled(settings, variables["lexicon"], rows) + corrected)[:, None]
+        )
 
     def embed(variables: Variables, features: Float[Array, "B k"], candidates: Candidates) -> Array:
         return features[:, None, None]
@@ -244,7 +246,7 @@ def make(settings: LexiconSettings, shapes: Shapes) -> ZeroShotMethod:
 
     embedding = vector_embedding(embed, settings.scale)
     return ZeroShotMethod(
-        encode=encode, bind=bind, score=score_by(embedding), fit=fit, embedding=embedding
+        encode=encode, bind=jax.jit(bind), score=score_by(embedding), fit=fit, embedding=embedding
     )
 
 
