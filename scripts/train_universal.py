@@ -1,7 +1,7 @@
 """Trains the universal model on clip archives and on the project's small datasets.
 
-  python scripts/train_universal.py --archives FOLDER --manual-dir FOLDER --out universal.safetensors
-  python scripts/train_universal.py --archives FOLDER --manual-dir FOLDER --leave-out table.md
+  python scripts/train_universal.py --archives=FOLDER --manual-dir=FOLDER --out=FILE.safetensors
+  python scripts/train_universal.py --archives=FOLDER --manual-dir=FOLDER --leave-out=TABLE.md
 
 --manual-dir has a folder for each of --datasets, with its owner's archive. --leave-out writes what
 the method reaches on each corpus when it is trained on the others alone, as a Markdown table.

@@ -85,10 +85,10 @@ class ImaginedLexicon:
         sizes = [len(entry.names) for entry in self.entries]
         features, images = self._features
         return ImaginedActions(
-            text=self._text * np.repeat(kept, sizes)[:, None],
-            action=np.repeat(np.arange(len(sizes)), sizes),
-            features=features,
-            mirrored=images,
+            text=jnp.asarray(self._text * np.repeat(kept, sizes)[:, None]),
+            action=jnp.asarray(np.repeat(np.arange(len(sizes)), sizes)),
+            features=jnp.asarray(features),
+            mirrored=jnp.asarray(images),
         )
 
 

@@ -53,6 +53,7 @@ class LexiconSettings:
       ridge: regularisation, in units of the kernel's diagonal.
       one_sided: factor between a name that tells a side and one that does not.
       other_side: factor between left and right.
+      error_weight: of the lexicon's errors on the corpora's classes, in the whitening.
       most_clips: clips of a class that count, at most.
       components, shrinkage, scale: see `RidgeSettings`.
     """
@@ -62,6 +63,7 @@ class LexiconSettings:
     ridge: float = 1.0
     one_sided: float = 0.5
     other_side: float = 0.1
+    error_weight: float = 1.0
     most_clips: int = 60
     components: int = 100
     shrinkage: float = 0.3
@@ -69,6 +71,7 @@ class LexiconSettings:
 
     def __post_init__(self):
         """Refuses values that cannot be used."""
+        check_at_least(0, error_weight=self.error_weight)
         check_at_least(1, components=self.components, most_clips=self.most_clips)
         check_positive(sharpness=self.sharpness, kernel_sharpness=self.kernel_sharpness)
         check_positive(ridge=self.ridge, scale=self.scale)
@@ -86,10 +89,10 @@ class CorpusMeans(NamedTuple):
       scatter: within classes, summed over `counts` clips of each.
     """
 
-    text: Float[Array | np.ndarray, "C d"]
-    means: Float[Array | np.ndarray, "C D"]
-    counts: Float[Array | np.ndarray, " C"]
-    scatter: Float[Array | np.ndarray, "D D"]
+    text: Float[Array, "C d"]
+    means: Float[Array, "C D"]
+    counts: Float[Array, " C"]
+    scatter: Float[Array, "D D"]
 
 
 class ImaginedActions(NamedTuple):
@@ -102,10 +105,10 @@ class ImaginedActions(NamedTuple):
       mirrored: of their mirror images.
     """
 
-    text: Float[Array | np.ndarray, "P d"]
-    action: Int[Array | np.ndarray, " P"]
-    features: Float[Array | np.ndarray, "A D"]
-    mirrored: Float[Array | np.ndarray, "A D"]
+    text: Float[Array, "P d"]
+    action: Int[Array, " P"]
+    features: Float[Array, "A D"]
+    mirrored: Float[Array, "A D"]
 
 
 def corpus_means(
@@ -119,38 +122,45 @@ def corpus_means(
     means = np.stack([features[labels == label].mean(axis=0) for label in range(len(text))])
     counts = np.minimum(number, most_clips).astype(np.float32)
     residual = (features - means[labels]) * np.sqrt(counts / number)[labels][:, None]
-    return CorpusMeans(text, means, counts, residual.T @ residual)
+    found = (text, means, counts, residual.T @ residual)
+    return CorpusMeans(*map(jnp.asarray, found))
 
 
 def fit_corpora(
     settings: LexiconSettings, corpora: Sequence[CorpusMeans], imagined: ImaginedActions
 ) -> Variables:
     """All in closed form, of the classes of several corpora."""
+    corpora, imagined = jax.tree.map(jnp.asarray, (tuple(corpora), imagined))
     centres = [_weighted_mean(c.means, c.counts**_CENTRE_POWER) for c in corpora]
     means = jnp.concatenate([c.means - m for c, m in zip(corpora, centres, strict=True)])
     counts = jnp.concatenate([c.counts for c in corpora])
     text = jnp.concatenate([c.text for c in corpora])
     within = jnp.sum(jnp.stack([c.scatter for c in corpora]), axis=0) / counts.sum()
-    projection = _whitening(settings, within, means, counts)
-    targets = means @ projection
-    lexicon = {
-        "text": imagined.text,
-        "action": imagined.action,
-        "vectors": _versions(imagined) @ projection,
-    }
-    recalled = _recalled(settings, lexicon, text)
-    size = jnp.maximum(jnp.sum(recalled * recalled), 1e-12)
-    gain = jnp.maximum(jnp.sum(recalled * targets) / size, 0.0)
+    versions = _versions(imagined)
+    share = _shares(settings, imagined.text, imagined.action, text, len(versions))
+    recalled = share @ versions.reshape(share.shape[1], -1)
+    projection = _whitening(settings, within, means, recalled, counts)
+    targets, recalled = means @ projection, recalled @ projection
+    gain = jnp.maximum(_scale(recalled, targets), 0.0)
     weight = counts**_RIDGE_POWER
     kernel = _kernel(settings, text, text) + jnp.diag(settings.ridge * weight.mean() / weight)
     return {
         "visual": {"mean": jnp.mean(jnp.stack(centres), axis=0), "projection": projection},
-        "lexicon": lexicon | {"vectors": gain * lexicon["vectors"]},
+        "lexicon": {
+            "text": imagined.text,
+            "action": imagined.action,
+            "vectors": gain * (versions @ projection),
+        },
         "known": {
             "text": text,
             "coefficients": jnp.linalg.solve(kernel, targets - gain * recalled),
         },
     }
+
+
+def _scale(rows: Float[Array, "C D"], targets: Float[Array, "C D"]) -> Float[Array, ""]:
+    """The least-squares factor from rows to targets."""
+    return jnp.sum(rows * targets) / jnp.maximum(jnp.sum(rows * rows), 1e-12)
 
 
 def _weighted_mean(rows: Float[Array, "C D"], weight: Float[Array, " C"]) -> Float[Array, " D"]:
@@ -161,9 +171,13 @@ def _whitening(
     settings: LexiconSettings,
     within: Float[Array, "D D"],
     means: Float[Array, "C D"],
+    recalled: Float[Array, "C D"],
     counts: Float[Array, " C"],
 ) -> Float[Array, "D k"]:
-    """Standardisation, principal components and whitening within classes, as one matrix."""
+    """Standardisation, principal components and whitening as one matrix.
+
+    Whitened is what differs within classes, and what the lexicon says wrongly of their means.
+    """
     away = means - _weighted_mean(means, counts)
     total = within + away.T @ (away * (counts / counts.sum())[:, None])
     deviation = jnp.sqrt(jnp.diag(total))
@@ -171,7 +185,11 @@ def _whitening(
     gain = jnp.where(used, 1 / jnp.where(used, deviation, 1.0), 0.0)
     _, axes = jnp.linalg.eigh(total * gain[:, None] * gain)
     axes = axes[:, ::-1][:, : settings.components]
-    reduced = axes.T @ (within * gain[:, None] * gain) @ axes
+    weight = jnp.sqrt(counts)[:, None] / jnp.sqrt(counts).sum()
+    root = gain * jnp.sqrt(weight)
+    wrong = means - _scale(recalled * root, means * root) * recalled
+    noise = within + settings.error_weight * wrong.T @ (wrong * weight)
+    reduced = axes.T @ (noise * gain[:, None] * gain) @ axes
     isotropic = jnp.trace(reduced) / len(reduced) * jnp.eye(len(reduced))
     values, vectors = jnp.linalg.eigh(
         (1 - settings.shrinkage) * reduced + settings.shrinkage * isotropic
@@ -192,20 +210,21 @@ def _versions(imagined: ImaginedActions) -> Float[Array, "A 3 D"]:
     return versions - 0.5 * (imagined.features + imagined.mirrored).mean(axis=0)
 
 
-def _recalled(
-    settings: LexiconSettings, lexicon: Variables, text: Float[Array, "C d"]
-) -> Float[Array, "C k"]:
-    """Mean imagined vectors of names, by the softmax over the lexicon."""
-    names = lexicon["text"].astype(jnp.float32)
+def _shares(
+    settings: LexiconSettings,
+    names: Float[Array, "P d"],
+    action: Int[Array, " P"],
+    text: Float[Array, "C d"],
+    actions: int,
+) -> Float[Array, "C versions"]:
+    """How much of each version of each action names recall, by the softmax over the lexicon."""
     side, own = sides(text) @ _side_factors(settings), sides(names)
     # A name without a side stands for all three versions.
     stands_for = (own > 0.5) | (own[:, _NEUTRAL : _NEUTRAL + 1] > 0.5)
     score = settings.sharpness * similarity(text, names)[:, :, None] + jnp.log(side)[:, None]
-    score = jnp.where(stands_for, score, -jnp.inf)
-    vectors = lexicon["vectors"].astype(jnp.float32)
-    best = jax.ops.segment_max(score.swapaxes(0, 1), lexicon["action"], len(vectors))
-    share = jax.nn.softmax(best.swapaxes(0, 1).reshape(len(text), -1), axis=1)
-    return share @ vectors.reshape(share.shape[1], -1)
+    score = jnp.where(stands_for, score, -jnp.inf).swapaxes(0, 1)
+    best = jax.ops.segment_max(score, action, actions)
+    return jax.nn.softmax(best.swapaxes(0, 1).reshape(len(text), -1), axis=1)
 
 
 def _kernel(
@@ -231,9 +250,11 @@ def make(settings: LexiconSettings, shapes: Shapes) -> ZeroShotMethod:
         rows, known = text[:, 0], variables["known"]
         kernel = _kernel(settings, rows, known["text"].astype(jnp.float32))
         corrected = kernel @ known["coefficients"].astype(jnp.float32)
-        return Candidates(
-            unit(_recalled(settings, variables["lexicon"], rows) + corrected)[:, None]
-        )
+        lexicon = variables["lexicon"]
+        names, vectors = (lexicon[key].astype(jnp.float32) for key in ("text", "vectors"))
+        share = _shares(settings, names, lexicon["action"], rows, len(vectors))
+        expected = share @ vectors.reshape(share.shape[1], -1) + corrected
+        return Candidates(unit(expected)[:, None])
 
     def embed(variables: Variables, features: Float[Array, "B k"], candidates: Candidates) -> Array:
         return features[:, None, None]
