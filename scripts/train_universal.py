@@ -18,6 +18,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from data_pipelines.layouts import COMMON
 from data_pipelines.lexicon import load_lexicon
 from dynapurls_jax.commands import parser_of
+from dynapurls_jax.config import universal_config
 from dynapurls_jax.encoders.base import trained_encoder
 from dynapurls_jax.evaluation.settings import EvalSettings
 from dynapurls_jax.evaluation.streams import StreamInputs, predict_streams, stream_order
@@ -39,7 +40,6 @@ from dynapurls_jax.training.universal import (
     ImaginedLexicon,
     fit_universal,
     means_of,
-    universal_config,
 )
 from dynapurls_jax.zero_shot.base import Shapes, Variables, ZeroShotMethod
 from dynapurls_jax.zero_shot.registry import METHODS, make_method

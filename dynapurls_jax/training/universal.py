@@ -8,15 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from ml_collections import ConfigDict
 
 from data_pipelines.animation import animate, frames_for
 from data_pipelines.layouts import COMMON
 from data_pipelines.lexicon import LexiconEntry, mirrored
 from data_pipelines.sketches import Sketch
-from dynapurls_jax.config import default_config
 from dynapurls_jax.text.encoders import TextEncoder
-from dynapurls_jax.text.granularities import GRANULARITIES
 from dynapurls_jax.training.corpora import (
     CLIP_SHAPE,
     TEMPORAL_SAMPLING,
@@ -32,22 +29,6 @@ from dynapurls_jax.zero_shot.lexicon import (
     corpus_means,
     fit_corpora,
 )
-
-
-def universal_config() -> ConfigDict:
-    """The configuration that the model file carries."""
-    config = default_config()
-    config.name = "universal"
-    config.data.name = "custom"
-    config.data.frames = CLIP_SHAPE[1]
-    config.data.temporal_sampling = TEMPORAL_SAMPLING
-    config.encoder.name = "kinematics"
-    config.method.name = "lexicon"
-    config.text.encoder = "action_names"
-    config.text.descriptions = "names"
-    config.text.template = dict.fromkeys(GRANULARITIES, "{}")
-    config.adapter.name = "recentred"
-    return config
 
 
 @dataclass(frozen=True)
