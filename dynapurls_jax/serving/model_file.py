@@ -22,6 +22,7 @@ from dynapurls_jax.serving.model import Classes, Model
 from dynapurls_jax.zero_shot.base import Shapes
 from dynapurls_jax.zero_shot.registry import make_method
 
+SUFFIX = ".safetensors"
 FORMAT = 1  # of the file
 _KEY = "dynapurls_jax"  # of the header
 _HALF = np.float16

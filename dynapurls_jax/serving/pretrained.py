@@ -4,10 +4,8 @@ from importlib import resources
 from pathlib import Path
 
 from data_pipelines.errors import unknown
-from dynapurls_jax.serving.model_file import read_model
+from dynapurls_jax.serving.model_file import SUFFIX, read_model
 from dynapurls_jax.serving.recogniser import Recogniser
-
-SUFFIX = ".safetensors"
 
 
 def pretrained_names() -> tuple[str, ...]:
