@@ -12,5 +12,6 @@ TEXT_ENCODERS = Registry(
         "minilm": "dynapurls_jax.text.minilm",
         "hashing": "dynapurls_jax.text.hashing",
         "precomputed": "dynapurls_jax.text.precomputed",
+        "action_names": "dynapurls_jax.text.action_names",
     },
 )

@@ -17,6 +17,7 @@ METHODS = Registry(
         "ridge": "dynapurls_jax.zero_shot.ridge",
         "sketch": "dynapurls_jax.zero_shot.sketch",
         "devise": "dynapurls_jax.zero_shot.devise",
+        "lexicon": "dynapurls_jax.zero_shot.lexicon",
     },
 )
 

@@ -1,0 +1,102 @@
+"""Corpora of several sources in one feature space, for models that are trained on all of them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int
+
+from data_pipelines.cleaning import clean
+from data_pipelines.clip_files import load_clips
+from data_pipelines.datasets import load_corpus
+from data_pipelines.errors import DataError
+from data_pipelines.formats.raw import RawClip
+from data_pipelines.layouts import COMMON
+from data_pipelines.prepared import prepare_clip
+from data_pipelines.settings import DataSettings
+from data_pipelines.skeletons import Skeleton
+from dynapurls_jax.encoders.kinematics import Kinematics, KinematicsSettings
+
+CLIP_SHAPE = (1, 32)  # persons and frames of a clip
+TEMPORAL_SAMPLING = "resample"
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class EncodedCorpus:
+    """The clips of a corpus as features.
+
+    Attributes:
+      name: of the archive or dataset.
+      tokens: of the clips.
+      labels: positions in `class_names`, each of which has a clip.
+    """
+
+    name: str
+    tokens: Float[np.ndarray, "N S n"]
+    labels: Int[np.ndarray, " N"]
+    class_names: tuple[str, ...]
+
+
+def kinematics() -> Kinematics:
+    """The encoder of joints of the common skeleton; it has no parameters."""
+    return Kinematics(KinematicsSettings(), COMMON)
+
+
+def archive_corpus(file: Path) -> EncodedCorpus:
+    """The labelled clips of an archive; those that cannot be used are counted.
+
+    Raises:
+      DataError: there is none.
+    """
+    found, names, bad = [], [], 0
+    for clip in load_clips(file):
+        if isinstance(clip, str) or clip.label is None:
+            bad += 1
+            continue
+        found.append(prepared(clip.joints, COMMON))
+        names.append(clip.label)
+    if not found:
+        raise DataError(f"expected labelled clips, got none among {bad}", file)
+    print(f"{file.stem}: {len(found)} clips, {bad} left out", flush=True)
+    return _encoded(file.stem, np.stack(found), np.array(names))
+
+
+def dataset_corpus(name: str, manual_dir: Path) -> EncodedCorpus:
+    """All clips of a public dataset.
+
+    Args:
+      manual_dir: with the owner's archive.
+    """
+    corpus = load_corpus(DataSettings(name, str(manual_dir)))
+    clips = np.stack([prepared(corpus.clips[n], corpus.skeleton) for n in range(len(corpus))])
+    print(f"{name}: {len(clips)} clips", flush=True)
+    return _encoded(name, clips, np.array(corpus.class_names)[corpus.labels])
+
+
+def prepared(clip: Float[np.ndarray, "m t v 3"], skeleton: Skeleton) -> np.ndarray:
+    """The first person of a clip as the encoder's input `[1, T, 20, 3]`."""
+    joints = clean(RawClip("", clip[:1], 0)).joints
+    return prepare_clip(joints, skeleton, COMMON, TEMPORAL_SAMPLING, CLIP_SHAPE)
+
+
+def encoded(clips: Float[np.ndarray, "N M T V 3"]) -> Float[np.ndarray, "N S n"]:
+    """Tokens of prepared clips."""
+    encode = jax.jit(kinematics().tokens)
+    chunks = [np.asarray(encode(batch)) for batch in _batches(clips)]
+    tokens = np.concatenate(chunks)[: len(clips)]
+    return tokens.reshape(len(tokens), -1, tokens.shape[-1])
+
+
+def _batches(clips: np.ndarray) -> Iterator[np.ndarray]:
+    """Chunks of one size: the last is filled up by the first clip."""
+    for start in range(0, len(clips), _BATCH):
+        batch = clips[start : start + _BATCH]
+        yield np.concatenate([batch, np.repeat(clips[:1], _BATCH - len(batch), axis=0)])
+
+
+def _encoded(name: str, clips: np.ndarray, titles: np.ndarray) -> EncodedCorpus:
+    names, labels = np.unique(titles, return_inverse=True)
+    return EncodedCorpus(name, encoded(clips), labels, tuple(map(str, names)))

@@ -1,0 +1,219 @@
+"""Trains the universal model on clip archives and on the project's small datasets.
+
+  python scripts/train_universal.py --archives=FOLDER --manual-dir=FOLDER --out=FILE.safetensors
+  python scripts/train_universal.py --archives=FOLDER --manual-dir=FOLDER --leave-out=TABLE.md
+
+--manual-dir has a folder for each of --datasets, with its owner's archive. --leave-out writes what
+the method reaches on each corpus when it is trained on the others alone, as a Markdown table.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict, FrozenConfigDict
+
+from data_pipelines.layouts import COMMON
+from data_pipelines.lexicon import load_lexicon
+from dynapurls_jax.commands import parser_of
+from dynapurls_jax.config import universal_config
+from dynapurls_jax.encoders.base import trained_encoder
+from dynapurls_jax.evaluation.settings import EvalSettings
+from dynapurls_jax.evaluation.streams import StreamInputs, predict_streams, stream_order
+from dynapurls_jax.evaluation.tasks import StreamSetup
+from dynapurls_jax.registry import settings_of
+from dynapurls_jax.serving.model import Classes, Model
+from dynapurls_jax.serving.model_file import write_model
+from dynapurls_jax.text.encoders import make_text_encoder
+from dynapurls_jax.text.granularities import GRANULARITIES
+from dynapurls_jax.text.settings import TextSettings
+from dynapurls_jax.training.corpora import (
+    CLIP_SHAPE,
+    EncodedCorpus,
+    archive_corpus,
+    dataset_corpus,
+    kinematics,
+)
+from dynapurls_jax.training.universal import (
+    ImaginedLexicon,
+    fit_universal,
+    means_of,
+)
+from dynapurls_jax.zero_shot.base import Shapes, Variables, ZeroShotMethod
+from dynapurls_jax.zero_shot.registry import METHODS, make_method
+
+# What `Model.candidates` names, where a caller does not.
+ACTIONS = ("wave", "clap", "walk", "run", "jump", "kick", "punch", "throw", "sit down", "stand up")
+CARD = """# Universal model
+
+Recognises actions of any clip among any names. Closed form: kinematic statistics, a lexicon of
+{actions} actions with motion sketches, and the class means of {corpora} corpora.
+
+**For research use.** Some corpora forbid commercial use, or state no terms.
+
+Trained on: {names}.
+
+| corpus | terms as found |
+|---|---|
+| machete, precog | MIT |
+| cmu_part | free for research and commercial projects |
+| deepmimic | MIT; part CC BY-NC 4.0 |
+| bandai1, bandai2 | CC BY-NC 4.0 |
+| hdm05_part | CC BY-SA 3.0 |
+| msrc12, uiprmd_vicon, irds_part, cdta, aalto_gait | none stated |
+| utd_mhad, nw_ucla, kinder_gator | public, for research |
+
+Accuracies on corpora that were left out, and limits: docs/universal.md.
+"""
+HEADER = (
+    "| corpus | classes | clips | chance | ridge | clip by clip | centred | refined "
+    "| refined, no name in the lexicon |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|\n"
+)
+
+
+def read_corpora(options) -> list[EncodedCorpus]:
+    """The corpora that the options name."""
+    archives = [archive_corpus(file) for file in sorted(options.archives.glob("*.npz"))]
+    return archives + [dataset_corpus(name, options.manual_dir / name) for name in options.datasets]
+
+
+def method_of(config: ConfigDict, text_width: int) -> tuple[ZeroShotMethod, Shapes]:
+    """The zero-shot method of a configuration."""
+    shapes = Shapes(COMMON, (1, COMMON.num_joints, 12), text_width)
+    return make_method(config.method, shapes), shapes
+
+
+def universal_model(corpora: Sequence[EncodedCorpus]) -> Model:
+    """The model, fitted on all corpora."""
+    config = universal_config()
+    settings, text = settings_of(TextSettings, config.text, "text"), METHODS.settings(config.method)
+    encoder = make_text_encoder(settings)
+    lexicon = ImaginedLexicon(load_lexicon(), encoder)
+    means = [means_of(c, encoder.encode(list(c.class_names)), text) for c in corpora]
+    variables = fit_universal(text, means, lexicon.actions())
+    rows = np.repeat(encoder.encode(list(ACTIONS))[:, None], len(GRANULARITIES), axis=1)
+    method, shapes = method_of(config, rows.shape[-1])
+    return Model(
+        config=config,
+        source=COMMON,
+        skeleton=COMMON,
+        clip_shape=CLIP_SHAPE,
+        token_shape=shapes.tokens,
+        method=method,
+        variables=variables,
+        encoder=trained_encoder(kinematics(), {}, ("joint",), COMMON),
+        classes=Classes(ACTIONS, rows),
+        candidates=ACTIONS,
+        texts={"texts": encoder.digest, "sketches": None},
+    )
+
+
+class LeftOut:
+    """Accuracies on corpora that the method was not fitted on."""
+
+    def __init__(self, corpora: Sequence[EncodedCorpus]):
+        self.corpora = corpora
+        self.config = universal_config()
+        self.settings = METHODS.settings(self.config.method)
+        encoder = make_text_encoder(settings_of(TextSettings, self.config.text, "text"))
+        self.lexicon = ImaginedLexicon(load_lexicon(), encoder)
+        self.text = {c.name: encoder.encode(list(c.class_names)) for c in corpora}
+        self.means = {c.name: means_of(c, self.text[c.name], self.settings) for c in corpora}
+        self.method, _ = method_of(self.config, encoder.encode(["walk"]).shape[1])
+
+    def row(self, corpus: EncodedCorpus) -> list[float]:
+        """Macro accuracies of one corpus, in the order of the table."""
+        others = [c for c in self.corpora if c is not corpus]
+        means = [self.means[c.name] for c in others]
+        fitted = fit_universal(self.settings, means, self.lexicon.actions())
+        names = [n for n in self.lexicon.names if _plain(n) in map(_plain, corpus.class_names)]
+        without = fit_universal(self.settings, means, self.lexicon.actions(names))
+        return [
+            self._ridge(corpus, others),
+            self._accuracy(corpus, self.method, fitted, "static"),
+            self._accuracy(corpus, self.method, fitted, "centred"),
+            self._accuracy(corpus, self.method, fitted, "recentred"),
+            self._accuracy(corpus, self.method, without, "recentred"),
+        ]
+
+    def _ridge(self, corpus: EncodedCorpus, others: list[EncodedCorpus]) -> float:
+        """The closed-form baseline, centred along the stream too."""
+        config = universal_config()
+        config.method.name = "ridge"
+        method, _ = method_of(config, self.method_width)
+        offsets = np.cumsum([0, *(len(c.class_names) for c in others)])
+        labels = np.concatenate([c.labels + n for c, n in zip(others, offsets, strict=False)])
+        tokens = np.concatenate([c.tokens for c in others])
+        text = np.concatenate([self.text[c.name] for c in others])[:, None]
+        assert method.fit is not None
+        fitted = jax.jit(method.fit)(jax.random.key(0), tokens, labels, text)
+        return self._accuracy(corpus, method, fitted, "centred")
+
+    @property
+    def method_width(self) -> int:
+        return next(iter(self.text.values())).shape[1]
+
+    def _accuracy(
+        self, corpus: EncodedCorpus, method: ZeroShotMethod, variables: Variables, adapter: str
+    ) -> float:
+        """Macro accuracy along one shuffled stream, %."""
+        section = self.config.copy_and_resolve_references().adapter
+        section.name = "static" if adapter == "static" else "recentred"
+        section.recentred.gain = 0.0 if adapter == "centred" else section.recentred.gain
+        setup = StreamSetup(method, FrozenConfigDict(section), EvalSettings(chunk=8))
+        features = method.encode(variables, jnp.asarray(corpus.tokens))
+        candidates = method.bind(variables, jnp.asarray(self.text[corpus.name][:, None]))
+        stream = setup.adapter(setup.method(variables, features, samples=None))
+        order = stream_order("shuffled", corpus.labels, 0, 0)
+        found = predict_streams(stream, StreamInputs(features, candidates), [order], 0, chunk=8)
+        truth = corpus.labels[order]
+        hits = found.predicted[0] == truth
+        return 100 * float(np.mean([hits[truth == c].mean() for c in np.unique(truth)]))
+
+
+def _plain(name: str) -> str:
+    """A name in lower case, without punctuation."""
+    return "".join(c for c in name.lower().replace("-", " ") if c.isalpha() or c == " ").strip()
+
+
+def left_out_table(corpora: Sequence[EncodedCorpus]) -> str:
+    """Each corpus by a model of the others, and the mean over corpora, as Markdown."""
+    study, lines, rows = LeftOut(corpora), [HEADER], []
+    for corpus in corpora:
+        rows.append(study.row(corpus))
+        classes = len(corpus.class_names)
+        sizes = f"{classes} | {len(corpus.labels)} | {100 / classes:.1f}"
+        cells = " | ".join(f"{value:.1f}" for value in rows[-1])
+        lines.append(f"| {corpus.name} | {sizes} | {cells} |\n")
+        print(lines[-1], end="", flush=True)
+    cells = " | ".join(f"{value:.1f}" for value in np.mean(rows, axis=0))
+    return "".join([*lines, f"| mean | | | | {cells} |\n"])
+
+
+def main() -> None:
+    """Reads corpora; trains on all, or leaves each out in turn."""
+    parser = parser_of(__doc__)
+    parser.add_argument("--archives", type=Path, required=True, help="folder of clip archives")
+    parser.add_argument("--manual-dir", type=Path, help="folder of the datasets' folders")
+    parser.add_argument(
+        "--datasets", nargs="*", default=["utd_mhad", "nw_ucla", "kinder_gator"], help="by name"
+    )
+    parser.add_argument("--out", type=Path, help="the model file, *.safetensors")
+    parser.add_argument("--leave-out", type=Path, help="the table, *.md")
+    options = parser.parse_args()
+    if options.datasets and options.manual_dir is None:
+        parser.error("--manual-dir: expected the folder of the datasets' folders")
+    corpora = read_corpora(options)
+    if options.out:
+        names = ", ".join(f"{c.name} ({len(c.labels)} clips)" for c in corpora)
+        card = CARD.format(actions=len(load_lexicon()), corpora=len(corpora), names=names)
+        write_model(universal_model(corpora), options.out, card)
+        print(f"{options.out}, {options.out.stat().st_size / 1e6:.2f} MB")
+    if options.leave_out:
+        options.leave_out.write_text(left_out_table(corpora), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

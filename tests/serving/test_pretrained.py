@@ -1,0 +1,75 @@
+"""The model that ships with the package."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dynapurls_jax
+from data_pipelines.animation import animate
+from data_pipelines.clip_files import load_clips
+from data_pipelines.sketches import parse_sketch
+from dynapurls_jax.serving.model_file import read_card
+from dynapurls_jax.serving.pretrained import pretrained_names
+from dynapurls_jax.text.registry import TEXT_ENCODERS
+
+FILE = Path(dynapurls_jax.__file__).parent / "pretrained" / "universal.safetensors"
+ACTIONS = ["wave", "squat", "walk", "clap"]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return dynapurls_jax.load_pretrained()
+
+
+def clip(**parts):
+    sketch = parse_sketch({key.replace("_", " "): row for key, row in parts.items()}, "", "test")
+    return animate(sketch, 60)
+
+
+def test_it_is_small_and_says_what_it_was_trained_on():
+    assert pretrained_names() == ("universal",)
+    assert FILE.stat().st_size < 8e6
+    card = read_card(FILE)
+    assert "For research use" in card
+    assert "CC BY-NC 4.0" in card
+
+
+def test_it_recognises_motions_that_were_drawn_for_the_test(model):
+    waving = clip(right_hand="hang > (head out > overhead aside)*3 > hang")
+    squatting = clip(hips="stand > low > stand > low > stand", both_hands="shoulder front")
+    for motion, label in ((waving, "wave"), (squatting, "squat")):
+        assert model.predict(motion, ACTIONS, "kinect_v1").label == label
+
+
+def test_it_tells_left_from_right(model):
+    sides = ["raise the left hand", "raise the right hand"]
+    for side in ("left", "right"):
+        motion = clip(**{f"{side}_hand": "hang > overhead > overhead > hang"})
+        assert model.predict(motion, sides, "kinect_v1").label == f"raise the {side} hand"
+
+
+def test_it_answers_with_names_that_no_lexicon_has(model):
+    found = model.predict(
+        clip(hips="stand > jump > stand"), ["xyzzy", "of the", "Qué?"], "kinect_v1"
+    )
+    assert np.isfinite(found.probabilities).all()
+    assert found.probabilities.sum() == pytest.approx(1, abs=1e-4)
+
+
+def test_the_text_encoder_is_that_of_the_training(model):
+    """A change of the encoder asks for a model that is trained anew."""
+    encoder = TEXT_ENCODERS.entry("action_names").make(None)
+    assert model.model.texts["texts"] == encoder.digest
+    known = model.model.classes
+    rows = encoder.encode(list(known.names))
+    np.testing.assert_allclose(known.text[:, 0], rows, atol=2e-3)
+
+
+@pytest.mark.shared_data
+def test_it_answers_for_files_of_other_skeletons(model, shared_data):
+    clips = [c for c in load_clips(shared_data / "bvh") if not isinstance(c, str)]
+    stream = model.stream(["wave with the left hand", "jumping jacks", "run"])
+    found = {c.id: stream(c).label for c in clips}
+    assert found["jumping_jacks_cmu"] == "jumping jacks"
+    assert found["wave-left-hand"] == "wave with the left hand"

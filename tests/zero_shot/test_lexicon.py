@@ -1,0 +1,212 @@
+"""The zero-shot method `lexicon`, against loops in NumPy."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from data_pipelines.skeletons import KINECT_V1
+from dynapurls_jax.zero_shot.base import Shapes
+from dynapurls_jax.zero_shot.lexicon import (
+    ImaginedActions,
+    LexiconSettings,
+    corpus_means,
+    fit_corpora,
+    make,
+)
+
+WIDTH, FEATURES = 9, 7
+SETTINGS = LexiconSettings(components=5, sharpness=6.0, most_clips=10)
+METHOD = make(SETTINGS, Shapes(KINECT_V1, (1, 1, FEATURES), WIDTH))
+FACTORS = np.array([[1, 0.5, 0.1], [0.5, 1, 0.5], [0.1, 0.5, 1]])
+
+
+def rows(rng, side):
+    """Names with sides 0 to 2, as the text encoder lays them out."""
+    meaning = rng.normal(size=(len(side), WIDTH - 3))
+    meaning /= np.linalg.norm(meaning, axis=1, keepdims=True)
+    return (np.concatenate([meaning, np.eye(3)[side]], axis=1) / 2**0.5).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """Two corpora and a lexicon of four actions: with no side, right, left, no side."""
+    rng = np.random.default_rng(0)
+    corpora = []
+    for classes in (4, 3):
+        labels = np.repeat(np.arange(classes), 6 + 3 * np.arange(classes))
+        features = (
+            rng.normal(size=(len(labels), FEATURES))
+            + 2 * rng.normal(size=(classes, FEATURES))[labels]
+        )
+        text = rows(rng, rng.integers(0, 3, classes))
+        corpora.append((features.astype(np.float32), labels, text))
+    imagined = ImaginedActions(
+        text=rows(rng, np.array([1, 1, 2, 0, 1])),
+        action=np.array([0, 0, 1, 2, 3]),
+        features=rng.normal(size=(4, FEATURES)).astype(np.float32),
+        mirrored=rng.normal(size=(4, FEATURES)).astype(np.float32),
+    )
+    means = [corpus_means(*corpus, SETTINGS.most_clips) for corpus in corpora]
+    return corpora, means, imagined, fit_corpora(SETTINGS, means, imagined)
+
+
+def test_means_and_scatter_of_a_corpus(problem):
+    (features, labels, text), *_ = problem[0]
+    found = problem[1][0]
+    scatter = np.zeros((FEATURES, FEATURES))
+    for label in range(len(text)):
+        own = features[labels == label]
+        away = own - own.mean(axis=0)
+        np.testing.assert_allclose(found.means[label], own.mean(axis=0), atol=1e-5)
+        assert found.counts[label] == min(len(own), 10)
+        scatter += away.T @ away * min(len(own), 10) / len(own)
+    np.testing.assert_allclose(found.scatter, scatter, rtol=1e-4, atol=1e-4)
+
+
+def recalled(imagined, vectors, text):
+    """Imagined vectors of names, by loops; `vectors` by action and side."""
+    found = []
+    for row in text:
+        scores = {}
+        for name, action in zip(imagined.text, imagined.action, strict=True):
+            for side in range(3):
+                own = int(name[-3:].argmax())
+                if own not in (1, side):
+                    continue
+                factor = FACTORS[row[-3:].argmax(), side]
+                score = 6.0 * 2 * (row[:-3] @ name[:-3]) + np.log(factor)
+                scores[action, side] = max(scores.get((action, side), -np.inf), score)
+        share = np.exp(list(scores.values()))
+        each = np.stack([vectors[action][side] for action, side in scores])
+        found.append(share @ each / share.sum())
+    return np.stack(found)
+
+
+def kernel(a, b):
+    side = FACTORS[a[:, -3:].argmax(axis=1)][:, b[:, -3:].argmax(axis=1)]
+    return side * np.exp(2.0 * (2 * a[:, :-3] @ b[:, :-3].T - 1))
+
+
+def whitening(within, means, recalled, counts):
+    """By NumPy, as in the docstring."""
+    away = means - np.average(means, axis=0, weights=counts)
+    total = within + (away.T * counts / counts.sum()) @ away
+    gain = 1 / np.sqrt(np.diag(total))
+    _, axes = np.linalg.eigh(total * np.outer(gain, gain))
+    axes = axes[:, ::-1][:, :5]
+    weight = np.sqrt(counts)[:, None] / np.sqrt(counts).sum()
+    first, wanted = recalled * gain, means * gain
+    wrong = means - (weight * first * wanted).sum() / (weight * first**2).sum() * recalled
+    within = within + wrong.T @ (weight * wrong)
+    reduced = axes.T @ (within * np.outer(gain, gain)) @ axes
+    reduced = 0.7 * reduced + 0.3 * np.trace(reduced) / 5 * np.eye(5)
+    values, vectors = np.linalg.eigh(reduced)
+    return gain[:, None] * (axes @ (vectors / np.sqrt(values)) @ vectors.T)
+
+
+def reference(means, imagined, queries):
+    """Expected vectors of the queries, and the map of clips."""
+    centres = [np.average(c.means, axis=0, weights=np.sqrt(c.counts)) for c in means]
+    stacked = np.concatenate([c.means - m for c, m in zip(means, centres, strict=True)])
+    counts = np.concatenate([c.counts for c in means])
+    text = np.concatenate([c.text for c in means])
+    centre = (imagined.features + imagined.mirrored).mean(axis=0) / 2
+    original, image = (x - centre for x in (imagined.features, imagined.mirrored))
+    # The third action is a left one: its sketch is that of the left.
+    vectors = [(image[a] if a != 2 else original[a], original[a], original[a]) for a in range(4)]
+    first = recalled(imagined, vectors, text)
+    within = sum(c.scatter for c in means) / counts.sum()
+    projection = whitening(within, stacked, first, counts)
+    targets, first = stacked @ projection, first @ projection
+    gain = max((first * targets).sum() / (first**2).sum(), 0)
+    weight = counts**0.25
+    regularised = kernel(text, text) + np.diag(weight.mean() / weight)
+    coefficients = np.linalg.solve(regularised, targets - gain * first)
+    expected = gain * recalled(imagined, vectors, queries) @ projection
+    expected = expected + kernel(queries, text) @ coefficients
+    return (
+        expected / np.linalg.norm(expected, axis=1, keepdims=True),
+        projection,
+        np.mean(centres, 0),
+    )
+
+
+def test_names_and_clips_become_the_vectors_of_the_reference(problem):
+    corpora, means, imagined, variables = problem
+    queries = rows(np.random.default_rng(1), np.array([0, 1, 2, 1]))
+    expected, projection, centre = reference(means, imagined, queries)
+    found = np.asarray(METHOD.bind(variables, jnp.asarray(queries[:, None])).classes[:, 0])
+    clips = corpora[0][0][:5]
+    encoded = np.asarray(METHOD.encode(variables, jnp.asarray(clips[:, None])))
+    whitened = (clips - centre) @ projection
+    whitened /= np.linalg.norm(whitened, axis=1, keepdims=True)
+    # The signs of principal components cancel in the whitening's symmetric root only by pairs.
+    np.testing.assert_allclose(encoded @ found.T, whitened @ expected.T, atol=2e-3)
+    np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=2e-3)
+
+
+def test_a_class_does_not_depend_on_the_others(problem):
+    queries = jnp.asarray(rows(np.random.default_rng(2), np.array([0, 1, 2]))[:, None])
+    every = METHOD.bind(problem[3], queries).classes
+    np.testing.assert_allclose(METHOD.bind(problem[3], queries[1:2]).classes, every[1:2], atol=1e-5)
+
+
+def test_a_name_without_a_side_is_recalled_mirrored_for_the_left(problem):
+    """With sharp similarities, the left of an action is its mirror image."""
+    _, means, imagined, _ = problem
+    settings = LexiconSettings(components=5, sharpness=300.0, ridge=1e9)
+    settings = dataclasses.replace(settings, one_sided=1e-9, other_side=1e-9)
+    method = make(settings, Shapes(KINECT_V1, (1, 1, FEATURES), WIDTH))
+    variables = fit_corpora(settings, means, imagined)
+    queries = np.repeat(imagined.text[4:], 2, axis=0)
+    queries[:, -3:] = np.eye(3)[[0, 2]] / 2**0.5
+    found = method.bind(variables, jnp.asarray(queries[:, None])).classes[:, 0]
+    centre = (imagined.features + imagined.mirrored).mean(axis=0) / 2
+    wanted = np.stack([imagined.mirrored[3], imagined.features[3]]) - centre
+    expected = wanted @ np.asarray(variables["visual"]["projection"])
+    cosine = np.sum(found * expected, axis=1) / np.linalg.norm(expected, axis=1)
+    np.testing.assert_allclose(np.abs(cosine), 1, atol=1e-2)
+
+
+def test_an_action_of_zero_rows_counts_for_nothing(problem):
+    _, means, imagined, _ = problem
+    queries = jnp.asarray(imagined.text[2:3][:, None])
+    gone = imagined._replace(text=imagined.text * (imagined.action != 1)[:, None])
+    rest = ImaginedActions(
+        imagined.text[[0, 1, 3, 4]], np.array([0, 0, 1, 2]), *(x[[0, 2, 3]] for x in imagined[2:])
+    )
+    share = [
+        fit_corpora(SETTINGS, means, each)["lexicon"]["vectors"].shape for each in (gone, rest)
+    ]
+    assert share == [(4, 3, 5), (3, 3, 5)]
+    moved = gone._replace(features=gone.features + 5 * (np.arange(4) == 1)[:, None])
+    moved = moved._replace(mirrored=gone.mirrored - 5 * (np.arange(4) == 1)[:, None])
+    one, other = (
+        METHOD.bind(fit_corpora(SETTINGS, means, each), queries).classes for each in (gone, moved)
+    )
+    np.testing.assert_allclose(one, other, atol=1e-3)
+
+
+def test_half_precision_changes_little(problem):
+    queries = jnp.asarray(rows(np.random.default_rng(3), np.array([0, 1, 2]))[:, None])
+    half = jax.tree.map(
+        lambda x: x.astype(jnp.float16) if x.dtype == jnp.float32 else x, problem[3]
+    )
+    expected = METHOD.bind(problem[3], queries).classes
+    np.testing.assert_allclose(METHOD.bind(half, queries).classes, expected, atol=1e-2)
+
+
+def test_one_dataset_is_refused_with_the_way_to_train():
+    with pytest.raises(ValueError, match=r"scripts/train_universal.py; for one dataset choose"):
+        METHOD.fit(
+            jax.random.key(0), jnp.zeros((2, 1, FEATURES)), jnp.arange(2), jnp.zeros((2, 1, WIDTH))
+        )
+
+
+@pytest.mark.parametrize("wrong", [{"sharpness": 0.0}, {"other_side": 0.0}, {"most_clips": 0}])
+def test_values_that_cannot_be_used_are_refused(wrong):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))}: expected"):
+        LexiconSettings(**wrong)
