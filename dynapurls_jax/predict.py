@@ -7,9 +7,10 @@
 
 Clips are archives (npz), BVH, arrays, NTU's .skeleton or text, see docs/data.md; what is assumed of
 coordinates, units and joints is said once. Writes one JSON line for each clip: id, action,
-confidence, top. The model refines its answers along the clips; --adapter=static answers each clip
-alone. Without --actions the classes of the archives are taken. --score compares with the labels of
-archives, after all predictions are written, and prints the accuracy as the last line.
+confidence, top. The model learns from all clips, without their labels, and then answers; --online
+answers each clip before it learns from it, --adapter=static each clip alone. Without --actions the
+classes of the archives are taken. --score compares with the labels of archives, after all
+predictions are written, and prints the accuracy as the last line.
 """
 
 import json
@@ -46,7 +47,9 @@ _MIRRORED = flags.DEFINE_bool("mirrored", None, "Coordinates are left-handed; de
 _METRES = flags.DEFINE_float("metres", None, "Length of one unit in metres; default: estimated.")
 _FPS = flags.DEFINE_float("fps", None, "Frames per second; default: by the file.")
 _SCORE = flags.DEFINE_bool("score", False, "Compare with the labels of the archives.")
-_SEED = flags.DEFINE_integer("seed", None, "Shuffle the clips by this seed; default: their order.")
+_ONLINE = flags.DEFINE_bool(
+    "online", False, "Answer each clip before learning from it, in order; default: learn from all."
+)
 
 
 def read_clips(path: Path) -> list["Clip"]:
@@ -116,59 +119,54 @@ def write_predictions(output: TextIO, found: list[tuple["Clip", Any]]) -> None:
     output.flush()
 
 
-def scores(found: list[tuple["Clip", Any]], static: list[str]) -> dict[str, Any]:
+def scores(answered: list[tuple["Clip", Any, Any]]) -> dict[str, Any]:
     """Accuracies in [0, 1] over the clips with a label.
 
     Args:
-      static: predicted labels without adaptation, in the order of `found`.
+      answered: clips with their recognition, and that without adaptation.
     """
     import numpy as np
 
-    labelled = [n for n, (clip, _) in enumerate(found) if clip.label]
-    truth = np.array([found[n][0].label for n in labelled])
+    labelled = [triple for triple in answered if triple[0].label]
+    truth = np.array([clip.label for clip, _, _ in labelled])
 
     def macro(predicted: list[str]) -> tuple[float, float]:
-        hits = np.array(predicted)[labelled] == truth
+        hits = np.array(predicted) == truth
         of_class = [hits[truth == name].mean() for name in np.unique(truth)]
         return round(float(hits.mean()), 4), round(float(np.mean(of_class)), 4)
 
-    accuracy, of_classes = macro([recognition.label for _, recognition in found])
+    accuracy, of_classes = macro([refined.label for _, refined, _ in labelled])
+    static = macro([alone.label for _, _, alone in labelled])
     return {
         "clips": len(labelled),
         "classes": len(np.unique(truth)),
         "accuracy": accuracy,
         "macro_accuracy": of_classes,
-        "static_macro_accuracy": macro(static)[1],
+        "static_macro_accuracy": static[1],
     }
 
 
-def recognise(clips: list["Clip"]) -> tuple[list[tuple["Clip", Any]], list[str]]:
-    """Each clip with its recognition and, with --score, the labels without adaptation."""
+def recognise(clips: list["Clip"], adapter: str | None) -> list[Any]:
+    """For each clip what it shows, or why the model cannot use it."""
     from data_pipelines.progress import progress
     from dynapurls_jax.serving.pretrained import load_pretrained
 
-    actions = chosen_actions(clips)
-    model = load_pretrained(_MODEL.value)
-    stream = model.stream(actions, _ADAPTER.value)
-    alone = model.stream(actions, "static") if _SCORE.value else None
-    found, static = [], []
+    stream = load_pretrained(_MODEL.value).stream(chosen_actions(clips), adapter)
+    if not _ONLINE.value:
+        return stream.together(clips)
+    found: list[Any] = []
     with progress("recognising", len(clips)) as report:
         for number, clip in enumerate(clips):
             try:
-                found.append((clip, stream(clip)))
+                found.append(stream(clip))
             except ValueError as error:
-                print(f"left out: {clip.id}: {error}", file=sys.stderr)
-                continue
-            if alone is not None:
-                static.append(alone(clip).label)
+                found.append(error)
             report(number + 1)
-    return found, static
+    return found
 
 
 def main(_: list[str]) -> None:
     """Reads, recognises, writes; compares with labels last."""
-    import numpy as np
-
     from data_pipelines.paths import data_home
 
     keep_programs(data_home())
@@ -176,19 +174,22 @@ def main(_: list[str]) -> None:
         clips = read_clips(Path(_CLIPS.value))
         if _SCORE.value and not any(clip.label for clip in clips):
             raise ValueError("--score: expected archives with labels, got clips without")
-        if _SEED.value is not None:
-            order = np.random.default_rng(_SEED.value).permutation(len(clips))
-            clips = [clips[n] for n in order]
-        found, static = recognise(clips)
+        found = recognise(clips, _ADAPTER.value)
+        static = recognise(clips, "static") if _SCORE.value else found
+    for clip, answer in zip(clips, found, strict=True):
+        if isinstance(answer, ValueError):
+            print(f"left out: {clip.id}: {answer}", file=sys.stderr)
+    triples = zip(clips, found, static, strict=True)
+    answered = [triple for triple in triples if not isinstance(triple[1], ValueError)]
     with ExitStack() as stack:
         output = sys.stdout
         if _OUT.value:
             output = stack.enter_context(Path(_OUT.value).open("w", encoding="utf-8"))
-        write_predictions(output, found)
+        write_predictions(output, [(clip, answer) for clip, answer, _ in answered])
     if _OUT.value:
-        print(f"{len(found)} predictions: {_OUT.value}", file=sys.stderr)
+        print(f"{len(answered)} predictions: {_OUT.value}", file=sys.stderr)
     if _SCORE.value:
-        print(json.dumps(scores(found, static)))
+        print(json.dumps(scores(answered)))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,8 @@ def files(trained, tmp_path_factory):
     """A model of hashed words, and a folder of clips: an archive and an array."""
     folder = tmp_path_factory.mktemp("predict")
     trained_run = changed(trained[1], {"text.encoder": "hashing", "adapter.name": "balanced"})
-    words = Hashing().encode(list(trained_run.inputs.corpus.class_names))
+    names = ("walk", "run", "wave hand", "raise hands", "bow", "clap hands", "kick", "sit")
+    words = Hashing().encode(list(names))  # those of the corpus share all their words
     text = np.repeat(words[:, None], 8, axis=1)
     inputs = dataclasses.replace(trained_run.inputs, text=text)
     model = model_of(fitted(dataclasses.replace(trained_run, inputs=inputs), "ridge"))
@@ -107,6 +108,17 @@ def test_mistakes_are_named(files, arguments, message):
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_online_answers_know_nothing_of_later_clips(files):
+    """The first answer online is that without adaptation; together, it need not be."""
+    clips, flags = "--clips=clips/small.npz", ["--actions=bow, wave", "--top=2"]
+    online, static = (
+        lines_of(predict(files, clips, *flags, more).stdout)
+        for more in ("--online", "--adapter=static")
+    )
+    assert online[0] == static[0]
+    assert online[1:] != static[1:]
 
 
 def test_labels_change_no_prediction(files):

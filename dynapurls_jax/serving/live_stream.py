@@ -1,6 +1,7 @@
 """A trained model that answers requests one by one, without an end."""
 
 import time
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -191,6 +192,20 @@ class LiveStream:
           ValueError: the model takes no clips, or not this one.
         """
         return self._predict(self._tokens(Request(0, "clip", clip)))
+
+    def look(self, clip: Float[np.ndarray, "m t v 3"]) -> Prediction:
+        """The prediction for a clip, from which the stream learns nothing.
+
+        Raises:
+          ValueError: the model takes no clips, or not this one.
+        """
+        features = self._encode(self._tokens(Request(0, "clip", clip)))
+        return jax.device_get(self._glance(self.state, features))
+
+    @cached_property
+    def _glance(self) -> Callable[[State, Any], Prediction]:
+        """A step whose state is dropped; it leaves the state's buffers alone."""
+        return jax.jit(lambda state, features: self._adapter.step(state, features)[1])
 
     def _predict(self, tokens: Float[np.ndarray, "S n"]) -> Prediction:
         """On the host."""

@@ -1,6 +1,7 @@
 """Actions from clips and sentences: a model, a text encoder, and any classes by their names."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -15,6 +16,7 @@ from data_pipelines.conventions import Declared
 from data_pipelines.formats.sample_stream import Request
 from data_pipelines.layouts import COMMON
 from data_pipelines.skeletons import map_joints
+from dynapurls_jax.adaptation.api import Prediction
 from dynapurls_jax.registry import settings_of
 from dynapurls_jax.serving.live_stream import LiveStream
 from dynapurls_jax.serving.model import Classes, Model
@@ -165,7 +167,28 @@ class ActionStream:
         """What a clip shows; then the stream learns from it. See `Recogniser.predict`."""
         if not isinstance(clip, Clip):
             clip = clip_from_array(np.asarray(clip), skeleton, Declared(**declared))
-        prediction = self.live.predict(model_clip(clip, self.live.model))
+        return self._recognition(self.live.predict(model_clip(clip, self.live.model)))
+
+    def together(self, clips: Sequence[Clip]) -> list[Recognition | ValueError]:
+        """What each of several clips shows, by what is learned from all of them.
+
+        They are learned from in random order, whatever theirs is, and then answered.
+
+        Returns:
+          For each clip what it shows, or why the model cannot use it.
+        """
+        for number in np.random.default_rng(0).permutation(len(clips)):
+            with suppress(ValueError):
+                self(clips[number])
+        found: list[Recognition | ValueError] = []
+        for clip in clips:
+            try:
+                found.append(self._recognition(self.live.look(model_clip(clip, self.live.model))))
+            except ValueError as error:
+                found.append(error)
+        return found
+
+    def _recognition(self, prediction: Prediction) -> Recognition:
         logits = np.asarray(jax.nn.softmax(jnp.asarray(prediction.logits[0])))
         order = [slot for slot in np.argsort(-logits) if self.live.names[slot] is not None]
         return Recognition(tuple(str(self.live.names[slot]) for slot in order), logits[order])

@@ -1,5 +1,8 @@
 """Clips and sentences to actions, by a small exported model."""
 
+import dataclasses
+
+import jax
 import numpy as np
 import pytest
 
@@ -93,6 +96,21 @@ def test_a_stream_learns_and_changes_its_actions(model):
         stream.add("bow", "somebody bows")
     with pytest.raises(ValueError, match="no class 'drink'"):
         stream.remove("drink")
+
+
+def test_clips_are_answered_by_what_all_of_them_teach(model):
+    """In their order, whatever the order in which they are learned from."""
+    clips = [clip_from_array((1 + 0.1 * n) * moving(20 + n), "kinect_v1") for n in range(4)]
+    still = dataclasses.replace(clips[0], joints=clips[0].joints[:, :1])
+    stream = model.stream(ACTIONS)
+    found = stream.together([*clips, still])
+    assert isinstance(found[4], ValueError)
+    state = jax.tree.map(np.asarray, stream.live.state)
+    assert int(state.samples) == 4
+    for clip, expected in zip(clips, found, strict=False):
+        again = stream.live.look(model_clip(clip, model.model))
+        assert stream.live.names[int(again.label[0])] == expected.label
+    jax.tree.map(np.testing.assert_array_equal, state, jax.tree.map(np.asarray, stream.live.state))
 
 
 def test_classes_of_the_training_keep_their_texts(model):
