@@ -80,4 +80,4 @@ def test_the_script_trains_and_leaves_corpora_out(tmp_path, shared_data):
     assert dataclasses.asdict(model.skeleton) == dataclasses.asdict(COMMON)
     assert model.config.adapter.name == "recentred"
     (row,) = (line for line in table.read_text("utf-8").splitlines() if line.startswith("| irds"))
-    assert float(row.split("|")[-3]) > 40  # refined; chance is 11
+    assert float(row.split("|")[-3]) > 40  # together; chance is 11
