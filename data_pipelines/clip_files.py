@@ -12,6 +12,7 @@ from data_pipelines.body_height import check_metres
 from data_pipelines.clip_readers import SUFFIXES, RawFile, Recording, open_clips
 from data_pipelines.conventions import Conventions, Declared, find_conventions, to_project
 from data_pipelines.errors import DataError, check_choice
+from data_pipelines.formats.clip_archive import is_archive, read_archive
 from data_pipelines.layouts import COMMON, LAYOUTS, Layout, layout_of
 from data_pipelines.mending import even_frames, mend, never_tracked
 
@@ -175,6 +176,16 @@ def load_clips(
                 yield clips.clip(index, name)
             except DataError as error:
                 yield str(error)
+
+
+def class_names(path: Path | str) -> tuple[str, ...]:
+    """Names of all classes of the clip archives of a file or folder, sorted; no label is read.
+
+    Raises:
+      FileNotFoundError, DataError: see `load_clips`.
+    """
+    archives = (read_archive(file) for file in _files(Path(path)) if is_archive(file))
+    return tuple(sorted({name for archive in archives for name in archive.class_names}))
 
 
 def clip_from_array(

@@ -15,6 +15,7 @@ predictions are written, and prints the accuracy as the last line.
 
 import json
 import sys
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -27,6 +28,7 @@ from dynapurls_jax.flags import run
 
 if TYPE_CHECKING:
     from data_pipelines.clip_files import Clip
+    from dynapurls_jax.serving.recogniser import ActionStream
 
 _CLIPS = flags.DEFINE_string("clips", None, "A file or a folder of clips.", required=True)
 _ACTIONS = flags.DEFINE_string("actions", None, "What to choose from, separated by commas.")
@@ -81,13 +83,14 @@ def read_clips(path: Path) -> list["Clip"]:
     return found
 
 
-def chosen_actions(clips: list["Clip"]) -> list[str] | dict[str, Any]:
-    """The actions of the flags, or the classes of the clips.
+def chosen_actions(path: Path) -> list[str] | dict[str, Any]:
+    """The actions of the flags, or all classes of the archives, whether they have clips or not.
 
     Raises:
       ValueError: there are none, or two flags at once.
       DataError: the file cannot be read.
     """
+    from data_pipelines.clip_files import class_names
     from dynapurls_jax.text.descriptions import load_descriptions
 
     if _ACTIONS.value and _ACTIONS_FILE.value:
@@ -99,10 +102,10 @@ def chosen_actions(clips: list["Clip"]) -> list[str] | dict[str, Any]:
         if file.suffix == ".json":
             return dict(load_descriptions(file))
         return [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()]
-    names = sorted({clip.label for clip in clips if clip.label})
+    names = class_names(path)
     if not names:
         raise ValueError("these clips have no class names: expected --actions or --actions_file")
-    return names
+    return list(names)
 
 
 def write_predictions(output: TextIO, found: list[tuple["Clip", Any]]) -> None:
@@ -146,36 +149,54 @@ def scores(answered: list[tuple["Clip", Any, Any]]) -> dict[str, Any]:
     }
 
 
-def recognise(clips: list["Clip"], adapter: str | None) -> list[Any]:
-    """For each clip what it shows, or why the model cannot use it."""
-    from data_pipelines.progress import progress
-    from dynapurls_jax.serving.pretrained import load_pretrained
+def recognise(stream: "ActionStream", clips: list["Clip"], online: bool) -> list[Any]:
+    """For each clip what it shows, or why the model cannot use it.
 
-    stream = load_pretrained(_MODEL.value).stream(chosen_actions(clips), adapter)
-    if not _ONLINE.value:
-        return stream.together(clips)
-    found: list[Any] = []
-    with progress("recognising", len(clips)) as report:
-        for number, clip in enumerate(clips):
-            try:
-                found.append(stream(clip))
-            except ValueError as error:
-                found.append(error)
-            report(number + 1)
-    return found
+    Args:
+      online: answer each clip before learning from it, in their order; otherwise learn from all, in
+        random order, then answer.
+    """
+    from data_pipelines.progress import progress
+
+    def answers(title: str, order: Iterable[int], answer: Callable[["Clip"], Any]) -> list[Any]:
+        found: list[Any] = []
+        with progress(title, len(clips)) as report:
+            for number in order:
+                try:
+                    found.append(answer(clips[number]))
+                except ValueError as error:
+                    found.append(error)
+                report(len(found))
+        return found
+
+    if online:
+        return answers("recognising", range(len(clips)), stream)
+    answers("learning from all clips", shuffled(len(clips)), stream)
+    return answers("recognising", range(len(clips)), stream.look)
+
+
+def shuffled(count: int) -> list[int]:
+    """The order in which clips are learned from: files are sorted by name, so by class."""
+    import numpy as np
+
+    return np.random.default_rng(0).permutation(count).tolist()
 
 
 def main(_: list[str]) -> None:
     """Reads, recognises, writes; compares with labels last."""
     from data_pipelines.paths import data_home
+    from dynapurls_jax.serving.pretrained import load_pretrained
 
     keep_programs(data_home())
     with redirect_stdout(sys.stderr):  # standard output has predictions alone
         clips = read_clips(Path(_CLIPS.value))
         if _SCORE.value and not any(clip.label for clip in clips):
             raise ValueError("--score: expected archives with labels, got clips without")
-        found = recognise(clips, _ADAPTER.value)
-        static = recognise(clips, "static") if _SCORE.value else found
+        model, actions = load_pretrained(_MODEL.value), chosen_actions(Path(_CLIPS.value))
+        found = recognise(model.stream(actions, _ADAPTER.value), clips, _ONLINE.value)
+        static = found
+        if _SCORE.value:
+            static = recognise(model.stream(actions, "static"), clips, online=True)
     for clip, answer in zip(clips, found, strict=True):
         if isinstance(answer, ValueError):
             print(f"left out: {clip.id}: {answer}", file=sys.stderr)

@@ -1,7 +1,6 @@
 """Actions from clips and sentences: a model, a text encoder, and any classes by their names."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -165,28 +164,19 @@ class ActionStream:
         self, clip: np.ndarray | Clip, skeleton: str | Mapping | None = None, **declared: Any
     ) -> Recognition:
         """What a clip shows; then the stream learns from it. See `Recogniser.predict`."""
+        return self._recognition(self.live.predict(self._taken(clip, skeleton, declared)))
+
+    def look(
+        self, clip: np.ndarray | Clip, skeleton: str | Mapping | None = None, **declared: Any
+    ) -> Recognition:
+        """What a clip shows; the stream learns nothing from it. See `Recogniser.predict`."""
+        return self._recognition(self.live.look(self._taken(clip, skeleton, declared)))
+
+    def _taken(self, clip: np.ndarray | Clip, skeleton: Any, declared: dict) -> np.ndarray:
+        """A clip in the joints of the model."""
         if not isinstance(clip, Clip):
             clip = clip_from_array(np.asarray(clip), skeleton, Declared(**declared))
-        return self._recognition(self.live.predict(model_clip(clip, self.live.model)))
-
-    def together(self, clips: Sequence[Clip]) -> list[Recognition | ValueError]:
-        """What each of several clips shows, by what is learned from all of them.
-
-        They are learned from in random order, whatever theirs is, and then answered.
-
-        Returns:
-          For each clip what it shows, or why the model cannot use it.
-        """
-        for number in np.random.default_rng(0).permutation(len(clips)):
-            with suppress(ValueError):
-                self(clips[number])
-        found: list[Recognition | ValueError] = []
-        for clip in clips:
-            try:
-                found.append(self._recognition(self.live.look(model_clip(clip, self.live.model))))
-            except ValueError as error:
-                found.append(error)
-        return found
+        return model_clip(clip, self.live.model)
 
     def _recognition(self, prediction: Prediction) -> Recognition:
         logits = np.asarray(jax.nn.softmax(jnp.asarray(prediction.logits[0])))

@@ -37,6 +37,7 @@ from dynapurls_jax.zero_shot.base import (
     unit,
     vector_embedding,
 )
+from dynapurls_jax.zero_shot.ridge import whitening_of
 
 _LEFT, _NEUTRAL, _RIGHT = range(len(SIDES))
 # Exponents of a class's number of clips: its weight in its corpus's centre, and in the regression.
@@ -190,12 +191,8 @@ def _whitening(
     wrong = means - _scale(recalled * root, means * root) * recalled
     noise = within + settings.error_weight * wrong.T @ (wrong * weight)
     reduced = axes.T @ (noise * gain[:, None] * gain) @ axes
-    isotropic = jnp.trace(reduced) / len(reduced) * jnp.eye(len(reduced))
-    values, vectors = jnp.linalg.eigh(
-        (1 - settings.shrinkage) * reduced + settings.shrinkage * isotropic
-    )
-    whitening = (vectors / jnp.sqrt(jnp.maximum(values, 1e-6 * values[-1]))) @ vectors.T
-    return gain[:, None] * (axes @ whitening)
+    every = jnp.ones(len(reduced), bool)
+    return gain[:, None] * (axes @ whitening_of(reduced, every, settings.shrinkage))
 
 
 def _versions(imagined: ImaginedActions) -> Float[Array, "A 3 D"]:

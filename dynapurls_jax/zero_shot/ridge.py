@@ -14,7 +14,7 @@ Text is the concatenation of a class's eight unit vectors, minus the mean of the
 from dataclasses import dataclass
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from dynapurls_jax.registry import check_at_least, check_choice, check_positive, check_share
 from dynapurls_jax.zero_shot.base import (
@@ -150,12 +150,7 @@ def fit_whitening(
     means = (member / jnp.maximum(member.sum(axis=0), 1)).T @ reduced
     residual = reduced - means[labels]
     covariance = residual.T @ residual / len(features)
-    isotropic = jnp.trace(covariance) / used.sum() * jnp.diag(used.astype(features.dtype))
-    covariance = (1 - shrinkage) * covariance + shrinkage * isotropic
-    values, vectors = jnp.linalg.eigh(covariance)
-    positive = values > 1e-7 * values[-1]
-    roots = jnp.where(positive, 1 / jnp.sqrt(jnp.where(positive, values, 1.0)), 0.0)
-    whitening = (vectors * roots) @ vectors.T
+    whitening = whitening_of(covariance, used, shrinkage)
     means = means @ whitening
     centre = means.mean(axis=0)
     visual = {
@@ -171,6 +166,22 @@ def whitened(visual: Variables, features: Float[Array, "N D"]) -> Float[Array, "
     return (features - visual["mean"]) @ visual["projection"] - visual["centre"]
 
 
+def whitening_of(
+    covariance: Float[Array, "k k"], used: Bool[Array, " k"], shrinkage: float
+) -> Float[Array, "k k"]:
+    """The inverse root of a covariance that is shrunk to a multiple of the identity.
+
+    Args:
+      used: components with variance; the others stay 0.
+    """
+    isotropic = jnp.trace(covariance) / used.sum() * jnp.diag(used.astype(covariance.dtype))
+    shrunk = (1 - shrinkage) * covariance + shrinkage * isotropic
+    values, vectors = jnp.linalg.eigh(shrunk)
+    positive = values > 1e-7 * values[-1]
+    roots = jnp.where(positive, 1 / jnp.sqrt(jnp.where(positive, values, 1.0)), 0.0)
+    return (vectors * roots) @ vectors.T
+
+
 def text_to_visual(
     text: Float[Array, "C D"], targets: Float[Array, "C k"], ridge: float
 ) -> Float[Array, "D k"]:
@@ -179,9 +190,13 @@ def text_to_visual(
 
 
 def regularised(gram: Float[Array, "k k"], ridge: float) -> Float[Array, "k k"]:
-    """A Gram matrix with a multiple of its mean diagonal on the diagonal; unused entries are 0."""
+    """A Gram matrix with a multiple of its mean diagonal on the diagonal; unused entries are 0.
+
+    A matrix of zeros, as of texts that are all the same, gets the multiple of 1.
+    """
     diagonal = jnp.diag(gram)
     mean = diagonal.sum() / jnp.maximum((diagonal > 0).sum(), 1)
+    mean = jnp.where(mean > 0, mean, 1.0)
     return gram + ridge * mean * jnp.eye(len(gram))
 
 

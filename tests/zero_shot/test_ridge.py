@@ -7,7 +7,7 @@ import pytest
 
 from data_pipelines.skeletons import KINECT_V1
 from dynapurls_jax.zero_shot.base import Shapes
-from dynapurls_jax.zero_shot.ridge import MAPS, RidgeSettings, make
+from dynapurls_jax.zero_shot.ridge import MAPS, RidgeSettings, make, text_to_visual
 from tests.helpers.small_model import unit_rows
 
 N, S, WIDTH, SEEN, UNSEEN, D = 60, 4, 3, 6, 3, 5
@@ -112,3 +112,9 @@ def test_mean_of_tokens_takes_wide_tokens():
 def test_settings_that_cannot_be_used_are_errors(settings, message):
     with pytest.raises(ValueError, match=message):
         RidgeSettings(**settings)
+
+
+def test_equal_texts_of_all_classes_are_no_division_by_zero():
+    """Nothing can be told from them: every class is expected at the mean."""
+    map_ = text_to_visual(jnp.zeros((3, 5)), jnp.ones((3, 2)), 1.0)
+    np.testing.assert_array_equal(map_, np.zeros((5, 2)))
