@@ -43,7 +43,7 @@ def published_splits(dataset: str) -> dict[str, tuple[int, ...]]:
     return {name: tuple(unseen) for name, unseen in json.loads(text).get(dataset, {}).items()}
 
 
-def _base_split(split: str) -> str:
+def base_split(split: str) -> str:
     """The split whose seen classes a pseudo split divides; empty for any other split."""
     found = re.fullmatch(r"pseudo-(.+)-\d+", split)
     if found and found[1].startswith("pseudo-"):
@@ -73,7 +73,7 @@ def unseen_classes(corpus: Corpus, split: str) -> np.ndarray:
                 f"{corpus.name}, got {num_seen} + {num_unseen}"
             )
         return np.sort(np.random.default_rng((k, 11)).permutation(num_classes)[:num_unseen])
-    if base := _base_split(split):
+    if base := base_split(split):
         real = unseen_classes(corpus, base)
         seen = np.setdiff1d(np.arange(num_classes), real)
         count = max(2, min(len(real), len(seen) // 3))
@@ -109,7 +109,7 @@ def make_protocol(corpus: Corpus, split: str, protocol: str = "") -> Protocol:
     """
     num_classes = len(corpus.class_names)
     unseen = unseen_classes(corpus, split)
-    hidden, base = unseen, _base_split(split)
+    hidden, base = unseen, base_split(split)
     if base:  # the real unseen classes are excluded altogether
         hidden = np.union1d(unseen, unseen_classes(corpus, base))
     # A part of a dataset (PKU-MMD's phase II) may have no clips of some classes.

@@ -7,10 +7,10 @@
 
 Clips are archives (npz), BVH, arrays, NTU's .skeleton or text, see docs/data.md; what is assumed of
 coordinates, units and joints is said once. Writes one JSON line for each clip: id, action,
-confidence, top. The model learns from all clips, without their labels, and then answers; --online
-answers each clip before it learns from it, --adapter=static each clip alone. Without --actions the
-classes of the archives are taken. --score compares with the labels of archives, after all
-predictions are written, and prints the accuracy as the last line.
+confidence, top, none_of_these. The model learns from all clips, without their labels, and then
+answers; --online answers each clip before it learns from it, --adapter=static each clip alone.
+Without --actions the classes of the archives are taken. --score compares with the labels of
+archives, after all predictions are written, and prints the accuracy as the last line.
 """
 
 import json
@@ -117,6 +117,7 @@ def write_predictions(output: TextIO, found: list[tuple["Clip", Any]]) -> None:
             "action": recognition.label,
             "confidence": round(float(recognition.probabilities[0]), 4),
             "top": [[name, round(float(share), 4)] for name, share in list(top)[: _TOP.value]],
+            "none_of_these": recognition.none_of_these,
         }
         output.write(json.dumps(record) + "\n")
     output.flush()

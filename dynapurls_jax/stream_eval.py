@@ -5,24 +5,26 @@
   python -m dynapurls_jax.stream_eval --query=oracle_label     the published protocol, marked ORACLE
   python -m dynapurls_jax.stream_eval --gzsl       seen and unseen classes together, behind a gate
 
-  some_camera | python -m dynapurls_jax.stream_eval --input=- --state=runs/camera
+  some_camera | python -m dynapurls_jax.stream_eval --input=- --model=universal --skeleton=coco_17
+  some_camera | python -m dynapurls_jax.stream_eval --input=- --workdir=runs/utd_mhad --state=camera
 
 Prints a table and writes report.json, report.md and, for each run, a page with figures and a viewer
 of clips (with --gzsl gate_roc.png, from gates fitted on the trained split pseudo-<split>-0). With
---input it evaluates nothing: it answers each clip or tokens that come (JSON lines or npy arrays,
-see data_pipelines/formats/sample_stream.py) with a JSON line: class, confidence, latency.
+--input it evaluates nothing and needs no training data: it answers clips, frames and new actions
+(JSON lines or npy arrays, docs/streaming.md) with JSON lines: class, confidence, top, latency.
 """
 
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, redirect_stdout
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from absl import flags
 from ml_collections import ConfigDict
 
 from data_pipelines.errors import DataError
+from dynapurls_jax import stream_answers
 from dynapurls_jax.adaptation.registry import ADAPTERS, GATES
 from dynapurls_jax.compile_cache import keep_programs
 from dynapurls_jax.flags import run
@@ -39,16 +41,19 @@ _QUERY = flags.DEFINE_string(
 _SPLIT = flags.DEFINE_list("split", None, "Splits to evaluate; default: those trained last.")
 _SEEDS = flags.DEFINE_list("seeds", None, "Training seeds; default: those trained last.")
 _GZSL = flags.DEFINE_bool("gzsl", False, "Generalised: test clips of seen and unseen classes.")
-_GATE = flags.DEFINE_enum("gate", "all", [*GATES.names, "all"], "With --gzsl: the gate's score.")
+_GATE = flags.DEFINE_enum(
+    "gate",
+    "all",
+    [*GATES.names, "all"],
+    "With --gzsl: the gate's score. With --input: put the model's gate between seen classes and "
+    "other actions; stacking.",
+)
 _INPUT = flags.DEFINE_string("input", None, "Answer the samples of this file; - is standard input.")
-_STATE = flags.DEFINE_string(
-    "state", None, "With --input: a folder where the stream's state is saved and continued."
-)
-_CAPACITY = flags.DEFINE_integer(
-    "capacity", None, "With --input: class slots; default: the unseen classes.", lower_bound=1
-)
 _PROFILE = flags.DEFINE_bool("profile", False, "Write a trace of the evaluation's first run.")
 _ORDERS = flags.DEFINE_integer("orders", None, "Number of stream orders.", lower_bound=1)
+
+RUNS = Path("runs")
+flags.adopt_module_key_flags(stream_answers)
 
 
 def newest_workdir(root: Path) -> Path:
@@ -100,15 +105,23 @@ def check_flags() -> None:
     Raises:
       ValueError: says which, and what it goes with.
     """
-    present = [name for name in ("state", "capacity") if flags.FLAGS[name].present]
-    if present and not _INPUT.value:
-        raise ValueError(f"--{present[0]} goes with --input")
+
+    if _INPUT.value:
+        stream_answers.check_flags()
+    else:
+        stream_answers.refuse_flags()
+    if flags.FLAGS["model"].value and (_WORKDIR.value or _SPLIT.value or _SEEDS.value):
+        raise ValueError("--model stands in place of --workdir, --split and --seeds")
+    if _INPUT.value and _QUERY.value:
+        raise ValueError("--input answers with the model that was trained last: without --query")
+    if _INPUT.value and _GATE.value not in ("all", "stacking"):
+        raise ValueError(f"--input: a model's gate is stacking, got --gate={_GATE.value}")
     if _INPUT.value and (_GZSL.value or _ORDERS.value):
         raise ValueError("--input answers one stream: without --gzsl and --orders")
     if _PROFILE.value and (_INPUT.value or _GZSL.value):
         raise ValueError("--profile traces an evaluation: without --input and --gzsl")
-    if flags.FLAGS["gate"].present and not _GZSL.value:
-        raise ValueError("--gate goes with --gzsl")
+    if flags.FLAGS["gate"].present and not (_GZSL.value or _INPUT.value):
+        raise ValueError("--gate goes with --gzsl or --input")
     for name, chosen in (("split", _SPLIT.value), ("seeds", _SEEDS.value)):
         if _INPUT.value and chosen and len(chosen) > 1:
             raise ValueError(f"--input answers one stream: expected one --{name}, got {chosen}")
@@ -189,45 +202,35 @@ def evaluate_workdir(config: ConfigDict, workdir: Path) -> None:
     print(f"report: {folder / 'report.md'}")
 
 
-def answer_input(config: ConfigDict, workdir: Path, source: str) -> None:
-    """One JSON line for each request; everything else goes to stderr."""
-    from data_pipelines.formats.sample_stream import read_requests
-    from dynapurls_jax.serving.answer import answer_all
-    from dynapurls_jax.serving.live_stream import LiveStream
-    from dynapurls_jax.serving.model import model_of
-    from dynapurls_jax.training.run import load_run, read_inputs
-
+def served_folder(workdir: Path) -> Path:
+    """The folder of the run that answers a stream: by the flags, else the first."""
+    config = load_config(workdir)
+    apply_flags(config)
     split, seed = config.splits[0], config.seeds[0]
-    with redirect_stdout(sys.stderr):
-        live = LiveStream(
-            model_of(load_run(read_inputs(config), workdir, split, seed)), _CAPACITY.value
-        )
-        if len(config.splits) * len(config.seeds) > 1:
-            print("several runs here: the first is taken; --split and --seeds choose another")
-        print(f"{split}, seed {seed}, {config.adapter.name}; ready", flush=True)
-    folder = Path(_STATE.value) if _STATE.value else None
-    with ExitStack() as stack:
-        stream = sys.stdin.buffer
-        if source != "-":
-            stream = stack.enter_context(Path(source).open("rb"))
-        requests = read_requests(stream)
-        for answer in stack.enter_context(closing(answer_all(live, requests, folder))):
-            print(json.dumps(answer), flush=True)
-    state = live.state
-    print(f"{int(state.samples)} samples, {int(state.skipped)} skipped", file=sys.stderr)
+    if len(config.splits) * len(config.seeds) > 1:
+        print("several runs here: the first is taken; --split and --seeds choose another")
+    return workdir / split / f"seed{seed}"
 
 
 def main(_: list[str]) -> None:
     """Checks the flags, then evaluates a workdir or answers the requests of a stream."""
-    workdir = Path(_WORKDIR.value) if _WORKDIR.value else newest_workdir(Path("runs"))
+    from data_pipelines.paths import data_home
+
+    workdir = Path(_WORKDIR.value) if _WORKDIR.value else None
     check_flags()
+    if _INPUT.value:
+        keep_programs(data_home() if flags.FLAGS["model"].value or workdir is None else workdir)
+        with redirect_stdout(sys.stderr):
+            name = flags.FLAGS["model"].value or served_folder(workdir or newest_workdir(RUNS))
+        stream_answers.answer_input(
+            name, _INPUT.value, _ADAPTER.value, bool(flags.FLAGS["gate"].present)
+        )
+        return
+    workdir = workdir or newest_workdir(RUNS)
     config = load_config(workdir)
     apply_flags(config)
     keep_programs(workdir)
-    if _INPUT.value:
-        answer_input(config, workdir, _INPUT.value)
-    else:
-        evaluate_workdir(config, workdir)
+    evaluate_workdir(config, workdir)
 
 
 if __name__ == "__main__":

@@ -38,13 +38,14 @@ def main(_: list[str]) -> None:
     check_config(config)
     workdir = Path(_WORKDIR.value) if _WORKDIR.value else Path("runs") / config.name
     # JAX starts only once the flags are right.
+    from dynapurls_jax.serving.run_models import keep_model
     from dynapurls_jax.training import processes
     from dynapurls_jax.training.run import train_all
 
     keep_programs(workdir)
     if _PROCESSES.value:
         processes.join(_PROCESSES.value)
-    train_all(config, workdir, _PROFILE.value)
+    train_all(config, workdir, _PROFILE.value, keep_model)
     print(f"trained: {workdir}\nnext: python -m dynapurls_jax.stream_eval --workdir={workdir}")
 
 

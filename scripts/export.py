@@ -10,7 +10,7 @@ clips: cleaned, in metres, as recorded. pyskl: one pickle with all protocols as 
 folder of {train,val}_data_joint.npy and _label.pkl, ctr_gcn: one npz; both of one protocol, padded
 with zeros to 300 frames and two persons. features: {train,val,test}.npy [N, n, T', V] with labels
 in the form of SynSE and PURLS, of a trained run. model: encoder, zero-shot method, texts of all
-classes and configuration of a trained run; it needs no training data, and
+classes and configuration of a trained run, with a model card; no training data is needed, and
 `python -m dynapurls_jax.predict --model=model.safetensors` takes it.
 """
 
@@ -99,13 +99,13 @@ def trained_run(options: argparse.Namespace) -> "TrainedRun":
 
 def export_model(options: argparse.Namespace) -> None:
     """A trained run in one file."""
-    from dynapurls_jax.serving.model import model_of
-    from dynapurls_jax.serving.model_file import SUFFIX, write_model
+    from dynapurls_jax.serving.model_file import RUN_MODEL, SUFFIX, read_model, write_model
 
     if options.out.suffix != SUFFIX:
         raise ValueError(f"--out: expected a name that ends in {SUFFIX}, got {options.out}")
     card = options.card.read_text("utf-8") if options.card else ""
-    write_model(model_of(trained_run(options)), options.out, card)
+    folder = options.workdir / options.split / f"seed{options.seed}"
+    write_model(read_model(folder / RUN_MODEL), options.out, card)
 
 
 def export_features(options: argparse.Namespace) -> None:

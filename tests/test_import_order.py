@@ -11,7 +11,7 @@ ORDER = [
     {"registry", "rng", "host_memory", "compile_cache", "commands"},
     *({"encoders"}, {"text"}, {"zero_shot"}, {"adaptation"}),
     *({"evaluation"}, {"training"}, {"serving"}, {"reproduction"}),
-    *({"config"}, {"flags"}, ENTRY_POINTS | {"__init__"}),
+    *({"config"}, {"flags", "stream_answers"}, ENTRY_POINTS | {"__init__"}),
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 

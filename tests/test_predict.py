@@ -140,3 +140,30 @@ def test_labels_change_no_prediction(files):
         printed.append(done.stdout.splitlines())
     assert printed[0][:-1] == printed[1][:-1]
     assert printed[0][-1] != printed[1][-1]
+
+
+def test_a_model_file_answers_a_stream_of_any_skeleton(files):
+    frames = 1000 * np.tile(clips_of("wave", 1)[0][0], (2, 1, 1))
+    lines = [json.dumps({"frame": f.tolist(), "time": n / 20}) for n, f in enumerate(frames)]
+    lines += [json.dumps({"add": "bow"}), json.dumps({"clip": frames[:24].tolist()})]
+    (files / "requests.jsonl").write_text("\n".join(lines))
+    done = run(
+        "dynapurls_jax.stream_eval",
+        "--input=requests.jsonl",
+        "--model=model.safetensors",
+        "--actions=wave,raise both hands",
+        "--skeleton=kinect_v1",
+        "--top=2",
+        cwd=files,
+        DYNAPURLS_DATA=str(files),
+    )
+    assert done.returncode == 0, done.stderr
+    *windows, added, answer = lines_of(done.stdout)
+    assert [w["to"] for w in windows] == [2.0]
+    assert added["added"] == "bow"
+    assert len(answer["top"]) == 2
+    assert "lengths are in millimetres" in done.stderr
+    wrong = run("dynapurls_jax.stream_eval", "--input=-", "--up=z", cwd=files)
+    assert "--up goes with --skeleton" in wrong.stderr
+    wrong = run("dynapurls_jax.stream_eval", "--top=2", cwd=files)
+    assert "--top goes with --input" in wrong.stderr

@@ -2,7 +2,8 @@
 
 JSON lines, one object each:
 
-  {"clip": [M][T][V][3]}    metres, in the dataset's joints; zeros where untracked; M may be missing
+  {"clip": [M][T][V][3]}    zeros where untracked; M may be missing
+  {"frame": [M][V][3], "time": 1.25}    one frame of an endless clip, at a time in seconds
   {"tokens": [S][n]}        or [T'][V][n]: output of an encoder
   {"add": "wave"}           adds a class by its name
   {"add": "wave", "text": "a person waves"}    by a sentence
@@ -25,7 +26,13 @@ from data_pipelines.errors import DataError
 from data_pipelines.formats.npy import MAGIC, read_npy
 
 LARGEST = 2**26  # bytes of a line or of an array's values; an hour of two persons as float32
-KINDS = ("clip", "tokens", "add", "retire", "reset")
+KINDS = ("clip", "frame", "tokens", "add", "retire", "reset")
+# Number of axes of what is an array, and the forms in words.
+_AXES = {
+    "clip": (4, "[M, T, V, 3] or [T, V, 3]"),
+    "frame": (3, "[M, V, 3] or [V, 3]"),
+    "tokens": (2, "[S, n] or [T', V, n]"),
+}
 
 
 @dataclass(frozen=True)
@@ -35,9 +42,11 @@ class Request:
     Attributes:
       line: its number, from 1.
       kind: one of `KINDS`, or "bad".
-      value: of the kind: an array `[M, T, V, 3]` or `[S, n]`, a class name, or the error.
+      value: of the kind: an array `[M, T, V, k]`, `[M, V, k]` or `[S, n]`, with `k` 2 or 3; a class
+        name; or the error.
       texts: of a class to add, for each granularity or one for all; None: its name.
       id: chosen by the sender.
+      time: of a frame, in seconds.
     """
 
     line: int
@@ -45,6 +54,7 @@ class Request:
     value: Any
     texts: dict | str | None = None
     id: Any = None
+    time: float | None = None
 
 
 def read_requests(stream: BinaryIO) -> Iterator[Request]:
@@ -85,9 +95,10 @@ def _request(number: int, line: bytes) -> Request:
         return Request(number, "bad", f"{expected}, got {line[:60].decode(errors='replace')!r}")
     kind, name = kinds[0], record.get("id")
     value = record[kind]
-    if kind in ("clip", "tokens"):
+    if kind in _AXES:
         try:
-            return Request(number, kind, shaped(kind, np.array(value, np.float32)), id=name)
+            array = shaped(kind, np.array(value, np.float32))
+            return Request(number, kind, array, id=name, time=_seconds(record.get("time")))
         except (OverflowError, TypeError, ValueError) as error:
             return Request(number, "bad", f"{kind}: {error}", id=name)
     if kind == "reset" and value is not True:
@@ -100,22 +111,31 @@ def _request(number: int, line: bytes) -> Request:
     return Request(number, kind, value, texts=texts, id=name)
 
 
-def shaped(kind: str, array: np.ndarray) -> np.ndarray:
-    """A clip `[M, T, V, 3]`, or tokens `[S, n]`.
+def _seconds(time: Any) -> float | None:
+    """A time stamp.
 
     Raises:
-      ValueError: it is neither.
+      ValueError: it is no finite number.
     """
-    if kind == "clip":
-        if array.ndim == 3:
-            array = array[None]
-        if array.ndim != 4 or array.shape[-1] != 3 or not array.size:
-            raise ValueError(f"expected [M, T, V, 3] or [T, V, 3], got {list(array.shape)}")
-        return array
-    if array.ndim == 3:
+    if time is None or (isinstance(time, int | float) and abs(time) < 1e12):
+        return None if time is None else float(time)
+    raise ValueError(f"time: expected seconds, got {time!r}"[:200])
+
+
+def shaped(kind: str, array: np.ndarray) -> np.ndarray:
+    """A clip `[M, T, V, k]`, a frame `[M, V, k]`, or tokens `[S, n]`.
+
+    Raises:
+      ValueError: it is none of them.
+    """
+    axes, forms = _AXES[kind]
+    if kind != "tokens" and array.ndim == axes - 1:
+        array = array[None]
+    if kind == "tokens" and array.ndim == 3:
         array = array.reshape(-1, array.shape[-1])
-    if array.ndim != 2 or not array.size:
-        raise ValueError(f"expected [S, n] or [T', V, n], got {list(array.shape)}")
+    flat_or_deep = kind == "tokens" or array.shape[-1:] in ((2,), (3,))
+    if array.ndim != axes or not flat_or_deep or not array.size:
+        raise ValueError(f"expected {forms}, got {list(array.shape)}")
     return array
 
 

@@ -30,11 +30,17 @@ def with_capacity(candidates: Candidates, capacity: int) -> tuple[Candidates, Bo
     return candidates._replace(classes=classes), jnp.arange(capacity) < count
 
 
-def add_class(adapter: Adapter, state: State, vectors: Float[Array, "G e"]) -> tuple[State, int]:
+def add_class(
+    adapter: Adapter,
+    state: State,
+    vectors: Float[Array, "G e"],
+    allowed: Bool[Array, " C"] | bool = True,
+) -> tuple[State, int]:
     """Puts a class into the first free slot and clears the method's state of that slot.
 
     Args:
       vectors: the class's, as in `Candidates.classes`, unit rows.
+      allowed: the slots that it may take.
 
     Returns:
       The new state, and the slot, which is the label of the class in predictions.
@@ -45,10 +51,12 @@ def add_class(adapter: Adapter, state: State, vectors: Float[Array, "G e"]) -> t
     expected = state.candidates.classes.shape[1:]
     if vectors.shape != expected or not bool(jnp.isfinite(vectors).all()):
         raise ValueError(f"a class's vectors: expected {expected} finite, got {vectors.shape}")
-    free = ~state.active
+    allowed = jnp.broadcast_to(allowed, state.active.shape)
+    free = allowed & ~state.active
     if not bool(free.any()):
         raise ValueError(
-            f"all {len(free)} slots are taken; retire a class, or start with a larger capacity"
+            f"all {int(allowed.sum())} slots are taken; retire a class, or start with a larger "
+            "capacity"
         )
     slot = int(jnp.argmax(free))
     classes = state.candidates.classes.at[slot].set(vectors)
@@ -60,14 +68,14 @@ def add_class(adapter: Adapter, state: State, vectors: Float[Array, "G e"]) -> t
 def retire_class(adapter: Adapter, state: State, slot: int) -> State:
     """Frees a slot: its class is not predicted any more, and the state of the slot is cleared.
 
+    Without any class there are no predictions: the next one needs a class again.
+
     Raises:
-      ValueError: the slot holds no class, or the last one.
+      ValueError: the slot holds no class.
     """
     if not 0 <= slot < len(state.active) or not bool(state.active[slot]):
         taken = [int(slot) for slot in jnp.flatnonzero(state.active)]
         raise ValueError(f"slot {slot} holds no class; taken are {taken}")
-    if int(state.active.sum()) == 1:
-        raise ValueError(f"slot {slot} holds the last class; a stream needs one")
     return _clear(adapter, state, slot)._replace(active=state.active.at[slot].set(False))
 
 

@@ -78,6 +78,16 @@ def evaluate_gzsl(
     return write_gzsl_report(folder, results, fits, seeds, info)
 
 
+def fitted_gate(run: TrainedRun, pseudo_runs: Sequence[TrainedRun], name: str = "stacking") -> Gate:
+    """The gate of a run, fitted on the runs of its pseudo split.
+
+    Raises:
+      ValueError: the method needs labels, or the gate cannot be fitted.
+    """
+    fit = fit_gate(name, [pseudo_clips(other) for other in pseudo_runs])
+    return gate_of(fit, static_logits(run, run.protocol.val), seen_classes(run))
+
+
 def pseudo_clips(run: TrainedRun) -> PseudoClips:
     """The held-out seen and the pseudo-unseen clips of a pseudo run."""
     clips = np.concatenate([run.protocol.val, run.protocol.unseen_test])

@@ -8,13 +8,13 @@ from typing import Any
 
 from data_pipelines.formats.sample_stream import Request
 from data_pipelines.locks import one_at_a_time
-from dynapurls_jax.serving.live_stream import LiveStream
+from dynapurls_jax.serving.replies import Replies
 from dynapurls_jax.serving.stream_checkpoint import StreamCheckpoint
 from dynapurls_jax.training.signals import Stopped, interrupts_after
 
 
 def answer_all(
-    stream: LiveStream, requests: Iterable[Request], folder: Path | None
+    replies: Replies, requests: Iterable[Request], folder: Path | None
 ) -> Generator[dict[str, Any], None, None]:
     """Answers requests as they come; saves the state along the way and at any end.
 
@@ -32,12 +32,13 @@ def answer_all(
         if folder is not None:
             with redirect_stdout(sys.stderr):  # it may print that it waits
                 stack.enter_context(one_at_a_time(folder / "lock"))
-            checkpoint = stack.enter_context(closing(StreamCheckpoint(stream, folder)))
+            checkpoint = stack.enter_context(closing(StreamCheckpoint(replies.stream, folder)))
         for request in requests:
             with interrupts_after() as signals:
-                answer = stream.answer(request)
-                if checkpoint is not None:
+                answer = replies.answer(request)
+                if checkpoint is not None and answer is not None:
                     checkpoint.after(answer)
-            yield answer
+            if answer is not None:
+                yield answer
             if signals:
                 raise Stopped(signals[0])

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from data_pipelines.body_height import check_metres
 from data_pipelines.cleaning import clean, is_useless
 from data_pipelines.formats.raw import RawClip
 from data_pipelines.prepared import prepare_clip
@@ -41,7 +42,8 @@ class ClipTokens:
         """Tokens of a clip in metres; NaN if it is not finite.
 
         Raises:
-          ValueError: other joints or more persons than the dataset has, or an empty clip.
+          ValueError: other joints or more persons than the dataset has, an empty clip, or bodies
+            that cannot be in metres.
         """
         skeleton, target = self._model.source, self._model.skeleton
         persons, frames = self._model.clip_shape
@@ -54,6 +56,8 @@ class ClipTokens:
         raw = clean(RawClip("", clip if finite else np.ones_like(clip), 0))
         if is_useless(raw):
             raise ValueError("clip: expected two frames or more with a person, got none such")
+        if finite:
+            check_metres(raw.joints, skeleton)
         if len(raw.joints) > persons:
             raise ValueError(f"clip: expected at most {persons} persons, got {len(raw.joints)}")
         shape = (persons, frames)

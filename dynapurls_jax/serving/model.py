@@ -10,6 +10,7 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from data_pipelines.skeletons import Skeleton
+from dynapurls_jax.adaptation.gated import Gate
 from dynapurls_jax.encoders.base import TrainedEncoder
 from dynapurls_jax.evaluation.trained_run import TrainedRun, class_text
 from dynapurls_jax.training.checkpoints import tree_digest
@@ -43,6 +44,14 @@ class Classes:
         sketches = None if self.sketches is None else self.sketches[found]
         return Classes(names, self.text[found], sketches)
 
+    def joined(self, other: "Classes") -> "Classes":
+        """These, then others."""
+        sketches = None
+        if self.sketches is not None and other.sketches is not None:
+            sketches = np.concatenate([self.sketches, other.sketches])
+        text = np.concatenate([self.text, other.text])
+        return Classes(self.names + other.names, text, sketches)
+
 
 @dataclass(frozen=True)
 class Model:
@@ -58,6 +67,9 @@ class Model:
       classes: that the training knew, seen and unseen.
       candidates: names of the classes to choose from, where nothing else is said.
       texts: digests of text encoder, texts and sketches, for the identity of a stream.
+      seen: names of the classes that the training had clips of.
+      gate: between the seen classes and all other actions, if it was fitted.
+      none_below: the best static logit below which a clip shows none of the actions; None: unknown.
     """
 
     config: ConfigDict
@@ -72,6 +84,9 @@ class Model:
     candidates: tuple[str, ...]
     texts: dict[str, str | None]
     seed: int = 0
+    seen: tuple[str, ...] = ()
+    gate: Gate | None = None
+    none_below: float | None = None
 
     def bind(self, classes: Classes) -> Candidates:
         """Classes as candidates, on the device."""
@@ -84,7 +99,7 @@ class Model:
         return {"weights": tree_digest(self.variables)} | self.texts
 
 
-def model_of(run: TrainedRun) -> Model:
+def model_of(run: TrainedRun, gate: Gate | None = None) -> Model:
     """The model of a run; its candidates are the unseen classes."""
     inputs = run.inputs
     names = inputs.corpus.class_names
@@ -106,4 +121,6 @@ def model_of(run: TrainedRun) -> Model:
             "sketches": inputs.sketches_digest if sketched else None,
         },
         seed=run.seed,
+        seen=tuple(names[c] for c in run.protocol.seen),
+        gate=gate,
     )

@@ -15,6 +15,7 @@ from safetensors.numpy import save
 from data_pipelines.atomic import replacing
 from data_pipelines.errors import DataError
 from data_pipelines.skeletons import Skeleton
+from dynapurls_jax.adaptation.gated import Gate
 from dynapurls_jax.encoders.base import trained_encoder
 from dynapurls_jax.encoders.registry import make_encoder
 from dynapurls_jax.registry import from_json, plain
@@ -23,7 +24,8 @@ from dynapurls_jax.zero_shot.base import Shapes
 from dynapurls_jax.zero_shot.registry import make_method
 
 SUFFIX = ".safetensors"
-FORMAT = 1  # of the file
+RUN_MODEL = f"model{SUFFIX}"  # in the folder of a trained run
+FORMAT = 2  # of the file
 _KEY = "dynapurls_jax"  # of the header
 _HALF = np.float16
 
@@ -55,6 +57,9 @@ def write_model(model: Model, file: Path, card: str = "") -> None:
         "candidates": model.candidates,
         "texts": model.texts,
         "seed": model.seed,
+        "seen": model.seen,
+        "gate": None if model.gate is None else asdict(model.gate),
+        "none_below": model.none_below,
         "card": card,
     }
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -99,6 +104,9 @@ def read_model(file: Path) -> Model:
             candidates=tuple(about["candidates"]),
             texts=about["texts"],
             seed=about["seed"],
+            seen=tuple(about["seen"]),
+            gate=None if about["gate"] is None else Gate(**from_json(about["gate"])),
+            none_below=about["none_below"],
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(
@@ -118,7 +126,10 @@ def read_card(file: Path) -> str:
 def _read(file: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The header and the arrays of a file."""
     if not file.is_file():
-        raise FileNotFoundError(f"no model file {file}")
+        raise FileNotFoundError(
+            f"no model file {file}; the training command writes it at the end of a run, and "
+            "scripts/export.py anywhere"
+        )
     try:
         with safe_open(file, "np") as opened:
             about = json.loads((opened.metadata() or {})[_KEY])

@@ -1,10 +1,12 @@
-"""Models that ship with the package, by name."""
+"""Models by name: those that ship with the package, model files, and trained runs."""
 
+import json
 from importlib import resources
 from pathlib import Path
 
-from data_pipelines.errors import unknown
-from dynapurls_jax.serving.model_file import SUFFIX, read_model
+from data_pipelines.errors import DataError, unknown
+from dynapurls_jax.serving.model import Model
+from dynapurls_jax.serving.model_file import RUN_MODEL, SUFFIX, read_model
 from dynapurls_jax.serving.recogniser import Recogniser
 
 
@@ -18,17 +20,47 @@ def load_pretrained(name: str | Path = "universal") -> Recogniser:
     """A trained model, ready to recognise any actions.
 
     Args:
-      name: of `pretrained_names()`, or a file that `scripts/export.py` wrote.
+      name: see `find_model`.
+
+    Raises:
+      ValueError, DataError, FileNotFoundError: see `find_model`.
+    """
+    return Recogniser(find_model(name))
+
+
+def find_model(name: str | Path) -> Model:
+    """A trained model; no training data is read.
+
+    Args:
+      name: of `pretrained_names()`; a file that `scripts/export.py` wrote; a workdir, of which the
+        first split and seed are taken; or the folder of a run in it, `<workdir>/<split>/seed<k>`.
 
     Raises:
       ValueError: there is no such model or file; names the nearest.
+      FileNotFoundError: the folder has no trained run.
       DataError: the file is no model of this version.
     """
     path = Path(name)
+    if path.is_dir():
+        return read_model(_run_folder(path) / RUN_MODEL)
     if path.suffix == SUFFIX or path.is_file():
-        return Recogniser(read_model(path))
+        return read_model(path)
     if str(name) not in pretrained_names():
-        raise unknown("pretrained model or file", str(name), pretrained_names())
+        raise unknown("pretrained model, file or workdir", str(name), pretrained_names())
     folder = resources.files("dynapurls_jax").joinpath("pretrained")
     with resources.as_file(folder.joinpath(f"{name}{SUFFIX}")) as file:
-        return Recogniser(read_model(file))
+        return read_model(file)
+
+
+def _run_folder(folder: Path) -> Path:
+    """The folder itself if it is a run's, else that of the first split and seed of a workdir."""
+    record = folder / "config.json"
+    if not record.is_file():
+        return folder
+    try:
+        config = json.loads(record.read_text("utf-8"))
+        return folder / config["splits"][0] / f"seed{config['seeds'][0]}"
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"no configuration of this version ({error}); train again", record
+        ) from error

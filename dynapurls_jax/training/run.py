@@ -1,11 +1,13 @@
 """One training run, top to bottom: inputs, encoder, tokens, method.
 
-`<workdir>/<split>/seed<k>/` has `encoders/<name>-<hash>/` (stage 1), `tokens/<hash>/` (stage 2)
-and `methods/<name>-<hash>/` (stage 3). A finished stage is restored, an interrupted one resumed.
+`<workdir>/<split>/seed<k>/` has `encoders/<name>-<hash>/` (stage 1), `tokens/<hash>/` (stage 2),
+`methods/<name>-<hash>/` (stage 3), and the model that was trained last in one file
+(`serving.run_models`). A finished stage is restored, an interrupted one resumed.
 """
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,11 +37,17 @@ from dynapurls_jax.zero_shot.registry import METHODS
 CONFIG = "config.json"
 
 
-def train_all(config: ConfigDict, workdir: Path, profile: bool = False) -> None:
+def train_all(
+    config: ConfigDict,
+    workdir: Path,
+    profile: bool = False,
+    finished: Callable[[RunSpec, TrainedRun], None] = lambda spec, run: None,
+) -> None:
     """Trains every split and seed of a configuration; finished stages are only checked.
 
     Args:
       profile: write traces of some steps of the first run.
+      finished: gets each run when it is trained.
 
     Raises:
       PermissionError: the workdir cannot be written to; said before any work.
@@ -53,8 +61,9 @@ def train_all(config: ConfigDict, workdir: Path, profile: bool = False) -> None:
     runs = [(split, seed) for split in config.splits for seed in config.seeds]
     specs = [make_spec(inputs, workdir, split, seed) for split, seed in runs]
     for number, spec in enumerate(specs):
-        train_run(replace(spec, profile=profile and number == 0))
+        run = train_run(replace(spec, profile=profile and number == 0))
         write_config(config, workdir)
+        finished(spec, run)
 
 
 def has_randomness(config: ConfigDict) -> bool:

@@ -248,6 +248,21 @@ def test_a_class_added_first_equals_one_from_the_start_and_others_keep_their_sta
         assert_same(old, new)
 
 
+@pytest.mark.parametrize("name", ["dynapurls", "balanced", "recentred", "static"])
+def test_all_classes_are_replaced_in_any_order(name):
+    s = setup(name)
+    state = s.start()
+    for slot in range(4):
+        state = retire_class(s.adapter, state, slot)
+    assert not state.active.any()
+    state, slots = reset(s.adapter, state), []
+    for vectors in s.candidates.classes:
+        state, slot = add_class(s.adapter, state, vectors)
+        slots.append(slot)
+    assert slots == [0, 1, 2, 3]
+    assert_same(s.run(state, HALF), s.run(s.start(), HALF))
+
+
 def test_classes_are_refused_with_a_reason():
     s = setup("dynapurls")
     state, vectors = s.start(), s.candidates.classes[0]
@@ -257,10 +272,8 @@ def test_classes_are_refused_with_a_reason():
         retire_class(s.adapter, state, 9)
     with pytest.raises(ValueError, match=r"expected \(8, 7\) finite"):
         add_class(s.adapter, retire_class(s.adapter, state, 0), vectors.at[0].set(jnp.nan))
-    for slot in (0, 1, 2):
-        state = retire_class(s.adapter, state, slot)
-    with pytest.raises(ValueError, match="the last class"):
-        retire_class(s.adapter, state, 3)
+    with pytest.raises(ValueError, match="all 2 slots are taken"):
+        add_class(s.adapter, state, vectors, jnp.arange(4) < 2)
     with pytest.raises(ValueError, match="capacity: expected 4 or more"):
         with_capacity(s.candidates, 3)
 

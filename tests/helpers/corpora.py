@@ -6,6 +6,8 @@ from data_pipelines.corpus import TEST, TRAIN, Corpus, corpus_of_clips
 from data_pipelines.protocols import published_splits
 from data_pipelines.skeletons import KINECT_V1
 
+METRES = 0.16  # random joints about as far apart as those of a body
+
 
 def tiny_corpus(name="utd_mhad", classes=8, subjects=4, takes=2, seed=0) -> Corpus:
     """A small corpus of smooth random clips whose classes differ in frequency."""
@@ -17,7 +19,7 @@ def tiny_corpus(name="utd_mhad", classes=8, subjects=4, takes=2, seed=0) -> Corp
                 time = np.linspace(0, 1, int(rng.integers(12, 20)))[:, None, None]
                 body = rng.normal(size=(1, 20, 3))
                 wave = np.sin(2 * np.pi * (label + 1) * time) * rng.normal(1, 0.1, (1, 20, 3))
-                clips.append((body + 0.3 * wave)[None].astype(np.float32))
+                clips.append(METRES * (body + 0.3 * wave)[None].astype(np.float32))
                 labels.append(label)
                 subject_of.append(subject)
     ids = np.array(subject_of, np.int32)

@@ -15,8 +15,11 @@ from data_pipelines.formats.sample_stream import Request
 from dynapurls_jax.flags import run
 from dynapurls_jax.serving import stream_checkpoint
 from dynapurls_jax.serving.answer import answer_all
+from dynapurls_jax.serving.frame_window import FrameWindow
 from dynapurls_jax.serving.live_stream import LiveStream
 from dynapurls_jax.serving.model import model_of
+from dynapurls_jax.serving.model_inputs import ModelInputs
+from dynapurls_jax.serving.replies import Replies
 from dynapurls_jax.training import extract, loop
 from dynapurls_jax.training.run import load_run
 from tests.helpers.trained import SPLIT, small_config, small_inputs, train_small
@@ -65,7 +68,7 @@ def load(workdir: Path):
 def stream(workdir: Path, folder: Path) -> None:
     """Resumes from the kept state, until all samples are answered."""
     stream_checkpoint.SAVE_EVERY = 3
-    live = LiveStream(model_of(load(workdir)))
+    live = LiveStream(ModelInputs(model_of(load(workdir))))
     tokens = np.random.default_rng(0).normal(size=(SAMPLES, 60, 16)).astype(np.float32)
 
     def rest():
@@ -73,7 +76,7 @@ def stream(workdir: Path, folder: Path) -> None:
             time.sleep(0.02)
             yield Request(number, "tokens", tokens[number])
 
-    for answer in answer_all(live, rest(), folder):
+    for answer in answer_all(Replies(live, FrameWindow(1.0, 1.0)), rest(), folder):
         print(answer["line"], answer["class"], answer["confidence"], flush=True)
 
 

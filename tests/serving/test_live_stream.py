@@ -14,10 +14,13 @@ from data_pipelines.formats.sample_stream import read_requests
 from data_pipelines.sketches import parse_sketch
 from dynapurls_jax.adaptation.api import run_stream
 from dynapurls_jax.evaluation.tasks import setup_of, unseen_task
-from dynapurls_jax.serving import live_stream, stream_checkpoint
+from dynapurls_jax.serving import model_inputs, stream_checkpoint
 from dynapurls_jax.serving.answer import answer_all
+from dynapurls_jax.serving.frame_window import FrameWindow
 from dynapurls_jax.serving.live_stream import LiveStream
 from dynapurls_jax.serving.model import model_of
+from dynapurls_jax.serving.model_inputs import ModelInputs
+from dynapurls_jax.serving.replies import Replies
 from dynapurls_jax.training.stages import WorkdirMismatchError
 from tests.helpers.runs import changed, fitted, score_only
 from tests.helpers.trained import small_config, small_inputs, train_small
@@ -32,9 +35,16 @@ def requests(*records):
     return list(read_requests(io.BufferedReader(io.BytesIO(b"\n".join(lines)))))
 
 
+def replies_of(model, gate=None, window=(1.0, 0.5), **options):
+    """A fresh stream of a model, as it answers requests."""
+    model = dataclasses.replace(model, gate=gate)
+    live = LiveStream(ModelInputs(model), gate=gate is not None, **options)
+    return Replies(live, FrameWindow(*window))
+
+
 def start(run, adapter="adanpc", **options):
     """A fresh stream, with its test-time method by name."""
-    return LiveStream(model_of(changed(run, {"adapter.name": adapter})), **options)
+    return replies_of(model_of(changed(run, {"adapter.name": adapter})), **options)
 
 
 def unseen_clips(run):
@@ -113,11 +123,11 @@ def test_npy_arrays_come_one_after_the_other(run, live):
 
 
 def test_bad_requests_are_answered_with_the_reason_and_change_nothing(live):
-    before = jax.tree.map(np.asarray, live.state)
+    before = jax.tree.map(np.asarray, live.stream.state)
     wrong = {
         b"{": "not valid JSON",
         b"\xff\xfe": "not valid JSON",
-        b"[1, 2]": "expected an object with one of clip, tokens",
+        b"[1, 2]": "expected an object with one of clip, frame, tokens",
         b'{"clip": [[1, 2], [3]]}': "clip: ",
         b'{"clip": [[1, 2, 3]]}': "expected [M, T, V, 3] or [T, V, 3], got [1, 3]",
         b'{"clip": [[[1, 2, 3]]]}': "expected 20 joints (kinect_v1), got 1",
@@ -133,7 +143,7 @@ def test_bad_requests_are_answered_with_the_reason_and_change_nothing(live):
         assert "class" not in answer
     empty = {"clip": np.zeros((4, 20, 3)).tolist()}
     assert "two frames or more" in live.answer(requests(empty)[0])["error"]
-    jax.tree.map(np.testing.assert_array_equal, jax.tree.map(np.asarray, live.state), before)
+    jax.tree.map(np.testing.assert_array_equal, jax.tree.map(np.asarray, live.stream.state), before)
 
 
 def test_a_sample_that_is_not_finite_is_skipped_and_counted(run, live):
@@ -142,17 +152,17 @@ def test_a_sample_that_is_not_finite_is_skipped_and_counted(run, live):
     answer = live.answer(requests({"clip": clip.tolist()})[0])
     assert answer["class"] is None
     assert answer["skipped"] == "not finite"
-    assert (int(live.state.samples), int(live.state.skipped)) == (1, 1)
+    assert (int(live.stream.state.samples), int(live.stream.state.skipped)) == (1, 1)
 
 
 @every_adapter
 def test_classes_are_added_and_retired_by_their_names(run, monkeypatch, adapter):
     vectors = run.inputs.text[run.protocol.seen[0]]
-    monkeypatch.setattr(live_stream, "class_vector", lambda *_: vectors)
-    monkeypatch.setattr(LiveStream, "_text_encoder", None)
+    monkeypatch.setattr(model_inputs, "class_vector", lambda *_: vectors)
+    monkeypatch.setattr(ModelInputs, "_text_encoder", None)
     live = start(run, adapter, capacity=3)
     [clip] = clip_requests(run, 1)
-    known = [name for name in live.names if name]
+    known = [name for name in live.stream.names if name]
     replies = [
         live.answer(r)
         for r in requests(
@@ -163,7 +173,9 @@ def test_classes_are_added_and_retired_by_their_names(run, monkeypatch, adapter)
             {"retire": known[1]},
             clip,
             {"retire": "new"},
+            clip,
             {"reset": True},
+            {"add": "another", "texts": {}},
             clip,
             clip,
         )
@@ -173,9 +185,11 @@ def test_classes_are_added_and_retired_by_their_names(run, monkeypatch, adapter)
     assert "all 3 slots are taken" in replies[2]["error"]
     assert [r.get("retired") for r in replies[3:5]] == known
     assert replies[5]["class"] == "new"
-    assert "the last class" in replies[6]["error"]
-    assert replies[7]["reset"] is True
-    assert [r["class"] for r in replies[8:]] == ["new"] * 2
+    assert replies[6]["retired"] == "new"
+    assert "no class to choose from: add one" in replies[7]["error"]
+    assert replies[8]["reset"] is True
+    assert replies[9]["added"] == "another"
+    assert [r["class"] for r in replies[10:]] == ["another"] * 2
 
 
 @pytest.mark.parametrize("name", ["purls", "ridge"])
@@ -183,12 +197,12 @@ def test_a_new_class_has_the_vectors_of_a_class_of_the_corpus(run, monkeypatch, 
     """A seen class, added by its text, gets the candidate that it has in an evaluation."""
     run = fitted(run, name) if name == "ridge" else run
     added = run.protocol.seen[0]
-    monkeypatch.setattr(live_stream, "class_vector", lambda *_: run.inputs.text[added])
-    monkeypatch.setattr(LiveStream, "_text_encoder", None)
+    monkeypatch.setattr(model_inputs, "class_vector", lambda *_: run.inputs.text[added])
+    monkeypatch.setattr(ModelInputs, "_text_encoder", None)
     live = start(run, "static", capacity=3)
     live.answer(requests({"add": "new", "texts": {}})[0])
     expected = run.candidates_of(np.array([added])).classes[0]
-    np.testing.assert_allclose(live.state.candidates.classes[2], expected, atol=1e-6)
+    np.testing.assert_allclose(live.stream.state.candidates.classes[2], expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("encoder", ["precomputed", "clip"])
@@ -200,8 +214,6 @@ def test_a_class_without_an_encoder_is_refused(run, encoder):
 
 
 def test_a_stream_that_cannot_run_is_refused(run):
-    with pytest.raises(ValueError, match="capacity: expected 2 or more"):
-        start(run, capacity=1)
     with pytest.raises(ValueError, match="expected adapter tpt_residual"):
         start(run, "tpt")
 
@@ -215,12 +227,12 @@ def test_a_new_class_is_imagined_as_a_class_of_the_corpus(tmp_path, monkeypatch,
     sketches = [parse_sketch(record, "push", "a file"), *[None] * 7]
     run = train_small(dataclasses.replace(small_inputs(config), sketches=tuple(sketches)), tmp_path)
     added = 0 if drawn else 1
-    monkeypatch.setattr(live_stream, "class_vector", lambda *_: run.inputs.text[added])
-    monkeypatch.setattr(LiveStream, "_text_encoder", None)
-    live = LiveStream(model_of(run), capacity=3)
+    monkeypatch.setattr(model_inputs, "class_vector", lambda *_: run.inputs.text[added])
+    monkeypatch.setattr(ModelInputs, "_text_encoder", None)
+    live = replies_of(model_of(run), capacity=3)
     live.answer(requests({"add": "new", "texts": {"sketch": record} if drawn else {}})[0])
     expected = run.candidates_of(np.array([added])).classes[0]
-    np.testing.assert_allclose(live.state.candidates.classes[2], expected, atol=1e-4)
+    np.testing.assert_allclose(live.stream.state.candidates.classes[2], expected, atol=1e-4)
     wrong = {"sketch": {"hips": "fly"}}
     answer = live.answer(requests({"add": "another", "texts": wrong})[0])
     assert "sketch of class 'another': hips: expected waypoints" in answer["error"]
@@ -230,13 +242,13 @@ def test_a_class_is_added_to_a_run_on_features_by_its_text(run, monkeypatch):
     """A method with sketches has none there: a new class's sketch is left out."""
     run = fitted(changed(run, {"adapter.name": "static"}), "sketch")
     inputs = dataclasses.replace(run.inputs, clips=None)
-    live = LiveStream(model_of(dataclasses.replace(run, inputs=inputs, encoder=None)), capacity=3)
-    monkeypatch.setattr(live_stream, "class_vector", lambda *_: run.inputs.text[0])
-    monkeypatch.setattr(LiveStream, "_text_encoder", None)
+    live = replies_of(model_of(dataclasses.replace(run, inputs=inputs, encoder=None)), capacity=3)
+    monkeypatch.setattr(model_inputs, "class_vector", lambda *_: run.inputs.text[0])
+    monkeypatch.setattr(ModelInputs, "_text_encoder", None)
     texts = {"sketch": {"hips": "sit"}}
     assert live.answer(requests({"add": "new", "texts": texts})[0]) == {"line": 1, "added": "new"}
     expected = run.candidates_of(np.array([0])).classes[0]
-    np.testing.assert_allclose(live.state.candidates.classes[2], expected, atol=1e-5)
+    np.testing.assert_allclose(live.stream.state.candidates.classes[2], expected, atol=1e-5)
 
 
 def test_a_run_on_features_takes_tokens_alone(run):
@@ -245,7 +257,7 @@ def test_a_run_on_features_takes_tokens_alone(run):
     tokens = {"tokens": np.asarray(run.tokens[0]).tolist()}
     clip, by_tokens = requests(*clip_requests(run, 1), tokens)
     assert "expected tokens, got a clip" in live.answer(clip)["error"]
-    assert live.answer(by_tokens)["class"] in live.names
+    assert live.answer(by_tokens)["class"] in live.stream.names
 
 
 @pytest.mark.parametrize(
@@ -265,8 +277,8 @@ def test_a_signal_waits_for_the_answer_and_the_state_is_whole(run, tmp_path, kin
         answers.extend(answer_all(live, requests(*clip_requests(run, 4)), tmp_path))
     again = start(run)
     assert list(answer_all(again, [], tmp_path)) == []
-    assert int(again.state.samples) == 2
-    jax.tree.map(np.testing.assert_array_equal, again.state, live.state)
+    assert int(again.stream.state.samples) == 2
+    jax.tree.map(np.testing.assert_array_equal, again.stream.state, live.stream.state)
 
 
 def test_rubbish_of_every_kind_is_answered_and_the_next_line_is_read():
@@ -282,7 +294,7 @@ def test_an_interrupted_stream_continues_bit_by_bit(run, tmp_path, monkeypatch, 
     monkeypatch.setattr(stream_checkpoint, "SAVE_EVERY", 2)
     clips = clip_requests(run, 6)
     whole = start(run, adapter)
-    stream = requests(*clips[:3], {"retire": whole.names[0]}, *clips[3:])
+    stream = requests(*clips[:3], {"retire": whole.stream.names[0]}, *clips[3:])
     expected = [whole.answer(request) for request in stream]
 
     def until_it_breaks():
@@ -294,10 +306,10 @@ def test_an_interrupted_stream_continues_bit_by_bit(run, tmp_path, monkeypatch, 
         answers.extend(answer_all(first, until_it_breaks(), tmp_path))
     second = start(run, adapter)
     rest = list(answer_all(second, stream[5:], tmp_path))
-    assert second.names[0] is None
+    assert second.stream.names[0] is None
     for a, b in zip(expected[5:], rest, strict=True):
         assert {**a, "latency_ms": 0} == {**b, "latency_ms": 0}
-    jax.tree.map(np.testing.assert_array_equal, second.state, whole.state)
+    jax.tree.map(np.testing.assert_array_equal, second.stream.state, whole.stream.state)
     assert len(list(tmp_path.glob("classes-*.json"))) == 2  # one for each checkpoint
     other = start(run, "static" if adapter != "static" else "adanpc")
     with pytest.raises(WorkdirMismatchError, match="adapter: it has"):

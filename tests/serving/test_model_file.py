@@ -13,8 +13,9 @@ from dynapurls_jax.serving import model_file
 from dynapurls_jax.serving.live_stream import LiveStream
 from dynapurls_jax.serving.model import Classes, model_of
 from dynapurls_jax.serving.model_file import read_card, read_model, write_model
+from dynapurls_jax.serving.model_inputs import ModelInputs
 from tests.helpers.runs import changed, fitted
-from tests.serving.test_live_stream import clip_requests, requests
+from tests.serving.test_live_stream import clip_requests, replies_of, requests
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +24,8 @@ def run(trained):
 
 
 def answers(model, records, **options):
-    live = LiveStream(model, **options)
-    found = [live.answer(request) for request in requests(*records)]
+    replies = replies_of(model, **options)
+    found = [replies.answer(request) for request in requests(*records)]
     return [a["class"] for a in found], np.array([a["confidence"] for a in found])
 
 
@@ -46,9 +47,8 @@ def test_an_exported_model_answers_as_its_run(run, tmp_path, name):
 
 def test_all_classes_of_the_training_can_be_candidates(run):
     model = model_of(run)
-    classes = model.classes.of(tuple(reversed(model.classes.names)))
-    live = LiveStream(model, classes=classes)
-    assert live.names == list(reversed(run.inputs.corpus.class_names))
+    actions = list(reversed(model.classes.names))
+    assert LiveStream(ModelInputs(model), actions).names == actions
     with pytest.raises(ValueError, match=r"no class 'juggle': expected one of class "):
         model.classes.of(("juggle",))
 
@@ -80,7 +80,7 @@ def test_other_files_are_refused(run, tmp_path):
         with pytest.raises(DataError, match="expected a model file"):
             read_model(file)
     file.write_bytes(save({}, {"dynapurls_jax": json.dumps({"format": 0})}))
-    with pytest.raises(DataError, match="format 1; export it again"):
+    with pytest.raises(DataError, match="format 2; export it again"):
         read_model(file)
     write_model(model_of(run), file)
     about, arrays = model_file._read(file)

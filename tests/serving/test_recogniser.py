@@ -11,10 +11,11 @@ from data_pipelines.errors import DataError
 from data_pipelines.layouts import LAYOUTS
 from data_pipelines.skeletons import KINECT_V1, KINECT_V2, map_joints
 from data_pipelines.sketches import parse_sketch
-from dynapurls_jax.serving import live_stream, recogniser
+from dynapurls_jax.serving import model_inputs
 from dynapurls_jax.serving.model import model_of
 from dynapurls_jax.serving.model_file import write_model
-from dynapurls_jax.serving.recogniser import checked_actions, model_clip
+from dynapurls_jax.serving.model_inputs import ModelInputs, checked_actions
+from dynapurls_jax.serving.sensor import model_clip
 from tests.helpers.runs import changed
 
 ACTIONS = ["wave", "sit down", "drink"]
@@ -35,8 +36,7 @@ class Words:
 
 @pytest.fixture
 def model(trained, tmp_path, monkeypatch):
-    for module in (recogniser, live_stream):
-        monkeypatch.setattr(module, "make_text_encoder", lambda settings: Words())
+    monkeypatch.setattr(model_inputs, "make_text_encoder", lambda settings: Words())
     run = changed(trained[1], {"adapter.name": "balanced"})
     write_model(model_of(run), tmp_path / "small.safetensors")
     return dynapurls_jax.load_pretrained(tmp_path / "small.safetensors")
@@ -111,9 +111,10 @@ def test_a_look_changes_nothing_and_is_what_the_next_answer_would_be(model):
 
 def test_classes_of_the_training_keep_their_texts(model):
     names = model.model.classes.names
-    kept = model.classes([names[2], "wave"])
+    inputs = ModelInputs(model.model)
+    kept = inputs.classes([names[2], "wave"])
     np.testing.assert_array_equal(kept.text[0], model.model.classes.text[2])
-    other = model.classes({names[2]: "somebody sits", "wave": "a person waves"})
+    other = inputs.classes({names[2]: "somebody sits", "wave": "a person waves"})
     assert np.abs(other.text[0] - kept.text[0]).max() > 0.01
 
 
@@ -156,7 +157,7 @@ def test_of_too_many_persons_those_who_move_are_kept(model):
 
 
 def test_pretrained_names_are_checked():
-    with pytest.raises(ValueError, match="unknown pretrained model or file 'unversal'"):
+    with pytest.raises(ValueError, match="unknown pretrained model, file or workdir 'unversal'"):
         dynapurls_jax.load_pretrained("unversal")
     with pytest.raises(AttributeError, match="no attribute 'load'"):
         _ = dynapurls_jax.load

@@ -14,6 +14,7 @@ import pytest
 
 from dynapurls_jax.serving.live_stream import LiveStream
 from dynapurls_jax.serving.model import model_of
+from dynapurls_jax.serving.model_inputs import ModelInputs
 from dynapurls_jax.training.checkpoints import Checkpoints, tree_digest
 from tests.conftest import ROOT, SEED
 from tests.helpers import killed_case
@@ -139,7 +140,7 @@ def test_a_stream_killed_in_its_middle_goes_on_with_the_same_answers(whole, tmp_
     states = []
     for name in ("expected", "state"):
         checkpoints = Checkpoints(tmp_path / name / "checkpoints")
-        live = LiveStream(model_of(killed_case.load(workdir)))
+        live = LiveStream(ModelInputs(model_of(killed_case.load(workdir))))
         states.append(checkpoints.restore(live.state))
         checkpoints.close()
     jax.tree.map(np.testing.assert_array_equal, *states)

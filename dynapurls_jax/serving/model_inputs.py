@@ -1,0 +1,131 @@
+"""What comes from outside as a model takes it: clips as tokens, actions as classes."""
+
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from data_pipelines.animation import SKELETON, animate, frames_for
+from data_pipelines.skeletons import map_joints
+from data_pipelines.sketches import parse_sketch
+from dynapurls_jax.registry import settings_of
+from dynapurls_jax.serving.clip_tokens import ClipTokens
+from dynapurls_jax.serving.model import Classes, Model
+from dynapurls_jax.text.encoders import TextEncoder, make_text_encoder
+from dynapurls_jax.text.features import class_vector
+from dynapurls_jax.text.granularities import GRANULARITIES
+from dynapurls_jax.text.settings import TextSettings
+
+MOST_ACTIONS = 1000
+Actions = Sequence[str] | Mapping[str, Any]
+
+
+def checked_actions(actions: Actions) -> dict[str, dict[str, Any] | None]:
+    """Action names to their texts; None for a bare name.
+
+    Args:
+      actions: names or sentences; or names to a sentence, or to texts for each granularity, perhaps
+        with a "sketch".
+
+    Raises:
+      ValueError: none, too many, empty or equal ones.
+    """
+    if isinstance(actions, str):
+        raise ValueError(f"actions: expected a list of names, got the text {actions!r}")
+    names = [str(name).strip() for name in actions]
+    if not 1 <= len(names) <= MOST_ACTIONS:
+        raise ValueError(f"actions: expected 1 to {MOST_ACTIONS}, got {len(names)}")
+    if "" in names:
+        raise ValueError(f"actions: expected names, got an empty one at {names.index('') + 1}")
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"actions: expected different names, got {sorted(twice)[0]!r} twice")
+    if not isinstance(actions, Mapping):
+        return dict.fromkeys(names)
+    given = zip(names, actions.values(), strict=True)
+    return {name: None if said is None else every_granularity(said) for name, said in given}
+
+
+def every_granularity(said: str | Mapping[str, Any]) -> dict[str, Any]:
+    """Texts for each granularity; one sentence stands for all."""
+    return dict(said) if isinstance(said, Mapping) else dict.fromkeys(GRANULARITIES, said)
+
+
+class ModelInputs:
+    """Encodes clips and actions; the encoders are made on first use.
+
+    Attributes:
+      model: that takes them.
+    """
+
+    def __init__(self, model: Model):
+        self.model = model
+
+    def with_adapter(self, name: str) -> "ModelInputs":
+        """The same encoders, of the model with another test-time method."""
+        config = self.model.config.copy_and_resolve_references()
+        config.adapter.name = name
+        other = copy(self)
+        other.model = replace(self.model, config=config)
+        return other
+
+    @cached_property
+    def clip_tokens(self) -> ClipTokens | None:
+        """Clips to tokens; None where tokens come in place of clips."""
+        return None if self.model.encoder is None else ClipTokens(self.model)
+
+    def classes(self, actions: Actions) -> Classes:
+        """Actions as classes; bare names that the model was trained with keep their texts.
+
+        Raises:
+          ValueError: see `checked_actions`; a bad sketch; the text encoder is missing, says how to
+            get it.
+        """
+        given, known = checked_actions(actions), self.model.classes
+        found = [
+            known.of((name,)) if texts is None and name in known.names else self._new(name, texts)
+            for name, texts in given.items()
+        ]
+        sketches = [one.sketches for one in found if one.sketches is not None]
+        return Classes(
+            names=tuple(given),
+            text=np.concatenate([one.text for one in found]),
+            sketches=np.concatenate(sketches) if sketches else None,
+        )
+
+    def _new(self, name: str, texts: dict[str, Any] | None) -> Classes:
+        """One class; a bare name is its own text."""
+        texts = texts or every_granularity(name)
+        text = class_vector(self._text_settings, self._text_encoder, name, texts)
+        return Classes((name,), text[None], self._sketch_tokens(name, texts))
+
+    def _sketch_tokens(self, name: str, texts: dict) -> Float[np.ndarray, "1 S n"] | None:
+        """Tokens of an animated sketch; NaN without one, None if the model takes none."""
+        model, record = self.model, texts.get("sketch")
+        if model.classes.sketches is None:
+            return None
+        if record is None or self.clip_tokens is None:
+            segments, points, width = model.token_shape
+            return np.full((1, segments * points, width), np.nan, np.float32)
+        data = model.config.data
+        clip = animate(
+            parse_sketch(record, name, "request"), frames_for(data.temporal_sampling, data.frames)
+        )
+        return self.clip_tokens(map_joints(clip[None], SKELETON, model.source))[None]
+
+    @property
+    def _text_settings(self) -> TextSettings:
+        return settings_of(TextSettings, self.model.config.text, "text")
+
+    @cached_property
+    def _text_encoder(self) -> TextEncoder:
+        settings = self._text_settings
+        if settings.encoder == "precomputed":
+            raise ValueError("text.encoder=precomputed has no encoder for the texts of a new class")
+        try:
+            return make_text_encoder(settings)
+        except (ImportError, OSError) as error:
+            raise ValueError(f"the text encoder cannot be loaded: {error}") from error

@@ -1,0 +1,42 @@
+"""The model of each trained run, as a file in the run's folder."""
+
+from pathlib import Path
+
+from data_pipelines.protocols import base_split, pseudo_split
+from dynapurls_jax.adaptation.gated import Gate
+from dynapurls_jax.evaluation.evaluate_gzsl import fitted_gate
+from dynapurls_jax.evaluation.trained_run import TrainedRun
+from dynapurls_jax.serving.model import model_of
+from dynapurls_jax.serving.model_file import RUN_MODEL, write_model
+from dynapurls_jax.training.processes import is_first
+from dynapurls_jax.training.run import load_pseudo_runs, load_run, trained_seeds
+from dynapurls_jax.training.spec import RunSpec
+
+
+def keep_model(spec: RunSpec, run: TrainedRun) -> None:
+    """Writes the model of a run that was trained just now.
+
+    With a gate, if the split's pseudo split is trained; after a pseudo split the models of its real
+    one are written again.
+    """
+    if not is_first():
+        return
+    workdir = spec.folder.parent.parent
+    write_model(model_of(run, _gate(run, workdir)), spec.folder / RUN_MODEL)
+    real = base_split(spec.split)
+    if real and pseudo_split(real) == spec.split:
+        for seed in trained_seeds(spec.inputs, workdir, real):
+            before = load_run(spec.inputs, workdir, real, seed)
+            file = workdir / real / f"seed{seed}" / RUN_MODEL
+            write_model(model_of(before, _gate(before, workdir)), file)
+
+
+def _gate(run: TrainedRun, workdir: Path) -> Gate | None:
+    """The gate of a run, if it can be fitted."""
+    if not trained_seeds(run.inputs, workdir, pseudo_split(run.split)):
+        return None
+    try:
+        return fitted_gate(run, load_pseudo_runs(run.inputs, workdir, run.split))
+    except ValueError as error:
+        print(f"{run.split}, seed {run.seed}: its model has no gate: {error}")
+        return None
