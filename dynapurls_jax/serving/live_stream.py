@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 from ml_collections import FrozenConfigDict
 
-from dynapurls_jax.adaptation.api import Prediction, State
+from dynapurls_jax.adaptation.api import Adapter, Prediction, State
 from dynapurls_jax.adaptation.class_slots import add_class, reset, retire_class, with_capacity
 from dynapurls_jax.adaptation.gated import gated
 from dynapurls_jax.encoders.base import TOKEN_DTYPE
@@ -79,6 +79,7 @@ class LiveStream:
             without a gate.
         """
         self.inputs, model = inputs, inputs.model
+        inputs.clip_tokens  # noqa: B018  compiled now: the first clip must not wait
         # Behind a gate each seen class has a slot, and the sides of slots are fixed.
         self._seen = model.seen if gate else ()
         classes = self._start(actions)
@@ -86,19 +87,7 @@ class LiveStream:
         self.names: list[str | None] = [*classes.names]
         self.names += [None] * (len(active) - len(classes.names))
         one = self._encode(np.zeros(self._token_shape, np.float32))
-        section = model.config.adapter
-        settings = settings_of(EvalSettings, model.config.eval, "eval")
-        setup = StreamSetup(model.method, FrozenConfigDict(section), settings)
-        method = setup.method(model.variables, one, samples=None)
-        if gate:
-            if model.gate is None:
-                raise ValueError(
-                    "this model has no gate between seen and unseen classes: train the split "
-                    "pseudo-<split>-0 beside its own, or leave --gate out"
-                )
-            sides = range(len(self._seen))
-            method = gated(model.method, model.variables, model.gate, method, method, sides)
-        self._adapter = setup.adapter(method)
+        self._adapter = self._make_adapter(one, gate)
         state = self._adapter.init(candidates, active, jax.random.key(model.seed))
         # A step donates the state: its buffers must not be shared with anything else.
         self.state: State = jax.tree.map(jnp.copy, state)
@@ -106,13 +95,34 @@ class LiveStream:
         self._step = step.lower(self.state, one).compile()  # the first sample must not wait for it
         for name in set(self._seen) - set(actions or self._seen):
             self.remove(name)
+        section = model.config.adapter
         self.identity = {
             "adapter": section.name,
-            "update_before_predict": setup.settings.update_before_predict,
+            "update_before_predict": model.config.eval.update_before_predict,
             "settings": plain(section, section.name)[section.name],
             "capacity": len(active),
             "gate": gate,
         } | model.identity
+
+    def _make_adapter(self, features: Any, gate: bool) -> Adapter:
+        """The test-time method, behind a gate if asked for.
+
+        Args:
+          features: of one sample.
+        """
+        model = self.inputs.model
+        settings = settings_of(EvalSettings, model.config.eval, "eval")
+        setup = StreamSetup(model.method, FrozenConfigDict(model.config.adapter), settings)
+        method = setup.method(model.variables, features, samples=None)
+        if gate:
+            if model.gate is None:
+                raise ValueError(
+                    "this model has no gate between seen and unseen classes: train the split "
+                    "pseudo-<split>-0 beside its own, or leave --gate out"
+                )
+            seen = range(len(self._seen))
+            method = gated(model.method, model.variables, model.gate, method, method, seen)
+        return setup.adapter(method)
 
     def _start(self, actions: Actions | None) -> Classes:
         """The classes of the first slots: all seen ones behind a gate, then the actions."""
