@@ -86,7 +86,7 @@ def imagined_clip(
 
 def frames_for(temporal_sampling: str, frames: int) -> int:
     """The number of frames to animate, so that a sampling to `frames` frames keeps the whole."""
-    return 2 * frames if temporal_sampling == "resample" else frames
+    return 2 * frames if temporal_sampling in ("resample", "upright") else frames
 
 
 def _along(sketch: Sketch, part: str, frames: int) -> Float[np.ndarray, "T k"]:

@@ -10,6 +10,7 @@ from data_pipelines.skeletons import Skeleton
 
 # Axes shorter than this (metres) say more about the sensor than about the body.
 _MIN_AXIS = 0.05
+_FLOOR = 0.01  # metres below the lowest joint: a joint at 0, 0, 0 would be an untracked one
 
 
 def normalise(clip: np.ndarray, skeleton: Skeleton) -> np.ndarray:
@@ -44,6 +45,30 @@ def normalise(clip: np.ndarray, skeleton: Skeleton) -> np.ndarray:
         rotation = np.stack([right, np.cross(up, right), up])
     moved = (clip - body[frame, skeleton.hip_center]) @ rotation.T
     return np.where(np.any(clip != 0, axis=-1, keepdims=True), moved, 0).astype(np.float32)
+
+
+def normalise_upright(clip: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """Turns a clip about the vertical axis and shifts it; how far a body leans stays visible.
+
+    Shoulders are along x, and the hip above the origin, in the first frame of the first person
+    whose shoulders can be seen; the lowest joint of the clip is just above the floor.
+
+    Args:
+      clip: `[M, T, V, 3]`, metres, z up.
+
+    Returns:
+      `[M, T, V, 3]` float32, metres: x to the subject's right, z up. Absent persons stay 0.
+    """
+    body, present = clip[0], np.any(clip != 0, axis=-1, keepdims=True)
+    across = (body[:, skeleton.shoulders[0]] - body[:, skeleton.shoulders[1]])[:, :2]
+    usable = np.linalg.norm(across, axis=-1) > _MIN_AXIS
+    frame, turn = int(np.argmax(usable)), np.eye(3)
+    if usable[frame]:
+        cosine, sine = across[frame] / np.linalg.norm(across[frame])
+        turn[:2, :2] = [[cosine, sine], [-sine, cosine]]
+    origin = body[frame, skeleton.hip_center].astype(np.float64)
+    origin[2] = np.min(clip[..., 2:], where=present, initial=np.inf) - _FLOOR
+    return np.where(present, (clip - origin) @ turn.T, 0).astype(np.float32)
 
 
 def resample(clip: np.ndarray, frames: int) -> np.ndarray:
@@ -128,6 +153,7 @@ def _shortest_rotation(direction: np.ndarray, axis: tuple[int, int, int]) -> Rot
 # Name to `(clip [M, t, V, 3], skeleton, frames)` to `[M, frames, V, 3]` float32, metres.
 TEMPORAL_SAMPLING = {
     "resample": lambda clip, skeleton, frames: resample(normalise(clip, skeleton), frames),
+    "upright": lambda clip, skeleton, frames: resample(normalise_upright(clip, skeleton), frames),
     "pad": lambda clip, skeleton, frames: pad(normalise(clip, skeleton), frames),
     "published": lambda clip, skeleton, frames: normalise_published(loop(clip, frames), skeleton),
 }

@@ -16,6 +16,7 @@ ENCODERS = Registry(
     {
         "shift_gcn": "dynapurls_jax.encoders.shift_gcn",
         "kinematics": "dynapurls_jax.encoders.kinematics",
+        "posture": "dynapurls_jax.encoders.posture",
         "temporal_conv": "dynapurls_jax.encoders.temporal_conv",
     },
 )
