@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
@@ -17,10 +18,11 @@ from data_pipelines.skeletons import map_joints
 from data_pipelines.sketches import parse_sketch
 from dynapurls_jax.adaptation.api import Prediction, State
 from dynapurls_jax.adaptation.class_slots import add_class, reset, retire_class, with_capacity
+from dynapurls_jax.adaptation.registry import ADAPTERS
 from dynapurls_jax.encoders.base import TOKEN_DTYPE
 from dynapurls_jax.evaluation.settings import EvalSettings
 from dynapurls_jax.evaluation.tasks import StreamSetup
-from dynapurls_jax.registry import plain, settings_of
+from dynapurls_jax.registry import settings_of
 from dynapurls_jax.serving.clip_tokens import ClipTokens
 from dynapurls_jax.serving.model import Classes, Model
 from dynapurls_jax.text.encoders import TextEncoder, make_text_encoder
@@ -77,7 +79,7 @@ class LiveStream:
         self.identity = {
             "adapter": section.name,
             "update_before_predict": setup.settings.update_before_predict,
-            "settings": plain(section, section.name)[section.name],
+            "settings": asdict(ADAPTERS.settings(section)),
             "capacity": len(active),
         } | model.identity
 

@@ -16,6 +16,7 @@ from data_pipelines.formats.sample_stream import Request
 from data_pipelines.layouts import COMMON
 from data_pipelines.skeletons import map_joints
 from dynapurls_jax.adaptation.api import Prediction
+from dynapurls_jax.adaptation.registry import ADAPTERS
 from dynapurls_jax.registry import settings_of
 from dynapurls_jax.serving.live_stream import LiveStream
 from dynapurls_jax.serving.model import Classes, Model
@@ -141,13 +142,14 @@ class Recogniser:
         """Clips one after the other, by which the model refines its answers.
 
         Args:
-          adapter: the test-time method; the model's own by default.
+          adapter: the test-time method, a name or "module:attribute"; the model's own by default.
           capacity: the most actions, with those that are added later.
         """
         model = self.model
         if adapter is not None:
             config = model.config.copy_and_resolve_references()
             config.adapter.name = adapter
+            ADAPTERS.complete(config.adapter)
             model = replace(model, config=config)
         classes = self.classes(actions)
         live = LiveStream(model, max(capacity, len(classes.names)), classes)
