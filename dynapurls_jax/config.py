@@ -14,7 +14,6 @@ from dynapurls_jax.encoders.registry import ENCODERS
 from dynapurls_jax.evaluation.settings import EvalSettings
 from dynapurls_jax.registry import from_json, section_of, settings_of
 from dynapurls_jax.reproduction.tables import PAPER_MODEL
-from dynapurls_jax.text.granularities import GRANULARITIES
 from dynapurls_jax.text.settings import TextSettings
 from dynapurls_jax.training.method_task import FitSettings
 from dynapurls_jax.training.optimizers import PretrainSettings
@@ -32,6 +31,7 @@ SECTIONS = {
 # Sections with a `name` and the settings of each part under its name, and the default part.
 PARTS = {"encoder": (ENCODERS, "shift_gcn"), "method": (METHODS, "purls")}
 PARTS["adapter"] = (ADAPTERS, "balanced")
+NO_DATASETS = {"paper", "universal"}  # files of configs/ that are not the configuration of one
 
 
 def default_config() -> ConfigDict:
@@ -128,21 +128,6 @@ def small_dataset_config(name: str) -> ConfigDict:
     config.fit.batch_size = 64
     config.fit.epochs = 150
     config.fit.patience = 25
-    return config
-
-
-def universal_config() -> ConfigDict:
-    """What the model file of scripts/train_universal.py carries."""
-    config = default_config()
-    config.name = "universal"
-    config.data.name = "custom"
-    config.data.frames = 32
-    config.encoder.name = "kinematics"
-    config.method.name = "lexicon"
-    config.text.encoder = "action_names"
-    config.text.descriptions = "names"
-    config.text.template = dict.fromkeys(GRANULARITIES, "{}")  # the encoder has one of its own
-    config.adapter.name = "recentred"
     return config
 
 
