@@ -8,7 +8,7 @@ Result: docs/results.md.
 
 from pathlib import Path
 
-from dynapurls_jax.config import choose_paper_model, load_config
+from dynapurls_jax.config import NO_DATASETS, choose_paper_model, load_config
 
 
 def get_config(name: str = "utd_mhad"):
@@ -18,7 +18,7 @@ def get_config(name: str = "utd_mhad"):
       ValueError: there is no configuration of that name.
     """
     folder = Path(__file__).parent
-    names = sorted(file.stem for file in folder.glob("*.py") if file.stem != Path(__file__).stem)
+    names = sorted(file.stem for file in folder.glob("*.py") if file.stem not in NO_DATASETS)
     if name not in names:
         raise ValueError(f"configs/paper.py:{name}: expected one of {', '.join(names)}")
     config = load_config(folder / f"{name}.py")

@@ -1,7 +1,9 @@
 """The configuration of a run: every section is built from the settings that it configures."""
 
 import runpy
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
@@ -10,9 +12,8 @@ from data_pipelines.settings import Augmentation, DataSettings
 from dynapurls_jax.adaptation.registry import ADAPTERS
 from dynapurls_jax.encoders.registry import ENCODERS
 from dynapurls_jax.evaluation.settings import EvalSettings
-from dynapurls_jax.registry import section_of, settings_of
+from dynapurls_jax.registry import from_json, section_of, settings_of
 from dynapurls_jax.reproduction.tables import PAPER_MODEL
-from dynapurls_jax.text.granularities import GRANULARITIES
 from dynapurls_jax.text.settings import TextSettings
 from dynapurls_jax.training.method_task import FitSettings
 from dynapurls_jax.training.optimizers import PretrainSettings
@@ -30,6 +31,7 @@ SECTIONS = {
 # Sections with a `name` and the settings of each part under its name, and the default part.
 PARTS = {"encoder": (ENCODERS, "shift_gcn"), "method": (METHODS, "purls")}
 PARTS["adapter"] = (ADAPTERS, "balanced")
+NO_DATASETS = {"paper", "universal"}  # files of configs/ that are not the configuration of one
 
 
 def default_config() -> ConfigDict:
@@ -51,6 +53,8 @@ def default_config() -> ConfigDict:
 def check_config(config: ConfigDict) -> None:
     """Refuses, before any work, a configuration that lacks keys or has values that cannot be used.
 
+    Adds the settings of parts that are named by their import path, see `registry.Registry`.
+
     Raises:
       ValueError: says which key, what was expected and what came.
     """
@@ -66,7 +70,23 @@ def check_config(config: ConfigDict) -> None:
     for name, settings in SECTIONS.items():
         settings_of(settings, config[name], name)
     for name, (registry, _) in PARTS.items():
-        registry.settings(config[name])
+        registry.complete(config[name])
+
+
+def restored_config(values: Mapping[str, Any]) -> ConfigDict:
+    """A configuration that was written as JSON; keys of a later version have their defaults.
+
+    Raises:
+      AttributeError, KeyError, TypeError, ValueError: it is none of this version.
+    """
+    config, values = default_config(), from_json(values)
+    for name in PARTS:
+        own = {key: part for key, part in values.get(name, {}).items() if ":" in key}
+        with config[name].unlocked():
+            config[name].update(own)
+    config.update(values)
+    check_config(config)
+    return config
 
 
 def paper_config(name: str) -> ConfigDict:
@@ -108,21 +128,6 @@ def small_dataset_config(name: str) -> ConfigDict:
     config.fit.batch_size = 64
     config.fit.epochs = 150
     config.fit.patience = 25
-    return config
-
-
-def universal_config() -> ConfigDict:
-    """What the model file of scripts/train_universal.py carries."""
-    config = default_config()
-    config.name = "universal"
-    config.data.name = "custom"
-    config.data.frames = 32
-    config.encoder.name = "kinematics"
-    config.method.name = "lexicon"
-    config.text.encoder = "action_names"
-    config.text.descriptions = "names"
-    config.text.template = dict.fromkeys(GRANULARITIES, "{}")  # the encoder has one of its own
-    config.adapter.name = "recentred"
     return config
 
 

@@ -39,7 +39,9 @@ _MODEL = flags.DEFINE_string(
     "model", "universal", "A pretrained model, or a file that scripts/export.py wrote."
 )
 _ADAPTER = flags.DEFINE_string(
-    "adapter", None, f"Test-time method: {', '.join(ADAPTERS.names)}; default: the model's."
+    "adapter",
+    None,
+    f"Test-time method: {', '.join(ADAPTERS.names)}, or my_module:MY_ENTRY; default: the model's.",
 )
 _TOP = flags.DEFINE_integer("top", 5, "Actions listed for each clip.", lower_bound=1)
 _OUT = flags.DEFINE_string("out", None, "Write the lines to this file; default: standard output.")

@@ -2,7 +2,8 @@
 
 A part (an encoder, a zero-shot method, a test-time method) is one module with an `Entry`, and one
 line in the registry of its package. The module is imported when the part is asked for, so that
-names are known before JAX is imported.
+names are known before JAX is imported. A part of the user's own is named by its import path,
+"module:attribute", wherever a name is expected.
 """
 
 from collections.abc import Callable, Mapping
@@ -61,9 +62,14 @@ class Registry:
     def entry(self, name: str) -> Any:
         """The entry of this name.
 
+        Args:
+          name: of the registry; or "module:attribute", an import path.
+
         Raises:
-          ValueError: there is none; names the nearest.
+          ValueError: there is none, names the nearest; or the import path leads to no such entry.
         """
+        if ":" in name:
+            return imported(self.kind, name, type(self.entry(self.names[0])))
         if name not in self._parts:
             raise unknown(self.kind, name, self.names)
         module, _, attribute = self._parts[name].partition(":")
@@ -80,8 +86,66 @@ class Registry:
         Raises:
           ValueError: unknown name, or values that cannot be used.
         """
-        entry = self.entry(section.name)
-        return settings_of(entry.settings, section[section.name], f"{self.kind}.{section.name}")
+        entry, key = self.entry(section.name), settings_key(section.name)
+        return settings_of(entry.settings, section.get(key, {}), f"{self.kind}.{key}")
+
+    def complete(self, section: ConfigDict) -> None:
+        """Checks the settings of the part that a section names; for an import path, adds them.
+
+        Settings that a section has already are kept, the others get their defaults.
+
+        Raises:
+          ValueError: see `settings`.
+        """
+        settings = self.settings(section)
+        if ":" in section.name:
+            with section.unlocked():
+                section[settings_key(section.name)] = asdict(settings)
+
+
+def imported(kind: str, path: str, expected: type) -> Any:
+    """The entry of a part at an import path.
+
+    Args:
+      kind: of the registry, for errors.
+      path: "module:attribute"; the module is in the current directory (of `python -m`), on
+        PYTHONPATH, or installed.
+      expected: class of the entry.
+
+    Raises:
+      ValueError: no such module, no such attribute, or another object; says what was expected.
+    """
+    module, _, attribute = path.partition(":")
+    if not all(name.isidentifier() for name in [*module.split("."), attribute]):
+        raise ValueError(f"{kind}: expected a name or module:attribute, got {path!r}")
+    try:
+        found = import_module(module)
+    except ModuleNotFoundError as error:
+        if not f"{module}.".startswith(f"{error.name}."):
+            raise  # the module is there, and imports another one that is not
+        raise ValueError(
+            f"{kind} {path!r}: no module {error.name}: expected one that is installed or on "
+            "PYTHONPATH; python -m looks in the current directory, too"
+        ) from None
+    if not hasattr(found, attribute):
+        entries = [name for name, value in vars(found).items() if isinstance(value, expected)]
+        raise unknown(f"{kind} of module {module}", attribute, entries)
+    entry = getattr(found, attribute)
+    if not isinstance(entry, expected):
+        raise ValueError(
+            f"{kind} {path!r}: expected a {expected.__name__}, got a {type(entry).__name__}"
+        )
+    return entry
+
+
+def settings_key(name: str) -> str:
+    """The key of a part's settings in its section: the name; keys cannot have dots."""
+    return name.replace(".", "/")
+
+
+def chosen_settings(section: ConfigDict) -> ConfigDict:
+    """The settings of the part that a section names, as they stand there."""
+    return section[settings_key(section.name)]
 
 
 def section_of(settings: type) -> ConfigDict:
@@ -103,7 +167,7 @@ def settings_of(
     values = section.to_dict() if isinstance(section, ConfigDict) else dict(section)
     try:
         return cls(**values)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:  # a type error: a key that is not one of its fields
         raise ValueError(f"{where}: {error}") from None
 
 

@@ -28,10 +28,12 @@ from dynapurls_jax import stream_answers
 from dynapurls_jax.adaptation.registry import ADAPTERS, GATES
 from dynapurls_jax.compile_cache import keep_programs
 from dynapurls_jax.flags import run
-from dynapurls_jax.registry import from_json
+from dynapurls_jax.registry import chosen_settings
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A trained workdir; default: the newest in runs/.")
-_ADAPTER = flags.DEFINE_string("adapter", None, f"Test-time method: {', '.join(ADAPTERS.names)}.")
+_ADAPTER = flags.DEFINE_string(
+    "adapter", None, f"Test-time method: {', '.join(ADAPTERS.names)}; or my_module:MY_ENTRY."
+)
 _QUERY = flags.DEFINE_string(
     "query",
     None,
@@ -78,7 +80,7 @@ def load_config(workdir: Path) -> ConfigDict:
       FileNotFoundError: it is not a workdir.
       DataError: its configuration is damaged or of another version.
     """
-    from dynapurls_jax.config import check_config, default_config
+    from dynapurls_jax.config import restored_config
 
     path = workdir / "config.json"
     if not path.exists():
@@ -87,16 +89,13 @@ def load_config(workdir: Path) -> ConfigDict:
         values = json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise DataError(f"not valid JSON ({error}); train again to renew it", path) from error
-    config = default_config()  # the workdir of an earlier version lacks later keys
     try:
-        config.update(from_json(values))
-        check_config(config)
+        return restored_config(values)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         reason = str(error).partition(". Other fields")[0]
         raise DataError(
             f"no configuration of this version ({reason}); train again", path
         ) from error
-    return config
 
 
 def check_flags() -> None:
@@ -105,7 +104,6 @@ def check_flags() -> None:
     Raises:
       ValueError: says which, and what it goes with.
     """
-
     if _INPUT.value:
         stream_answers.check_flags()
     else:
@@ -140,10 +138,10 @@ def apply_flags(config: ConfigDict) -> None:
     config.splits = _chosen("split", _SPLIT.value, config.splits)
     config.seeds = _chosen("seeds", _SEEDS.value, config.seeds)
     if _QUERY.value:
-        name = config.method.name
-        if "query" not in config.method[name]:
-            raise ValueError(f"--query: this workdir's method {name} has no queries")
-        config.method[name].query = _QUERY.value
+        settings = chosen_settings(config.method)
+        if "query" not in settings:
+            raise ValueError(f"--query: this workdir's method {config.method.name} has no queries")
+        settings.query = _QUERY.value
     config.adapter.name = _ADAPTER.value or config.adapter.name
     config.eval.orders = _ORDERS.value or config.eval.orders
     check_config(config)
@@ -167,13 +165,13 @@ def report_folder(config: ConfigDict, workdir: Path) -> Path:
 
     A part of the workdir gets a folder of its own: it must not replace the report of the whole.
     """
-    query = config.method[config.method.name].get("query")
+    query = chosen_settings(config.method).get("query")
     method = f"{config.method.name}-{query}" if query else config.method.name
     parts = [method, config.adapter.name, *(_SPLIT.value or [])]
     parts += [f"seed{seed}" for seed in _SEEDS.value or []]
     if _GZSL.value:
         parts = ["gzsl", *parts, *([] if _GATE.value == "all" else [_GATE.value])]
-    return workdir / "report" / "_".join(parts)
+    return workdir / "report" / "_".join(parts).replace(":", ".")
 
 
 def evaluate_workdir(config: ConfigDict, workdir: Path) -> None:

@@ -1,10 +1,13 @@
 """Trains the universal model on clip archives and on the project's small datasets.
 
-  python scripts/train_universal.py --archives=FOLDER --manual-dir=FOLDER --out=FILE.safetensors
-  python scripts/train_universal.py --archives=FOLDER --manual-dir=FOLDER --leave-out=TABLE.md
+  python scripts/train_universal.py --archives=FOLDER --manual_dir=FOLDER --out=FILE.safetensors
+  python scripts/train_universal.py --archives=FOLDER --manual_dir=FOLDER --leave_out=TABLE.md
+  python scripts/train_universal.py ... --leave_out=TABLE.md --config.method.lexicon.ridge=2.0
 
---manual-dir has a folder for each of --datasets, with its owner's archive. --leave-out writes what
+--manual_dir has a folder for each of --datasets, with its owner's archive. --leave_out writes what
 the method reaches on each corpus when it is trained on the others alone, as a Markdown table.
+Settings are those of configs/universal.py, of which the encoder, the frames and the text encoder
+cannot be others.
 """
 
 from collections.abc import Sequence
@@ -13,16 +16,19 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import flags
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from data_pipelines.layouts import COMMON
 from data_pipelines.lexicon import load_lexicon
-from dynapurls_jax.commands import parser_of
-from dynapurls_jax.config import universal_config
+from dynapurls_jax.config import check_config
 from dynapurls_jax.encoders.base import trained_encoder
+from dynapurls_jax.encoders.kinematics import KinematicsSettings
+from dynapurls_jax.encoders.registry import ENCODERS
 from dynapurls_jax.evaluation.settings import EvalSettings
 from dynapurls_jax.evaluation.streams import StreamInputs, predict_streams, stream_order
 from dynapurls_jax.evaluation.tasks import StreamSetup
+from dynapurls_jax.flags import define_config, run
 from dynapurls_jax.registry import settings_of
 from dynapurls_jax.serving.model import Classes, Model
 from dynapurls_jax.serving.model_file import write_model
@@ -31,6 +37,7 @@ from dynapurls_jax.text.granularities import GRANULARITIES
 from dynapurls_jax.text.settings import TextSettings
 from dynapurls_jax.training.corpora import (
     CLIP_SHAPE,
+    TEMPORAL_SAMPLING,
     EncodedCorpus,
     archive_corpus,
     dataset_corpus,
@@ -43,6 +50,15 @@ from dynapurls_jax.training.universal import (
 )
 from dynapurls_jax.zero_shot.base import Shapes, Variables, ZeroShotMethod
 from dynapurls_jax.zero_shot.registry import METHODS, make_method
+
+_CONFIG = define_config(default=str(Path(__file__).parents[1] / "configs" / "universal.py"))
+_ARCHIVES = flags.DEFINE_string("archives", None, "Folder of clip archives.", required=True)
+_MANUAL_DIR = flags.DEFINE_string("manual_dir", None, "Folder of the datasets' folders.")
+_DATASETS = flags.DEFINE_list(
+    "datasets", ["utd_mhad", "nw_ucla", "kinder_gator"], "Public datasets by name."
+)
+_OUT = flags.DEFINE_string("out", None, "The model file, *.safetensors.")
+_LEAVE_OUT = flags.DEFINE_string("leave_out", None, "The table, *.md.")
 
 # What `Model.candidates` names, where a caller does not.
 ACTIONS = ("wave", "clap", "walk", "run", "jump", "kick", "punch", "throw", "sit down", "stand up")
@@ -73,10 +89,39 @@ HEADER = (
 )
 
 
-def read_corpora(options) -> list[EncodedCorpus]:
-    """The corpora that the options name."""
-    archives = [archive_corpus(file) for file in sorted(options.archives.glob("*.npz"))]
-    return archives + [dataset_corpus(name, options.manual_dir / name) for name in options.datasets]
+def check_fixed(config: ConfigDict) -> None:
+    """Refuses a configuration of another model than the method can be fitted for.
+
+    Raises:
+      ValueError: names the key, what was expected and what came.
+    """
+    check_config(config)
+    fixed = {
+        "data.frames": CLIP_SHAPE[1],
+        "data.temporal_sampling": TEMPORAL_SAMPLING,
+        "data.streams": ("joint",),
+        "encoder.name": "kinematics",
+        "method.name": "lexicon",
+        "text.encoder": "action_names",
+    }
+    for key, expected in fixed.items():
+        section, name = key.split(".")
+        if config[section][name] != expected:
+            raise ValueError(f"{key}: expected {expected!r}, got {config[section][name]!r}")
+    if ENCODERS.settings(config.encoder) != KinematicsSettings():
+        raise ValueError(f"encoder.kinematics: expected the defaults, {KinematicsSettings()}")
+
+
+def read_corpora(archives: Path, manual_dir: Path, datasets: Sequence[str]) -> list[EncodedCorpus]:
+    """The corpora of a folder of archives, and public datasets.
+
+    Raises:
+      ValueError: there is no such folder.
+    """
+    if not archives.is_dir():
+        raise ValueError(f"--archives: expected a folder, got {archives}")
+    found = [archive_corpus(file) for file in sorted(archives.glob("*.npz"))]
+    return found + [dataset_corpus(name, manual_dir / name) for name in datasets]
 
 
 def method_of(config: ConfigDict, text_width: int) -> tuple[ZeroShotMethod, Shapes]:
@@ -85,9 +130,8 @@ def method_of(config: ConfigDict, text_width: int) -> tuple[ZeroShotMethod, Shap
     return make_method(config.method, shapes), shapes
 
 
-def universal_model(corpora: Sequence[EncodedCorpus]) -> Model:
+def universal_model(config: ConfigDict, corpora: Sequence[EncodedCorpus]) -> Model:
     """The model, fitted on all corpora."""
-    config = universal_config()
     settings, text = settings_of(TextSettings, config.text, "text"), METHODS.settings(config.method)
     encoder = make_text_encoder(settings)
     lexicon = ImaginedLexicon(load_lexicon(), encoder)
@@ -113,9 +157,8 @@ def universal_model(corpora: Sequence[EncodedCorpus]) -> Model:
 class LeftOut:
     """Accuracies on corpora that the method was not fitted on."""
 
-    def __init__(self, corpora: Sequence[EncodedCorpus]):
-        self.corpora = corpora
-        self.config = universal_config()
+    def __init__(self, config: ConfigDict, corpora: Sequence[EncodedCorpus]):
+        self.config, self.corpora = config, corpora
         self.settings = METHODS.settings(self.config.method)
         encoder = make_text_encoder(settings_of(TextSettings, self.config.text, "text"))
         self.lexicon = ImaginedLexicon(load_lexicon(), encoder)
@@ -141,7 +184,7 @@ class LeftOut:
 
     def _ridge(self, corpus: EncodedCorpus, others: list[EncodedCorpus]) -> float:
         """The closed-form baseline, centred along the stream too."""
-        config = universal_config()
+        config = self.config.copy_and_resolve_references()
         config.method.name = "ridge"
         method, _ = method_of(config, self.method_width)
         offsets = np.cumsum([0, *(len(c.class_names) for c in others)])
@@ -180,9 +223,9 @@ def _plain(name: str) -> str:
     return "".join(c for c in name.lower().replace("-", " ") if c.isalpha() or c == " ").strip()
 
 
-def left_out_table(corpora: Sequence[EncodedCorpus]) -> str:
+def left_out_table(config: ConfigDict, corpora: Sequence[EncodedCorpus]) -> str:
     """Each corpus by a model of the others, and the mean over corpora, as Markdown."""
-    study, lines, rows = LeftOut(corpora), [HEADER], []
+    study, lines, rows = LeftOut(config, corpora), [HEADER], []
     for corpus in corpora:
         rows.append(study.row(corpus))
         classes = len(corpus.class_names)
@@ -194,28 +237,22 @@ def left_out_table(corpora: Sequence[EncodedCorpus]) -> str:
     return "".join([*lines, f"| mean | | | | {cells} |\n"])
 
 
-def main() -> None:
+def main(_: list[str]) -> None:
     """Reads corpora; trains on all, or leaves each out in turn."""
-    parser = parser_of(__doc__)
-    parser.add_argument("--archives", type=Path, required=True, help="folder of clip archives")
-    parser.add_argument("--manual-dir", type=Path, help="folder of the datasets' folders")
-    parser.add_argument(
-        "--datasets", nargs="*", default=["utd_mhad", "nw_ucla", "kinder_gator"], help="by name"
-    )
-    parser.add_argument("--out", type=Path, help="the model file, *.safetensors")
-    parser.add_argument("--leave-out", type=Path, help="the table, *.md")
-    options = parser.parse_args()
-    if options.datasets and options.manual_dir is None:
-        parser.error("--manual-dir: expected the folder of the datasets' folders")
-    corpora = read_corpora(options)
-    if options.out:
+    config = _CONFIG.value
+    check_fixed(config)
+    if _DATASETS.value and not _MANUAL_DIR.value:
+        raise ValueError("--manual_dir: expected the folder of the datasets' folders")
+    corpora = read_corpora(Path(_ARCHIVES.value), Path(_MANUAL_DIR.value or ""), _DATASETS.value)
+    if _OUT.value:
+        out = Path(_OUT.value)
         names = ", ".join(f"{c.name} ({len(c.labels)} clips)" for c in corpora)
         card = CARD.format(actions=len(load_lexicon()), corpora=len(corpora), names=names)
-        write_model(universal_model(corpora), options.out, card)
-        print(f"{options.out}, {options.out.stat().st_size / 1e6:.2f} MB")
-    if options.leave_out:
-        options.leave_out.write_text(left_out_table(corpora), "utf-8")
+        write_model(universal_model(config, corpora), out, card)
+        print(f"{out}, {out.stat().st_size / 1e6:.2f} MB")
+    if _LEAVE_OUT.value:
+        Path(_LEAVE_OUT.value).write_text(left_out_table(config, corpora), "utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -150,9 +150,10 @@ def _features(body: Body) -> Features:
 
 def _facing(body: Body) -> tuple[Body, Series, Float[Array, "B M T"]]:
     """The body around its hip as it faces in each frame, the hip's steps so, and the heading."""
-    across = sum(
+    shoulders, hips = (
         _of(body, f"right_{name}") - _of(body, f"left_{name}") for name in ("shoulder", "hip")
     )
+    across = shoulders + hips
     length = jnp.maximum(_norm(across[..., :2]), 1e-4)
     cosine, sine = across[..., 0] / length, across[..., 1] / length
     hip = body[:, :, :, 0]

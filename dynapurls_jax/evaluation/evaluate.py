@@ -22,6 +22,7 @@ from dynapurls_jax.evaluation.tasks import (
     unseen_task,
 )
 from dynapurls_jax.evaluation.trained_run import TrainedRun
+from dynapurls_jax.registry import chosen_settings
 
 
 def evaluate(runs: Iterable[TrainedRun], folder: Path, command: str, profile: bool = False) -> str:
@@ -102,10 +103,10 @@ def clips_of(run: TrainedRun, inspection: Inspection) -> Clips:
 
 def _query_of(run: TrainedRun) -> tuple[str, list[list[str]] | None]:
     """The text behind attention in words, and the eight texts of each class where it is theirs."""
-    section = run.config.method[run.config.method.name]
-    if section.get("partition") == "static":
+    settings = chosen_settings(run.config.method)
+    if settings.get("partition") == "static":
         return "none, the partition is fixed", None
-    if section.get("query") != "per_candidate":
+    if settings.get("query") != "per_candidate":
         return "the mean of the seen classes' texts", None
     predicted = "the class that the static model predicted"
     sentences = sentences_of(run, run.protocol.unseen)

@@ -18,6 +18,7 @@ from data_pipelines.protocols import Protocol
 from data_pipelines.skeletons import Skeleton
 from data_pipelines.sketches import Sketch
 from dynapurls_jax.encoders.base import TrainedEncoder
+from dynapurls_jax.registry import chosen_settings
 from dynapurls_jax.zero_shot.base import Candidates, ClassText, Variables, ZeroShotMethod
 
 
@@ -114,5 +115,5 @@ def class_text(
 def method_title(config: ConfigDict) -> str:
     """The zero-shot method as reports name it: "ridge", "purls (label_free)"."""
     name = config.method.name
-    query = config.method[name].get("query")
+    query = chosen_settings(config.method).get("query")
     return f"{name} ({query})" if query else name

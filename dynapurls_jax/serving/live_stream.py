@@ -1,7 +1,7 @@
 """A trained model that recognises clips one by one, without an end, and refines itself."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -14,10 +14,11 @@ from ml_collections import FrozenConfigDict
 from dynapurls_jax.adaptation.api import Adapter, Prediction, State
 from dynapurls_jax.adaptation.class_slots import add_class, reset, retire_class, with_capacity
 from dynapurls_jax.adaptation.gated import gated
+from dynapurls_jax.adaptation.registry import ADAPTERS
 from dynapurls_jax.encoders.base import TOKEN_DTYPE
 from dynapurls_jax.evaluation.settings import EvalSettings
 from dynapurls_jax.evaluation.tasks import StreamSetup
-from dynapurls_jax.registry import plain, settings_of
+from dynapurls_jax.registry import settings_of
 from dynapurls_jax.serving.model import Classes
 from dynapurls_jax.serving.model_inputs import Actions, ModelInputs
 
@@ -99,7 +100,7 @@ class LiveStream:
         self.identity = {
             "adapter": section.name,
             "update_before_predict": model.config.eval.update_before_predict,
-            "settings": plain(section, section.name)[section.name],
+            "settings": asdict(ADAPTERS.settings(section)),
             "capacity": len(active),
             "gate": gate,
         } | model.identity

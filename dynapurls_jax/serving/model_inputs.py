@@ -12,6 +12,7 @@ from jaxtyping import Float
 from data_pipelines.animation import SKELETON, animate, frames_for
 from data_pipelines.skeletons import map_joints
 from data_pipelines.sketches import parse_sketch
+from dynapurls_jax.adaptation.registry import ADAPTERS
 from dynapurls_jax.registry import settings_of
 from dynapurls_jax.serving.clip_tokens import ClipTokens
 from dynapurls_jax.serving.model import Classes, Model
@@ -65,9 +66,17 @@ class ModelInputs:
         self.model = model
 
     def with_adapter(self, name: str) -> "ModelInputs":
-        """The same encoders, of the model with another test-time method."""
+        """The same encoders, of the model with another test-time method.
+
+        Args:
+          name: of the registry, or "module:attribute".
+
+        Raises:
+          ValueError: there is no such method.
+        """
         config = self.model.config.copy_and_resolve_references()
         config.adapter.name = name
+        ADAPTERS.complete(config.adapter)
         other = copy(self)
         other.model = replace(self.model, config=config)
         return other

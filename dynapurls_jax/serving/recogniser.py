@@ -57,7 +57,7 @@ class Recogniser:
         """Clips one after the other, by which the model refines its answers.
 
         Args:
-          adapter: the test-time method; the model's own by default.
+          adapter: the test-time method, a name or "module:attribute"; the model's own by default.
           capacity: the most actions, with those that are added later.
         """
         inputs = self._inputs

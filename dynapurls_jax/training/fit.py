@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from dynapurls_jax.evaluation.trained_run import class_text
-from dynapurls_jax.registry import plain, settings_of
+from dynapurls_jax.registry import plain, settings_key, settings_of
 from dynapurls_jax.rng import key_of
 from dynapurls_jax.training.checkpoints import Checkpoints, open_checkpoints
 from dynapurls_jax.training.epochs import train_method
@@ -34,7 +34,7 @@ def method_identity(spec: RunSpec, tokens_identity: dict) -> dict:
     name = spec.config.method.name
     sketches = METHODS.entry(name).sketches
     return {
-        "method": plain(spec.config.method, "name", name),
+        "method": plain(spec.config.method, "name", settings_key(name)),
         "fit": plain(spec.config, "fit")["fit"],
         "tokens": identity_hash(tokens_identity),
         "texts": spec.inputs.text_digest,

@@ -30,7 +30,7 @@ from dynapurls_jax.encoders.base import TrainedEncoder, trained_encoder
 from dynapurls_jax.encoders.jit import jit
 from dynapurls_jax.encoders.masking import capacity_for
 from dynapurls_jax.encoders.registry import ENCODERS, make_encoder
-from dynapurls_jax.registry import plain, settings_of
+from dynapurls_jax.registry import plain, settings_key, settings_of
 from dynapurls_jax.rng import key_of
 from dynapurls_jax.training.checkpoints import Checkpoints, open_checkpoints, tree_digest
 from dynapurls_jax.training.classifiers import Classifier, ImaginedClassifier
@@ -153,7 +153,7 @@ def task_of(config: ConfigDict, clips: PreparedClips, **data: Any) -> EncoderTas
 def encoder_identity(spec: RunSpec) -> dict:
     """Everything that the encoder of a run depends on."""
     name = spec.config.encoder.name
-    encoder: dict = {"encoder": plain(spec.config.encoder, "name", name)}
+    encoder: dict = {"encoder": plain(spec.config.encoder, "name", settings_key(name))}
     if not ENCODERS.entry(name).trained:
         shared = ("data", "corpus", "prepared")
         return encoder | {key: spec.identity()[key] for key in shared}

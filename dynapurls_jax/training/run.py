@@ -23,7 +23,7 @@ from data_pipelines.settings import DataSettings
 from data_pipelines.skeletons import Skeleton, map_joints
 from dynapurls_jax.encoders.registry import ENCODERS
 from dynapurls_jax.evaluation.trained_run import Inputs, TrainedRun, method_title
-from dynapurls_jax.registry import plain, settings_of
+from dynapurls_jax.registry import chosen_settings, plain, settings_of
 from dynapurls_jax.text.features import class_sketches, text_features
 from dynapurls_jax.text.settings import TextSettings
 from dynapurls_jax.training.extract import extract
@@ -219,8 +219,8 @@ def train_command(config: ConfigDict, workdir: Path) -> str:
     if not config.data.features:
         parts.append(f"--config.encoder.name={config.encoder.name}")
     parts.append(f"--config.method.name={method}")
-    if "query" in config.method[method]:
-        parts.append(f"--config.method.{method}.query={config.method[method].query}")
+    if query := chosen_settings(config.method).get("query"):
+        parts.append(f"--config.method.{method}.query={query}")
     return (
         f"python -m dynapurls_jax.train --config=configs/{config.name}.py --workdir={workdir} "
         + " ".join(parts)

@@ -69,8 +69,12 @@ class Stage:
 
 
 def stage_folder(parent: Path, name: str, identity: dict[str, Any]) -> Path:
-    """`parent / "<name>-<hash>"`: several settings of a part have a folder each."""
-    return parent / f"{name}-{identity_hash(identity)}"
+    """`parent / "<name>-<hash>"`: several settings of a part have a folder each.
+
+    Args:
+      name: of the part; the colon of an import path becomes a dot.
+    """
+    return parent / f"{name.replace(':', '.')}-{identity_hash(identity)}"
 
 
 def open_stage(parent: Path, name: str, identity: dict[str, Any]) -> Stage:
@@ -79,6 +83,7 @@ def open_stage(parent: Path, name: str, identity: dict[str, Any]) -> Stage:
     A new one beside stages of the same name says by which settings it differs from the latest.
     """
     folder = stage_folder(parent, name, identity)
+    name = folder.name.rpartition("-")[0]
     if not (folder / _FILE).exists():
         others = sorted(parent.glob(f"{name}-*/{_FILE}"), key=lambda file: file.stat().st_mtime)
         if others:

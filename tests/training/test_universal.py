@@ -72,12 +72,17 @@ def test_the_script_trains_and_leaves_corpora_out(tmp_path, shared_data):
     for name in ("precog", "irds_part", "cmu_part"):
         (tmp_path / f"{name}.npz").symlink_to(shared_data / "open" / f"{name}.npz")
     out, table = tmp_path / "model.safetensors", tmp_path / "table.md"
-    command = [sys.executable, "scripts/train_universal.py", "--datasets", f"--out={out}"]
-    command += [f"--archives={tmp_path}", f"--leave-out={table}"]
+    command = [sys.executable, "scripts/train_universal.py", "--datasets=", f"--out={out}"]
+    command += [
+        f"--archives={tmp_path}",
+        f"--leave_out={table}",
+        "--config.method.lexicon.ridge=2.0",
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     model = read_model(out)
     assert dataclasses.asdict(model.skeleton) == dataclasses.asdict(COMMON)
     assert model.config.adapter.name == "recentred"
+    assert model.config.method.lexicon.ridge == 2.0
     (row,) = (line for line in table.read_text("utf-8").splitlines() if line.startswith("| irds"))
     assert float(row.split("|")[-3]) > 40  # together; chance is 11
