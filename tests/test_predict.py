@@ -140,3 +140,18 @@ def test_labels_change_no_prediction(files):
         printed.append(done.stdout.splitlines())
     assert printed[0][:-1] == printed[1][:-1]
     assert printed[0][-1] != printed[1][-1]
+
+
+def test_a_page_plays_the_clips_and_shows_labels_with_the_score_alone(files):
+    """A class of the archive that is no action here is in the page with --score alone."""
+    arguments = ["--clips=clips", "--skeleton=kinect_v1", "--actions=wave,bow"]
+    for more, shown in ((["--score"], True), ([], False)):
+        done = predict(files, *arguments, "--page=page.html", *more)
+        assert done.returncode == 0, done.stderr
+        assert "page: page.html" in done.stderr
+        assert len(lines_of(done.stdout)) == 5 + shown
+        text = (files / "page.html").read_text("utf-8")
+        assert "<title>clips: static and balanced</title>" in text
+        assert "<td>5; 1 more cannot be used</td>" in text
+        assert text.count('"data":') == 5
+        assert ("raise both hands" in text) == shown

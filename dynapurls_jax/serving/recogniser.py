@@ -188,6 +188,11 @@ class ActionStream:
         """The actions to choose from."""
         return tuple(name for name in self.live.names if name is not None)
 
+    @property
+    def adapter(self) -> str:
+        """The test-time method."""
+        return self.live.model.config.adapter.name
+
     def add(self, action: str, texts: str | Mapping | None = None) -> None:
         """Adds an action.
 
