@@ -1,7 +1,8 @@
 """The clip that ships with the package, SYNTHETIC: an animated sketch of a wave, as a BVH file.
 
-No person was recorded, so its recognition shows that everything works, and no accuracy. After a
-change of the animation, `python -m data_pipelines.sample_clip` writes the file anew.
+No person was recorded, and the universal model knows sketches of its kind: its recognition shows
+that everything works, and no accuracy. After a change of the animation,
+`python -m data_pipelines.sample_clip` writes the file anew.
 """
 
 from pathlib import Path
