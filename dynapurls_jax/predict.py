@@ -4,16 +4,19 @@
   python -m dynapurls_jax.predict --clips=folder --actions_file=actions.txt --out=predictions.jsonl
   python -m dynapurls_jax.predict --clips=walk.npy --skeleton=coco_17 --fps=25 --actions="walk,run"
   python -m dynapurls_jax.predict --clips=archive.npz --score       classes of the archive
+  python -m dynapurls_jax.predict --clips=folder --actions="walk,run" --page=report.html
 
 Clips are archives (npz), BVH, arrays, NTU's .skeleton or text, see docs/data.md; what is assumed of
 coordinates, units and joints is said once. Writes one JSON line for each clip: id, action,
 confidence, top, none_of_these. The model learns from all clips, without their labels, and then
 answers; --online answers each clip before it learns from it, --adapter=static each clip alone.
 Without --actions the classes of the archives are taken. --score compares with the labels of
-archives, after all predictions are written, and prints the accuracy as the last line.
+archives, after all predictions are written, and prints the accuracy as the last line. --page writes
+an HTML file that plays the clips with their answers, static and refined.
 """
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, redirect_stdout
@@ -28,6 +31,7 @@ from dynapurls_jax.flags import run
 
 if TYPE_CHECKING:
     from data_pipelines.clip_files import Clip
+    from dynapurls_jax.serving.clip_page import ClipPage
     from dynapurls_jax.serving.recogniser import ActionStream
 
 _CLIPS = flags.DEFINE_string("clips", None, "A file or a folder of clips.", required=True)
@@ -45,6 +49,7 @@ _ADAPTER = flags.DEFINE_string(
 )
 _TOP = flags.DEFINE_integer("top", 5, "Actions listed for each clip.", lower_bound=1)
 _OUT = flags.DEFINE_string("out", None, "Write the lines to this file; default: standard output.")
+_PAGE = flags.DEFINE_string("page", None, "Write a page that plays the clips to this HTML file.")
 _SKELETON = flags.DEFINE_string("skeleton", None, "Joint layout of clips without joint names.")
 _UP = flags.DEFINE_string("up", "", "Up axis of the clips: x, y, z, -x, ...; default: estimated.")
 _MIRRORED = flags.DEFINE_bool("mirrored", None, "Coordinates are left-handed; default: estimated.")
@@ -56,8 +61,11 @@ _ONLINE = flags.DEFINE_bool(
 )
 
 
-def read_clips(path: Path) -> list["Clip"]:
+def read_clips(path: Path) -> tuple[list["Clip"], int]:
     """The clips of a file or folder; what is assumed and which clips are left out is printed once.
+
+    Returns:
+      The clips, and the number of those that are left out.
 
     Raises:
       DataError: none can be used.
@@ -82,7 +90,7 @@ def read_clips(path: Path) -> list["Clip"]:
                 print(f"{clip.id}: {statement}", file=sys.stderr)
     if not found:
         raise DataError(f"none of {len(bad)} clips can be used", path)
-    return found
+    return found, len(bad)
 
 
 def chosen_actions(path: Path) -> list[str] | dict[str, Any]:
@@ -185,20 +193,36 @@ def shuffled(count: int) -> list[int]:
     return np.random.default_rng(0).permutation(count).tolist()
 
 
+def page_info(stream: "ActionStream", left_out: int) -> "ClipPage":
+    """What the page says of this command."""
+    from dynapurls_jax.serving.clip_page import ClipPage
+
+    return ClipPage(
+        source=Path(_CLIPS.value).name,
+        command=f"python -m dynapurls_jax.predict {shlex.join(sys.argv[1:])}",
+        model=_MODEL.value,
+        adapter=stream.adapter,
+        online=_ONLINE.value,
+        actions=stream.actions,
+        left_out=left_out,
+    )
+
+
 def main(_: list[str]) -> None:
     """Reads, recognises, writes; compares with labels last."""
     from data_pipelines.paths import data_home
+    from dynapurls_jax.serving.clip_page import write_clip_page
     from dynapurls_jax.serving.pretrained import load_pretrained
 
     keep_programs(data_home())
     with redirect_stdout(sys.stderr):  # standard output has predictions alone
-        clips = read_clips(Path(_CLIPS.value))
+        clips, bad = read_clips(Path(_CLIPS.value))
         if _SCORE.value and not any(clip.label for clip in clips):
             raise ValueError("--score: expected archives with labels, got clips without")
         model, actions = load_pretrained(_MODEL.value), chosen_actions(Path(_CLIPS.value))
-        found = recognise(model.stream(actions, _ADAPTER.value), clips, _ONLINE.value)
-        static = found
-        if _SCORE.value:
+        stream = model.stream(actions, _ADAPTER.value)
+        found = static = recognise(stream, clips, _ONLINE.value)
+        if stream.adapter != "static" and (_SCORE.value or _PAGE.value):
             static = recognise(model.stream(actions, "static"), clips, online=True)
     for clip, answer in zip(clips, found, strict=True):
         if isinstance(answer, ValueError):
@@ -212,8 +236,13 @@ def main(_: list[str]) -> None:
         write_predictions(output, [(clip, answer) for clip, answer, _ in answered])
     if _OUT.value:
         print(f"{len(answered)} predictions: {_OUT.value}", file=sys.stderr)
-    if _SCORE.value:
-        print(json.dumps(scores(answered)))
+    scored = scores(answered) if _SCORE.value else None
+    if _PAGE.value:
+        info = page_info(stream, bad + len(clips) - len(answered))
+        write_clip_page(Path(_PAGE.value), answered, info, scored)
+        print(f"page: {_PAGE.value}", file=sys.stderr)
+    if scored:
+        print(json.dumps(scored))
 
 
 if __name__ == "__main__":

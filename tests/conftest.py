@@ -112,6 +112,15 @@ def trained(shared_workdir):
     return shared_workdir, load_small(shared_workdir)
 
 
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium."""
+    from tests.helpers.browser import launched
+
+    with launched() as found:
+        yield found
+
+
 @pytest.fixture
 def flat():
     """Memory must not grow by more than a few megabytes."""

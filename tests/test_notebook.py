@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 
 from dynapurls_jax.config import default_config
 from tests.conftest import ROOT
+from tests.helpers.notebooks import shown
 
 NOTEBOOK = ROOT / "scripts" / "colab_tpu.ipynb"
 # An encoder without parameters and a closed form: nothing is trained.
@@ -35,14 +36,9 @@ def source(notebook, name, **parameters):
     return text
 
 
-def shown(cell, kind):
-    """The output of an executed cell of a kind such as text/markdown; "stream" is printed text."""
-    if kind == "stream":
-        return "".join(out.text for out in cell.outputs if out.output_type == "stream")
-    return "\n".join(out.data[kind] for out in cell.outputs if kind in out.get("data", {}))
-
-
-def test_no_output_is_committed(notebook):
+@pytest.mark.parametrize("name", ["colab_tpu", "predict"])
+def test_no_output_is_committed(name):
+    notebook = nbformat.read(ROOT / "scripts" / f"{name}.ipynb", as_version=nbformat.NO_CONVERT)
     assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
     nbformat.validate(notebook)
     assert notebook.metadata.kernelspec.name == "python3"

@@ -167,3 +167,18 @@ def test_a_model_file_answers_a_stream_of_any_skeleton(files):
     assert "--up goes with --skeleton" in wrong.stderr
     wrong = run("dynapurls_jax.stream_eval", "--top=2", cwd=files)
     assert "--top goes with --input" in wrong.stderr
+
+
+def test_a_page_plays_the_clips_and_shows_labels_with_the_score_alone(files):
+    """A class of the archive that is no action here is in the page with --score alone."""
+    arguments = ["--clips=clips", "--skeleton=kinect_v1", "--actions=wave,bow"]
+    for more, shown in ((["--score"], True), ([], False)):
+        done = predict(files, *arguments, "--page=page.html", *more)
+        assert done.returncode == 0, done.stderr
+        assert "page: page.html" in done.stderr
+        assert len(lines_of(done.stdout)) == 5 + shown
+        text = (files / "page.html").read_text("utf-8")
+        assert "<title>clips: static and balanced</title>" in text
+        assert "<td>5; 1 more cannot be used</td>" in text
+        assert text.count('"data":') == 5
+        assert ("raise both hands" in text) == shown

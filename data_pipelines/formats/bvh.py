@@ -1,4 +1,4 @@
-"""BVH motion-capture files: a hierarchy of joints, and their rotations, to joint positions.
+"""BVH motion-capture files: a hierarchy of joints and their rotations, and their joint positions.
 
 A joint's frame in its parent's is `translate(offset) R_1 R_2 R_3`, with the rotations in the order
 of its channels. Position channels replace the offset, along their axes.
@@ -87,6 +87,31 @@ def joint_positions(bvh: Bvh) -> Float[np.ndarray, "T V 3"]:
         positions[:, joint] = place
         turns.append(turn)
     return positions
+
+
+def bvh_text(bvh: Bvh) -> str:
+    """The text of a file; joints must come in the order of a walk through the hierarchy."""
+    lines = ["HIERARCHY"]
+
+    def walk(joint: int, margin: str = "") -> None:
+        children = [child for child, parent in enumerate(bvh.parents) if parent == joint]
+        name, channels = bvh.names[joint], bvh.channels[joint]
+        title = f"{'JOINT' if margin else 'ROOT'} {name}"
+        offset = " ".join(map(repr, bvh.offsets[joint]))
+        lines.append(margin + ("End Site" if name.endswith(END) else title))
+        lines.extend([f"{margin}{{", f"{margin}\tOFFSET {offset}"])
+        if not name.endswith(END):
+            lines.append(f"{margin}\tCHANNELS {len(channels)} {' '.join(channels)}")
+        for child in children:
+            walk(child, f"{margin}\t")
+        lines.append(f"{margin}}}")
+
+    for joint, parent in enumerate(bvh.parents):
+        if parent < 0:
+            walk(joint)
+    lines += ["MOTION", f"Frames: {len(bvh.motion)}", f"Frame Time: {bvh.frame_time!r}"]
+    lines += [" ".join(map(repr, map(float, frame))) for frame in bvh.motion]
+    return "\n".join(lines) + "\n"
 
 
 def _rotation(axis: int, angles: Float[np.ndarray, " T"]) -> Float[np.ndarray, "T 3 3"]:

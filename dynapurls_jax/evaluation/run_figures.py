@@ -56,6 +56,11 @@ class RunView:
         return self.result.labels[self.inspection.samples]
 
     @property
+    def compared(self) -> bool:
+        """Whether there is a test-time method to compare with the static model."""
+        return self.info.adapter != "static"
+
+    @property
     def probabilities(self) -> dict[str, np.ndarray]:
         """Of the static and of the adapted model."""
         return {"static": self.inspection.static, self.info.adapter: self.inspection.adapted}
@@ -69,7 +74,9 @@ class RunView:
 
 def draw_all(view: RunView) -> list[Figure]:
     """All pictures of a run, in the page's order; those without data are left out."""
-    draw = (plot_running, plot_confusion, plot_class_changes, plot_reliability)
+    draw = [plot_running, plot_confusion, plot_class_changes, plot_reliability]
+    if not view.compared:
+        draw.remove(plot_class_changes)
     figures = [plot(view) for plot in draw]
     if view.inspection.features is not None and view.inspection.class_vectors is not None:
         figures += plot_both_tsne(view, view.inspection.features, view.inspection.class_vectors)
@@ -85,12 +92,12 @@ def style(number: int) -> tuple[str, str]:
 
 def plot_running(view: RunView) -> Figure:
     """Accuracy along the stream."""
-    path, adapter = view.folder / "running_accuracy.png", view.info.adapter
-    plot_running_accuracy([view.result], adapter, view.title, path)
+    path = view.folder / "running_accuracy.png"
+    plot_running_accuracy([view.result], view.info.adapter, view.title, path)
     return Figure(
         path,
         "Accuracy along the stream",
-        f"Lines: mean over the stream orders, bands: their range. Static and {adapter}.",
+        "Lines: mean over the stream orders, bands: their range.",
     )
 
 
@@ -121,7 +128,7 @@ def plot_confusion(view: RunView) -> Figure:
     return view.figure(
         figure,
         "confusion",
-        "Confusion before and after (Fig. 9)",
+        "Confusion before and after (Fig. 9)" if view.compared else "Confusion",
         "In % of the true class; the first stream order.",
     )
 
@@ -209,13 +216,16 @@ def plot_both_tsne(
         for number, placed in enumerate(stars)
     }
     labels, names = view.labels[shown], view.result.class_names
+    caption = "t-SNE of the clips' projected global vectors and of the classes' (cosine distance)."
+    if not view.compared:
+        drawn = plot_tsne(points, labels, {"static": stars[0]}, names)
+        return [view.figure(drawn, "tsne", "Features and classes", caption)]
     return [
         view.figure(
             plot_tsne(points, labels, {"before": stars[0], "after": stars[-1]}, names),
             "tsne",
             "Features and classes before and after (Fig. 2)",
-            "t-SNE of the clips' projected global vectors and of the classes' (cosine distance). "
-            "Only the classes move.",
+            f"{caption} Only the classes move.",
         ),
         view.figure(
             plot_tsne(points, labels, parts, names),

@@ -24,13 +24,17 @@ def write_run_page(folder: Path, result: RunResult, clips: Clips, info: ReportIn
     pictures.mkdir(parents=True, exist_ok=True)
     view = RunView(pictures, result, result.inspection, clips, info)
     page = Page(
-        title=f"{view.title}: static and {info.adapter}",
+        title=f"{view.title}: {' and '.join(view.probabilities)}",
         warning=SYNTHETIC if info.corpus.synthetic else "",
         command=info.command,
         summary=summary_of(view),
         figures=draw_all(view),
     )
-    write_html(path, page, viewer_data(result.class_names, view.labels, view.inspection, clips))
+    write_html(
+        path,
+        page,
+        viewer_data(result.class_names, view.labels, view.inspection, clips, view.compared),
+    )
     return path
 
 
@@ -38,12 +42,19 @@ def summary_of(view: RunView) -> list[tuple[str, str]]:
     """What was measured, on which data, how."""
     result, info, adapter = view.result, view.info, view.info.adapter
     config = info.config
-    static, adapted = (
-        100 * calibration(p.max(axis=1), p.argmax(axis=1) == view.labels).error
-        for p in (view.inspection.static, view.inspection.adapted)
-    )
+    errors = {
+        name: 100 * calibration(p.max(axis=1), p.argmax(axis=1) == view.labels).error
+        for name, p in view.probabilities.items()
+    }
     encoder = (result.training.get("encoder") or {}).get("val_accuracy")
     orders = len(result.streams[adapter].order)
+    refined = [
+        (
+            f"{adapter}, {orders} {config.eval.stream} orders",
+            f"{percent(result.accuracies(adapter))} % (std over orders)",
+        ),
+        ("gain", f"{percent(result.gains(adapter))} points"),
+    ]
     return [
         ("data", f"{info.corpus.name}, protocol {config.data.protocol or 'the usual one'}"),
         ("split", f"{result.split}: {result.classes} unseen classes, {len(result.labels)} clips"),
@@ -52,14 +63,10 @@ def summary_of(view: RunView) -> list[tuple[str, str]]:
         ("method, text", f"{info.method}, {config.text.encoder}"),
         ("chance", f"{100 / result.classes:.1f} %"),
         ("static accuracy", f"{percent(result.accuracies('static'))} % (std over orders)"),
-        (
-            f"{adapter}, {orders} {config.eval.stream} orders",
-            f"{percent(result.accuracies(adapter))} % (std over orders)",
-        ),
-        ("gain", f"{percent(result.gains(adapter))} points"),
+        *(refined if view.compared else []),
         (
             "calibration error (ECE)",
-            f"static {static:.1f}, {adapter} {adapted:.1f} points (first order)",
+            f"{', '.join(f'{name} {e:.1f}' for name, e in errors.items())} points (first order)",
         ),
         (
             "seen validation accuracy of the encoder",

@@ -97,6 +97,11 @@ class ActionStream:
         """The actions to choose from."""
         return self.live.actions
 
+    @property
+    def adapter(self) -> str:
+        """The test-time method."""
+        return self.live.inputs.model.config.adapter.name
+
     def add(self, action: str, texts: str | Mapping | None = None) -> None:
         """Adds an action.
 

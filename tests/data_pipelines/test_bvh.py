@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from data_pipelines.errors import DataError
-from data_pipelines.formats.bvh import END, Bvh, joint_positions, parse_bvh
-from tests.helpers.clips import bvh_text
+from data_pipelines.formats.bvh import END, Bvh, bvh_text, joint_positions, parse_bvh
 
 REAL = ("dab", "zombie", "jumping_jacks_cmu", "wave-left-hand", "dash", "run_aalto")
 

@@ -15,8 +15,8 @@ from dynapurls_jax.evaluation.run_page import write_run_page
 from tests.helpers.runs import changed, fitted, score_only, with_labels
 from tests.helpers.trained import SPLIT
 
-FIGURES = ["running_accuracy", "confusion", "classes", "reliability"]
-VECTORS = ["tsne", "tsne_stages"]
+FIGURES = ["running_accuracy", "confusion", "reliability"]
+COMPARISONS = ["classes", "tsne_stages"]  # of the static method and another one
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +78,11 @@ def test_a_report_of_a_trained_run(adapted, tmp_path, monkeypatch):
     assert methods["static"]["accuracy_of_each_order"] == [pytest.approx(static)] * 2
     assert methods["adanpc"]["accuracy_of_each_order"] == result.accuracies("adanpc")
     page = tmp_path / f"{SPLIT}-seed0.html"
+    assert viewer_of(page)["compared"]
+    assert ": static and adanpc</title>" in page.read_text("utf-8")
     assert "SYNTHETIC clips by forward kinematics" in page.read_text("utf-8")
     assert sorted(p.stem for p in (tmp_path / page.stem).iterdir()) == sorted(
-        [*FIGURES, *VECTORS, "attention"]
+        [*FIGURES, *COMPARISONS, "tsne", "attention"]
     )
 
 
@@ -110,12 +112,12 @@ def test_a_page_of_features_without_clips(run, tmp_path):
     true = [viewer["classes"][clip["label"]] for clip in viewer["clips"]]
     assert true == [corpus.class_names[y] for y in corpus.labels[shown]]
     assert not any("data" in clip for clip in viewer["clips"])
-    assert [p.stem for p in sorted((tmp_path / page.stem).iterdir())] == sorted(FIGURES + VECTORS)
+    assert [p.stem for p in sorted((tmp_path / page.stem).iterdir())] == sorted([*FIGURES, "tsne"])
 
 
 @pytest.mark.parametrize(
     ("make", "figures"),
-    [(lambda run: fitted(run, "ridge"), FIGURES + VECTORS), (score_only, FIGURES)],
+    [(lambda run: fitted(run, "ridge"), [*FIGURES, "tsne"]), (score_only, FIGURES)],
     ids=["ridge", "score only"],
 )
 def test_a_page_leaves_out_what_a_method_does_not_have(run, tmp_path, make, figures):
@@ -124,6 +126,12 @@ def test_a_page_leaves_out_what_a_method_does_not_have(run, tmp_path, make, figu
     assert viewer["granularities"] == []
     assert all("attention" not in clip and "data" in clip for clip in viewer["clips"])
     assert sorted(p.stem for p in (tmp_path / page.stem).iterdir()) == sorted(figures)
+    text = page.read_text("utf-8")
+    assert re.search(r"<title>.*: static</title>", text)  # and no comparison with itself
+    assert "<th>static accuracy</th>" in text
+    assert "<th>gain</th>" not in text
+    assert not viewer["compared"]
+    assert not any("adapted" in clip for clip in viewer["clips"])
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,7 @@
 
 import base64
 import json
-import os
 import re
-import shutil
-from contextlib import contextmanager
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -22,6 +19,7 @@ from dynapurls_jax.evaluation.page.viewer import (
     write_html,
 )
 from dynapurls_jax.text.granularities import GRANULARITIES
+from tests.helpers.browser import frame, heads, open_page, outcomes, rows
 
 EVIL = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
 NAMES = ("wave", "kick & <b>run</b>", EVIL)
@@ -50,7 +48,7 @@ def small_run(count=12, persons=2, frames=40, seed=0):
     return labels, inspection, Clips(joints, np.arange(count), ids, KINECT_V2, "the class", texts)
 
 
-def write_page(folder, labels, inspection, clips):
+def write_page(folder, labels, inspection, clips, compared=True):
     """A page with one figure."""
     figure, axis = plt.subplots()
     axis.plot([0, 1])
@@ -64,7 +62,7 @@ def write_page(folder, labels, inspection, clips):
         summary=[("split", EVIL)],
         figures=[Figure(folder / "line.png", "A line", "It rises.")],
     )
-    write_html(path, page, viewer_data(NAMES, labels, inspection, clips))
+    write_html(path, page, viewer_data(NAMES, labels, inspection, clips, compared))
     return path
 
 
@@ -135,68 +133,12 @@ def test_features_without_clips_have_a_page_too():
 # In the browser -----------------------------------------------------------------------------------
 
 
-def browser_path() -> str | None:
-    """Chromium or one of its kind, if there is one."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = (shutil.which(name) for name in names)
-    return os.environ.get("CHROMIUM") or next(filter(None, found), None)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Headless Chromium."""
-    path = browser_path()
-    if path is None:
-        reason = "no browser: install chromium, or say where one is with CHROMIUM"
-        if os.environ.get("CI"):
-            raise FileNotFoundError(reason)
-        pytest.skip(reason)
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield browser
-        browser.close()
-
-
-@contextmanager
-def open_page(browser, path):
-    """A page at 900 pixels; there must be no error and no request at the end."""
-    page = browser.new_page(viewport={"width": 900, "height": 800})
-    page.set_default_timeout(10_000)
-    messages, urls = [], []
-    page.on("console", lambda message: messages.append(message.text))
-    page.on("pageerror", lambda error: messages.append(str(error)))
-    page.on("request", lambda request: urls.append(request.url))
-    page.goto(path.as_uri())
-    yield page
-    assert messages == []
-    assert all(url.startswith(("file:", "data:")) for url in urls)
-    assert page.evaluate("window.hacked") is None
-    page.close()
-
-
 @pytest.fixture
 def opened(browser, small_page):
     """The page, its labels and its inspection."""
     path, labels, inspection = small_page
     with open_page(browser, path) as page:
         yield page, labels, inspection
-
-
-def frame(page):
-    """The number of the frame that is shown, and what is drawn."""
-    return page.inner_text("#frame"), page.evaluate(
-        "document.getElementById('skeleton').toDataURL()"
-    )
-
-
-def rows(page):
-    """Class, static and refined prediction of each row of the list."""
-    return page.eval_on_selector_all(
-        "#clips tbody tr", "all => all.map(row => [...row.cells].map(cell => cell.textContent))"
-    )
 
 
 def test_it_plays_seeks_and_turns(opened):
@@ -309,3 +251,65 @@ def test_without_attention_there_is_no_choice_of_descriptions(browser, tmp_path)
         page.keyboard.press("ArrowDown")
         assert page.inner_text("#description") == ""
         assert frame(page)[0] == "1 of 32"
+
+
+CHANGES = ["changed by refinement"]
+OF_LABELS = ["wrong, then right", "right, then wrong", "wrong after refinement"]
+
+
+def test_what_needs_labels_is_hidden_without_them(browser, tmp_path):
+    labels, inspection, clips = small_run()
+    path = write_page(tmp_path, np.full_like(labels, -1), inspection, clips)
+    before, after = inspection.static.argmax(1), inspection.adapted.argmax(1)
+    with open_page(browser, path) as page:
+        assert heads(page) == ["clip", "static", "refined", "changed", "confidence"]
+        assert outcomes(page) == ["all", *CHANGES]
+        order = inspection.order
+        assert [row[0] for row in rows(page)] == [clips.ids[n] for n in order]
+        assert [row[1:3] for row in rows(page)] == [
+            [NAMES[before[n]], NAMES[after[n]]] for n in order
+        ]
+        assert page.locator(".hit, .miss, .true").count() == 0
+        assert page.inner_text("#clip-title") == f"{clips.ids[order[0]]} (number 1)"
+        page.select_option("#by-outcome", "changed")
+        assert len(rows(page)) == (before != after).sum()
+        page.select_option("#by-outcome", "")
+        assert page.is_visible("text=predicted class")
+        page.select_option("#by-class", "1")
+        assert len(rows(page)) == (after == 1).sum()
+
+
+def test_some_clips_may_have_labels(browser, tmp_path):
+    labels, inspection, clips = small_run()
+    labels[::3] = -1
+    after = inspection.adapted.argmax(1)
+    with open_page(browser, write_page(tmp_path, labels, inspection, clips)) as page:
+        assert outcomes(page) == ["all", *CHANGES, *OF_LABELS]
+        assert [row[0] for row in rows(page)] == [
+            "" if labels[n] < 0 else NAMES[labels[n]] for n in inspection.order
+        ]
+        assert page.locator(".hit, .miss").count() == 2 * (labels >= 0).sum()
+        page.select_option("#by-outcome", "wrong")
+        assert len(rows(page)) == ((labels >= 0) & (after != labels)).sum()
+        page.select_option("#by-outcome", "")
+        page.click("[data-sort=label]")
+        assert [row[0] for row in rows(page)] == sorted("" if y < 0 else NAMES[y] for y in labels)
+
+
+def test_the_static_method_alone_is_not_compared_with_itself(browser, tmp_path):
+    labels, inspection, clips = small_run()
+    path = write_page(tmp_path, labels, inspection, clips, compared=False)
+    wrong = inspection.static.argmax(1) != labels
+    with open_page(browser, path) as page:
+        assert heads(page) == ["class", "static", "confidence"]
+        assert outcomes(page) == ["all", "wrong"]
+        page.select_option("#by-outcome", "wrong")
+        assert len(rows(page)) == wrong.sum()
+        assert page.locator(".bars h4").all_inner_texts() == ["static"]
+        page.select_option("#by-outcome", "")
+        page.fill("#by-confidence", "60")
+        assert len(rows(page)) == (inspection.static.max(1).round(3) >= 0.6).sum()
+    path = write_page(tmp_path, np.full_like(labels, -1), inspection, clips, compared=False)
+    with open_page(browser, path) as page:
+        assert heads(page) == ["clip", "static", "confidence"]
+        assert not page.is_visible("#by-outcome")

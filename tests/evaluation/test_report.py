@@ -93,6 +93,15 @@ def test_a_threshold_that_filters_nothing_is_named(tmp_path):
     assert note not in write_report(tmp_path, [result_of("s")], info_of("balanced"))
 
 
+def test_the_static_method_is_not_compared_with_itself(tmp_path):
+    text = write_report(tmp_path, [result_of("s")], info_of("static"))
+    assert "Top-1 accuracy in %, mean ± std over seeds." in text
+    assert "| split | unseen | clips | seeds x orders | chance | static |\n" in text
+    assert "| s | 2 | 2 | 1 x 1 | 50.0 | 100.0 ± 0.0 |\n" in text
+    assert "| split | class | static |\n" in text
+    assert "| s | a | 100.0 |\n" in text
+
+
 def test_a_report_names_the_method(tmp_path):
     text = write_report(tmp_path, [result_of("s")], info_of())
     assert text.startswith("# utd_mhad: unseen classes, purls (label_free)\n")

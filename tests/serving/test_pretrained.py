@@ -8,6 +8,7 @@ import pytest
 import dynapurls_jax
 from data_pipelines.animation import animate
 from data_pipelines.clip_files import load_clips
+from data_pipelines.sample_clip import FILE as SAMPLE
 from data_pipelines.sketches import parse_sketch
 from dynapurls_jax.serving.model_file import read_card
 from dynapurls_jax.serving.pretrained import pretrained_names
@@ -64,6 +65,12 @@ def test_the_text_encoder_is_that_of_the_training(model):
     known = model.model.classes
     rows = encoder.encode(list(known.names))
     np.testing.assert_allclose(known.text[:, 0], rows, atol=2e-3)
+
+
+def test_it_names_the_sample_clip(model):
+    [clip] = load_clips(SAMPLE)
+    actions = ["sit down", "drink from a cup", "wave with the right hand"]
+    assert model.stream(actions, "static")(clip).label == "wave with the right hand"
 
 
 @pytest.mark.shared_data

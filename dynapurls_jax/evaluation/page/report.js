@@ -15,21 +15,27 @@ function make(tag, text, kind) {
   return element;
 }
 
+const ANSWERS = data.compared ? ["static", "adapted"] : ["static"];
+const LAST = ANSWERS.at(-1);
+const labelled = (clip) => clip.label >= 0;
+const has = { compared: data.compared, alone: !data.compared, labelled: data.clips.some(labelled) };
+has.unlabelled = !has.labelled;
 const best = (clip, when) => clip[when][0][0];
-const confidence = (clip) => clip.adapted[0][1];
-const changed = (clip) => best(clip, "static") !== best(clip, "adapted");
+const confidence = (clip) => clip[LAST][0][1];
+const changed = (clip) => best(clip, "static") !== best(clip, LAST);
 const OUTCOMES = {
   "": () => true,
   changed,
-  fixed: (clip) => best(clip, "static") !== clip.label && best(clip, "adapted") === clip.label,
-  broken: (clip) => best(clip, "static") === clip.label && best(clip, "adapted") !== clip.label,
-  wrong: (clip) => best(clip, "adapted") !== clip.label,
+  fixed: (clip) => best(clip, "static") !== clip.label && best(clip, LAST) === clip.label,
+  broken: (clip) => best(clip, "static") === clip.label && best(clip, LAST) !== clip.label,
+  wrong: (clip) => labelled(clip) && best(clip, LAST) !== clip.label,
 };
 const KEYS = {
   place: (clip) => clip.place,
-  label: (clip) => data.classes[clip.label],
+  id: (clip) => clip.id,
+  label: (clip) => data.classes[clip.label] ?? "",
   before: (clip) => data.classes[best(clip, "static")],
-  after: (clip) => data.classes[best(clip, "adapted")],
+  after: (clip) => data.classes[best(clip, LAST)],
   changed: (clip) => (changed(clip) ? 0 : 1),
   confidence,
 };
@@ -37,12 +43,13 @@ const KEYS = {
 // The list ---------------------------------------------------------------------------------------
 
 function listClips() {
-  const label = byId("by-class").value;
+  const chosen = byId("by-class").value;
+  const kind = (clip) => (has.labelled ? clip.label : best(clip, LAST));
   const least = Number(byId("by-confidence").value) / 100;
   const outcome = OUTCOMES[byId("by-outcome").value];
   const key = KEYS[state.sort];
   state.shown = data.clips.filter(
-    (clip) => (label === "" || clip.label === Number(label)) && outcome(clip) && confidence(clip) >= least,
+    (clip) => (chosen === "" || kind(clip) === Number(chosen)) && outcome(clip) && confidence(clip) >= least,
   );
   state.shown.sort((a, b) => {
     const [x, y] = state.rising ? [key(a), key(b)] : [key(b), key(a)];
@@ -53,8 +60,8 @@ function listClips() {
   const all = data.clips.length;
   byId("count").textContent = `${state.shown.length} of ${all} clips` + (data.left_out ? `; ${data.left_out} more are not in this file` : "");
   for (const button of document.querySelectorAll("[data-sort]")) {
-    const chosen = button.dataset.sort === state.sort;
-    button.parentElement.setAttribute("aria-sort", chosen ? (state.rising ? "ascending" : "descending") : "none");
+    const sorted = button.dataset.sort === state.sort;
+    button.parentElement.setAttribute("aria-sort", sorted ? (state.rising ? "ascending" : "descending") : "none");
   }
   if (!state.shown.includes(state.clip)) choose(state.shown[0] || null);
   else mark();
@@ -63,12 +70,13 @@ function listClips() {
 function listRow(clip) {
   const row = make("tr");
   row.tabIndex = -1;
-  row.append(make("td", data.classes[clip.label]));
-  for (const when of ["static", "adapted"]) {
+  row.append(make("td", has.labelled ? data.classes[clip.label] : clip.id));
+  for (const when of ANSWERS) {
     const guess = best(clip, when);
-    row.append(make("td", data.classes[guess], guess === clip.label ? "hit" : "miss"));
+    const kind = guess === clip.label ? "hit" : "miss";
+    row.append(make("td", data.classes[guess], labelled(clip) ? kind : ""));
   }
-  row.append(make("td", changed(clip) ? "yes" : ""));
+  if (data.compared) row.append(make("td", changed(clip) ? "yes" : ""));
   row.append(make("td", `${(100 * confidence(clip)).toFixed(0)} %`));
   row.addEventListener("click", () => choose(clip));
   return row;
@@ -97,14 +105,19 @@ function step(by) {
 function choose(clip) {
   state.clip = clip;
   state.frame = 0;
-  byId("clip-title").textContent = clip ? `${data.classes[clip.label]} (${clip.id}, number ${clip.place + 1} of the stream)` : "No clip";
+  byId("clip-title").textContent = clip ? titleOf(clip) : "No clip";
   if (clip) {
     byId("seek").max = Math.max(0, clip.frames - 1);
-    for (const when of ["static", "adapted"]) byId(`top-${when}`).replaceChildren(...clip[when].map((pair) => bar(clip, pair)));
+    for (const when of ANSWERS) byId(`top-${when}`).replaceChildren(...clip[when].map((pair) => bar(clip, pair)));
     mark();
   }
   describe();
   draw();
+}
+
+function titleOf(clip) {
+  const place = `number ${clip.place + 1}`;
+  return labelled(clip) ? `${data.classes[clip.label]} (${clip.id}, ${place})` : `${clip.id} (${place})`;
 }
 
 function bar(clip, [guess, share]) {
@@ -233,6 +246,10 @@ data.classes.forEach((name, place) => {
   option.value = place;
   byId("by-class").append(option);
 });
+for (const element of document.querySelectorAll("[data-needs]")) {
+  if (!element.dataset.needs.split(" ").every((need) => has[need])) element.remove();
+}
+byId("by-outcome").parentElement.hidden = byId("by-outcome").length === 1;
 for (const id of ["by-class", "by-outcome", "by-confidence"]) byId(id).addEventListener("input", listClips);
 for (const button of document.querySelectorAll("[data-sort]")) {
   button.addEventListener("click", () => {
@@ -269,7 +286,7 @@ document.addEventListener("keydown", (event) => {
   action();
 });
 for (const id of ["descriptions", "attention-hint"]) byId(id).hidden = data.granularities.length === 0;
-if (!data.clips.some((clip) => clip.data)) {
+if (data.clips.length && !data.clips.some((clip) => clip.data)) {
   byId("skeleton").hidden = true;
   byId("no-clip").hidden = false;
 }

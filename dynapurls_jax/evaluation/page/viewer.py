@@ -1,4 +1,4 @@
-"""The report as one HTML file without other files: summary, figures, and a viewer of clips."""
+"""A page as one HTML file without other files: summary, figures, and a viewer of clips."""
 
 import base64
 import html
@@ -35,35 +35,36 @@ class Page(NamedTuple):
 
     Attributes:
       summary: names and values.
-      figures: pictures, which are copied into the file.
+      figures: pictures, which are copied into the file; without any there is no section of them.
     """
 
     title: str
     warning: str
     command: str
     summary: Sequence[tuple[str, str]]
-    figures: Sequence[Figure]
+    figures: Sequence[Figure] = ()
 
 
 class Clips(NamedTuple):
     """What the viewer plays.
 
     Attributes:
-      joints: `[clips, M, T, V, 3]` in metres, z up, zeros for absent persons; more clips than these
-        and perhaps on disk. None where features are read from a folder.
+      joints: `[clips, M, T, V, 3]` or a list of `[M, T, V, 3]`, in metres, z up, zeros for absent
+        persons; more clips than these and perhaps on disk. None where features are read from a
+        folder.
       indices: `[N]`, of each clip in `joints`.
       ids: of the clips.
       skeleton: of the tokens' joints.
-      query: the text behind the attention, in words.
+      query: the text behind the attention, in words; "" without attention.
       texts: eight of each class, if each class has queries of its own; else None.
     """
 
-    joints: Float[np.ndarray, "clips M T V 3"] | None
+    joints: Float[np.ndarray, "clips M T V 3"] | Sequence[Float[np.ndarray, "M T V 3"]] | None
     indices: Int[np.ndarray, " N"]
     ids: Sequence[str]
     skeleton: Skeleton
-    query: str
-    texts: Sequence[Sequence[str]] | None
+    query: str = ""
+    texts: Sequence[Sequence[str]] | None = None
 
     def clip(self, n: int) -> Float[np.ndarray, "M T V 3"]:
         """Clip number `n`; there must be joints."""
@@ -73,7 +74,7 @@ class Clips(NamedTuple):
 
 
 def write_html(path: Path, page: Page, viewer: dict[str, Any]) -> None:
-    """Writes the report of one run.
+    """Writes a page.
 
     Args:
       viewer: see `viewer_data`.
@@ -86,7 +87,7 @@ def write_html(path: Path, page: Page, viewer: dict[str, Any]) -> None:
         "WARNING": warning,
         "COMMAND": html.escape(page.command),
         "SUMMARY": _summary(page.summary),
-        "FIGURES": "\n".join(map(_figure, page.figures)),
+        "FIGURES": _figures(page.figures),
         "STYLE": (files / "report.css").read_text("utf-8"),
         "SCRIPT": (files / "report.js").read_text("utf-8"),
         "DATA": _embedded(viewer),
@@ -96,14 +97,19 @@ def write_html(path: Path, page: Page, viewer: dict[str, Any]) -> None:
 
 
 def viewer_data(
-    names: Sequence[str], labels: Int[np.ndarray, " N"], inspection: Inspection, clips: Clips
+    names: Sequence[str],
+    labels: Int[np.ndarray, " N"],
+    inspection: Inspection,
+    clips: Clips,
+    compared: bool = True,
 ) -> dict[str, Any]:
     """What `report.js` reads; of more than `MAX_CLIPS` clips evenly spaced ones.
 
     Args:
-      names: of the candidate classes.
-      labels: true positions in `names`.
+      names: of the candidate classes, and after them of others that clips have.
+      labels: true positions in `names`; negative where a clip's class is not known.
       inspection, clips: of the same samples, in the same order.
+      compared: whether the adapted answers are shown beside the static ones.
     """
     places = np.argsort(inspection.order)
     shown = np.unique(np.linspace(0, len(labels) - 1, min(len(labels), MAX_CLIPS)).astype(int))
@@ -113,7 +119,8 @@ def viewer_data(
     for n in shown.tolist():
         record = {"id": clips.ids[n], "label": int(labels[n]), "place": int(places[n])}
         record["static"] = _top(inspection.static[n])
-        record["adapted"] = _top(inspection.adapted[n])
+        if compared:
+            record["adapted"] = _top(inspection.adapted[n])
         if attention is not None:
             record |= _attention(attention[n])
         motion = {"frames": 1, "persons": 0} if clips.joints is None else quantised(clips.clip(n))
@@ -126,6 +133,7 @@ def viewer_data(
         "segments": segments,
         "query": clips.query,
         "texts": clips.texts,
+        "compared": compared,
         "left_out": len(labels) - len(shown),
         "clips": records,
     }
@@ -176,6 +184,16 @@ def _embedded(record: dict[str, Any]) -> str:
 def _summary(pairs: Sequence[tuple[str, str]]) -> str:
     cells = [f"<tr><th>{html.escape(a)}</th><td>{html.escape(b)}</td></tr>" for a, b in pairs]
     return f"<table>{''.join(cells)}</table>"
+
+
+def _figures(figures: Sequence[Figure]) -> str:
+    if not figures:
+        return ""
+    return (
+        '<section aria-labelledby="figures-title">\n<h2 id="figures-title">Figures</h2>\n'
+        + "\n".join(map(_figure, figures))
+        + "\n</section>"
+    )
 
 
 def _figure(figure: Figure) -> str:

@@ -1,0 +1,116 @@
+"""The page of clips that users bring: plays each of them, with what the model says it shows."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from data_pipelines.clip_files import Clip
+from data_pipelines.layouts import COMMON
+from dynapurls_jax.evaluation.inspection import Inspection
+from dynapurls_jax.evaluation.page.viewer import Clips, Page, viewer_data, write_html
+from dynapurls_jax.serving.recogniser import Recognition
+
+MOST_NAMES = 30  # of actions in the summary
+MOST_STATEMENTS = 20
+
+Answered = tuple[Clip, Recognition, Recognition]  # the second recognition is the static one
+
+
+class ClipPage(NamedTuple):
+    """What the page says beside the clips.
+
+    Attributes:
+      source: file or folder of the clips.
+      command: what the user typed.
+      model: its name or file.
+      adapter: the test-time method.
+      online: whether it answers each clip before it learns from it, and not all at the end.
+      actions: names to choose from.
+      left_out: number of clips that could not be used.
+    """
+
+    source: str
+    command: str
+    model: str
+    adapter: str
+    online: bool
+    actions: Sequence[str]
+    left_out: int
+
+
+def write_clip_page(
+    path: Path,
+    answered: Sequence[Answered],
+    info: ClipPage,
+    scores: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes the page, one HTML file.
+
+    Args:
+      scores: by the clips' labels, see `predict.scores`; without them, no label is shown.
+    """
+    compared = info.adapter != "static"
+    names = list(info.actions)
+    truth = [clip.label if scores is not None else None for clip, _, _ in answered]
+    names += sorted({label for label in truth if label} - set(names))
+    count, order = len(info.actions), np.arange(len(answered))
+    labels = np.array([names.index(label) if label else -1 for label in truth], int)
+    inspection = Inspection(
+        samples=order,
+        order=order,
+        static=probabilities([static for _, _, static in answered], names[:count]),
+        adapted=probabilities([refined for _, refined, _ in answered], names[:count]),
+        attention=None,
+        features=None,
+        class_vectors=None,
+    )
+    clips = [clip for clip, _, _ in answered]
+    played = Clips([clip.joints for clip in clips], order, [clip.id for clip in clips], COMMON)
+    methods = f"static and {info.adapter}" if compared else "static"
+    page = Page(f"{info.source}: {methods}", "", info.command, summary_of(clips, info, scores))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_html(path, page, viewer_data(names, labels, inspection, played, compared))
+
+
+def probabilities(found: Sequence[Recognition], actions: Sequence[str]) -> Float[np.ndarray, "N C"]:
+    """Probabilities of each clip in the order of the actions."""
+    values = np.zeros((len(found), len(actions)))
+    for row, recognition in zip(values, found, strict=True):
+        by_name = dict(zip(recognition.labels, recognition.probabilities, strict=True))
+        row[:] = [by_name[name] for name in actions]
+    return values
+
+
+def summary_of(
+    clips: Sequence[Clip], info: ClipPage, scores: Mapping[str, Any] | None
+) -> list[tuple[str, str]]:
+    """Clips, actions, model, accuracies if there are any, and what was assumed of the clips."""
+    left_out = f"; {info.left_out} more cannot be used" if info.left_out else ""
+    named = ", ".join(info.actions[:MOST_NAMES])
+    more = ", ..." if len(info.actions) > MOST_NAMES else ""
+    learning = "each clip alone"
+    if info.adapter != "static" and info.online:
+        learning = "answers each clip, then learns from it"
+    elif info.adapter != "static":
+        learning = "learns from all clips, then answers"
+    rows = [
+        ("clips", f"{len(clips)}{left_out}"),
+        ("actions", f"{len(info.actions)}: {named}{more}"),
+        ("model", info.model),
+        ("test-time method", f"{info.adapter}, {learning}"),
+    ]
+    if scores is not None:
+        rows.append(("clips with a label", f"{scores['clips']}, of {scores['classes']} classes"))
+        shown = ["accuracy", "macro_accuracy", "static_macro_accuracy"]
+        for key in shown if info.adapter != "static" else shown[:2]:
+            rows.append((key.replace("_", " "), f"{100 * scores[key]:.1f} %"))
+    said = Counter(statement for clip in clips for statement in clip.statements)
+    for statement, count in said.most_common(MOST_STATEMENTS):
+        rows.append(("assumed or changed", f"{statement} ({count} clip{'s' * (count > 1)})"))
+    if len(said) > MOST_STATEMENTS:
+        rows.append(("assumed or changed", f"{len(said) - MOST_STATEMENTS} more statements"))
+    return rows

@@ -1,0 +1,73 @@
+"""Pages in a real browser."""
+
+import os
+import shutil
+from contextlib import contextmanager
+
+import pytest
+
+
+def browser_path() -> str | None:
+    """Chromium or one of its kind, if there is one."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = (shutil.which(name) for name in names)
+    return os.environ.get("CHROMIUM") or next(filter(None, found), None)
+
+
+@contextmanager
+def launched():
+    """Headless Chromium; without one the test is skipped, or fails with CI=true."""
+    path = browser_path()
+    if path is None:
+        reason = "no browser: install chromium, or say where one is with CHROMIUM"
+        if os.environ.get("CI"):
+            raise FileNotFoundError(reason)
+        pytest.skip(reason)
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def open_page(browser, path):
+    """A page at 900 pixels; there must be no error and no request at the end."""
+    page = browser.new_page(viewport={"width": 900, "height": 800})
+    page.set_default_timeout(10_000)
+    messages, urls = [], []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.on("request", lambda request: urls.append(request.url))
+    page.goto(path.as_uri())
+    yield page
+    assert messages == []
+    assert all(url.startswith(("file:", "data:")) for url in urls)
+    assert page.evaluate("window.hacked") is None
+    page.close()
+
+
+def frame(page):
+    """The number of the frame that is shown, and what is drawn."""
+    return page.inner_text("#frame"), page.evaluate(
+        "document.getElementById('skeleton').toDataURL()"
+    )
+
+
+def heads(page):
+    """Titles of the columns of the list."""
+    return page.eval_on_selector_all("#clips th", "all => all.map(head => head.textContent)")
+
+
+def rows(page):
+    """The cells of each row of the list."""
+    return page.eval_on_selector_all(
+        "#clips tbody tr", "all => all.map(row => [...row.cells].map(cell => cell.textContent))"
+    )
+
+
+def outcomes(page):
+    """The choices of the filter by outcome."""
+    return page.eval_on_selector_all("#by-outcome option", "all => all.map(o => o.textContent)")
