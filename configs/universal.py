@@ -16,7 +16,8 @@ def get_config():
     config.name = "universal"
     config.data.name = "custom"
     config.data.frames = 32
-    config.encoder.name = "kinematics"
+    config.data.temporal_sampling = "upright"
+    config.encoder.name = "posture"
     config.method.name = "lexicon"
     config.text.encoder = "action_names"
     config.text.descriptions = "names"

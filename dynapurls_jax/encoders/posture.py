@@ -65,7 +65,7 @@ _PARTS = ("left_hand", "right_hand", "left_foot", "right_foot", "head")
 _PLANES = ((0, 1), (0, 2), (1, 2))
 
 Body = Float[Array, "B M T V 3"]
-Series = Float[Array, "B M T n"]
+Series = Float[Array, "B M T m"]
 Features = Float[Array, "B M n"]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import jax
@@ -10,17 +11,19 @@ from jaxtyping import Float, Int
 
 from data_pipelines.cleaning import clean
 from data_pipelines.clip_files import load_clips
+from data_pipelines.conventions import Declared, find_conventions, to_project
 from data_pipelines.datasets import load_corpus
 from data_pipelines.errors import DataError
 from data_pipelines.formats.raw import RawClip
 from data_pipelines.layouts import COMMON
 from data_pipelines.prepared import prepare_clip
 from data_pipelines.settings import DataSettings
-from data_pipelines.skeletons import Skeleton
-from dynapurls_jax.encoders.kinematics import Kinematics, KinematicsSettings
+from data_pipelines.skeletons import Skeleton, map_joints
+from dynapurls_jax.encoders.posture import Posture
+from dynapurls_jax.registry import NoSettings
 
 CLIP_SHAPE = (1, 32)  # persons and frames of a clip
-TEMPORAL_SAMPLING = "resample"
+TEMPORAL_SAMPLING = "upright"
 _BATCH = 256
 
 
@@ -40,9 +43,16 @@ class EncodedCorpus:
     class_names: tuple[str, ...]
 
 
-def kinematics() -> Kinematics:
+def posture() -> Posture:
     """The encoder of joints of the common skeleton; it has no parameters."""
-    return Kinematics(KinematicsSettings(), COMMON)
+    return Posture(NoSettings(), COMMON)
+
+
+@cache
+def token_width() -> int:
+    """`n`, the number of features of a clip."""
+    clip = jax.ShapeDtypeStruct((1, *CLIP_SHAPE, COMMON.num_joints, 3), np.float32)
+    return jax.eval_shape(posture().tokens, clip).shape[-1]
 
 
 def archive_corpus(file: Path) -> EncodedCorpus:
@@ -65,13 +75,15 @@ def archive_corpus(file: Path) -> EncodedCorpus:
 
 
 def dataset_corpus(name: str, manual_dir: Path) -> EncodedCorpus:
-    """All clips of a public dataset.
+    """All clips of a public dataset, brought upright as clip files are.
 
     Args:
       manual_dir: with the owner's archive.
     """
     corpus = load_corpus(DataSettings(name, str(manual_dir)))
-    clips = np.stack([prepared(corpus.clips[n], corpus.skeleton) for n in range(len(corpus))])
+    joints = [map_joints(corpus.clips[n], corpus.skeleton, COMMON) for n in range(len(corpus))]
+    conventions = find_conventions(joints, Declared())
+    clips = np.stack([prepared(to_project(one, conventions), COMMON) for one in joints])
     print(f"{name}: {len(clips)} clips", flush=True)
     return _encoded(name, clips, np.array(corpus.class_names)[corpus.labels])
 
@@ -84,7 +96,7 @@ def prepared(clip: Float[np.ndarray, "m t v 3"], skeleton: Skeleton) -> np.ndarr
 
 def encoded(clips: Float[np.ndarray, "N M T V 3"]) -> Float[np.ndarray, "N S n"]:
     """Tokens of prepared clips."""
-    encode = jax.jit(kinematics().tokens)
+    encode = jax.jit(posture().tokens)
     chunks = [np.asarray(encode(batch)) for batch in _batches(clips)]
     tokens = np.concatenate(chunks)[: len(clips)]
     return tokens.reshape(len(tokens), -1, tokens.shape[-1])

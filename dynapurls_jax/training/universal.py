@@ -2,33 +2,35 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
 
 from data_pipelines.animation import animate, frames_for
 from data_pipelines.layouts import COMMON
-from data_pipelines.lexicon import LexiconEntry, mirrored
+from data_pipelines.lexicon import LexiconEntry, load_lexicon, mirrored
 from data_pipelines.sketches import Sketch
-from dynapurls_jax.text.encoders import TextEncoder
+from dynapurls_jax.registry import settings_of
+from dynapurls_jax.text.encoders import TextEncoder, make_text_encoder
+from dynapurls_jax.text.settings import TextSettings
 from dynapurls_jax.training.corpora import (
     CLIP_SHAPE,
     TEMPORAL_SAMPLING,
     EncodedCorpus,
     encoded,
     prepared,
+    token_width,
 )
-from dynapurls_jax.zero_shot.base import Variables
-from dynapurls_jax.zero_shot.lexicon import (
-    CorpusMeans,
-    ImaginedActions,
-    LexiconSettings,
-    corpus_means,
-    fit_corpora,
-)
+from dynapurls_jax.zero_shot.base import Shapes, Variables
+from dynapurls_jax.zero_shot.lexicon import squashed
+from dynapurls_jax.zero_shot.lexicon_fit import ImaginedActions, corpus_means, fit_corpora
+from dynapurls_jax.zero_shot.registry import METHODS, make_method
+
+_LEAST = 1e-6  # standard deviation of a feature
 
 
 @dataclass(frozen=True)
@@ -73,23 +75,66 @@ class ImaginedLexicon:
         )
 
 
-def fit_universal(
-    settings: LexiconSettings, corpora: Sequence[CorpusMeans], imagined: ImaginedActions
-) -> Variables:
-    """The arrays of the method, in half precision where no accuracy depends on it."""
-    fitted = jax.jit(fit_corpora, static_argnums=0)(settings, corpora, imagined)
-    half = jax.tree.map(lambda leaf: leaf.astype(jnp.float16), fitted)
-    whole = {"visual": fitted["visual"]}
-    half["lexicon"]["action"] = fitted["lexicon"]["action"]
-    return half | whole
+class UniversalFit:
+    """Fits the method of a configuration on any corpora.
+
+    Attributes:
+      config: of `configs/universal.py`.
+      encoder: of texts.
+      lexicon: animated.
+      shapes: of the method's inputs.
+      method: the zero-shot method.
+    """
+
+    def __init__(self, config: ConfigDict):
+        self.config = config
+        self._rows: dict[tuple[str, ...], np.ndarray] = {}
+        self.encoder = make_text_encoder(settings_of(TextSettings, config.text, "text"))
+        self.lexicon = ImaginedLexicon(load_lexicon(), self.encoder)
+        self.shapes = Shapes(COMMON, (1, 1, token_width()), self.rows(("walk",)).shape[1])
+        self.method = make_method(config.method, self.shapes)
+
+    def rows(self, names: tuple[str, ...]) -> Float[np.ndarray, "C d"]:
+        """Names as vectors; kept, as corpora are fitted many times."""
+        if names not in self._rows:
+            self._rows[names] = self.encoder.encode(list(names))
+        return self._rows[names]
+
+    def fit(self, corpora: Sequence[EncodedCorpus], without: Sequence[str] = ()) -> Variables:
+        """The arrays of the method, in half precision where no accuracy depends on it.
+
+        Args:
+          without: see `ImaginedLexicon.actions`.
+        """
+        settings = METHODS.settings(self.config.method)
+        mean, deviation = standard_of(corpora)
+        squash = partial(squashed, settings, mean=mean, deviation=deviation)
+        means = []
+        for corpus in corpora:
+            features = np.asarray(squash(jnp.asarray(_flat(corpus))))
+            rows = self.rows(corpus.class_names)
+            means.append(corpus_means(features, corpus.labels, rows, settings.most_clips))
+        imagined = self.lexicon.actions(without)
+        imagined = imagined._replace(
+            features=squash(imagined.features), mirrored=squash(imagined.mirrored)
+        )
+        fitted = jax.jit(fit_corpora, static_argnums=0)(settings, means, imagined)
+        half = jax.tree.map(lambda leaf: leaf.astype(jnp.float16), fitted)
+        half["lexicon"]["action"] = fitted["lexicon"]["action"]
+        return half | {"visual": fitted["visual"] | {"mean": mean, "deviation": deviation}}
 
 
-def means_of(
-    corpus: EncodedCorpus, text: Float[np.ndarray, "C d"], settings: LexiconSettings
-) -> CorpusMeans:
-    """What the fit reads of a corpus."""
-    flat = corpus.tokens.reshape(len(corpus.tokens), -1)
-    return corpus_means(flat, corpus.labels, text, settings.most_clips)
+def standard_of(
+    corpora: Sequence[EncodedCorpus],
+) -> tuple[Float[Array, " D"], Float[Array, " D"]]:
+    """Mean and standard deviation of features within corpora, each of which counts the same."""
+    mean = np.mean([_flat(c).mean(axis=0) for c in corpora], axis=0)
+    variance = np.mean([_flat(c).var(axis=0) for c in corpora], axis=0)
+    return jnp.asarray(mean), jnp.asarray(np.sqrt(variance) + _LEAST)
+
+
+def _flat(corpus: EncodedCorpus) -> Float[np.ndarray, "N D"]:
+    return corpus.tokens.reshape(len(corpus.tokens), -1).astype(np.float32)
 
 
 def _features(sketches: Sequence[Sketch]) -> Float[np.ndarray, "A D"]:

@@ -29,8 +29,8 @@ def clip(**parts):
 
 
 def test_it_is_small_and_says_what_it_was_trained_on():
-    assert pretrained_names() == ("universal",)
-    assert FILE.stat().st_size < 8e6
+    assert pretrained_names() == ("demo", "universal")
+    assert sum(file.stat().st_size for file in FILE.parent.glob("*.safetensors")) < 8e6
     card = read_card(FILE)
     assert "For research use" in card
     assert "CC BY-NC 4.0" in card
@@ -80,3 +80,13 @@ def test_it_answers_for_files_of_other_skeletons(model, shared_data):
     found = {c.id: stream(c).label for c in clips}
     assert found["jumping_jacks_cmu"] == "jumping jacks"
     assert found["wave-left-hand"] == "wave with the left hand"
+
+
+def test_the_demo_model_needs_no_text_encoder_of_others():
+    model = dynapurls_jax.load_pretrained("demo")
+    assert "SYNTHETIC" in read_card(FILE.with_name("demo.safetensors"))
+    seen, unseen = model.model.seen[0], model.model.candidates[0]
+    waving = clip(right_hand="hang > (head out > overhead aside)*3 > hang")
+    found = model.predict(waving, [seen, unseen, "wave a hand"], "kinect_v1")
+    assert set(found.labels) == {seen, unseen, "wave a hand"}
+    assert found.none_of_these is None

@@ -57,8 +57,10 @@ def test_actions_of_some_names_count_for_nothing():
 
 def test_mirrored_features_are_those_of_mirrored_sketches():
     lexicon = ImaginedLexicon(SOME, Lengths()).actions()
-    features = np.asarray(lexicon.features).reshape(len(SOME), COMMON.num_joints, 12)
-    images = np.asarray(lexicon.mirrored).reshape(features.shape)
+    features, images = (
+        np.asarray(x)[:, : 12 * COMMON.num_joints].reshape(len(SOME), COMMON.num_joints, 12)
+        for x in (lexicon.features, lexicon.mirrored)
+    )
     left, right = (COMMON.joints.index(f"{side}_hand") for side in ("left", "right"))
     # The mean of the side coordinate changes its sign; means of the others stay.
     signs = np.array([-1, 1, 1])

@@ -9,13 +9,8 @@ import pytest
 
 from data_pipelines.skeletons import KINECT_V1
 from dynapurls_jax.zero_shot.base import Shapes
-from dynapurls_jax.zero_shot.lexicon import (
-    ImaginedActions,
-    LexiconSettings,
-    corpus_means,
-    fit_corpora,
-    make,
-)
+from dynapurls_jax.zero_shot.lexicon import LexiconSettings, make, squashed
+from dynapurls_jax.zero_shot.lexicon_fit import ImaginedActions, corpus_means, fit_corpora
 
 WIDTH, FEATURES = 9, 7
 SETTINGS = LexiconSettings(components=5, sharpness=6.0, most_clips=10)
@@ -50,7 +45,14 @@ def problem():
         mirrored=rng.normal(size=(4, FEATURES)).astype(np.float32),
     )
     means = [corpus_means(*corpus, SETTINGS.most_clips) for corpus in corpora]
-    return corpora, means, imagined, fit_corpora(SETTINGS, means, imagined)
+    return corpora, means, imagined, fitted(SETTINGS, means, imagined)
+
+
+def fitted(settings, means, imagined):
+    """Variables for features that are squashed already, but for the inverse of the squashing."""
+    variables = fit_corpora(settings, means, imagined)
+    standard = {"mean": jnp.zeros(FEATURES), "deviation": jnp.ones(FEATURES)}
+    return variables | {"visual": variables["visual"] | standard}
 
 
 def test_means_and_scatter_of_a_corpus(problem):
@@ -87,7 +89,8 @@ def recalled(imagined, vectors, text):
 
 def kernel(a, b):
     side = FACTORS[a[:, -3:].argmax(axis=1)][:, b[:, -3:].argmax(axis=1)]
-    return side * np.exp(2.0 * (2 * a[:, :-3] @ b[:, :-3].T - 1))
+    away = 2 * a[:, :-3] @ b[:, :-3].T - 1
+    return side * (np.exp(2.0 * away) + 0.5 * np.exp(10.0 * away)) / 1.5
 
 
 def whitening(within, means, recalled, counts):
@@ -122,10 +125,15 @@ def reference(means, imagined, queries):
     projection = whitening(within, stacked, first, counts)
     targets, first = stacked @ projection, first @ projection
     gain = max((first * targets).sum() / (first**2).sum(), 0)
-    weight = counts**0.25
-    regularised = kernel(text, text) + np.diag(weight.mean() / weight)
-    coefficients = np.linalg.solve(regularised, targets - gain * first)
-    expected = gain * recalled(imagined, vectors, queries) @ projection
+    weight = counts**0.5 / (counts**0.5).mean()
+    # Weighted ridge regression of what one gain leaves, as least squares with more rows.
+    root, penalty = np.sqrt(weight)[:, None], 3.0 * (weight @ first**2).sum() / 5
+    inputs = np.concatenate([root * first, np.sqrt(penalty) * np.eye(5)])
+    outputs = np.concatenate([root * (targets - gain * first), np.zeros((5, 5))])
+    mapped = gain * np.eye(5) + np.linalg.lstsq(inputs, outputs, rcond=None)[0]
+    regularised = kernel(text, text) + np.diag(0.5 / weight)
+    coefficients = np.linalg.solve(regularised, targets - first @ mapped)
+    expected = recalled(imagined, vectors, queries) @ projection @ mapped
     expected = expected + kernel(queries, text) @ coefficients
     return (
         expected / np.linalg.norm(expected, axis=1, keepdims=True),
@@ -140,7 +148,8 @@ def test_names_and_clips_become_the_vectors_of_the_reference(problem):
     expected, projection, centre = reference(means, imagined, queries)
     found = np.asarray(METHOD.bind(variables, jnp.asarray(queries[:, None])).classes[:, 0])
     clips = corpora[0][0][:5]
-    encoded = np.asarray(METHOD.encode(variables, jnp.asarray(clips[:, None])))
+    raw = np.sinh(0.3 * clips) / 0.3  # the squashing undoes it
+    encoded = np.asarray(METHOD.encode(variables, jnp.asarray(raw[:, None])))
     whitened = (clips - centre) @ projection
     whitened /= np.linalg.norm(whitened, axis=1, keepdims=True)
     # The signs of principal components cancel in the whitening's symmetric root only by pairs.
@@ -157,10 +166,10 @@ def test_a_class_does_not_depend_on_the_others(problem):
 def test_a_name_without_a_side_is_recalled_mirrored_for_the_left(problem):
     """With sharp similarities, the left of an action is its mirror image."""
     _, means, imagined, _ = problem
-    settings = LexiconSettings(components=5, sharpness=300.0, ridge=1e9)
+    settings = LexiconSettings(components=5, sharpness=300.0, ridge=1e9, map_ridge=1e9)
     settings = dataclasses.replace(settings, one_sided=1e-9, other_side=1e-9)
     method = make(settings, Shapes(KINECT_V1, (1, 1, FEATURES), WIDTH))
-    variables = fit_corpora(settings, means, imagined)
+    variables = fitted(settings, means, imagined)
     queries = np.repeat(imagined.text[4:], 2, axis=0)
     queries[:, -3:] = np.eye(3)[[0, 2]] / 2**0.5
     found = method.bind(variables, jnp.asarray(queries[:, None])).classes[:, 0]
@@ -185,7 +194,7 @@ def test_an_action_of_zero_rows_counts_for_nothing(problem):
     moved = gone._replace(features=gone.features + 5 * (np.arange(4) == 1)[:, None])
     moved = moved._replace(mirrored=gone.mirrored - 5 * (np.arange(4) == 1)[:, None])
     one, other = (
-        METHOD.bind(fit_corpora(SETTINGS, means, each), queries).classes for each in (gone, moved)
+        METHOD.bind(fitted(SETTINGS, means, each), queries).classes for each in (gone, moved)
     )
     np.testing.assert_allclose(one, other, atol=1e-3)
 
@@ -204,6 +213,13 @@ def test_one_dataset_is_refused_with_the_way_to_train():
         METHOD.fit(
             jax.random.key(0), jnp.zeros((2, 1, FEATURES)), jnp.arange(2), jnp.zeros((2, 1, WIDTH))
         )
+
+
+def test_features_far_from_the_mean_are_drawn_in():
+    features = jnp.array([[0.0, 2.0, -2.0, 1000.0]])
+    found = squashed(SETTINGS, features, jnp.ones(4), 2 * jnp.ones(4))[0]
+    np.testing.assert_allclose(found[:3], [-0.5, 0.5, -1.5], atol=0.05)
+    assert 10 < found[3] < 30
 
 
 @pytest.mark.parametrize("wrong", [{"sharpness": 0.0}, {"other_side": 0.0}, {"most_clips": 0}])
