@@ -13,6 +13,7 @@ from data_pipelines.clip_readers import SUFFIXES, RawFile, Recording, open_clips
 from data_pipelines.conventions import Conventions, Declared, find_conventions, to_project
 from data_pipelines.errors import DataError, check_choice
 from data_pipelines.formats.clip_archive import is_archive, read_archive
+from data_pipelines.formats.gcn_arrays import LABELS
 from data_pipelines.layouts import COMMON, LAYOUTS, Layout, layout_of
 from data_pipelines.mending import even_frames, mend, never_tracked
 
@@ -149,7 +150,8 @@ def load_clips(
     """The clips of a file, or of all files of a folder and its folders, sorted by name.
 
     Args:
-      path: of clip archives and other npz and npy files, BVH, NTU's `.skeleton`, or text.
+      path: of clip archives and other npz and npy files, BVH, NTU's `.skeleton`, text, or PYSKL
+        pickles.
       skeleton: one of `LAYOUTS`, or a mapping of common joints to the source's; needed where files
         have no joint names. See `layout_of`.
       declared: what is known of coordinates, unit and frame rate.
@@ -217,6 +219,7 @@ def clip_from_array(
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES)
+        files = [file for file in files if not file.name.endswith(LABELS)]
         if files:
             return files
     elif path.exists():

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from data_pipelines.errors import DataError
-from data_pipelines.formats import bvh, clip_archive
+from data_pipelines.formats import bvh, clip_archive, gcn_arrays, pyskl
 from data_pipelines.formats.custom import read_array, read_skeleton, read_text
 from data_pipelines.layouts import LAYOUTS
 from data_pipelines.safe_io import LARGEST
@@ -75,6 +75,14 @@ def open_clips(file: Path, skeleton: str | Mapping | None = None) -> RawFile:
     """
     if clip_archive.is_archive(file):
         return _open_archive(file)
+    if file.suffix == PYSKL:
+        return _open_pyskl(file)
+    try:
+        padded = gcn_arrays.padded_clips(file)
+    except DataError as error:
+        raise DataError(str(error), file) from error
+    if padded:
+        return _open_padded(padded, file, skeleton)
     if file.suffix not in READERS:
         raise DataError(f"expected a file with {', '.join(SUFFIXES)}", file)
     if file.stat().st_size > LARGEST:
@@ -105,6 +113,36 @@ def _open_archive(file: Path) -> RawFile:
     return RawFile(len(archive), read, archive.joint_names, root, up=archive.up)
 
 
+def _open_pyskl(file: Path) -> RawFile:
+    annotations = pyskl.read_record(file)["annotations"]
+
+    def read(index: int) -> Recording:
+        where = f"{file}, annotation {index}"
+        try:
+            name, keypoint = str(annotations[index]["frame_dir"]), annotations[index]["keypoint"]
+        except (KeyError, TypeError) as error:
+            raise DataError(f"expected frame_dir and keypoint ({error!r})", where) from error
+        return Recording(name, _joints(np.asarray(keypoint), where))
+
+    return RawFile(len(annotations), read)
+
+
+def _open_padded(padded: Mapping[str, np.ndarray], file: Path, skeleton: object) -> RawFile:
+    """Clips of skeleton GCNs; rows without joints are those of two persons, as published."""
+    clips = [(side, index) for side, block in padded.items() for index in range(len(block))]
+
+    def read(index: int) -> Recording:
+        side, number = clips[index]
+        clip, name = padded[side][number], f"{side}{number:06d}"
+        count = clip.shape[2] if clip.ndim == 4 else clip.shape[-1] // 6
+        if clip.ndim == 2 and isinstance(skeleton, str):
+            count = len(LAYOUTS[skeleton])
+        where = f"{file}, clip {name}"
+        return Recording(name, _joints(gcn_arrays.unpad(clip, count, where), where))
+
+    return RawFile(len(clips), read)
+
+
 def _open_bvh(content: bytes, file: str, skeleton: object) -> RawFile:
     parsed = bvh.parse_bvh(content, file)
     positions = bvh.joint_positions(parsed)
@@ -127,14 +165,18 @@ def _open_bvh(content: bytes, file: str, skeleton: object) -> RawFile:
 
 
 def _open_array(content: bytes, file: str, skeleton: object) -> RawFile:
-    clip = read_array(content, file)
-    if clip.ndim != 4 or clip.shape[-1] not in (2, 3) or not clip.size:
-        raise DataError(f"expected [T, V, 3] or [M, T, V, 3], got {list(clip.shape)}", file)
-    if clip.dtype.kind not in "fiu":
-        raise DataError(f"expected real numbers, got {clip.dtype}", file)
-    with np.errstate(over="ignore"):
-        joints = clip.astype(np.float32)
+    joints = _joints(read_array(content, file), file)
     return RawFile(1, lambda _: Recording("", joints))
+
+
+def _joints(clip: np.ndarray, where: str) -> Float[np.ndarray, "M T V k"]:
+    """An array of a clip as float32, refusing other shapes and types."""
+    if clip.ndim != 4 or clip.shape[-1] not in (2, 3) or not clip.size:
+        raise DataError(f"expected [T, V, 3] or [M, T, V, 3], got {list(clip.shape)}", where)
+    if clip.dtype.kind not in "fiu":
+        raise DataError(f"expected real numbers, got {clip.dtype}", where)
+    with np.errstate(over="ignore"):
+        return clip.astype(np.float32)
 
 
 def _open_text(content: bytes, file: str, skeleton: object) -> RawFile:
@@ -150,7 +192,8 @@ def _open_skeleton(content: bytes, file: str, skeleton: object) -> RawFile:
     return RawFile(1, lambda _: recording, KINECT_V2.joints)
 
 
-# Suffix to `(content, name, skeleton)` to clips; archives are files that stay open.
+PYSKL = ".pkl"
+# Suffix to `(content, name, skeleton)` to clips. Files of many clips are opened without them.
 READERS: dict[str, Callable[[bytes, str, object], RawFile]] = {
     bvh.SUFFIX: _open_bvh,
     ".npy": _open_array,
@@ -159,4 +202,4 @@ READERS: dict[str, Callable[[bytes, str, object], RawFile]] = {
     ".txt": _open_text,
     ".csv": _open_text,
 }
-SUFFIXES = tuple(READERS)
+SUFFIXES = (*READERS, PYSKL)

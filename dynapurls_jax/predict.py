@@ -6,13 +6,14 @@
   python -m dynapurls_jax.predict --clips=archive.npz --score       classes of the archive
   python -m dynapurls_jax.predict --clips=folder --actions="walk,run" --page=report.html
 
-Clips are archives (npz), BVH, arrays, NTU's .skeleton or text, see docs/data.md; what is assumed of
-coordinates, units and joints is said once. Writes one JSON line for each clip: id, action,
-confidence, top, none_of_these. The model learns from all clips, without their labels, and then
-answers; --online answers each clip before it learns from it, --adapter=static each clip alone.
-Without --actions the classes of the archives are taken. --score compares with the labels of
-archives, after all predictions are written, and prints the accuracy as the last line. --page writes
-an HTML file that plays the clips with their answers, static and refined.
+Clips are archives (npz), BVH, arrays, NTU's .skeleton, text, or the files of PYSKL, 2s-AGCN and
+CTR-GCN, see docs/data.md; what is assumed of coordinates, units and joints is said once. Writes one
+JSON line for each clip: id, action, confidence, top, none_of_these. The model learns from all
+clips, without their labels, and then answers; --online answers each clip before it learns from it,
+--adapter=static each clip alone. Without --actions the classes of the archives are taken. --score
+compares with the labels of archives, after all predictions are written, and prints the accuracy as
+the last line. --page writes an HTML file that plays the clips with their answers, static and
+refined.
 """
 
 import json

@@ -28,6 +28,7 @@ from data_pipelines.safe_io import LARGEST, opened_member
 from data_pipelines.sources import ArraySource
 
 _OFFSET = (0.0, 0.0, 3.0)  # metres, of centred clips from the origin; the value has no effect
+LABELS = "_label.pkl"  # ends the name of a side's labels
 SIDES = {"train": TRAIN, "val": TEST, "test": TEST}
 
 
@@ -76,29 +77,10 @@ class GcnArraySource(ArraySource):
         side, _, number = item.partition("|")
         block, index = self._blocks[side], int(number)
         where = f"{self.path}, {side} clip {index}"
-        joints = checked(self._unpad(block.data[index], where), where, self.skeleton.joints)
+        clip = unpad(block.data[index], self.skeleton.num_joints, where)
+        joints = checked(clip, where, self.skeleton.joints)
         label = checked_label(int(block.labels[index]), self.num_classes, where)
         return [named_clip(block.names[index], joints, label)]
-
-    def _unpad(self, padded: np.ndarray, where: str) -> np.ndarray:
-        """`[C, T, V, M]` or `[T, M * V * C]` to `[M, T, V, C]` without the zeros at the end."""
-        joints = self.skeleton.num_joints
-        if padded.ndim == 4 and padded.shape[0] == 3 and padded.shape[2] == joints:
-            clip = padded.transpose(3, 1, 2, 0)
-        elif padded.ndim == 2 and padded.shape[1] and padded.shape[1] % (3 * joints) == 0:
-            clip = padded.reshape(len(padded), -1, joints, 3).transpose(1, 0, 2, 3)
-        else:
-            raise DataError(
-                f"expected [3, T, {joints}, M] or [T, M * {joints} * 3], got {list(padded.shape)}",
-                where,
-            )
-        filled = np.flatnonzero((clip != 0).any(axis=(0, 2, 3)))
-        clip = clip[:, : filled[-1] + 1 if len(filled) else 1]
-        present = (clip != 0).any(axis=(2, 3))[..., None, None]
-        if ((clip == 0).all(axis=-1, keepdims=True) & present).any():
-            # Centred clips have a joint at the origin, which elsewhere marks an untracked joint.
-            clip = np.where(present, clip + np.array(_OFFSET, clip.dtype), 0)
-        return clip
 
     def sides(self, clip_ids: list[str]) -> dict[str, np.ndarray]:
         """The one protocol of the arrays."""
@@ -106,10 +88,60 @@ class GcnArraySource(ArraySource):
         return {PREDEFINED: np.array([side.get(clip, NEITHER) for clip in clip_ids], np.int8)}
 
 
+def unpad(padded: np.ndarray, joints: int, where: str) -> np.ndarray:
+    """`[C, T, V, M]` or `[T, M * V * C]` to `[M, T, V, C]` without the zeros at the end.
+
+    Args:
+      joints: `V`.
+
+    Raises:
+      DataError: another shape.
+    """
+    if padded.ndim == 4 and padded.shape[0] == 3 and padded.shape[2] == joints:
+        clip = padded.transpose(3, 1, 2, 0)
+    elif padded.ndim == 2 and padded.shape[1] and padded.shape[1] % (3 * joints) == 0:
+        clip = padded.reshape(len(padded), -1, joints, 3).transpose(1, 0, 2, 3)
+    else:
+        raise DataError(
+            f"expected [3, T, {joints}, M] or [T, M * {joints} * 3], got {list(padded.shape)}",
+            where,
+        )
+    filled = np.flatnonzero((clip != 0).any(axis=(0, 2, 3)))
+    clip = clip[:, : filled[-1] + 1 if len(filled) else 1]
+    present = (clip != 0).any(axis=(2, 3))[..., None, None]
+    if ((clip == 0).all(axis=-1, keepdims=True) & present).any():
+        # Centred clips have a joint at the origin, which elsewhere marks an untracked joint.
+        clip = np.where(present, clip + np.array(_OFFSET, clip.dtype), 0)
+    return clip
+
+
+def padded_clips(file: Path) -> dict[str, np.ndarray]:
+    """The clips of one file of padded arrays by side, without labels; empty for any other file.
+
+    Returns:
+      `[N, C, T, V, M]` of an npy, whose side is ""; `[N, T, M * V * C]` of an npz.
+
+    Raises:
+      DataError: the arrays of an npz are damaged, or decompression bombs.
+    """
+    if file.suffix == ".npy":
+        try:
+            with file.open("rb") as stream:
+                header = read_header(stream, file.stat().st_size, file)
+        except DataError:
+            return {}
+        return {"": map_npy(file)} if len(header.shape) == 5 else {}
+    if file.suffix != ".npz" or not zipfile.is_zipfile(file):
+        return {}
+    with zipfile.ZipFile(file) as archive:
+        sides = [side for side in SIDES if f"x_{side}.npy" in archive.namelist()]
+        return {side: _map_member(archive, file, f"x_{side}.npy") for side in sides}
+
+
 def _read_folder(folder: Path) -> dict[str, Block]:
     blocks = {}
     for side in SIDES:
-        file, labels_file = folder / f"{side}_data_joint.npy", folder / f"{side}_label.pkl"
+        file, labels_file = folder / f"{side}_data_joint.npy", folder / f"{side}{LABELS}"
         if not file.exists():
             continue
         if not labels_file.exists():
@@ -201,7 +233,7 @@ def write_agcn(corpus: Corpus, protocol: str, folder: Path, frames: int = 300) -
         data.flush()
         names = [corpus.clip_ids[index] for index in indices]
         pair = (names, corpus.labels[indices].tolist())
-        (folder / f"{side}_label.pkl").write_bytes(pickle.dumps(pair, protocol=2))
+        (folder / f"{side}{LABELS}").write_bytes(pickle.dumps(pair, protocol=2))
 
 
 def write_ctr_gcn(corpus: Corpus, protocol: str, file: Path, frames: int = 300) -> None:

@@ -22,15 +22,24 @@ from data_pipelines.formats.raw import RawClip, checked, checked_label
 from data_pipelines.sources import ArraySource
 
 
+def read_record(file: Path) -> dict:
+    """The content of a file; annotations are a list of anything.
+
+    Raises:
+      DataError: it is no pickle of plain data, or has no list of annotations.
+    """
+    record = load_pickle(file.read_bytes(), file)
+    if not isinstance(record, dict) or not isinstance(record.get("annotations"), list):
+        raise DataError("expected a dict with a list of annotations", file)
+    return record
+
+
 class PysklSource(ArraySource):
     """The annotations of one PYSKL file."""
 
     @cached_property
     def _record(self) -> dict:
-        record = load_pickle(self.path.read_bytes(), self.path)
-        if not isinstance(record, dict) or not isinstance(record.get("annotations"), list):
-            raise DataError("expected a dict with a list of annotations", self.path)
-        return record
+        return read_record(self.path)
 
     def items(self) -> dict[str, str]:
         return dict.fromkeys(map(str, range(len(self._record["annotations"]))), self.stamp())

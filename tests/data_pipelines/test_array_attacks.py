@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from data_pipelines.builders.registry import public_dataset
+from data_pipelines.clip_readers import open_clips
 from data_pipelines.custom_spec import load_spec
 from data_pipelines.errors import DataError
 from data_pipelines.formats import sample_stream
@@ -138,6 +139,7 @@ def test_an_endless_header_is_refused(read, tmp_path):
             lambda file: GcnArraySource(file, KINECT_V2, 2).items(),
             marks=pytest.mark.slow,
         ),
+        pytest.param("x_test", 260, open_clips, marks=pytest.mark.slow),
     ],
 )
 def test_an_npz_that_is_a_bomb_is_refused(member, mebibytes, read, tmp_path, flat):

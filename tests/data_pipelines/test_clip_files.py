@@ -1,9 +1,11 @@
 """Files of clips from anywhere: each becomes the same person, or a message that says why not."""
 
+import pickle
+
 import numpy as np
 import pytest
 
-from data_pipelines.clip_files import Clip, load_clips
+from data_pipelines.clip_files import Clip, class_names, load_clips
 from data_pipelines.conventions import Conventions, Declared, to_project
 from data_pipelines.formats.clip_archive import archive_of_clips, write_archive
 from data_pipelines.layouts import COMMON
@@ -56,6 +58,56 @@ def test_arrays_and_text_need_a_skeleton(tmp_path):
     mapping = {joint: index for index, joint in enumerate(COMMON.joints)}
     clip = one(tmp_path / "a.npy", mapping, Declared(fps=12.5))
     assert (clip.id, clip.fps, clip.statements) == ("a", 12.5, ())
+
+
+def test_pyskl_pickles_of_two_and_three_dimensions(tmp_path):
+    keypoint = Y_UP[None].astype(np.float32)
+    annotations = [
+        {"frame_dir": "a", "label": 3, "keypoint": keypoint},
+        {"frame_dir": "b", "label": 0, "keypoint": np.repeat(keypoint, 2, 0)},
+        {"frame_dir": "c", "label": 0},
+        {"frame_dir": "d", "label": 0, "keypoint": keypoint[0]},
+    ]
+    file = tmp_path / "x.pkl"
+    file.write_bytes(pickle.dumps({"split": {}, "annotations": annotations}))
+    first, second, *messages = load_clips(tmp_path, "kinect_v1", Declared(up="y"))
+    assert (first.id, first.label, len(second.joints)) == ("x/a", None, 2)
+    np.testing.assert_allclose(first.joints, EXPECTED, atol=1e-4)
+    assert messages[0].startswith(f"{file}, annotation 2: expected frame_dir and keypoint")
+    assert messages[1].startswith(f"{file}, annotation 3: expected [T, V, 3] or [M, T, V, 3]")
+    image = [1, -1] * keypoint[..., :2] * 200  # y down, pixels
+    record = {"annotations": [{"frame_dir": "flat", "keypoint": image.astype(np.float16)}]}
+    file.write_bytes(pickle.dumps(record))
+    flat = one(file, "kinect_v1")
+    assert np.ptp(flat.joints[..., 1]) == 0
+    np.testing.assert_allclose(flat.joints[0, :, 3, 2].mean(), 1.7, atol=0.3)
+    file.write_bytes(pickle.dumps(["a", "b"]))
+    (message,) = load_clips(file, "kinect_v1")
+    assert message == f"{file}: expected a dict with a list of annotations"
+
+
+@pytest.mark.parametrize("form", ["agcn", "ctr_gcn", "compressed"])
+def test_padded_arrays_of_skeleton_gcns(tmp_path, form):
+    padded = np.zeros((2, 3, 30, 20, 2), np.float32)
+    padded[:, :, :16, :, 0] = Y_UP.transpose(2, 0, 1)
+    padded[1, :, :16, :, 1] = Y_UP.transpose(2, 0, 1) + np.array([1, 0, 0])[:, None, None]
+    if form == "agcn":
+        np.save(tmp_path / "train_data_joint.npy", padded)
+        (tmp_path / "train_label.pkl").write_bytes(pickle.dumps((["a", "b"], [0, 1])))
+        names = ["train_data_joint/000000", "train_data_joint/000001"]
+    else:
+        rows = padded.transpose(0, 2, 4, 3, 1).reshape(2, 30, -1)
+        save = np.savez if form == "ctr_gcn" else np.savez_compressed
+        save(tmp_path / "x.npz", x_train=rows[:1], y_train=np.eye(2)[:1], x_test=rows[1:])
+        names = ["x/train000000", "x/test000000"]
+    first, second = load_clips(tmp_path, "kinect_v1", Declared(up="y"))
+    assert [first.id, second.id] == names
+    assert first.label is None
+    np.testing.assert_allclose(first.joints[0], EXPECTED[0], atol=1e-4)
+    assert not first.joints[1:].any()
+    apart = np.broadcast_to([1, 0, 0], (16, 20, 3))
+    np.testing.assert_allclose(second.joints[1] - second.joints[0], apart, atol=1e-4)
+    assert class_names(tmp_path) == ()
 
 
 def test_ntu_skeleton_files(tmp_path):
