@@ -199,7 +199,7 @@ def page_info(stream: "ActionStream", left_out: int) -> "ClipPage":
     from dynapurls_jax.serving.clip_page import ClipPage
 
     return ClipPage(
-        source=Path(_CLIPS.value).name,
+        source=Path(_CLIPS.value).resolve().name,
         command=f"python -m dynapurls_jax.predict {shlex.join(sys.argv[1:])}",
         model=_MODEL.value,
         adapter=stream.adapter,

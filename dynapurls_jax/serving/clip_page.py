@@ -53,17 +53,16 @@ def write_clip_page(
     Args:
       scores: by the clips' labels, see `predict.scores`; without them, no label is shown.
     """
-    compared = info.adapter != "static"
-    names = list(info.actions)
+    compared, order = info.adapter != "static", np.arange(len(answered))
     truth = [clip.label if scores is not None else None for clip, _, _ in answered]
-    names += sorted({label for label in truth if label} - set(names))
-    count, order = len(info.actions), np.arange(len(answered))
+    others = {label for label in truth if label} - set(info.actions)
+    names = [*info.actions, *sorted(others)]
     labels = np.array([names.index(label) if label else -1 for label in truth], int)
     inspection = Inspection(
         samples=order,
         order=order,
-        static=probabilities([static for _, _, static in answered], names[:count]),
-        adapted=probabilities([refined for _, refined, _ in answered], names[:count]),
+        static=probabilities([static for _, _, static in answered], info.actions),
+        adapted=probabilities([refined for _, refined, _ in answered], info.actions),
         attention=None,
         features=None,
         class_vectors=None,
