@@ -217,7 +217,7 @@ def test_each_recipe_learns(name):
     assert losses[-1] < 0.6 * losses[0], losses
 
 
-@pytest.mark.parametrize("name", ENCODERS.names)
+@pytest.mark.parametrize("name", [n for n in ENCODERS.names if ENCODERS.section(n)[n]])
 def test_every_encoder_is_refused_by_a_wrong_setting_of_its_own(name):
     section = ENCODERS.section(name)
     key = "segments" if "segments" in section[name] else "width"
