@@ -7,6 +7,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from data_pipelines.errors import DataError
+from dynapurls_jax.config_names import config_names, typed
 from dynapurls_jax.host_memory import keep_memory
 from dynapurls_jax.training.signals import Stopped, stop_on_signals
 from dynapurls_jax.training.stages import CheckpointError, NonFiniteError, WorkdirMismatchError
@@ -26,12 +27,12 @@ HELP = {"help", "helpshort", "helpfull", "helpxml", "?"}
 
 
 def define_config(default: str | None) -> flags.FlagHolder:
-    """`--config=FILE` with `--config.key=value` overrides."""
+    """`--config=NAME` or `--config=FILE`, with `--config.key=value` overrides."""
     return config_flags.DEFINE_config_file(
         "config",
         default,
-        "Experiment: a Python file with get_config(). Any key of it can be overridden: "
-        "--config.method.name=ridge, --config.adapter.balanced.window=256. "
+        f"Experiment: one of {', '.join(config_names())}, or a Python file with get_config(). Any "
+        "key of it can be overridden: --config.method.name=ridge, --config.splits=22_5,18_9. "
         "dynapurls_jax/config.py names the settings behind each section.",
         lock_config=True,
     )
@@ -63,7 +64,7 @@ def run(main: Callable[[list[str]], None]) -> None:
 
     def parse(argv: list[str]) -> list[str]:
         try:
-            return app.parse_flags_with_usage(argv)
+            return app.parse_flags_with_usage([argv[0], *typed(argv[1:])])
         except SystemExit:  # absl prints the help and ends with status 1
             sys.exit(0 if HELP & {argument.lstrip("-") for argument in argv} else 2)
         except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:

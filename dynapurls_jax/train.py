@@ -1,6 +1,6 @@
 """Trains a zero-shot model: encoder, tokens, method, for every split and seed of a configuration.
 
-  python -m dynapurls_jax.train --config=configs/utd_mhad.py
+  python -m dynapurls_jax.train --config=utd_mhad         or a file, --config=configs/utd_mhad.py
   python -m dynapurls_jax.train --config=configs/demo.py --config.method.purls.query=per_candidate
   python -m dynapurls_jax.train --config=configs/utd_mhad.py --config.encoder.name=kinematics \
     --config.method.name=ridge
@@ -17,6 +17,7 @@ from pathlib import Path
 from absl import flags
 
 from dynapurls_jax.compile_cache import keep_programs
+from dynapurls_jax.config_names import config_names
 from dynapurls_jax.flags import define_config, run
 
 _CONFIG = define_config(default=None)
@@ -27,7 +28,6 @@ _PROFILE = flags.DEFINE_bool(
 _PROCESSES = flags.DEFINE_string(
     "processes", None, "Train together with others: auto, or host:port,number,count."
 )
-flags.mark_flag_as_required("config")
 
 
 def main(_: list[str]) -> None:
@@ -35,6 +35,8 @@ def main(_: list[str]) -> None:
     from dynapurls_jax.config import check_config
 
     config = _CONFIG.value
+    if config is None:
+        raise ValueError(f"expected --config=NAME, one of {', '.join(config_names())}, or a file")
     check_config(config)
     workdir = Path(_WORKDIR.value) if _WORKDIR.value else Path("runs") / config.name
     # JAX starts only once the flags are right.

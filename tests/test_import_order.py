@@ -8,7 +8,7 @@ from tests.conftest import ROOT
 
 ENTRY_POINTS = {"train", "stream_eval", "predict"}
 ORDER = [
-    {"registry", "rng", "host_memory", "compile_cache", "commands"},
+    {"registry", "rng", "host_memory", "compile_cache", "commands", "config_names"},
     *({"encoders"}, {"text"}, {"zero_shot"}, {"adaptation"}),
     *({"evaluation"}, {"training"}, {"serving"}, {"reproduction"}),
     *({"config"}, {"flags", "stream_answers"}, ENTRY_POINTS | {"__init__"}),
