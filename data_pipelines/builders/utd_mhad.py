@@ -1,9 +1,12 @@
 """UTD-MHAD: 27 actions, 8 subjects, 4 trials, Kinect v1."""
 
 import hashlib
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import numpy as np
 
@@ -23,6 +26,7 @@ ACTIONS = (
     "sit to stand", "stand to sit", "forward lunge", "squat",
 )  # fmt: skip
 
+_PATIENCE = 10.0  # seconds for the first answer of the server
 # UTD-MHAD lists the trunk from the head down, Kinect v1 from the hip up.
 _ORDER = [3, 2, 1, 0, *range(4, 20)]
 
@@ -49,6 +53,19 @@ def read_utd_mhad(file: str, content: bytes) -> RawClip:
     joints = checked(joints.transpose(2, 0, 1)[None, :, _ORDER], file, KINECT_V1.joints)
     clip_id = name.string.removesuffix("_skeleton.mat")
     return RawClip(clip_id, joints, label=action - 1, subject=subject)
+
+
+def check_reachable(url: str) -> None:
+    """Fails at once without a network, where TFDS tries for minutes without a word.
+
+    Raises:
+      OSError: the server does not answer; behind a proxy nothing is checked.
+    """
+    parts = urlsplit(url)
+    if parts.scheme in getproxies():
+        return
+    port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    socket.create_connection((parts.hostname, port), timeout=_PATIENCE).close()
 
 
 class UtdMhad(OneArchive):
@@ -85,10 +102,12 @@ class UtdMhad(OneArchive):
         """The archive at `URL`, if it is the published one.
 
         Raises:
-          FileNotFoundError: it cannot be downloaded.
+          FileNotFoundError: it cannot be downloaded; without a network, within seconds.
           DataError: it is another file.
         """
+        print(f"{self.name}: downloading {self.URL}, {self.BYTES / 1e6:.0f} MB", flush=True)
         try:
+            check_reachable(self.URL)
             file = Path(fetch(self.URL))
         except Exception as error:  # TFDS passes on what its HTTP libraries raise
             reason = f"{self.name}: {self.URL} could not be downloaded ({error}).\n"

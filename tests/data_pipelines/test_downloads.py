@@ -1,7 +1,9 @@
 """Downloads: the published archive is accepted, a changed one is refused."""
 
 import hashlib
+import socket
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -61,6 +63,25 @@ def test_a_changed_download_is_refused(downloads, tmp_path):
         with pytest.raises(DataError, match=message):
             load("utd_mhad")
     assert not list(tmp_path.rglob("*.array_record"))
+
+
+def test_without_a_network_the_error_comes_at_once(tmp_path, monkeypatch, capsys):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    monkeypatch.setattr(UtdMhad, "URL", f"http://127.0.0.1:{port}/Skeleton.zip")
+    for name in ("DYNAPURLS_CACHE", "DYNAPURLS_DATA"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.chdir(tmp_path)
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    before = time.monotonic()
+    with pytest.raises(
+        FileNotFoundError, match=r"(?s)could not be downloaded .* put Skeleton.zip into"
+    ):
+        load("utd_mhad")
+    assert time.monotonic() - before < 30
+    assert "utd_mhad: downloading http://127.0.0.1" in capsys.readouterr().out
 
 
 def test_an_archive_in_manual_dir_may_be_another(downloads, tmp_path):
