@@ -120,6 +120,10 @@ def make_protocol(corpus: Corpus, split: str, protocol: str = "") -> Protocol:
     unseen_test = np.flatnonzero((side == (TRAIN if base else TEST)) & of_unseen)
     if not len(pool) or not len(unseen_test):
         raise ValueError(f"split {split!r} leaves no training or no unseen test clips")
+    if len(unseen) < 2:
+        raise ValueError(
+            f"split {split!r}: expected 2 unseen classes or more, got one, which every model knows"
+        )
     counts = np.bincount(corpus.labels[pool], minlength=num_classes)[seen]
     if counts.min() < 2:
         name = corpus.class_names[seen[counts.argmin()]]

@@ -1,6 +1,7 @@
 """Shared by the commands: the --config flag, and errors without a traceback."""
 
 import sys
+from ast import literal_eval
 from collections.abc import Callable
 
 from absl import app, flags, logging
@@ -68,8 +69,15 @@ def run(main: Callable[[list[str]], None]) -> None:
         except SystemExit:  # absl prints the help and ends with status 1
             sys.exit(0 if HELP & {argument.lstrip("-") for argument in argv} else 2)
         except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
-            message = error.args[0] if isinstance(error, KeyError) else error
-            print(f"error: {message}", file=sys.stderr)
+            print(f"error: {message_of(error)}", file=sys.stderr)
             sys.exit(2)
 
     app.run(guarded, flags_parser=parse)
+
+
+def message_of(error: Exception) -> str:
+    """An error in words: a missing key's message comes quoted, once or twice."""
+    text = str(error)
+    while text[:1] in ("'", '"') and text[:1] == text[-1:]:
+        text = str(literal_eval(text))
+    return f"no key {text}".replace("\n", ". ") if "\nDid you mean" in text else text

@@ -89,7 +89,10 @@ def test_mistakes_after_training_and_generalised_evaluation(tmp_path):
     [
         (["dynapurls_jax.train"], "expected --config=NAME, one of custom, demo, "),
         (["dynapurls_jax.train", "--config=dmeo"], "did you mean 'demo'? Known: custom, demo, "),
-        (["dynapurls_jax.train", DEMO, "--config.method.nmae=x"], 'Did you mean "name"'),
+        (
+            ["dynapurls_jax.train", DEMO, "--config.method.nmae=x"],
+            "error: no key 'nmae'. Did you mean \"name\"",
+        ),
         (["dynapurls_jax.stream_eval"], "train --config=configs/demo.py"),
         slow(["dynapurls_jax.train", DEMO, "demo"], "unexpected arguments: demo"),
         slow(["dynapurls_jax.train", "--config=none.py"], "none.py"),

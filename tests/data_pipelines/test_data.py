@@ -252,6 +252,11 @@ def test_unknown_splits_are_errors(split, message):
         unseen_classes(tiny_corpus(classes=27, subjects=2, takes=1), split)
 
 
+def test_one_unseen_class_is_no_test():
+    with pytest.raises(ValueError, match="'random-7_1-0': expected 2 unseen classes or more"):
+        make_protocol(tiny_corpus(), "random-7_1-0")
+
+
 def test_epochs_differ_and_repeat_by_seed():
     clips = np.arange(10)[:, None]
 
