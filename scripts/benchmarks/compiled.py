@@ -105,7 +105,7 @@ class Program:
 
 def one_number(shape: str) -> bool:
     """Whether a result is a single number."""
-    return re.match(r"\w+\[\]", shape) is not None
+    return re.match(r"\w+\[(1(,1)*)?\]", shape) is not None
 
 
 def size_of(shape: str) -> int:
