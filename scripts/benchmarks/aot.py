@@ -120,9 +120,15 @@ def compile_all(options: argparse.Namespace) -> None:
             if options.only in program.name:
                 found[program.name] = figures(program, options)
                 line(program.name, *cells(found[program.name]))
-    if options.json:
-        whole = {"target": options.target, "jax": jax.__version__, "programs": found}
-        options.json.write_text(json.dumps(whole, indent=1) + "\n")
+            if options.json and program.name in found:
+                write(options.json, options.target, jax.__version__, found)
+
+
+def write(path: Path, target: str, version: str, found: dict[str, Any]) -> None:
+    """Adds figures to those of a file, or replaces them."""
+    before = json.loads(path.read_text())["programs"] if path.exists() else {}
+    whole = {"target": target, "jax": version, "programs": before | found}
+    path.write_text(json.dumps(whole, indent=1) + "\n")
 
 
 def figures(program: Any, options: argparse.Namespace) -> dict[str, Any]:
