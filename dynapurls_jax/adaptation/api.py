@@ -81,12 +81,31 @@ class Method(NamedTuple):
         leave no trace; a chunk without any usable one must leave `inner_state` as it is.
       classes: `state -> [C, R, e]`: the class vectors that `predict` matches with, unit rows; the
         static ones for a method that does not move them.
+      ahead: `(state, features) -> found`: what follows from a chunk, the static candidates, the key
+        and the counters alone. A stream computes it for many chunks at once, before its loop;
+        `state.inner_state` is None there. `predict` and `learn` then get `Prepared` features.
     """
 
     init: Callable[[Candidates, Array], Any]
     predict: Callable[[State, Any], Array]
     learn: Callable[[State, Any, Array, Array], tuple[Any, UpdateInfo]]
     classes: Callable[[State], Array] = lambda state: state.candidates.classes
+    ahead: Callable[[State, Any], Any] | None = None
+
+    def given(self, features: Any, found: Any) -> Any:
+        """Features as `predict` and `learn` take them.
+
+        Args:
+          found: what `ahead` found of them.
+        """
+        return features if self.ahead is None else Prepared(features, found)
+
+
+class Prepared(NamedTuple):
+    """Features, and what `Method.ahead` found of them."""
+
+    features: Any
+    found: Any
 
 
 def learns_nothing(state: State, features: Any, logits, usable) -> tuple[Any, UpdateInfo]:
@@ -152,16 +171,29 @@ class TestTimeEntry(Entry):
     needs: Needs = "score"
 
 
+class Learned(NamedTuple):
+    """What the loop of a stream leaves of a chunk: logits, and `UpdateInfo`."""
+
+    logits: Float[Array, "B C"]
+    info: UpdateInfo
+
+
 class Adapter(NamedTuple):
     """A method made ready for streams.
 
     Attributes:
       init: `(candidates, active=all, key=key(0)) -> state`.
       step: `(state, features of a chunk) -> (state, prediction)`. Pure, of fixed shapes.
+      ahead, advance, finish: the three parts of a step: `(state, features) -> found`;
+        `(state, features, found, usable) -> (inner_state, Learned)`, which alone has to be in a
+        loop; `(Learned, usable) -> prediction`, of any number of samples.
     """
 
     init: Callable[..., State]
     step: Callable[[State, Any], tuple[State, Prediction]]
+    ahead: Callable[[State, Any], Any]
+    advance: Callable[[State, Any, Any, Array], tuple[Any, Learned]]
+    finish: Callable[[Learned, Array], Prediction]
 
 
 def adapter_of(method: Method, update_before_predict: bool = False) -> Adapter:
@@ -187,30 +219,49 @@ def adapter_of(method: Method, update_before_predict: bool = False) -> Adapter:
     def active_logits(state: State, features: Any) -> Float[Array, "B C"]:
         return jnp.where(state.active, method.predict(state, features), -jnp.inf)
 
+    def ahead(state: State, features: Any) -> Any:
+        return () if method.ahead is None else method.ahead(state, features)
+
+    def advance(state: State, features: Any, found: Any, usable: Array) -> tuple[Any, Learned]:
+        features = method.given(features, found)
+        logits = active_logits(state, features)
+        inner_state, info = method.learn(state, features, logits, usable)
+        if update_before_predict:
+            after = state._replace(
+                inner_state=inner_state,
+                samples=state.samples + len(usable),
+                skipped=state.skipped + jnp.sum(~usable),
+            )
+            logits = active_logits(after, features)
+        adapted = jnp.broadcast_to(info.adapted, usable.shape)
+        return inner_state, Learned(logits, UpdateInfo(info.admitted, adapted))
+
+    def finish(learned: Learned, usable: Array) -> Prediction:
+        logits = learned.logits
+        label = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+        confidence = jnp.exp(logits.max(axis=-1) - jax.nn.logsumexp(logits, axis=-1))
+        return Prediction(
+            label=jnp.where(usable, label, -1),
+            confidence=jnp.where(usable, confidence, 0),
+            logits=logits,
+            admitted=learned.info.admitted & usable,
+            adapted=learned.info.adapted,
+            skipped=~usable,
+        )
+
     def step(state: State, features: Any) -> tuple[State, Prediction]:
         usable = finite(features)
         features = zero_unusable(features, usable)
-        logits = active_logits(state, features)
-        inner_state, info = method.learn(state, features, logits, usable)
+        found = ahead(state._replace(inner_state=None), features)
+        inner_state, learned = advance(state, features, found, usable)
         state = state._replace(
             inner_state=inner_state,
             samples=state.samples + len(usable),
             skipped=state.skipped + jnp.sum(~usable),
         )
-        if update_before_predict:
-            logits = active_logits(state, features)
-        label = jnp.argmax(logits, axis=-1).astype(jnp.int32)
-        confidence = jnp.exp(logits.max(axis=-1) - jax.nn.logsumexp(logits, axis=-1))
-        return state, Prediction(
-            label=jnp.where(usable, label, -1),
-            confidence=jnp.where(usable, confidence, 0),
-            logits=logits,
-            admitted=info.admitted & usable,
-            adapted=jnp.broadcast_to(info.adapted, usable.shape),
-            skipped=~usable,
-        )
+        return state, finish(learned, usable)
 
-    return Adapter(init, step)
+    return Adapter(init, step, ahead, advance, finish)
 
 
 def finite(features: Any) -> Bool[Array, " B"]:
@@ -234,11 +285,17 @@ def key_of_chunk(state: State) -> Array:
     return jax.random.fold_in(jax.random.wrap_key_data(state.key), state.samples - state.skipped)
 
 
+_AHEAD = 32  # samples, about, whose `ahead` is computed at once
+
+
 @partial(jax.jit, static_argnums=0, static_argnames="chunk")
 def run_stream(
     adapter: Adapter, state: State, features: Any, *, chunk: int = 1
 ) -> tuple[State, Prediction]:
     """Runs a method over a stream of samples, in order, as one `lax.scan` over chunks.
+
+    What does not depend on the method's own state is computed before the loop and after it, unless
+    it takes more room than the features.
 
     Args:
       adapter: the method; compiled once for each adapter object and shape.
@@ -249,7 +306,59 @@ def run_stream(
     Returns:
       The last state, and the predictions `[N, ...]`.
     """
-    return scan_chunks(adapter.step, state, features, chunk=chunk)
+    usable = finite(features)
+    features = zero_unusable(features, usable)
+    count = len(usable)
+    whole = count // chunk * chunk
+    skipped = state.skipped + jnp.cumsum(~usable) - ~usable  # before each sample
+
+    def at(counters: tuple[Array, Array], inner_state: Any = None) -> State:
+        samples, skipped = counters
+        return state._replace(samples=samples, skipped=skipped, inner_state=inner_state)
+
+    def split(leaf: Array) -> Array:
+        return leaf[:whole].reshape(whole // chunk, chunk, *leaf.shape[1:])
+
+    def found_of(each: tuple[Any, Any, Array]) -> Any:
+        counters, features, _ = each
+        return adapter.ahead(at(counters), features)
+
+    def advance(inner_state: Any, each: Any) -> tuple[Any, Array]:
+        (counters, features, usable), found = each
+        found = found_of(each[0]) if found is None else found[0]
+        state = at(counters, inner_state)
+        inner_state, (logits, info) = adapter.advance(state, features, found, usable)
+        flags = jnp.stack(info, axis=-1).astype(logits.dtype)
+        return inner_state, jnp.concatenate([logits, flags], axis=-1)  # written down at once
+
+    counters = state.samples + jnp.arange(count, dtype=jnp.int32), skipped
+    starts = jax.tree.map(lambda leaf: leaf[:whole:chunk], counters)
+    chunks = (starts, jax.tree.map(split, features), split(usable))
+    found = None
+    if whole:
+        one = jax.eval_shape(found_of, jax.tree.map(lambda leaf: leaf[0], chunks))
+        if _bytes(one) <= _bytes(features) * chunk / count:
+            at_once = max(1, min(whole // chunk, _AHEAD // chunk))
+            found = (jax.lax.map(found_of, chunks, batch_size=at_once),)
+    inner_state, learned = jax.lax.scan(advance, state.inner_state, (chunks, found))
+    learned = learned.reshape(whole, learned.shape[-1])
+    if whole < count:
+        rest = jax.tree.map(lambda leaf: leaf[whole:], (features, usable))
+        first = jax.tree.map(lambda leaf: leaf[whole], counters)
+        inner_state, last = advance(inner_state, ((first, *rest), None))
+        learned = jnp.concatenate([learned, last]) if whole else last
+    state = state._replace(
+        inner_state=inner_state,
+        samples=state.samples + count,
+        skipped=state.skipped + jnp.sum(~usable),
+    )
+    flags = UpdateInfo(learned[:, -2] > 0, learned[:, -1] > 0)
+    return state, adapter.finish(Learned(learned[:, :-2], flags), usable)
+
+
+def _bytes(tree: Any) -> int:
+    """Bytes of all leaves."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def scan_chunks(step: Callable, state: State, samples: Any, *, chunk: int) -> tuple[State, Any]:

@@ -9,13 +9,14 @@ from jaxtyping import Array, Bool, Float, Int
 from dynapurls_jax.adaptation.api import (
     Method,
     Number,
+    Prepared,
     State,
     StreamInfo,
     TestTimeEntry,
     UpdateInfo,
 )
-from dynapurls_jax.adaptation.similarity import embedding_of, scored_shape, scored_vectors
-from dynapurls_jax.adaptation.sinkhorn import balanced_assignment, estimated_prior
+from dynapurls_jax.adaptation.similarity import embedding_of, scored_shape
+from dynapurls_jax.adaptation.sinkhorn import balanced_assignment, window_shares
 from dynapurls_jax.registry import check_at_least, check_positive, check_share
 from dynapurls_jax.zero_shot.base import Candidates, Variables, ZeroShotMethod, unit
 
@@ -105,11 +106,7 @@ def balanced(
             classes=classes,
         )
 
-    def predict(state: State, features: Any) -> Float[Array, "B C"]:
-        vectors = scored_vectors(e, variables, features, state.candidates)
-        return e.match(variables, vectors, state.inner_state.classes)
-
-    def learn(state: State, features: Any, logits, usable):
+    def ahead(state: State, features: Any) -> dict[str, Array]:
         static = e.scored(state.candidates).classes
         embedded = e.embed(variables, features, state.candidates)
         vectors = embedded[..., : static.shape[1], :]
@@ -117,7 +114,13 @@ def balanced(
         every = e.match_all(variables, embedded, state.candidates.classes)
         weight = settings.all_granularities
         evidence = ((1 - weight) * scored + weight * every) / e.scale(variables)
-        window = append(state.inner_state, usable, vectors=vectors, evidence=evidence)
+        return {"vectors": vectors, "evidence": evidence}
+
+    def predict(state: State, prepared: Prepared) -> Float[Array, "B C"]:
+        return e.match(variables, prepared.found["vectors"], state.inner_state.classes)
+
+    def learn(state: State, prepared: Prepared, logits, usable):
+        window = append(state.inner_state, usable, **prepared.found)
         classes = jnp.where(usable.any(), drawn(window, state), state.inner_state.classes)
         return window._replace(classes=classes), UpdateInfo(usable, usable.any())
 
@@ -128,7 +131,7 @@ def balanced(
         means = means_of(share, window.vectors, settings.prior_count)
         return unit(e.scored(state.candidates).classes + settings.gain * means)
 
-    return Method(init, predict, learn, lambda state: state.inner_state.classes)
+    return Method(init, predict, learn, lambda state: state.inner_state.classes, ahead)
 
 
 def append(window: Any, usable: Bool[Array, " B"], **chunk: Float[Array, "B ..."]) -> Any:
@@ -171,9 +174,10 @@ def assignment(
     held = held * possible.any(axis=1)  # 0 where all classes are newer than the sample
     logits = jnp.where(possible, evidence / settings.temperature, -jnp.inf)
     logits = jnp.where(held[:, None] > 0, logits, 0.0)  # of no weight, but must be finite
+    iterations = settings.sinkhorn_iterations
     if prior is None:
-        prior = estimated_prior(logits, held, active, settings.share_count)
-    return balanced_assignment(logits, held, prior, settings.sinkhorn_iterations)
+        return window_shares(logits, held, active, settings.share_count, iterations)
+    return balanced_assignment(logits, held, prior, iterations)
 
 
 def means_of(

@@ -1,6 +1,7 @@
 """DynaPURLS: scale and bias on the class vectors, learned online from its own predictions."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ from jaxtyping import Array, Float
 from dynapurls_jax.adaptation.api import (
     Method,
     Number,
+    Prepared,
     State,
     StreamInfo,
     TestTimeEntry,
@@ -21,10 +23,12 @@ from dynapurls_jax.adaptation.memory import (
     Batch,
     Memory,
     balanced_batch,
+    draw_words,
     empty_memory,
     insert,
     insert_latest,
 )
+from dynapurls_jax.adaptation.one_kernel import in_one_kernel
 from dynapurls_jax.adaptation.refinement import Refinement, no_refinement, refine
 from dynapurls_jax.adaptation.similarity import embedding_of
 from dynapurls_jax.registry import check_at_least, check_choice
@@ -113,22 +117,48 @@ def dynapurls(
     def refined(state: State) -> Candidates:
         return refine(scored(state.candidates), state.inner_state.refinement, state.active)
 
-    def predict(state: State, features: Any) -> Float[Array, "B C"]:
-        return model.score(variables, features, refined(state))
+    def ahead(state: State, features: Any) -> list[Array | None]:
+        """The random words of each step's draws."""
+        if not places or settings.per_class == 0:
+            return [None] * settings.steps
+        key, classes = key_of_chunk(state), len(state.active)
+        keys = [jax.random.fold_in(key, step) for step in range(settings.steps)]
+        return [draw_words(key, classes, settings.per_class) for key in keys]
 
-    def loss(refinement: Refinement, state: State, batch: Batch) -> Float[Array, ""]:
-        """Eq. 15: cross-entropy of the pseudo-labels under the current parameters."""
+    def predict(state: State, prepared: Prepared) -> Float[Array, "B C"]:
+        static, active = scored(state.candidates), state.active
+
+        def score(refinement: Refinement, features: Any) -> Float[Array, "B C"]:
+            return model.score(variables, features, refine(static, refinement, active))
+
+        return in_one_kernel(score, state.inner_state.refinement, prepared.features)
+
+    def gradient(state: State, refinement: Refinement, batch: Batch) -> Refinement:
+        """Of eq. 15: cross-entropy of the pseudo-labels under the current parameters."""
         static = scored(state.candidates)
-        moved = refine(static, refinement, state.active)
-        logits = model.score(variables, batch.samples, moved)
-        logits = jnp.where(state.active, logits, -1e9)  # finite: 0 times infinity is no gradient
-        losses = optax.softmax_cross_entropy(logits, jax.nn.one_hot(batch.labels, logits.shape[1]))
-        distance = (1 - jnp.sum(moved.classes * static.classes, axis=-1)).mean(axis=-1)
-        anchor = settings.anchor_weight * jnp.sum(state.active * distance) / state.active.sum()
-        return jnp.sum(batch.weight * losses) / jnp.maximum(batch.weight.sum(), 1) + anchor
 
-    def learn(state: State, features: Any, logits, usable):
-        labels, confidence = logits.argmax(axis=-1), jax.nn.softmax(logits).max(axis=-1)
+        def score(refinement: Refinement) -> Float[Array, "B C"]:
+            return model.score(variables, batch.samples, refine(static, refinement, state.active))
+
+        def distance(refinement: Refinement) -> Float[Array, ""]:
+            moved = refine(static, refinement, state.active)
+            each = (1 - jnp.sum(moved.classes * static.classes, axis=-1)).mean(axis=-1)
+            return settings.anchor_weight * jnp.sum(state.active * each) / state.active.sum()
+
+        logits, back = jax.vjp(score, refinement)
+        share = jax.nn.softmax(jnp.where(state.active, logits, -jnp.inf))
+        weight = batch.weight / jnp.maximum(batch.weight.sum(), 1)
+        # That of the cross-entropy to the logits; inactive classes have a share of 0.
+        (found,) = back(weight[:, None] * (share - jax.nn.one_hot(batch.labels, share.shape[1])))
+        if isinstance(settings.anchor_weight, float) and settings.anchor_weight == 0:
+            return found
+        return jax.tree.map(jnp.add, found, jax.grad(distance)(refinement))
+
+    def learn(state: State, prepared: Prepared, logits, usable):
+        features = prepared.features
+        labels = logits.argmax(axis=-1)
+        top = logits.max(axis=-1)
+        confidence = 1 / jnp.exp(logits - top[:, None]).sum(axis=-1)
         admitted = usable & (confidence > settings.threshold)
         memory = state.inner_state.memory
         if places and settings.eviction == "least_recent":
@@ -139,24 +169,23 @@ def dynapurls(
         enough = usable.any() & (stored.sum() >= settings.min_samples)
         if not places:
             enough = admitted.any()
-        key = key_of_chunk(state)
 
         def batch_of(step: int) -> Batch:
             if not places:
                 return Batch(features, labels, admitted.astype(jnp.float32))
-            return balanced_batch(memory, jax.random.fold_in(key, step), settings.per_class)
+            return balanced_batch(memory, prepared.found[step], settings.per_class)
 
         before = state.inner_state.refinement, state.inner_state.opt_state
         refinement, opt_state = before
         for step in range(settings.steps):  # eq. 16
-            grads = jax.grad(loss)(refinement, state, batch_of(step))
+            grads = in_one_kernel(partial(gradient, state), refinement, batch_of(step))
             updates, opt_state = optimizer.update(grads, opt_state)
             refinement = optax.apply_updates(refinement, updates)
         # A select, not a cond: the memory would be copied to get into a branch.
         refinement, opt_state = optax.tree.where(enough, (refinement, opt_state), before)
         return DynaPurlsState(refinement, opt_state, memory), UpdateInfo(admitted, enough)
 
-    return Method(init, predict, learn, lambda state: refined(state).classes)
+    return Method(init, predict, learn, lambda state: refined(state).classes, ahead)
 
 
 def optimizer_of(settings: DynaPurlsSettings, chunks: int | None) -> optax.GradientTransformation:

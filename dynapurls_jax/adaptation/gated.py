@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from dynapurls_jax.adaptation.api import Method, Number, State, UpdateInfo
+from dynapurls_jax.adaptation.api import Method, Number, Prepared, State, UpdateInfo
 from dynapurls_jax.adaptation.confidence import normalized_entropy
 from dynapurls_jax.adaptation.registry import GATES
 from dynapurls_jax.zero_shot.base import Candidates, Variables, ZeroShotMethod
@@ -132,28 +132,40 @@ def gated(
 
     def side_states(state: State) -> list[State]:
         """The state of each side."""
+        inner_states = state.inner_state or (None, None)
         return [
             state._replace(inner_state=inner_state, active=state.active & side)
-            for inner_state, side in zip(state.inner_state, slots(len(state.active)), strict=True)
+            for inner_state, side in zip(inner_states, slots(len(state.active)), strict=True)
+        ]
+
+    def ahead(state: State, features: Any) -> tuple[Array, list]:
+        static = model.score(variables, features, state.candidates)
+        sides = zip(methods, side_states(state), strict=True)
+        found = [method.ahead and method.ahead(side, features) for method, side in sides]
+        return jnp.where(state.active, static, -jnp.inf), found
+
+    def on_sides(state: State, prepared: Prepared) -> list[tuple[Method, State, Any]]:
+        """Each side's method, its state, and the features as it takes them."""
+        each = zip(methods, side_states(state), prepared.found[1], strict=True)
+        return [
+            (method, side, method.given(prepared.features, found)) for method, side, found in each
         ]
 
     def init(candidates: Candidates, active) -> Sides:
         sides = zip(methods, slots(len(active)), strict=True)
         return Sides(*(method.init(candidates, active & side) for method, side in sides))
 
-    def predict(state: State, features: Any) -> Float[Array, "B C"]:
-        static = model.score(variables, features, state.candidates)
-        static = jnp.where(state.active, static, -jnp.inf)
-        to_unseen = is_unseen(gate, static, slots(len(state.active)).seen)
+    def predict(state: State, prepared: Prepared) -> Float[Array, "B C"]:
+        to_unseen = is_unseen(gate, prepared.found[0], slots(len(state.active)).seen)
         seen_logits, unseen_logits = (
             jnp.where(side.active, method.predict(side, features), -jnp.inf)
-            for method, side in zip(methods, side_states(state), strict=True)
+            for method, side, features in on_sides(state, prepared)
         )
         return jnp.where(to_unseen[:, None], unseen_logits, seen_logits)
 
-    def learn(state: State, features: Any, logits, usable):
+    def learn(state: State, prepared: Prepared, logits, usable):
         inner_states, infos = [], []
-        for method, side in zip(methods, side_states(state), strict=True):
+        for method, side, features in on_sides(state, prepared):
             sent = side.active[logits.argmax(axis=-1)]
             # Finite logits for the samples of the other side, of which all are minus infinity here.
             side_logits = jnp.where(sent[:, None], logits, 0.0)
@@ -164,4 +176,4 @@ def gated(
         either = UpdateInfo(*(a | b for a, b in zip(*infos, strict=True)))
         return Sides(*inner_states), either
 
-    return Method(init, predict, learn)
+    return Method(init, predict, learn, ahead=ahead)

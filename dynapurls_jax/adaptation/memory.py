@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 
 
 class Memory(NamedTuple):
@@ -68,6 +68,10 @@ def insert(
     """
     places = memory.priority.shape[1]
     stored = memory.priority[labels]  # [B, K]
+    if len(labels) == 1:  # the lowest leaves, if it is lower
+        stays = admitted[0] & (stored.min() < priority[0])
+        where = [labels[0].astype(jnp.int32), jnp.argmin(stored).astype(jnp.int32)]
+        return _replaced(memory, where, stays, Memory(priority, samples))
     arrival = jnp.arange(len(labels))
     rival = admitted & (labels == labels[:, None])  # [B, B]: new samples of the same class
     ahead = (priority > priority[:, None]) | (
@@ -78,12 +82,23 @@ def insert(
     # The first that stays takes the lowest place, the second the next lowest, and so on.
     turn = jnp.sum(rival & stays & (arrival < arrival[:, None]), axis=1)
     place = jnp.where(stays, jnp.argmax(_ranks(stored) == turn[:, None], axis=1), places)
-    return Memory(
-        priority=memory.priority.at[labels, place].set(priority, mode="drop"),
-        samples=jax.tree.map(
-            lambda old, new: old.at[labels, place].set(new, mode="drop"), memory.samples, samples
-        ),
+    return jax.tree.map(
+        lambda old, new: old.at[labels, place].set(new, mode="drop"),
+        memory,
+        Memory(priority, samples),
     )
+
+
+def _replaced(memory: Memory, where: list[Array], stays: Array, new: Memory) -> Memory:
+    """The memory with one new sample at a place `(label, place)`, if it stays."""
+
+    def written(old: Array, new: Array) -> Array:
+        start = [*where, *[jnp.int32(0)] * (old.ndim - 2)]
+        before = jax.lax.dynamic_slice(old, start, (1, 1, *old.shape[2:]))
+        after = jnp.where(stays, new[None].astype(old.dtype), before)
+        return jax.lax.dynamic_update_slice(old, after, start)
+
+    return jax.tree.map(written, memory, new)
 
 
 def insert_latest(
@@ -125,28 +140,51 @@ class Batch(NamedTuple):
     weight: Float[Array, " B"]
 
 
-def balanced_batch(memory: Memory, key: PRNGKeyArray, per_class: int) -> Batch:
-    """Draws the same number of samples, with replacement, from every class that has any.
+def draw_words(
+    key: PRNGKeyArray, classes: int, per_class: int
+) -> UInt32[Array, "2 classes per_class"]:
+    """Random words for `balanced_batch`: those that `jax.random.randint` reads of each class' key.
 
     The draws of a class do not depend on the number of classes.
+    """
+
+    def words(number: Array) -> Array:
+        keys = jax.random.split(jax.random.fold_in(key, number))
+        return jnp.stack([jax.random.bits(key, (per_class,), jnp.uint32) for key in keys])
+
+    return jax.vmap(words, out_axes=1)(jnp.arange(classes))
+
+
+def balanced_batch(
+    memory: Memory, words: UInt32[Array, "2 classes per_class"] | None, per_class: int
+) -> Batch:
+    """Draws the same number of samples, with replacement, from every class that has any.
 
     Args:
+      words: from `draw_words`; None if `per_class` is 0.
       per_class: draws from each class; 0 for all stored samples, without randomness.
     """
     classes, places = memory.priority.shape
-    if per_class == 0:
+    if words is None:
         return Batch(
             samples=jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), memory.samples),
             labels=jnp.repeat(jnp.arange(classes), places),
             weight=memory.filled.reshape(-1).astype(jnp.float32),
         )
     counts = memory.filled.sum(axis=1)  # places are filled from the first on: a prefix
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(classes))
-    draw = jax.vmap(lambda key, count: jax.random.randint(key, (per_class,), 0, count))
-    drawn = draw(keys, jnp.maximum(counts, 1))
+    drawn = below(words, jnp.maximum(counts, 1)[:, None])
     labels = jnp.repeat(jnp.arange(classes), per_class)
     return Batch(
         samples=jax.tree.map(lambda leaf: leaf[labels, drawn.reshape(-1)], memory.samples),
         labels=labels,
         weight=jnp.repeat(counts > 0, per_class).astype(jnp.float32),
     )
+
+
+def below(words: UInt32[Array, "2 *shape"], bound: Int[Array, "..."]) -> Int[Array, "*shape"]:
+    """Whole numbers from 0 to below a bound, as `jax.random.randint` makes them of two words."""
+    bound = bound.astype(jnp.uint32)
+    high, low = words
+    remainder = (1 << 16) % bound
+    remainder = remainder * remainder % bound  # of 2^32
+    return ((high % bound * remainder + low % bound) % bound).astype(jnp.int32)

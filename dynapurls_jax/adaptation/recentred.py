@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 from dynapurls_jax.adaptation.api import (
     Method,
     Number,
+    Prepared,
     State,
     StreamInfo,
     TestTimeEntry,
@@ -95,16 +96,19 @@ def recentred(
     def classes(state: State) -> Float[Array, "C R e"]:
         return unit(static(state.candidates, state.active) + state.inner_state.drawn)
 
-    def predict(state: State, features: Any) -> Float[Array, "B C"]:
-        vectors = scored_vectors(e, variables, features, state.candidates)
+    def ahead(state: State, features: Any) -> Float[Array, "B Q R e"]:
+        return scored_vectors(e, variables, features, state.candidates)
+
+    def predict(state: State, prepared: Prepared) -> Float[Array, "B C"]:
+        vectors = prepared.found
         centre = state.inner_state
         number = jnp.arange(1, len(vectors) + 1)[:, None, None, None]
         total = centre.total + jnp.cumsum(vectors, axis=0)
         mean = total / (settings.mean_count + centre.seen + number)
         return e.match(variables, unit(vectors - mean), classes(state))
 
-    def learn(state: State, features: Any, logits, usable):
-        vectors = scored_vectors(e, variables, features, state.candidates)
+    def learn(state: State, prepared: Prepared, logits, usable):
+        vectors = prepared.found
         centre = append(state.inner_state, usable, vectors=vectors)
         kept = jnp.where(usable[:, None, None, None], vectors, 0)
         centre = centre._replace(
@@ -122,7 +126,7 @@ def recentred(
         share = assignment(settings, evidence, held, state.active)
         return settings.gain * means_of(share, vectors, settings.prior_count)
 
-    return Method(init, predict, learn, classes)
+    return Method(init, predict, learn, classes, ahead)
 
 
 ENTRY = TestTimeEntry(recentred, RecentredSettings, "embedding")

@@ -36,5 +36,5 @@ def refine(candidates: Candidates, refinement: Refinement, active: Bool[Array, "
     if candidates.query is None:
         return Candidates(classes)
     share = active / active.sum()
-    scale, bias = (jnp.tensordot(share, leaf, 1) for leaf in refinement)
+    scale, bias = (jnp.sum(share[:, None, None] * leaf, axis=0) for leaf in refinement)
     return Candidates(classes, unit(scale * candidates.query + bias))

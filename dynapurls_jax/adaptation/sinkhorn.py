@@ -1,10 +1,17 @@
-"""Soft assignments of samples to classes, balanced so that no class takes all."""
+"""Soft assignments of samples to classes, balanced so that no class takes all.
+
+All rounds start from the same plain softmax `S`: what moves is a factor for each class. So a round
+is two reductions over `S`, and takes no exponential.
+"""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from dynapurls_jax.adaptation.api import Number
+from dynapurls_jax.adaptation.one_kernel import in_one_kernel
+
+_LARGEST = 1e30  # of factors, and one over it the smallest
 
 
 def balanced_assignment(
@@ -13,9 +20,9 @@ def balanced_assignment(
     prior: Float[Array, " C"],
     iterations: int,
 ) -> Float[Array, "N C"]:
-    """Entropic optimal transport of samples to classes by Sinkhorn's algorithm, in logarithms.
+    """Entropic optimal transport of samples to classes by Sinkhorn's algorithm.
 
-    Each iteration moves a bias for each class by what its share lacks of `prior`, then normalises
+    Each iteration moves a factor for each class by what its share lacks of `prior`, then normalises
     each row. M. Cuturi, "Sinkhorn distances", 2013; as pseudo-labels: Y. M. Asano et al.,
     "Self-labelling via simultaneous clustering and representation learning", 2020.
 
@@ -28,15 +35,8 @@ def balanced_assignment(
     Returns:
       Shares of each sample; a row sums to the sample's weight.
     """
-    wanted = jnp.log(jnp.maximum(prior * weight.sum(), 1e-6))
-    bias = jnp.zeros_like(wanted)
-
-    def share() -> Float[Array, "N C"]:
-        return weight[:, None] * jax.nn.softmax(logits + bias)
-
-    for _ in range(iterations):
-        bias = bias + wanted - jnp.log(share().sum(axis=0) + 1e-6)
-    return share()
+    plain, held = jax.nn.softmax(logits), weight[:, None]
+    return _balanced(plain, held, prior[None], iterations)
 
 
 def estimated_prior(
@@ -54,9 +54,49 @@ def estimated_prior(
       logits, weight: see `balanced_assignment`.
       count: samples that each active class has beside those that were seen.
     """
-    total = weight.sum() + count * active.sum()
+    plain, held = jax.nn.softmax(logits), weight[:, None]
+    return _prior(plain, held, active[None].astype(jnp.float32), jnp.float32(count))[0]
+
+
+def _shares(plain, held, factor) -> Float[Array, "N C"]:
+    """Shares under a factor `[1, C]` of each class."""
+    moved = plain * factor
+    return moved * (held / moved.sum(axis=1, keepdims=True))
+
+
+def _balanced(plain, held, prior, iterations: int) -> Float[Array, "N C"]:
+    """`balanced_assignment` of a plain softmax; `held` is `[N, 1]`, `prior` `[1, C]`."""
+    wanted = jnp.maximum(prior * held.sum(), 1e-6)
+    factor = jnp.ones_like(wanted)
+    for _ in range(iterations):
+        found = _shares(plain, held, factor).sum(axis=0, keepdims=True)
+        factor = jnp.clip(factor * wanted / (found + 1e-6), 1 / _LARGEST, _LARGEST)
+    return _shares(plain, held, factor)
+
+
+def _prior(plain, held, active, count) -> Float[Array, "1 C"]:
+    """`estimated_prior` of a plain softmax; `active` is `[1, C]`."""
+    total = held.sum() + count * active.sum()
     prior = active / active.sum()
     for _ in range(5):
-        share = weight[:, None] * jax.nn.softmax(logits + jnp.log(jnp.maximum(prior, 1e-9)))
-        prior = (share.sum(axis=0) + count * active) / total
+        found = _shares(plain, held, jnp.maximum(prior, 1e-9)).sum(axis=0, keepdims=True)
+        prior = (found + count * active) / total
     return prior
+
+
+def window_shares(
+    logits: Float[Array, "N C"],
+    weight: Float[Array, " N"],
+    active: Bool[Array, " C"],
+    count: Number,
+    iterations: int,
+) -> Float[Array, "N C"]:
+    """`balanced_assignment` to the `estimated_prior`, which on a TPU is one kernel."""
+
+    def shares(logits, held, active, count):
+        plain = jax.nn.softmax(logits)
+        prior = _prior(plain, held, active, count)
+        return _balanced(plain, held, prior, iterations)
+
+    row = active[None].astype(jnp.float32)
+    return in_one_kernel(shares, logits, weight[:, None], row, jnp.full((1, 1), count, jnp.float32))

@@ -2,7 +2,14 @@
 
 from typing import Any
 
-from dynapurls_jax.adaptation.api import Method, State, StreamInfo, TestTimeEntry, learns_nothing
+from dynapurls_jax.adaptation.api import (
+    Method,
+    Prepared,
+    State,
+    StreamInfo,
+    TestTimeEntry,
+    learns_nothing,
+)
 from dynapurls_jax.registry import NoSettings
 from dynapurls_jax.zero_shot.base import Variables, ZeroShotMethod
 
@@ -15,10 +22,13 @@ def static(
 ) -> Method:
     """The baseline of all test-time methods; it has no state."""
 
-    def predict(state: State, features: Any):
+    def ahead(state: State, features: Any):
         return model.score(variables, features, state.candidates)
 
-    return Method(lambda candidates, active: (), predict, learns_nothing)
+    def predict(state: State, prepared: Prepared):
+        return prepared.found
+
+    return Method(lambda candidates, active: (), predict, learns_nothing, ahead=ahead)
 
 
 ENTRY = TestTimeEntry(static, NoSettings, "score")

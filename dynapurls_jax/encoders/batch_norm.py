@@ -39,6 +39,10 @@ class BatchStatistics(flax.struct.PyTreeNode):
         weight = self.share / np.prod([x.shape[axis] for axis in axes])
         wide = x.astype(jnp.float32)
         sums = jnp.stack([wide.sum(axis=axes) @ weight, (wide * wide).sum(axis=axes) @ weight])
+        return self.of_all(sums)
+
+    def of_all(self, sums: Float[Array, "2 *shape"]) -> Moments:
+        """Mean and variance from this device's weighted sums of values and of their squares."""
         mean, square = sums if self.axis is None else jax.lax.psum(sums, self.axis)
         return mean, jnp.maximum(square - mean * mean, 0)
 
@@ -53,10 +57,14 @@ class BatchNorm(nn.Module):
     momentum: float = 0.9
     epsilon: float = 1e-5
 
-    @nn.compact
     def __call__(self, x: Float[Array, "channels T V N"], batch: Moments | None):
         """Normalises `x` by the batch's moments; None: by the running ones."""
-        channels, _, joints, _ = x.shape
+        gain, offset = self.affine(x.shape[0], x.shape[2], batch)
+        return (x * gain[:, None, :, None] + offset[:, None, :, None]).astype(x.dtype)
+
+    @nn.compact
+    def affine(self, channels: int, joints: int, batch: Moments | None) -> tuple[Array, Array]:
+        """Gain and offset of each channel at each joint, `[channels, V or 1]`, float32."""
         features = channels * joints if self.per_joint else channels
         scale = self.param("scale", nn.initializers.ones, (features,))
         bias = self.param("bias", nn.initializers.zeros, (features,))
@@ -73,8 +81,4 @@ class BatchNorm(nn.Module):
                     kept = self.momentum * statistic.value
                     statistic.value = kept + (1 - self.momentum) * value
         gain = scale * jax.lax.rsqrt(var + self.epsilon)
-
-        def spread(values):
-            return values.reshape(-1, channels).T[:, None, :, None]
-
-        return (x * spread(gain) + spread(bias - mean * gain)).astype(x.dtype)
+        return gain.reshape(-1, channels).T, (bias - mean * gain).reshape(-1, channels).T

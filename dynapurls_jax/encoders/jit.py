@@ -1,16 +1,31 @@
-"""How functions that run an encoder are compiled."""
+"""How functions that run an encoder are compiled, and for which platform."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import jax
 
 # XLA for CPU drops optimization barriers before it fuses, and then repeats shifts in each of their
 # readers: without this pass it keeps them. Where the pass has another name, it is only slower.
 _CPU = {"xla_disable_hlo_passes": "cse_barrier_expander"}
+_target: list[str] = []
+
+
+def platform() -> str:
+    """Where encoders will run: "cpu", "gpu" or "tpu"."""
+    return _target[-1] if _target else jax.default_backend()
+
+
+@contextmanager
+def compiling_for(name: str) -> Iterator[None]:
+    """Within it encoders are traced for another platform than this process runs on."""
+    _target.append(name)
+    try:
+        yield
+    finally:
+        _target.pop()
 
 
 def jit(function: Callable, **options) -> Callable:
     """`jax.jit` with the same options, and with what encoders need to be fast on this platform."""
-    return jax.jit(
-        function, compiler_options=_CPU if jax.default_backend() == "cpu" else None, **options
-    )
+    return jax.jit(function, compiler_options=_CPU if platform() == "cpu" else None, **options)

@@ -18,7 +18,6 @@ inside such a pass, like the feature mask: folding them into the maps would save
 
 import math
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -27,9 +26,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from data_pipelines.skeletons import Skeleton
+from dynapurls_jax.encoders import shift_gcn_tpu
 from dynapurls_jax.encoders.base import EncoderEntry, SkeletonEncoder
 from dynapurls_jax.encoders.batch_norm import BatchNorm, BatchStatistics
-from dynapurls_jax.encoders.shifts import spatial_shift, temporal_shift
+from dynapurls_jax.encoders.jit import platform
+from dynapurls_jax.encoders.shift_gcn_tpu import folded, unfolded
+from dynapurls_jax.encoders.shifts import displacements, spatial_shift, temporal_shift
 from dynapurls_jax.registry import check_at_least, check_choice
 
 # Width multiple and temporal stride of the published ten layers.
@@ -37,7 +39,6 @@ LAYERS = ((1, 1),) * 4 + ((2, 2), (2, 1), (2, 1)) + ((4, 2), (4, 1), (4, 1))
 DTYPES = ("float32", "bfloat16")
 
 _written = jax.lax.optimization_barrier
-_displacements = partial(jax.random.uniform, minval=-1.0, maxval=1.0)
 
 
 @dataclass(frozen=True)
@@ -120,8 +121,8 @@ class TemporalShiftConv(nn.Module):
     @nn.compact
     def __call__(self, x, persons: BatchStatistics | None):
         """`[c, T, V, N]` to `[features, T // stride, V, N]`."""
-        shift_in = self.param("shift_in", _displacements, (x.shape[0],))
-        shift_out = self.param("shift_out", _displacements, (self.features,))
+        shift_in = self.param("shift_in", displacements, (x.shape[0],))
+        shift_out = self.param("shift_out", displacements, (self.features,))
         y = BatchNorm(name="norm_in")(x, persons.moments(x) if persons else None)
         y = _written(temporal_shift(y, shift_in, 1))
         y = nn.relu(PointwiseConv(self.features, name="linear")(y))
@@ -157,9 +158,11 @@ class ShiftGCN(nn.Module):
     layers: tuple[tuple[int, int], ...] = LAYERS
     dtype: Any = jnp.float32
     remat: bool = False
+    form: str | None = None  # "gather" or "tpu"; None: the platform's
 
     def setup(self):
-        block = nn.remat(ShiftBlock) if self.remat else ShiftBlock
+        form: Any = shift_gcn_tpu.ShiftBlock if self._for_tpu else ShiftBlock
+        block = nn.remat(form) if self.remat else form
         # The list's name is in the parameters' names, and so in the keys that they start from.
         self.layers_ = [
             block(self.width * multiple, stride, i > 0, name=f"layers_{i}")
@@ -171,6 +174,11 @@ class ShiftGCN(nn.Module):
         """Frames of a clip that become one frame of features."""
         return math.prod(stride for _, stride in self.layers)
 
+    @property
+    def _for_tpu(self) -> bool:
+        """The one place where the form is chosen."""
+        return (self.form or ("tpu" if platform() == "tpu" else "gather")) == "tpu"
+
     def __call__(
         self, x: Float[Array, "N T V c"], persons: BatchStatistics | None
     ) -> Float[Array, "N T_out V n"]:
@@ -179,6 +187,13 @@ class ShiftGCN(nn.Module):
         Args:
           persons: takes the statistics of a training batch; None to use the running ones.
         """
+        if self._for_tpu:
+            features, laid_out = folded(
+                x.astype(self.dtype), self.width, persons, interpret=platform() != "tpu"
+            )
+            for layer in self.layers_:
+                features = layer(features, laid_out)
+            return unfolded(features, laid_out.fold, len(x))
         x = x.transpose(3, 1, 2, 0).astype(self.dtype)
         for layer in self.layers_:
             x = layer(x, persons)

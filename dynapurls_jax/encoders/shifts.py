@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+displacements = partial(jax.random.uniform, minval=-1.0, maxval=1.0)  # of a new network
+
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def spatial_shift(x: Float[Array, "channels T V N"], sign: int) -> Float[Array, "channels T V N"]:

@@ -100,7 +100,9 @@ def on_all_devices(apply: Callable, mesh: Mesh) -> Callable:
     @partial(jit, static_argnums=2)
     def run(variables, batch, capacity):
         on_one = partial(apply, capacity=capacity)
-        divided = jax.shard_map(on_one, mesh=mesh, in_specs=(WHOLE, DIVIDED), out_specs=DIVIDED)
+        divided = jax.shard_map(
+            on_one, mesh=mesh, in_specs=(WHOLE, DIVIDED), out_specs=DIVIDED, check_vma=False
+        )
         return divided(variables, batch)
 
     return run

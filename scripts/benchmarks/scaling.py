@@ -25,6 +25,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from data_pipelines.prepared import PreparedClips
 from data_pipelines.skeletons import KINECT_V2
@@ -95,9 +96,9 @@ def pretend_devices(number: int) -> None:
     jax.config.update("jax_num_cpu_devices", number)
 
 
-def pretraining_task(config, batch: int) -> pretrain.EncoderTask:
-    """Stage 1 on NTU RGB+D 120's shapes: T = 300, V = 25, two persons, 110 classes."""
-    clips = constant((batch, 2, 300, 25, 3), np.float32)
+def pretraining_task(config, batch: int, frames: int = 300) -> pretrain.EncoderTask:
+    """Stage 1 on NTU RGB+D 120's shapes: V = 25, two persons, 110 classes."""
+    clips = constant((batch, 2, frames, 25, 3), np.float32)
     labels, indices = constant((batch,), int), np.arange(batch)
     prepared = PreparedClips(clips, KINECT_V2, labels, ())
     return pretrain.task_of(
@@ -107,21 +108,34 @@ def pretraining_task(config, batch: int) -> pretrain.EncoderTask:
 
 def compile_pretraining(task: pretrain.EncoderTask) -> Any:
     """The step of stage 1 for a global batch, all persons present."""
+    return lower_pretraining(task, mesh_for(task.batch_size, "batch")).compile()
+
+
+def lower_pretraining(task: pretrain.EncoderTask, mesh: Mesh) -> Any:
+    """The same, before it is compiled."""
     size, shape = task.batch_size, task.clips.clips.shape
-    mesh = mesh_for(size, "batch")
     state = jax.eval_shape(lambda: pretrain.fresh_state(task))
     key = jax.eval_shape(lambda: jax.random.key(0))
     state, key, number = on_mesh((state, key, np.int32(0)), everywhere(mesh))
     batch = constant((size, *shape[1:]), np.float32), constant((size,), np.int32)
     clips, labels = on_mesh(batch, divided(mesh))
     step = pretrain.make_step(task, mesh)
-    return step.lower(state, clips, labels, key, number, shape[1] * size // mesh.size).compile()
+    return step.lower(state, clips, labels, key, number, shape[1] * size // mesh.size)
 
 
 def compile_fit(config, train: int, val: int, classes: int) -> Any:
     """An epoch of stage 3 on so many clips, T' = 3 and V = 25, CLIP's width."""
+    mesh = mesh_for(config.fit.batch_size, "batch")
+    return lower_fit(config, (train, val), classes, mesh).compile()
+
+
+def lower_fit(config, counts: tuple[int, int], classes: int, mesh: Mesh) -> Any:
+    """The same, before it is compiled.
+
+    Args:
+      counts: clips to train on, and to validate with.
+    """
     settings = settings_of(method_task.FitSettings, config.fit, "fit")
-    mesh = mesh_for(settings.batch_size, "batch")
     shapes = Shapes(KINECT_V2, (3, 25, 256), 512)
 
     def samples(count: int) -> method_task.Samples:
@@ -133,10 +147,10 @@ def compile_fit(config, train: int, val: int, classes: int) -> Any:
         method=make_method(config.method, shapes),
         settings=settings,
         shapes=shapes,
-        train=samples(train),
-        val=samples(val),
+        train=samples(counts[0]),
+        val=samples(counts[1]),
         text=constant((classes, 8, 512), np.float32),
-        ids=range(train),
+        ids=range(counts[0]),
         seed=0,
         record={},
     )
@@ -146,7 +160,7 @@ def compile_fit(config, train: int, val: int, classes: int) -> Any:
     key = jax.eval_shape(lambda: jax.random.key(0))
     state, key, text = on_mesh((state, key, task.text), everywhere(mesh))
     data = on_mesh((task.train, task.val), divided(mesh))
-    return epochs.make_epoch(task, folds, mesh).lower(state, key, data[0], data[1], text).compile()
+    return epochs.make_epoch(task, folds, mesh).lower(state, key, data[0], data[1], text)
 
 
 def constant(shape: tuple[int, ...], dtype: type) -> np.ndarray:

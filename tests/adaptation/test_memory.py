@@ -1,15 +1,33 @@
 """The class-balanced memory against plain Python."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynapurls_jax.adaptation.memory import balanced_batch, empty_memory, insert
+from dynapurls_jax.adaptation.memory import (
+    balanced_batch,
+    below,
+    draw_words,
+    empty_memory,
+    insert,
+)
 
 CAPACITY, CHUNK = 3, 8
-inserted, drawn_batch = jax.jit(insert), jax.jit(balanced_batch, static_argnums=2)
+inserted = jax.jit(insert)
+
+
+@partial(jax.jit, static_argnums=2)
+def drawn_batch(memory, key, per_class):
+    """A batch drawn with a key."""
+    words = draw_words(key, len(memory.priority), per_class) if per_class else None
+    return balanced_batch(memory, words, per_class)
+
+
 offers = st.lists(
     st.tuples(
         st.integers(0, 2),
@@ -118,3 +136,11 @@ def test_draws_of_a_class_do_not_depend_on_the_number_of_classes():
     key = jax.random.key(3)
     small, large = (drawn_batch(memory, key, 3).samples["x"] for memory in (few, many))
     np.testing.assert_array_equal(small, large[: len(small)])
+
+
+@pytest.mark.parametrize("most", [1, 3, 16, 70_000])
+def test_draws_are_those_of_randint(most):
+    key, counts = jax.random.key(most), jnp.arange(12) * 7919 % most + 1
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(12))
+    expected = jax.vmap(lambda key, count: jax.random.randint(key, (5,), 0, count))(keys, counts)
+    np.testing.assert_array_equal(below(draw_words(key, 12, 5), counts[:, None]), expected)

@@ -331,3 +331,12 @@ def test_static_equals_batched_scoring_and_never_adapts():
     np.testing.assert_allclose(prediction.logits, expected, atol=1e-4)
     assert not prediction.adapted.any()
     assert not prediction.admitted.any()
+
+
+@pytest.mark.parametrize("name", ["static", "balanced", "dynapurls"])
+def test_a_stream_shorter_than_a_chunk_is_one_chunk(name):
+    s = setup(name)
+    features = part(s.features, 0, 3)
+    state, found = run_stream(s.adapter, s.start(), features, chunk=8)
+    expected_state, expected = run_stream(s.adapter, s.start(), features, chunk=3)
+    assert_same((state, found), (expected_state, expected))

@@ -37,9 +37,10 @@ class TextAttention(nn.Module):
         Args:
           queries: text; a leading axis of 1 means the same for every sample.
         """
-        mapped = self.query_map(queries) / jnp.sqrt(self.width)
+        scale = self.width**-0.5
         if self.unit_logits:
-            mapped = mapped * jnp.sqrt(queries.shape[-1]) * jnp.exp(self.log_sharpness)
+            scale = scale * jnp.sqrt(queries.shape[-1]) * jnp.exp(self.log_sharpness)
+        mapped = self.query_map(queries * scale)
         mapped = jnp.broadcast_to(mapped, (keys.shape[0], *mapped.shape[1:]))
         scores = jnp.einsum("bqgh,bsh->bqgs", mapped, keys)
         return jax.nn.softmax(scores, axis=-1)
