@@ -274,14 +274,16 @@ def key_of_chunk(state: State) -> Array:
     return jax.random.fold_in(jax.random.wrap_key_data(state.key), state.samples - state.skipped)
 
 
+MOST_AHEAD = 16  # samples of a chunk whose loop mostly waits
+
+
 @partial(jax.jit, static_argnums=0, static_argnames="chunk")
 def run_stream(
     adapter: Adapter, state: State, features: Any, *, chunk: int = 1
 ) -> tuple[State, Prediction]:
     """Runs a method over a stream of samples, in order, as one `lax.scan` over chunks.
 
-    On an accelerator, what does not depend on the method's own state is computed before the loop
-    and after it, unless it takes more room than the features.
+    On an accelerator, with small chunks, all that no state changes is computed outside of the loop.
 
     Args:
       adapter: the method; compiled once for each adapter object and shape.
@@ -292,7 +294,8 @@ def run_stream(
     Returns:
       The last state, and the predictions `[N, ...]`.
     """
-    if platform() == "cpu":  # there a loop costs little, and what it has just read is in the cache
+    # A CPU has what it has just read in its cache; large chunks keep an accelerator busy.
+    if platform() == "cpu" or chunk > MOST_AHEAD:
         return scan_chunks(adapter.step, state, features, chunk=chunk)
     state, learned, usable = run_ahead(adapter, state, features, chunk)
     return state, adapter.finish(learned, usable)

@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from dynapurls_jax.encoders.jit import platform
 
-_MOST = 16 << 20  # bytes of all inputs together, padded to whole tiles of 8 x 128
+_MOST = 8 << 20  # bytes of all inputs together, padded to whole tiles of 8 x 128
 _ROOM = 100 << 20  # of fast memory, for them and for what is computed
 
 

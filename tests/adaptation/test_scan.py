@@ -16,9 +16,9 @@ from tests.helpers.small_model import small_model, small_tokens
 
 COUNT = 11
 KINDS = ("label_free", "per_candidate")
-EVERY = list(product(METHODS, KINDS, (1, 4, 20)))
+EVERY = list(product(METHODS, KINDS, (1, 4, 12)))
 FEW = [(name, "label_free", 4) for name in METHODS if name not in OF_TOKENS]
-FEW += [("dynapurls", "label_free", 1), ("balanced", "per_candidate", 1), ("static", "ridge", 20)]
+FEW += [("dynapurls", "label_free", 1), ("balanced", "per_candidate", 1), ("static", "ridge", 12)]
 
 
 def made(name, model, variables, info):
