@@ -283,7 +283,7 @@ def run_stream(
 ) -> tuple[State, Prediction]:
     """Runs a method over a stream of samples, in order, as one `lax.scan` over chunks.
 
-    On an accelerator, with small chunks, all that no state changes is computed outside of the loop.
+    On accelerators, small chunks have only what depends on the state in the loop.
 
     Args:
       adapter: the method; compiled once for each adapter object and shape.

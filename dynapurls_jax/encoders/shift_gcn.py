@@ -8,7 +8,8 @@ Expected cost of one person at full size (width 64, T = 300, V = 25), forward:
   bytes  0.32 GB in float32: 166 feature maps of 1.92 MB are read or written, about 14 a layer. That
          is 11 FLOPs a byte, so on an accelerator it is memory that binds, not arithmetic.
 
-Training takes three times the FLOPs and about three times the bytes.
+Training takes three times the FLOPs and about three times the bytes. On a TPU `shift_gcn_tpu` has
+the same layers in other kernels, which read or write ten maps a layer.
 
 `jax.lax.optimization_barrier` marks what is written to memory: whatever stands between two of them
 is one pass over the features. Without it XLA repeats shifts and normalisations for each of their
