@@ -283,8 +283,6 @@ def run_stream(
 ) -> tuple[State, Prediction]:
     """Runs a method over a stream of samples, in order, as one `lax.scan` over chunks.
 
-    On accelerators, small chunks have only what depends on the state in the loop.
-
     Args:
       adapter: the method; compiled once for each adapter object and shape.
       state: from `adapter.init`, or from an earlier call, which continues the stream.

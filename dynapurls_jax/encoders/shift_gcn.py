@@ -30,7 +30,7 @@ from data_pipelines.skeletons import Skeleton
 from dynapurls_jax.encoders import shift_gcn_tpu
 from dynapurls_jax.encoders.base import EncoderEntry, SkeletonEncoder
 from dynapurls_jax.encoders.batch_norm import BatchNorm, BatchStatistics
-from dynapurls_jax.encoders.jit import platform
+from dynapurls_jax.encoders.jit import platform, runs_kernels
 from dynapurls_jax.encoders.shift_gcn_tpu import folded, unfolded
 from dynapurls_jax.encoders.shifts import displacements, spatial_shift, temporal_shift
 from dynapurls_jax.registry import check_at_least, check_choice
@@ -178,7 +178,7 @@ class ShiftGCN(nn.Module):
     @property
     def _for_tpu(self) -> bool:
         """The one place where the form is chosen."""
-        return (self.form or ("tpu" if platform() == "tpu" else "gather")) == "tpu"
+        return runs_kernels() if self.form is None else self.form == "tpu"
 
     def __call__(
         self, x: Float[Array, "N T V c"], persons: BatchStatistics | None
