@@ -14,6 +14,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
+from dynapurls_jax.adaptation.scan import finite as finite
+from dynapurls_jax.adaptation.scan import run_ahead
+from dynapurls_jax.adaptation.scan import scan_chunks as scan_chunks
+from dynapurls_jax.adaptation.scan import zero_unusable as zero_unusable
+from dynapurls_jax.encoders.jit import platform
 from dynapurls_jax.registry import Entry
 from dynapurls_jax.zero_shot.base import Candidates
 
@@ -264,28 +269,12 @@ def adapter_of(method: Method, update_before_predict: bool = False) -> Adapter:
     return Adapter(init, step, ahead, advance, finish)
 
 
-def finite(features: Any) -> Bool[Array, " B"]:
-    """Which samples have finite features only."""
-    leaves = jax.tree.leaves(features)
-    flags = [jnp.isfinite(leaf).reshape(len(leaf), -1).all(axis=1) for leaf in leaves]
-    return jnp.stack(flags).all(axis=0)
-
-
-def zero_unusable(features: Any, usable: Bool[Array, " B"]) -> Any:
-    """Features with zeros for the samples that are not usable."""
-
-    def masked(leaf: Array) -> Array:
-        return jnp.where(usable.reshape(-1, *(1,) * (leaf.ndim - 1)), leaf, 0)
-
-    return jax.tree.map(masked, features)
-
-
 def key_of_chunk(state: State) -> Array:
     """The key of the next chunk; skipped samples do not change it."""
     return jax.random.fold_in(jax.random.wrap_key_data(state.key), state.samples - state.skipped)
 
 
-_AHEAD = 32  # samples, about, whose `ahead` is computed at once
+MOST_AHEAD = 16  # samples of a chunk whose loop mostly waits
 
 
 @partial(jax.jit, static_argnums=0, static_argnames="chunk")
@@ -293,9 +282,6 @@ def run_stream(
     adapter: Adapter, state: State, features: Any, *, chunk: int = 1
 ) -> tuple[State, Prediction]:
     """Runs a method over a stream of samples, in order, as one `lax.scan` over chunks.
-
-    What does not depend on the method's own state is computed before the loop and after it, unless
-    it takes more room than the features.
 
     Args:
       adapter: the method; compiled once for each adapter object and shape.
@@ -306,76 +292,8 @@ def run_stream(
     Returns:
       The last state, and the predictions `[N, ...]`.
     """
-    usable = finite(features)
-    features = zero_unusable(features, usable)
-    count = len(usable)
-    whole = count // chunk * chunk
-    skipped = state.skipped + jnp.cumsum(~usable) - ~usable  # before each sample
-
-    def at(counters: tuple[Array, Array], inner_state: Any = None) -> State:
-        samples, skipped = counters
-        return state._replace(samples=samples, skipped=skipped, inner_state=inner_state)
-
-    def split(leaf: Array) -> Array:
-        return leaf[:whole].reshape(whole // chunk, chunk, *leaf.shape[1:])
-
-    def found_of(each: tuple[Any, Any, Array]) -> Any:
-        counters, features, _ = each
-        return adapter.ahead(at(counters), features)
-
-    def advance(inner_state: Any, each: Any) -> tuple[Any, Array]:
-        (counters, features, usable), found = each
-        found = found_of(each[0]) if found is None else found[0]
-        state = at(counters, inner_state)
-        inner_state, (logits, info) = adapter.advance(state, features, found, usable)
-        flags = jnp.stack(info, axis=-1).astype(logits.dtype)
-        return inner_state, jnp.concatenate([logits, flags], axis=-1)  # written down at once
-
-    counters = state.samples + jnp.arange(count, dtype=jnp.int32), skipped
-    starts = jax.tree.map(lambda leaf: leaf[:whole:chunk], counters)
-    chunks = (starts, jax.tree.map(split, features), split(usable))
-    found = None
-    if whole:
-        one = jax.eval_shape(found_of, jax.tree.map(lambda leaf: leaf[0], chunks))
-        if _bytes(one) <= _bytes(features) * chunk / count:
-            at_once = max(1, min(whole // chunk, _AHEAD // chunk))
-            found = (jax.lax.map(found_of, chunks, batch_size=at_once),)
-    inner_state, learned = jax.lax.scan(advance, state.inner_state, (chunks, found))
-    learned = learned.reshape(whole, learned.shape[-1])
-    if whole < count:
-        rest = jax.tree.map(lambda leaf: leaf[whole:], (features, usable))
-        first = jax.tree.map(lambda leaf: leaf[whole], counters)
-        inner_state, last = advance(inner_state, ((first, *rest), None))
-        learned = jnp.concatenate([learned, last]) if whole else last
-    state = state._replace(
-        inner_state=inner_state,
-        samples=state.samples + count,
-        skipped=state.skipped + jnp.sum(~usable),
-    )
-    flags = UpdateInfo(learned[:, -2] > 0, learned[:, -1] > 0)
-    return state, adapter.finish(Learned(learned[:, :-2], flags), usable)
-
-
-def _bytes(tree: Any) -> int:
-    """Bytes of all leaves."""
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
-def scan_chunks(step: Callable, state: State, samples: Any, *, chunk: int) -> tuple[State, Any]:
-    """`lax.scan` over chunks of samples; the last one may be smaller.
-
-    Args:
-      step: `(state, chunk of samples) -> (state, outputs)`.
-      samples: a pytree with a leading axis of samples, as the returned outputs have.
-    """
-    count = len(jax.tree.leaves(samples)[0])
-    whole = count // chunk * chunk
-    chunks = jax.tree.map(
-        lambda leaf: leaf[:whole].reshape(whole // chunk, chunk, *leaf.shape[1:]), samples
-    )
-    state, outputs = jax.lax.scan(step, state, chunks)
-    outputs = jax.tree.map(lambda leaf: leaf.reshape(whole, *leaf.shape[2:]), outputs)
-    if whole < count:
-        state, rest = step(state, jax.tree.map(lambda leaf: leaf[whole:], samples))
-        outputs = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), outputs, rest)
-    return state, outputs
+    # A CPU has what it has just read in its cache; large chunks keep an accelerator busy.
+    if platform() == "cpu" or chunk > MOST_AHEAD:
+        return scan_chunks(adapter.step, state, features, chunk=chunk)
+    state, learned, usable = run_ahead(adapter, state, features, chunk)
+    return state, adapter.finish(learned, usable)

@@ -10,9 +10,9 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Array
 
-from dynapurls_jax.encoders.jit import platform
+from dynapurls_jax.encoders.jit import runs_kernels
 
-_MOST = 16 << 20  # bytes of all inputs together, padded to whole tiles of 8 x 128
+_MOST = 8 << 20  # bytes of all inputs together, padded to whole tiles of 8 x 128
 _ROOM = 100 << 20  # of fast memory, for them and for what is computed
 
 
@@ -22,7 +22,7 @@ def in_one_kernel(function: Callable[..., Any], *arguments: Any) -> Any:
     Args:
       function: of pytrees of arrays to such; it may close over arrays.
     """
-    if platform() != "tpu":
+    if not runs_kernels():
         return function(*arguments)
     closed, shape = jax.make_jaxpr(function, return_shape=True)(*arguments)
     inputs = [jnp.asarray(a) for a in (*closed.consts, *jax.tree.leaves(arguments))]

@@ -36,5 +36,7 @@ def refine(candidates: Candidates, refinement: Refinement, active: Bool[Array, "
     if candidates.query is None:
         return Candidates(classes)
     share = active / active.sum()
-    scale, bias = (jnp.sum(share[:, None, None] * leaf, axis=0) for leaf in refinement)
+    # A product of matrices, whose gradient is one too.
+    flat = (share[None] @ leaf.reshape(len(leaf), -1) for leaf in refinement)
+    scale, bias = (mean.reshape(candidates.query.shape) for mean in flat)
     return Candidates(classes, unit(scale * candidates.query + bias))

@@ -8,12 +8,20 @@ import jax
 # XLA for CPU drops optimization barriers before it fuses, and then repeats shifts in each of their
 # readers: without this pass it keeps them. Where the pass has another name, it is only slower.
 _CPU = {"xla_disable_hlo_passes": "cse_barrier_expander"}
+_LARGE = ("v5 lite", "v5e", "v6")  # of the kinds of TPU
 _target: list[str] = []
 
 
 def platform() -> str:
     """Where encoders will run: "cpu", "gpu" or "tpu"."""
     return _target[-1] if _target else jax.default_backend()
+
+
+def runs_kernels() -> bool:
+    """Whether this is a TPU with the 128 MB of fast memory that the kernels here need."""
+    if platform() != "tpu":
+        return False
+    return bool(_target) or any(kind in jax.devices()[0].device_kind for kind in _LARGE)
 
 
 @contextmanager

@@ -8,7 +8,8 @@ Expected cost of one person at full size (width 64, T = 300, V = 25), forward:
   bytes  0.32 GB in float32: 166 feature maps of 1.92 MB are read or written, about 14 a layer. That
          is 11 FLOPs a byte, so on an accelerator it is memory that binds, not arithmetic.
 
-Training takes three times the FLOPs and about three times the bytes.
+Training takes three times the FLOPs and about three times the bytes. On a TPU `shift_gcn_tpu` has
+the same layers in other kernels, which read or write ten maps a layer.
 
 `jax.lax.optimization_barrier` marks what is written to memory: whatever stands between two of them
 is one pass over the features. Without it XLA repeats shifts and normalisations for each of their
@@ -29,7 +30,7 @@ from data_pipelines.skeletons import Skeleton
 from dynapurls_jax.encoders import shift_gcn_tpu
 from dynapurls_jax.encoders.base import EncoderEntry, SkeletonEncoder
 from dynapurls_jax.encoders.batch_norm import BatchNorm, BatchStatistics
-from dynapurls_jax.encoders.jit import platform
+from dynapurls_jax.encoders.jit import platform, runs_kernels
 from dynapurls_jax.encoders.shift_gcn_tpu import folded, unfolded
 from dynapurls_jax.encoders.shifts import displacements, spatial_shift, temporal_shift
 from dynapurls_jax.registry import check_at_least, check_choice
@@ -177,7 +178,7 @@ class ShiftGCN(nn.Module):
     @property
     def _for_tpu(self) -> bool:
         """The one place where the form is chosen."""
-        return (self.form or ("tpu" if platform() == "tpu" else "gather")) == "tpu"
+        return runs_kernels() if self.form is None else self.form == "tpu"
 
     def __call__(
         self, x: Float[Array, "N T V c"], persons: BatchStatistics | None

@@ -12,9 +12,10 @@ A compiler comes with `jax[tpu]` or `jax[cuda12]`, best in an environment of its
   FLOPs     the compiler's count (v5e alone)
   memory    arguments and scratch
   kernels   fusions and other instructions that do something: of the entry, of the loop's body
-  gathers   gathers and scatters of a megabyte and more; copies: all
+  gathers   gathers and scatters of a megabyte and more, those of augmentation included; copies: all
   collectives   number and megabytes, on each device
-  ms        the compiler's estimate (v5e alone), entry and one pass of the loop
+  ms        the compiler's estimate (v5e alone), entry and one pass of the loop; it has none for
+            kernels that are written by hand
   compile   seconds, tracing and compiling, on this machine
 """
 
@@ -74,7 +75,7 @@ def main() -> None:
     parser.add_argument("--target", required=True, choices=list(PACKAGES))
     parser.add_argument("--python", default=sys.executable, help="of the compiler's environment")
     parser.add_argument("--target-config", type=Path, help="another GPU, in XLA's words")
-    parser.add_argument("--only", default="", help="programs whose names contain this")
+    parser.add_argument("--only", nargs="+", default=[""], help="parts of programs' names")
     parser.add_argument("--all", action="store_true", help="every test-time method, query and C")
     parser.add_argument("--json", type=Path, help="where figures are written")
     parser.add_argument("--text", type=Path, help="a folder for the compiled programs")
@@ -117,7 +118,7 @@ def compile_all(options: argparse.Namespace) -> None:
     )
     with compiling_for("tpu" if options.target == "v5e" else "gpu"):
         for program in programs(mesh_of_topology(topology), options.all):
-            if options.only in program.name:
+            if any(part in program.name for part in options.only):
                 found[program.name] = figures(program, options)
                 line(program.name, *cells(found[program.name]))
             if options.json and program.name in found:
