@@ -31,8 +31,12 @@ def in_one_kernel(function: Callable[..., Any], *arguments: Any) -> Any:
     return jax.tree.unflatten(jax.tree.structure(shape), _call(closed, inputs))
 
 
-def _call(closed: Any, inputs: list[Array]) -> list[Array]:
-    """The kernel of a traced function. Its arrays get two axes at least, and no booleans."""
+def _call(closed: Any, inputs: list[Array], interpret: bool = False) -> list[Array]:
+    """The kernel of a traced function. Its arrays get two axes at least, and no booleans.
+
+    Args:
+      interpret: run it without a TPU.
+    """
     results = closed.out_avals
 
     def kernel(*refs):
@@ -51,8 +55,9 @@ def _call(closed: Any, inputs: list[Array]) -> list[Array]:
     size = sum(math.prod(a.shape) * jnp.dtype(a.dtype).itemsize for a in arrays)
     size += sum(math.prod(a.shape) * jnp.dtype(a.dtype).itemsize for a in shapes)
     cost = pl.CostEstimate(flops=0, transcendentals=0, bytes_accessed=size)
-    run = pl.pallas_call(kernel, shapes, compiler_params=limits, cost_estimate=cost)
-    found = run(*arrays)
+    found = pl.pallas_call(
+        kernel, shapes, compiler_params=limits, cost_estimate=cost, interpret=interpret
+    )(*arrays)
     pairs = zip(found, results, strict=True)
     return [one.reshape(result.shape).astype(result.dtype) for one, result in pairs]
 

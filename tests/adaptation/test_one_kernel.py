@@ -1,0 +1,50 @@
+"""Functions in one kernel of a TPU, interpreted, against themselves."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dynapurls_jax.adaptation.one_kernel import _call, _can_be_lowered, in_one_kernel
+from dynapurls_jax.adaptation.refinement import Refinement, no_refinement, refine
+from tests.helpers.small_model import small_model, small_tokens
+
+
+def score_gradient():
+    """The gradient of a sum of logits to the refinement, of label-free PURLS, and its arguments."""
+    model, variables, candidates = small_model("label_free")
+    scored = model.embedding.scored(candidates)
+    active = jnp.array([True, True, False, True])
+    features = model.encode(variables, small_tokens(3))
+
+    def total(refinement: Refinement, features):
+        moved = refine(scored, refinement, active)
+        return jnp.sum(jnp.sin(model.score(variables, features, moved)))
+
+    def function(refinement, features):
+        return jax.grad(total)(refinement, features), active & (refinement.scale[:, 0, 0] > 0)
+
+    return function, (no_refinement(scored.classes), features)
+
+
+def traced(function, arguments):
+    closed = jax.make_jaxpr(function)(*arguments)
+    return closed, [jnp.asarray(a) for a in (*closed.consts, *jax.tree.leaves(arguments))]
+
+
+def test_a_gradient_in_one_kernel_is_the_same():
+    function, arguments = score_gradient()
+    expected = jax.tree.leaves(jax.jit(function)(*arguments))
+    found = _call(*traced(function, arguments), interpret=True)
+    for one, other in zip(expected, found, strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_allclose(other, one, atol=1e-5)
+
+
+def test_what_a_kernel_can_hold_is_known_before():
+    function, arguments = score_gradient()
+    assert _can_be_lowered(*traced(function, arguments))
+    assert not _can_be_lowered(*traced(jnp.linalg.qr, (jnp.ones((8, 8)),)))
+
+
+def test_elsewhere_nothing_changes():
+    assert in_one_kernel(lambda x: x + 1, 2) == 3
