@@ -1,5 +1,6 @@
 """How functions that run an encoder are compiled, and for which platform."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -18,8 +19,12 @@ def platform() -> str:
 
 
 def runs_kernels() -> bool:
-    """Whether this is a TPU with the 128 MB of fast memory that the kernels here need."""
-    if platform() != "tpu":
+    """Whether this is a TPU with the 128 MB of fast memory that the kernels here need.
+
+    The environment variable DYNAPURLS_TPU_KERNELS=0 says no: they were compiled and interpreted, and
+    never run on a device.
+    """
+    if platform() != "tpu" or os.environ.get("DYNAPURLS_TPU_KERNELS") == "0":
         return False
     return bool(_target) or any(kind in jax.devices()[0].device_kind for kind in _LARGE)
 

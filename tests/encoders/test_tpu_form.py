@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dynapurls_jax.encoders.base import SkeletonEncoder
-from dynapurls_jax.encoders.jit import compiling_for, platform
+from dynapurls_jax.encoders.jit import compiling_for, platform, runs_kernels
 from dynapurls_jax.encoders.shift_gcn import ShiftGCN
 from dynapurls_jax.encoders.shift_gcn_tpu import folded, unfolded
 from dynapurls_jax.encoders.tpu_kernels import rows_of
@@ -107,3 +107,11 @@ def test_the_platform_chooses_the_form():
         assert ShiftGCN()._for_tpu
         assert not ShiftGCN(form="gather")._for_tpu
     assert not ShiftGCN()._for_tpu
+
+
+def test_the_kernels_can_be_switched_off(monkeypatch):
+    assert not runs_kernels()
+    with compiling_for("tpu"):
+        assert runs_kernels()
+        monkeypatch.setenv("DYNAPURLS_TPU_KERNELS", "0")
+        assert not runs_kernels()
