@@ -21,7 +21,7 @@ def platform() -> str:
 def runs_kernels() -> bool:
     """Whether this is a TPU with the 128 MB of fast memory that the kernels here need.
 
-    The environment variable DYNAPURLS_TPU_KERNELS=0 says no: they were compiled and interpreted, and
+    DYNAPURLS_TPU_KERNELS=0 in the environment says no: they were compiled and interpreted, and have
     never run on a device.
     """
     if platform() != "tpu" or os.environ.get("DYNAPURLS_TPU_KERNELS") == "0":
