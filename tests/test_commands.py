@@ -96,7 +96,7 @@ def test_mistakes_after_training_and_generalised_evaluation(tmp_path):
         (["dynapurls_jax.stream_eval"], "train --config=configs/demo.py"),
         slow(["dynapurls_jax.train", DEMO, "demo"], "unexpected arguments: demo"),
         slow(["dynapurls_jax.train", "--config=none.py"], "none.py"),
-        slow(["dynapurls_jax.train", "--config=ntu60", "--config.splits=5"], "split of ntu60 '5'"),
+        slow(["dynapurls_jax.train", "--config=demo", "--config.splits=5"], "split of demo '5'"),
         slow(["dynapurls_jax.train", DEMO, "--config.data.name=utd_mad"], "mean 'utd_mhad'"),
         slow(["dynapurls_jax.train", NTU60], "nturgbd_skeletons_s001_to_s017.zip"),
         slow(["dynapurls_jax.stream_eval", "--workdir=/nowhere"], "/nowhere is no workdir"),
