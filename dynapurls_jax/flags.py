@@ -78,6 +78,9 @@ def run(main: Callable[[list[str]], None]) -> None:
 def message_of(error: Exception) -> str:
     """An error in words: a missing key's message comes quoted, once or twice."""
     text = str(error)
-    while text[:1] in ("'", '"') and text[:1] == text[-1:]:
-        text = str(literal_eval(text))
+    try:
+        while text[:1] in ("'", '"') and text[:1] == text[-1:]:
+            text = str(literal_eval(text))
+    except (SyntaxError, ValueError):
+        pass  # it only begins and ends with quoted words
     return f"no key {text}".replace("\n", ". ") if "\nDid you mean" in text else text

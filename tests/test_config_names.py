@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from dynapurls_jax.config_names import config_file, config_names, typed
+from dynapurls_jax.flags import message_of
 from tests.conftest import ROOT
 
 
@@ -45,3 +46,16 @@ def test_other_arguments_stay_as_they_are():
     demo = str(ROOT / "configs" / "demo.py")
     assert typed(["--config", "demo"]) == ["--config", demo]
     assert typed(["--config=demo"]) == [f"--config={demo}"]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (KeyError("no such thing"), "no such thing"),
+        (KeyError("'nmae'\nDid you mean \"name\"?"), "no key 'nmae'. Did you mean \"name\"?"),
+        (ValueError("'a' is not 'b'"), "'a' is not 'b'"),
+        (ValueError(""), ""),
+    ],
+)
+def test_errors_are_said_in_words(error, words):
+    assert message_of(error) == words

@@ -94,7 +94,7 @@ class LiveStream:
         self.state: State = jax.tree.map(jnp.copy, state)
         step = jax.jit(self._stepped, donate_argnums=0)
         self._step = step.lower(self.state, one).compile()  # the first sample must not wait for it
-        for name in set(self._seen) - set(actions or self._seen):
+        for name in set(self._seen) - set(map(str.strip, actions or self._seen)):
             self.remove(name)
         section = model.config.adapter
         self.identity = {

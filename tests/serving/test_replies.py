@@ -96,7 +96,7 @@ def test_behind_a_gate_seen_and_unseen_actions_are_candidates(run, monkeypatch):
     names_of_slots = replies.stream.names
     assert names_of_slots.index(seen[0]) < len(seen) <= names_of_slots.index("new")
     assert "all 3 slots are taken" in replies.answer(requests({"add": "newer"})[0])["error"]
-    fewer = replies_of(model, always["seen"], actions=[seen[1], "new"])
+    fewer = replies_of(model, always["seen"], actions=[f" {seen[1]}", "new"])
     assert set(fewer.stream.actions) == {seen[1], "new"}
 
 
