@@ -98,7 +98,7 @@ def make_replies(name: str | Path, adapter: str | None, gate: bool) -> "Replies"
 
 
 def say(sentence: str) -> None:
-    """To people; standard output has answers alone."""
+    """Prints to standard error: standard output has answers alone."""
     print(sentence, file=sys.stderr, flush=True)
 
 

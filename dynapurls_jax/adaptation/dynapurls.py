@@ -133,27 +133,6 @@ def dynapurls(
 
         return in_one_kernel(score, state.inner_state.refinement, prepared.features)
 
-    def gradient(state: State, refinement: Refinement, batch: Batch) -> Refinement:
-        """Of eq. 15: cross-entropy of the pseudo-labels under the current parameters."""
-        static = scored(state.candidates)
-
-        def score(refinement: Refinement) -> Float[Array, "B C"]:
-            return model.score(variables, batch.samples, refine(static, refinement, state.active))
-
-        def distance(refinement: Refinement) -> Float[Array, ""]:
-            moved = refine(static, refinement, state.active)
-            each = (1 - jnp.sum(moved.classes * static.classes, axis=-1)).mean(axis=-1)
-            return settings.anchor_weight * jnp.sum(state.active * each) / state.active.sum()
-
-        logits, back = jax.vjp(score, refinement)
-        share = jax.nn.softmax(jnp.where(state.active, logits, -jnp.inf))
-        weight = batch.weight / jnp.maximum(batch.weight.sum(), 1)
-        # That of the cross-entropy to the logits; inactive classes have a share of 0.
-        (found,) = back(weight[:, None] * (share - jax.nn.one_hot(batch.labels, share.shape[1])))
-        if isinstance(settings.anchor_weight, float) and settings.anchor_weight == 0:
-            return found
-        return jax.tree.map(jnp.add, found, jax.grad(distance)(refinement))
-
     def learn(state: State, prepared: Prepared, logits, usable):
         features = prepared.features
         labels = logits.argmax(axis=-1)
@@ -177,8 +156,9 @@ def dynapurls(
 
         before = state.inner_state.refinement, state.inner_state.opt_state
         refinement, opt_state = before
+        gradient = partial(pseudo_label_gradient, model, variables, settings, state)
         for step in range(settings.steps):  # eq. 16
-            grads = in_one_kernel(partial(gradient, state), refinement, batch_of(step))
+            grads = in_one_kernel(gradient, refinement, batch_of(step))
             updates, opt_state = optimizer.update(grads, opt_state)
             refinement = optax.apply_updates(refinement, updates)
         # A select, not a cond: the memory would be copied to get into a branch.
@@ -186,6 +166,35 @@ def dynapurls(
         return DynaPurlsState(refinement, opt_state, memory), UpdateInfo(admitted, enough)
 
     return Method(init, predict, learn, lambda state: refined(state).classes, ahead)
+
+
+def pseudo_label_gradient(
+    model: ZeroShotMethod,
+    variables: Variables,
+    settings: DynaPurlsSettings,
+    state: State,
+    refinement: Refinement,
+    batch: Batch,
+) -> Refinement:
+    """The gradient of eq. 15, the cross-entropy of the pseudo-labels, to the parameters."""
+    static = embedding_of(model).scored(state.candidates)
+
+    def score(refinement: Refinement) -> Float[Array, "B C"]:
+        return model.score(variables, batch.samples, refine(static, refinement, state.active))
+
+    def distance(refinement: Refinement) -> Float[Array, ""]:
+        moved = refine(static, refinement, state.active)
+        each = (1 - jnp.sum(moved.classes * static.classes, axis=-1)).mean(axis=-1)
+        return settings.anchor_weight * jnp.sum(state.active * each) / state.active.sum()
+
+    logits, back = jax.vjp(score, refinement)
+    share = jax.nn.softmax(jnp.where(state.active, logits, -jnp.inf))
+    weight = batch.weight / jnp.maximum(batch.weight.sum(), 1)
+    # That of the cross-entropy to the logits; inactive classes have a share of 0.
+    (found,) = back(weight[:, None] * (share - jax.nn.one_hot(batch.labels, share.shape[1])))
+    if isinstance(settings.anchor_weight, float) and settings.anchor_weight == 0:
+        return found
+    return jax.tree.map(jnp.add, found, jax.grad(distance)(refinement))
 
 
 def optimizer_of(settings: DynaPurlsSettings, chunks: int | None) -> optax.GradientTransformation:

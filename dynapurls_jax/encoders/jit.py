@@ -19,10 +19,10 @@ def platform() -> str:
 
 
 def runs_kernels() -> bool:
-    """Whether this is a TPU with the 128 MB of fast memory that the kernels here need.
+    """Whether this is a TPU with the 128 MB of fast memory that the project's kernels need.
 
-    DYNAPURLS_TPU_KERNELS=0 in the environment says no: they were compiled and interpreted, and have
-    never run on a device.
+    The kernels were compiled and interpreted, and have never run on a device:
+    DYNAPURLS_TPU_KERNELS=0 in the environment switches them off.
     """
     if platform() != "tpu" or os.environ.get("DYNAPURLS_TPU_KERNELS") == "0":
         return False

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from data_pipelines.skeletons import Skeleton
 from dynapurls_jax.encoders.base import EncoderEntry
-from dynapurls_jax.encoders.masking import clip_lengths, present_persons, segment_weights
+from dynapurls_jax.encoders.masking import clip_lengths, person_shares, segment_weights
 from dynapurls_jax.registry import check_at_least, check_choice
 
 _MIN_SPINE = 1e-3  # metres: a shorter one is no measurement
@@ -107,9 +107,7 @@ class Kinematics(nn.Module):
             weight = segments[:, None, number] * in_frame
             parts = [STATISTICS[name](joints, weight) for name in self.settings.statistics]
             found.append(jnp.concatenate(parts, axis=-1))
-        persons = present_persons(clips)
-        share = persons / jnp.maximum(persons.sum(axis=1, keepdims=True), 1)
-        return jnp.einsum("bmsvn,bm->bsvn", jnp.stack(found, axis=2), share)
+        return jnp.einsum("bmsvn,bm->bsvn", jnp.stack(found, axis=2), person_shares(clips))
 
 
 def body_coordinates(clips: Joints, skeleton: Skeleton, path: bool = True) -> Joints:

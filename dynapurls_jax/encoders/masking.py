@@ -10,6 +10,12 @@ def present_persons(clips: Float[Array, "B M T V c"]) -> Bool[Array, "B M"]:
     return jnp.any(clips != 0, axis=(2, 3, 4))
 
 
+def person_shares(clips: Float[Array, "B M T V c"]) -> Float[Array, "B M"]:
+    """The share of each person in the mean over those that are present."""
+    persons = present_persons(clips)
+    return persons / jnp.maximum(persons.sum(axis=1, keepdims=True), 1)
+
+
 def clip_lengths(clips: Float[Array, "B M T V c"]) -> Float[Array, " B"]:
     """Frames up to the last one that is not all zero; `T` for a clip without any."""
     there = jnp.any(clips != 0, axis=(1, 3, 4))

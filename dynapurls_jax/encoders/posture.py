@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from data_pipelines.skeletons import KINECT_V1, Skeleton
 from dynapurls_jax.encoders.base import EncoderEntry
 from dynapurls_jax.encoders.kinematics import Kinematics, KinematicsSettings
-from dynapurls_jax.encoders.masking import present_persons
+from dynapurls_jax.encoders.masking import person_shares
 from dynapurls_jax.registry import NoSettings
 
 # Lengths in metres of the bone from each joint of Kinect v1 to its parent, of an average adult.
@@ -95,9 +95,7 @@ class Posture(nn.Module):
         statistics = Kinematics(KinematicsSettings(), self.skeleton, parent=None).tokens(clips)
         order = jnp.array([self.skeleton.joints.index(name) for name in _JOINTS])
         found = _features(_average_bones(_without_gaps(clips[:, :, :, order])))
-        persons = present_persons(clips)
-        share = persons / jnp.maximum(persons.sum(axis=1, keepdims=True), 1)
-        mean = jnp.einsum("bmn,bm->bn", found, share)
+        mean = jnp.einsum("bmn,bm->bn", found, person_shares(clips))
         flat = statistics[:, 0, order].reshape(len(clips), -1)
         return jnp.concatenate([flat, mean], axis=-1)[:, None, None]
 

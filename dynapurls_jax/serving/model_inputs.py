@@ -1,4 +1,4 @@
-"""What comes from outside as a model takes it: clips as tokens, actions as classes."""
+"""The inputs of a model: clips as tokens, actions as classes."""
 
 from collections.abc import Mapping, Sequence
 from copy import copy

@@ -89,7 +89,7 @@ class MiniLM:
         """Finds the weights.
 
         Raises:
-          ModuleNotFoundError: they are nowhere; says how to install them.
+          ModuleNotFoundError: there are none; says how to install them.
           DataError: files of the hub are damaged.
         """
         self._pretrained = _find_weights()

@@ -1,4 +1,4 @@
-"""What the universal model reaches on corpora that it was not fitted on."""
+"""Accuracy of the universal model on corpora that it was not fitted on."""
 
 from collections.abc import Sequence
 
