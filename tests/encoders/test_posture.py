@@ -1,12 +1,14 @@
 """Posture and motion of upright clips, against NumPy and by what must not matter."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from data_pipelines.animation import animate
-from data_pipelines.skeletons import KINECT_V1, KINECT_V2, OPENPOSE_18, map_joints
+from data_pipelines.skeletons import KINECT_V1, OPENPOSE_18
 from data_pipelines.sketches import parse_sketch
 from data_pipelines.temporal_sampling import normalise_upright
 from dynapurls_jax.encoders.posture import Posture
@@ -42,7 +44,6 @@ def test_angles_and_distances_are_those_of_numpy(clips):
     expected = [elbow.mean(1), elbow.std(1), np.abs(np.diff(elbow)).mean(1), elbow.max(1)]
     for number, values in enumerate([*expected, elbow.min(1)]):
         np.testing.assert_allclose(measures[:, number, 0], values, atol=2e-3)
-    assert measures[0, 3, 0] < measures[0, 3, 1] + 0.5
 
 
 def test_a_squat_lowers_the_hip_and_a_jump_lifts_it(clips):
@@ -88,10 +89,18 @@ def test_absent_frames_and_persons_leave_no_trace(clips):
     assert np.isfinite(features(np.zeros_like(clips))).all()
 
 
-def test_other_joints_are_read_by_name_or_refused(clips):
-    seen = np.stack([map_joints(clip, KINECT_V1, KINECT_V2) for clip in clips])
-    if set(KINECT_V1.joints) <= set(KINECT_V2.joints):
-        np.testing.assert_allclose(features(seen, KINECT_V2), features(clips), atol=1e-3)
+def test_joints_are_read_by_name_or_refused(clips):
+    order = list(range(19, -1, -1))
+    place = {joint: index for index, joint in enumerate(order)}
+    other = dataclasses.replace(
+        KINECT_V1,
+        joints=tuple(KINECT_V1.joints[joint] for joint in order),
+        parents=tuple(place[KINECT_V1.parents[joint]] for joint in order),
+        hip_center=place[KINECT_V1.hip_center],
+        spine_top=place[KINECT_V1.spine_top],
+    )
+    found = features(clips[..., order, :], other)
+    np.testing.assert_allclose(found, features(clips), atol=1e-4)
     with pytest.raises(ValueError, match="encoder posture reads the joints of kinect_v1"):
         Posture(NoSettings(), OPENPOSE_18).tokens(jnp.zeros((1, 1, 8, 18, 3)))
 
