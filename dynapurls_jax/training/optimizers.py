@@ -9,6 +9,7 @@ from data_pipelines.batches import steps_in_epoch
 from dynapurls_jax.registry import check_at_least, check_choice
 
 LOSSES = ("cross_entropy", "imagined")
+STATISTICS = ("batch", "device")
 # The published recipe divides the rate by ten after these shares of all epochs.
 STEPS = (60 / 140, 80 / 140, 100 / 140)
 
@@ -22,6 +23,9 @@ class PretrainSettings:
       learning_rate: at its highest.
       loss: "cross_entropy" of a linear classifier, or "imagined", of cosines with the classes'
         animated motion sketches (`training.classifiers`).
+      statistics: of the normalisations, over the whole "batch", or over each "device"'s part of it:
+        then one message a step instead of two for each normalisation, and results that depend on
+        the number of devices.
     """
 
     epochs: int = 40
@@ -30,10 +34,12 @@ class PretrainSettings:
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     loss: str = "cross_entropy"
+    statistics: str = "batch"
 
     def __post_init__(self):
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_choice("loss", self.loss, LOSSES)
+        check_choice("statistics", self.statistics, STATISTICS)
         check_at_least(1, epochs=self.epochs, batch_size=self.batch_size)
 
 

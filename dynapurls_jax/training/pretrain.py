@@ -1,7 +1,8 @@
 """Stage 1: an encoder on the seen classes' training clips, with cross-entropy over the classes.
 
 Data parallel: the devices divide each batch, normalise by the statistics of all of it, and add up
-their gradients, so that any number of them computes the same step.
+their gradients, so that any number of them computes the same step. With `pretrain.statistics=device`
+each normalises by the statistics of its own part, as data parallel PyTorch does.
 """
 
 from collections.abc import Callable
@@ -274,7 +275,8 @@ def make_step(task: EncoderTask, mesh: Mesh) -> Callable:
     `capacity` each device's. `figures` are the loss and the norm of the gradient; if either is not
     finite the state stays as it was, see `training.loop`.
     """
-    classifier = task.classifier_of(task.encoder.clone(axis=BATCH))
+    axis = BATCH if task.settings.statistics == "batch" else None
+    classifier = task.classifier_of(task.encoder.clone(axis=axis))
     optimizer = encoder_optimizer(task.settings, len(task.indices))
 
     def on_one_device(params, batch_stats, batch, keys, imagined_key, capacity):
@@ -293,8 +295,11 @@ def make_step(task: EncoderTask, mesh: Mesh) -> Callable:
         (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(params)
         # Without checks of what varies, sums of the forward pass are sums of the backward pass
         # too: these are gradients of the whole loss, through this device's parameters.
-        local, unravel = ravel_pytree((loss, grads))  # one message, whatever the compiler joins
-        return unravel(jax.lax.psum(local, BATCH)), batch_stats
+        own = () if axis else jax.tree.map(lambda leaf: leaf / mesh.size, batch_stats)
+        # One message, whatever the compiler joins.
+        local, unravel = ravel_pytree((loss, grads, own))
+        loss, grads, means = unravel(jax.lax.psum(local, BATCH))
+        return (loss, grads), batch_stats if axis else means
 
     @partial(jit, donate_argnums=0, static_argnums=5)
     def step(state: PretrainState, clips, labels, root, number, capacity):

@@ -5,6 +5,7 @@ Each is lowered for devices that need not be there; no array is put on them.
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,11 +64,14 @@ def programs(mesh_of: Callable[[int], Mesh], everything: bool) -> Iterator[Progr
             yield Program(f"encoder inference, {shape}", extract, floor)
             train = partial(lower_task, task, mesh_of(1))
             yield Program(f"training step, {shape}", train, 3 * floor)
-    for devices in (4, 8):
+    for devices, statistics in product((4, 8), ("batch", "device")):
         size = encoder_config("bfloat16")
+        size.pretrain.statistics = statistics
         sharded = partial(lower_task, partial(pretraining_task, size, 64), mesh_of(devices))
         floor = 3 * 2 * 64 * 300 * FLOOR / 2 / devices
-        yield Program(f"training step, bfloat16, T = 300, 64 clips on {devices}", sharded, floor)
+        shape = f"bfloat16, T = 300, 64 clips on {devices}"
+        own = ", own statistics" if statistics == "device" else ""
+        yield Program(f"training step, {shape}{own}", sharded, floor)
     fit = partial(lower_fit, encoder_config("float32"), (63_026, 3_000), 110, mesh_of(1))
     yield Program("fit of PURLS, an epoch of 63 026 clips", fit, None)
     yield from streams(mesh_of(1), everything)

@@ -2,6 +2,7 @@
 
   python scripts/benchmarks/scaling.py                     NTU RGB+D 120 at full size, on 8 devices
   python scripts/benchmarks/scaling.py --devices 4 --remat
+  python scripts/benchmarks/scaling.py --statistics device
 
 Nothing is run: both stages are compiled for 8 devices that the CPU pretends to have, and the
 programs' collectives are counted. The model of a step is then
@@ -75,11 +76,12 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=8)
     parser.add_argument("--batch", type=int, default=64, help="clips in a global batch of stage 1")
     parser.add_argument("--dtype", default="bfloat16", choices=["float32", "bfloat16"])
+    parser.add_argument("--statistics", default="batch", help="pretrain.statistics")
     parser.add_argument("--remat", action="store_true", help="encoder.shift_gcn.remat")
     options = parser.parse_args()
     pretend_devices(options.devices)
     config = load_config(ROOT / "configs" / "ntu120.py")
-    config.pretrain.batch_size = options.batch
+    config.pretrain.update(batch_size=options.batch, statistics=options.statistics)
     config.encoder.shift_gcn.update(dtype=options.dtype, remat=options.remat)
     for name, compiled in (
         ("stage 1, a step", compile_pretraining(pretraining_task(config, options.batch))),

@@ -119,6 +119,48 @@ def test_the_communication_is_that_of_the_cost_model():
     assert float(found) == pytest.approx(float(expected), rel=0.01)
 
 
+OWN_STATISTICS = (
+    SCALING
+    + """
+pretend_devices(2)
+from dataclasses import replace
+import jax, jax.numpy as jnp, numpy as np
+from data_pipelines.settings import Augmentation
+from dynapurls_jax.training.mesh import divide
+from dynapurls_jax.training.pretrain import fresh_state, make_step
+from tests.helpers.parallel_case import encoder_task
+
+none = Augmentation(turn=0, tilt=0, crop=1, scale=0, noise=0)
+task = replace(encoder_task(), augmentation=none)
+mesh = mesh_for(8, "batch")
+
+def after(statistics, clips):
+    settings = replace(task.settings, statistics=statistics)
+    step = make_step(replace(task, settings=settings), mesh)
+    batch = divide(mesh, (task.clips.clips[clips], task.labels[clips]))
+    state = jax.device_put(fresh_state(task), everywhere(mesh))
+    state, figures = step(state, *batch, jax.random.key(0), np.int32(0), 8)
+    leaves = jax.tree.leaves((state.params, state.batch_stats))
+    return np.concatenate([np.ravel(leaf) for leaf in leaves])
+
+for clips in ([0, 1, 2, 3, 0, 1, 2, 3], [0, 1, 2, 3, 4, 5, 6, 7]):
+    print(abs(after("batch", clips) - after("device", clips)).max())
+task = replace(task, settings=replace(task.settings, statistics="device"))
+print(*collectives(compile_pretraining(task))[0].items())
+"""
+)
+
+
+def test_statistics_of_each_device_are_those_of_its_own_clips_for_one_message():
+    """Equal to the batch's where both devices have the same clips, and different elsewhere."""
+    call = [sys.executable, "-c", OWN_STATISTICS]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    same, different, messages = done.stdout.splitlines()
+    assert float(same) < 1e-5 < 1e-3 < float(different)
+    assert messages == "('all-reduce', 1)"
+
+
 FULL_SIZE = (
     SCALING
     + """
