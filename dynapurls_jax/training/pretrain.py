@@ -1,8 +1,8 @@
 """Stage 1: an encoder on the seen classes' training clips, with cross-entropy over the classes.
 
 Data parallel: the devices divide each batch, normalise by the statistics of all of it, and add up
-their gradients, so that any number of them computes the same step. With `pretrain.statistics=device`
-each normalises by the statistics of its own part, as data parallel PyTorch does.
+their gradients, so that any number of them computes the same step. With
+`pretrain.statistics=device` each normalises by its own part, as data parallel PyTorch does.
 """
 
 from collections.abc import Callable
