@@ -19,7 +19,7 @@ refined.
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -170,21 +170,18 @@ def recognise(stream: "ActionStream", clips: list["Clip"], online: bool) -> list
     """
     from data_pipelines.progress import progress
 
-    def answers(title: str, order: Iterable[int], answer: Callable[["Clip"], Any]) -> list[Any]:
+    def answers(title: str, order: Iterable[int], learn: bool = True) -> list[Any]:
         found: list[Any] = []
         with progress(title, len(clips)) as report:
-            for number in order:
-                try:
-                    found.append(answer(clips[number]))
-                except ValueError as error:
-                    found.append(error)
+            for answer in stream.recognise_all((clips[n] for n in order), learn=learn):
+                found.append(answer)
                 report(len(found))
         return found
 
     if online:
-        return answers("recognising", range(len(clips)), stream)
-    answers("learning from all clips", shuffled(len(clips)), stream)
-    return answers("recognising", range(len(clips)), stream.look)
+        return answers("recognising", range(len(clips)))
+    answers("learning from all clips", shuffled(len(clips)))
+    return answers("recognising", range(len(clips)), learn=False)
 
 
 def shuffled(count: int) -> list[int]:

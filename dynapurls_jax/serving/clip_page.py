@@ -12,7 +12,7 @@ from data_pipelines.clip_files import Clip
 from data_pipelines.layouts import COMMON
 from dynapurls_jax.evaluation.inspection import Inspection
 from dynapurls_jax.evaluation.page.viewer import Clips, Page, viewer_data, write_html
-from dynapurls_jax.serving.recogniser import Recognition
+from dynapurls_jax.serving.recognition import Recognition
 
 MOST_NAMES = 30  # of actions in the summary
 MOST_STATEMENTS = 20

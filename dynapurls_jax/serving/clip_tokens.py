@@ -1,8 +1,12 @@
-"""One clip as it comes from a sensor to the tokens that a model takes."""
+"""Clips as they come from a sensor to the tokens that a model takes."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from data_pipelines.body_height import check_metres
 from data_pipelines.cleaning import clean, is_useless
@@ -13,11 +17,25 @@ from dynapurls_jax.encoders.masking import capacity_for
 from dynapurls_jax.serving.model import Model
 
 
+class EncoderInput(NamedTuple):
+    """A clip as the encoder takes it.
+
+    Attributes:
+      clip: `[M, T, V, 3]`, absent persons zero.
+      persons: how many it has.
+      finite: whether the raw clip was; where not, `clip` has other numbers in its place.
+    """
+
+    clip: Float[np.ndarray, "M T V 3"]
+    persons: int
+    finite: bool
+
+
 class ClipTokens:
-    """Cleans, prepares and encodes one clip, as all clips of the training were."""
+    """Cleans, prepares and encodes clips, as all clips of the training were."""
 
     def __init__(self, model: Model):
-        """Compiles the encoder for one person; for more persons it compiles on first use.
+        """Compiles the encoder for one person; for more clips or persons it compiles on first use.
 
         Args:
           model: with an encoder.
@@ -27,19 +45,30 @@ class ClipTokens:
         self._temporal_sampling = model.config.data.temporal_sampling
         self._variables = jax.device_put(model.encoder.variables)
         self._tokens_of = jit(model.encoder.tokens, static_argnums=2)
-        shape = (1, *model.clip_shape, model.skeleton.num_joints, 3)
-        one_person = np.zeros(shape, np.float32)
-        one_person[:, 0] = 1
-        self._tokens(one_person, 1)
-
-    def _tokens(self, batch: Float[np.ndarray, "1 M T V 3"], persons: int) -> np.ndarray:
-        """`[S, n]`."""
-        capacity = capacity_for(np.array([persons]), batch.shape[1])
-        tokens = np.asarray(self._tokens_of(self._variables, batch, capacity))
-        return tokens.reshape(-1, tokens.shape[-1])
+        one_person = np.zeros((*model.clip_shape, model.skeleton.num_joints, 3), np.float32)
+        one_person[0] = 1
+        jax.block_until_ready(self.encoded([EncoderInput(one_person, 1, True)]))
 
     def __call__(self, clip: Float[np.ndarray, "m t v 3"]) -> Float[np.ndarray, "S n"]:
         """Tokens of a clip in metres; NaN if it is not finite.
+
+        Raises:
+          ValueError: see `prepared`.
+        """
+        return np.asarray(self.encoded([self.prepared(clip)])[0])
+
+    def encoded(self, inputs: Sequence[EncoderInput]) -> Float[Array, "B S n"]:
+        """Tokens of some clips, on the device; NaN for those that are not finite."""
+        batch = np.stack([one.clip for one in inputs])
+        persons = np.array([one.persons for one in inputs])
+        capacity = capacity_for(persons, batch.shape[1])
+        tokens = self._tokens_of(self._variables, batch, capacity)
+        tokens = tokens.reshape(len(batch), -1, tokens.shape[-1])
+        finite = np.array([one.finite for one in inputs])
+        return tokens if finite.all() else jnp.where(finite[:, None, None], tokens, jnp.nan)
+
+    def prepared(self, clip: Float[np.ndarray, "m t v 3"]) -> EncoderInput:
+        """A clip in metres, cleaned and brought to the encoder's shape; on the host.
 
         Raises:
           ValueError: other joints or more persons than the dataset has, an empty clip, or bodies
@@ -61,6 +90,5 @@ class ClipTokens:
         if len(raw.joints) > persons:
             raise ValueError(f"clip: expected at most {persons} persons, got {len(raw.joints)}")
         shape = (persons, frames)
-        batch = prepare_clip(raw.joints, skeleton, target, self._temporal_sampling, shape)[None]
-        tokens = self._tokens(batch, len(raw.joints))
-        return tokens if finite else np.full_like(tokens, np.nan)
+        clip = prepare_clip(raw.joints, skeleton, target, self._temporal_sampling, shape)
+        return EncoderInput(clip, len(raw.joints), finite)

@@ -1,8 +1,8 @@
 """A trained model that recognises clips one by one, without an end, and refines itself."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import asdict
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 from ml_collections import FrozenConfigDict
 
-from dynapurls_jax.adaptation.api import Adapter, Prediction, State
+from dynapurls_jax.adaptation.api import Adapter, State, run_stream
 from dynapurls_jax.adaptation.class_slots import add_class, reset, retire_class, with_capacity
 from dynapurls_jax.adaptation.gated import gated
 from dynapurls_jax.adaptation.registry import ADAPTERS
@@ -19,32 +19,10 @@ from dynapurls_jax.encoders.base import TOKEN_DTYPE
 from dynapurls_jax.evaluation.settings import EvalSettings
 from dynapurls_jax.evaluation.tasks import StreamSetup
 from dynapurls_jax.registry import settings_of
+from dynapurls_jax.serving.clip_tokens import ClipTokens
 from dynapurls_jax.serving.model import Classes
 from dynapurls_jax.serving.model_inputs import Actions, ModelInputs
-
-
-@dataclass(frozen=True)
-class Recognition:
-    """What a clip shows.
-
-    Attributes:
-      labels: the actions, the most probable first.
-      probabilities: of each, in that order; they add up to 1.
-      none_of_these: whether the clip fits no action, see `Model.none_below`; None: unknown.
-      adapted: whether the stream learned from it.
-      skipped: whether it was not finite and changed nothing.
-    """
-
-    labels: tuple[str, ...]
-    probabilities: Float[np.ndarray, " C"]
-    none_of_these: bool | None = None
-    adapted: bool = False
-    skipped: bool = False
-
-    @property
-    def label(self) -> str:
-        """The most probable action."""
-        return self.labels[0]
+from dynapurls_jax.serving.recognition import Found, Recognition, recognitions
 
 
 class LiveStream:
@@ -145,7 +123,7 @@ class LiveStream:
         Raises:
           ValueError: there is no action, or the model cannot take the clip.
         """
-        return self.predict_tokens(self._tokens(clip))
+        return self.predict_tokens(self.clip_tokens(clip))
 
     def predict_tokens(self, tokens: Float[np.ndarray, "S n"]) -> Recognition:
         """`predict` for an encoder's output.
@@ -154,7 +132,30 @@ class LiveStream:
           ValueError: there is no action, or the tokens have another shape.
         """
         self.state, found = self._step(self.state, self._features(tokens))
-        return self._recognition(*found)
+        return self._recognitions(found)[0]
+
+    def predict_batch(
+        self, tokens: Float[Array, "B S n"], learn: bool = True
+    ) -> Callable[[], list[Recognition]]:
+        """`predict`, or `look`, for the clips of a batch one after the other, as one program.
+
+        Args:
+          tokens: of `ClipTokens.encoded`, on the device.
+          learn: from each clip, after its answer.
+
+        Returns:
+          A function that waits for the answers.
+
+        Raises:
+          ValueError: there is no action.
+        """
+        self._check_actions()
+        if learn:
+            self.state, found = self._many(self.state, tokens)
+        else:
+            found = self._many_glances(self.state, tokens)
+
+        return partial(self._recognitions, found)
 
     def look(self, clip: Float[np.ndarray, "m t v 3"]) -> Recognition:
         """The answer to a clip, from which the stream learns nothing.
@@ -162,8 +163,8 @@ class LiveStream:
         Raises:
           ValueError: there is no action, or the model cannot take the clip.
         """
-        found = self._glance(self.state, self._features(self._tokens(clip)))
-        return self._recognition(*found)
+        found = self._glance(self.state, self._features(self.clip_tokens(clip)))
+        return self._recognitions(found)[0]
 
     def add(self, name: str, texts: Any = None) -> None:
         """Adds an action.
@@ -209,21 +210,30 @@ class LiveStream:
             return slots == self._seen.index(name)
         return slots >= len(self._seen)
 
-    def _tokens(self, clip: Float[np.ndarray, "m t v 3"]) -> Float[np.ndarray, "S n"]:
+    @property
+    def clip_tokens(self) -> ClipTokens:
+        """Clips to tokens.
+
+        Raises:
+          ValueError: the model takes no clips.
+        """
         if self.inputs.clip_tokens is None:
             raise ValueError("this model was trained on features: expected tokens, got a clip")
-        return self.inputs.clip_tokens(clip)
+        return self.inputs.clip_tokens
 
     def _features(self, tokens: Float[np.ndarray, "S n"]) -> Any:
         """Tokens encoded, rounded as in the store of an evaluation."""
-        if not self.actions:
-            raise ValueError("there is no class to choose from: add one")
+        self._check_actions()
         if tokens.shape != self._token_shape:
             expected, found = list(self._token_shape), list(tokens.shape)
             raise ValueError(f"tokens: expected {expected}, got {found}")
         return self._encode(
             tokens if self.inputs.clip_tokens is None else tokens.astype(TOKEN_DTYPE)
         )
+
+    def _check_actions(self) -> None:
+        if not self.actions:
+            raise ValueError("there is no class to choose from: add one")
 
     @property
     def _token_shape(self) -> tuple[int, int]:
@@ -232,36 +242,55 @@ class LiveStream:
 
     def _encode(self, tokens: Float[np.ndarray, "S n"]) -> Any:
         """Features of one sample, leaves `[1, ...]`."""
-        one = jnp.asarray(tokens, jnp.float32)[None]
-        return self.inputs.model.method.encode(self.inputs.model.variables, one)
+        return self._encoded(jnp.asarray(tokens)[None])
 
-    def _stepped(
-        self, state: State, features: Any
-    ) -> tuple[State, tuple[Prediction, Float[Array, ""]]]:
-        """A step, and the best logit that the static model has for the sample, where asked for."""
-        model, best = self.inputs.model, jnp.array(jnp.inf)
-        if model.none_below is not None:
-            static = model.method.score(model.variables, features, state.candidates)
-            best = jnp.where(state.active, static, -jnp.inf).max()
+    def _encoded(self, tokens: Float[Array, "B S n"]) -> Any:
+        model = self.inputs.model
+        return model.method.encode(model.variables, tokens.astype(jnp.float32))
+
+    def _stepped(self, state: State, features: Any) -> tuple[State, Found]:
+        """A step, and the best logit that the static model has for each sample."""
+        best = self._best_static(state, features)
         state, prediction = self._adapter.step(state, features)
         return state, (prediction, best)
 
+    def _best_static(self, state: State, features: Any) -> Float[Array, " B"]:
+        """Infinity where the model has no threshold."""
+        model = self.inputs.model
+        if model.none_below is None:
+            return jnp.full(len(jax.tree.leaves(features)[0]), jnp.inf)
+        static = model.method.score(model.variables, features, state.candidates)
+        return jnp.where(state.active, static, -jnp.inf).max(axis=-1)
+
     @cached_property
-    def _glance(self) -> Callable[[State, Any], tuple[Prediction, Float[Array, ""]]]:
+    def _glance(self) -> Callable[[State, Any], Found]:
         """A step whose state is dropped; it leaves the state's buffers alone."""
         return jax.jit(lambda state, features: self._stepped(state, features)[1])
 
-    def _recognition(self, prediction: Prediction, best: Float[Array, ""]) -> Recognition:
-        prediction, best = jax.device_get((prediction, best))  # no program for each item
-        if prediction.skipped[0]:
-            return Recognition((), np.zeros(0, np.float32), skipped=True)
-        share = np.exp(prediction.logits[0] - prediction.logits[0].max())
-        share /= share.sum()
-        order = [slot for slot in np.argsort(-share, kind="stable") if self.names[slot] is not None]
-        least = self.inputs.model.none_below
-        return Recognition(
-            labels=tuple(str(self.names[slot]) for slot in order),
-            probabilities=share[order],
-            none_of_these=None if least is None else bool(best < least),
-            adapted=bool(prediction.adapted[0]),
-        )
+    @cached_property
+    def _many(self) -> Callable[[State, Any], tuple[State, Found]]:
+        """Steps over the samples of a batch of tokens."""
+
+        def run(state: State, tokens: Float[Array, "B S n"]) -> tuple[State, Found]:
+            features = self._encoded(tokens)
+            best = self._best_static(state, features)
+            state, prediction = run_stream(self._adapter, state, features)
+            return state, (prediction, best)
+
+        return jax.jit(run, donate_argnums=0)
+
+    @cached_property
+    def _many_glances(self) -> Callable[[State, Any], Found]:
+        """Glances at the samples of a batch of tokens."""
+
+        def run(state: State, tokens: Float[Array, "B S n"]) -> Found:
+            features = self._encoded(tokens)
+            ones = jax.tree.map(lambda leaf: leaf[:, None], features)
+            found = jax.lax.map(lambda one: self._stepped(state, one)[1], ones)
+            return jax.tree.map(lambda leaf: leaf[:, 0], found)
+
+        return jax.jit(run)
+
+    def _recognitions(self, found: Found) -> list[Recognition]:
+        """Waits for the answers."""
+        return recognitions(jax.device_get(found), self.names, self.inputs.model.none_below)

@@ -1,7 +1,7 @@
 """Actions from clips and sentences: a model, a text encoder, and any classes by their names."""
 
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -9,9 +9,11 @@ from jaxtyping import Float
 
 from data_pipelines.clip_files import Clip, clip_from_array
 from data_pipelines.conventions import Declared
-from dynapurls_jax.serving.live_stream import LiveStream, Recognition
+from dynapurls_jax.serving.live_stream import LiveStream
 from dynapurls_jax.serving.model import Model
 from dynapurls_jax.serving.model_inputs import Actions, ModelInputs
+from dynapurls_jax.serving.pipeline import recognise_all
+from dynapurls_jax.serving.recognition import Recognition
 from dynapurls_jax.serving.sensor import model_clip
 
 
@@ -83,6 +85,27 @@ class ActionStream:
     ) -> Recognition:
         """What a clip shows; the stream learns nothing from it. See `Recogniser.predict`."""
         return self.live.look(self._taken(clip, skeleton, declared))
+
+    def recognise_all(
+        self,
+        clips: Iterable[np.ndarray | Clip],
+        skeleton: str | Mapping | None = None,
+        learn: bool = True,
+        **declared: Any,
+    ) -> Iterator[Recognition | ValueError]:
+        """Calls the stream with each clip, or looks, in batches.
+
+        The device works on one batch while the next one is prepared.
+
+        Args:
+          clips, skeleton, declared: see `Recogniser.predict`.
+          learn: from each clip, after its answer.
+
+        Yields:
+          For each clip what it shows, or why the model cannot use it.
+        """
+        reads = (partial(self._taken, clip, skeleton, declared) for clip in clips)
+        return recognise_all(self.live, reads, learn)
 
     def _taken(
         self, clip: np.ndarray | Clip, skeleton: Any, declared: dict

@@ -8,7 +8,8 @@ import numpy as np
 
 from data_pipelines.formats.sample_stream import Request
 from dynapurls_jax.serving.frame_window import FrameWindow
-from dynapurls_jax.serving.live_stream import LiveStream, Recognition
+from dynapurls_jax.serving.live_stream import LiveStream
+from dynapurls_jax.serving.recognition import Recognition
 from dynapurls_jax.serving.sensor import Sensor
 
 SLOWEST_FPS = 5.0  # a window with fewer frames a second is no motion

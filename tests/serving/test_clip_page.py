@@ -7,7 +7,7 @@ from data_pipelines.animation import animate
 from data_pipelines.clip_files import Clip
 from data_pipelines.sketches import parse_sketch
 from dynapurls_jax.serving.clip_page import ClipPage, summary_of, write_clip_page
-from dynapurls_jax.serving.recogniser import Recognition
+from dynapurls_jax.serving.recognition import Recognition
 from tests.helpers.browser import frame, heads, open_page, outcomes, rows
 
 ACTIONS = ("wave", "sit <b>down</b>", "jump", "run", "bow", "kick")

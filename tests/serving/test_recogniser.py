@@ -1,5 +1,7 @@
 """Clips and sentences to actions, by a small exported model."""
 
+from functools import partial
+
 import jax
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.layouts import LAYOUTS
 from data_pipelines.skeletons import KINECT_V1, KINECT_V2, map_joints
 from data_pipelines.sketches import parse_sketch
-from dynapurls_jax.serving import model_inputs
+from dynapurls_jax.serving import model_inputs, pipeline
 from dynapurls_jax.serving.model import model_of
 from dynapurls_jax.serving.model_file import write_model
 from dynapurls_jax.serving.model_inputs import ModelInputs, checked_actions
@@ -107,6 +109,44 @@ def test_a_look_changes_nothing_and_is_what_the_next_answer_would_be(model):
     assert looked.labels == answered.labels
     np.testing.assert_allclose(looked.probabilities, answered.probabilities, atol=1e-5)
     assert int(stream.live.state.samples) == 4
+
+
+@pytest.mark.parametrize("learn", [True, False])
+def test_clips_in_batches_are_answered_as_one_by_one(model, learn):
+    """Two batches, two clips over, one that is not finite and one that cannot be used."""
+    clips = [
+        model_clip(clip_from_array((1 + 0.02 * n) * moving(20 + n), "kinect_v1"), model.model)
+        for n in range(11)
+    ]
+    clips[2], clips[5] = np.full_like(clips[2], np.nan), clips[5][:, :1]
+    one, many = model.stream(ACTIONS).live, model.stream(ACTIONS).live
+    reads = (lambda clip=clip: clip for clip in clips)
+    found = list(pipeline.recognise_all(many, reads, learn, size=4))
+    assert isinstance(found.pop(5), ValueError)
+    alone = [(one.predict if learn else one.look)(clip) for clip in clips[:5] + clips[6:]]
+    assert [each.skipped for each in found] == [n == 2 for n in range(10)]
+    for batched, single in zip(found, alone, strict=True):
+        assert (batched.labels, batched.adapted) == (single.labels, single.adapted)
+        np.testing.assert_allclose(batched.probabilities, single.probabilities, atol=2e-3)
+    assert int(many.state.samples) == int(one.state.samples) == 10 * learn
+    assert int(many.state.skipped) == learn
+
+
+def test_clips_are_read_ahead_and_no_further(model):
+    """What is read is bounded, and answers come while clips are still to be read."""
+    read, stream = [], model.stream(ACTIONS)
+
+    def clip(number):
+        read.append(number)
+        return model_clip(clip_from_array(moving(), "kinect_v1"), model.model)
+
+    answers = pipeline.recognise_all(
+        stream.live, (partial(clip, number) for number in range(40)), size=4
+    )
+    next(answers)
+    assert 8 <= len(read) <= 16  # two batches that are started, two that are read ahead
+    assert len(list(answers)) == 39
+    assert sorted(read) == list(range(40))
 
 
 def test_classes_of_the_training_keep_their_texts(model):
