@@ -50,7 +50,7 @@ def recognise_all(
     tokens = live.clip_tokens
     size = size or clips_in_batch()
     running: Callable[[], Iterator[Answer]] | None = None
-    for entries in _batches(_prepared(tokens, clips, 2 * size), size):
+    for entries in _batches(prepared_ahead(tokens, clips, 2 * size), size):
         started = _start(live, tokens, entries, learn, size)
         if running is not None:
             yield from running()
@@ -59,7 +59,7 @@ def recognise_all(
         yield from running()
 
 
-def _prepared(
+def prepared_ahead(
     tokens: ClipTokens, clips: Iterable[Callable], ahead: int
 ) -> Iterator[EncoderInput | ValueError]:
     """Clips read and prepared in threads, in order, at most `ahead` before they are used."""

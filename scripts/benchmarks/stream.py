@@ -2,7 +2,6 @@
 
   python scripts/benchmarks/stream.py                 chunks, classes, queries, both methods
   python scripts/benchmarks/stream.py --classes 120 --queries label_free
-  python scripts/benchmarks/stream.py --end-to-end    from clips
 
 All lines are of one run on one device, at the shapes of NTU RGB+D (`SHAPES`), row head, global
 score, the paper's settings; every memory is full at the start, of all classes. Systems: `scan`,
@@ -34,9 +33,6 @@ from timing import device_title, fastest, fastest_jax, limits, line, table
 
 from dynapurls_jax.adaptation.api import State, StreamInfo, run_stream
 from dynapurls_jax.commands import parser_of
-from dynapurls_jax.encoders.base import SkeletonEncoder
-from dynapurls_jax.encoders.jit import jit
-from dynapurls_jax.encoders.shift_gcn import ShiftGCN
 from dynapurls_jax.host_memory import keep_memory
 
 METHODS = ("static", "refined")
@@ -51,7 +47,6 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=512, help="at most; fewer where slow")
     parser.add_argument("--seconds", type=float, default=1.0, help="of one timed run, about")
     parser.add_argument("--repeats", type=int, default=3, help="timed runs; the fastest counts")
-    parser.add_argument("--end-to-end", action="store_true", help="only from clips")
     options = parser.parse_args()
     keep_memory()  # for both frameworks: they share the process
     peaks = limits(options.repeats)
@@ -59,10 +54,7 @@ def main() -> None:
         f"{device_title()}; limits {peaks[0] / 1e9:.0f} GFLOP/s, {peaks[1] / 1e9:.0f} GB/s; "
         f"{SHAPES}, K = {SETTINGS.capacity}"
     )
-    if options.end_to_end:
-        bench_clips(options)
-    else:
-        bench_streams(options, peaks)
+    bench_streams(options, peaks)
 
 
 def cost(classes: int, query: str, method: str, chunk: int) -> tuple[float, float]:
@@ -187,28 +179,6 @@ def time_torch(method: str, query: str, setup: Setup, repeats: int) -> float:
             torch.cuda.synchronize()
 
     return len(samples) / fastest(run, repeats) / 1e3
-
-
-def bench_clips(options) -> None:
-    """From clips of T = 64, two persons: Shift-GCN and keys in batches, then the stream."""
-    batch = 16 if jax.default_backend() == "cpu" else 128
-    encoder = SkeletonEncoder(ShiftGCN(64))
-    clips = jax.random.normal(jax.random.key(0), (batch, 2, 64, 25, 3))
-    weights = jit(lambda key: encoder.init(key, clips, method="tokens"))(jax.random.key(1))
-    tokens_of = jit(lambda weights, clips: encoder.apply(weights, clips, method="tokens"))
-    encoder_s = fastest_jax(options.repeats, tokens_of, weights, clips)
-    tokens = tokens_of(weights, clips).reshape(batch, SHAPES["S"], SHAPES["n"])
-    times = ("encoder ms", "keys ms", "stream ms")
-    table("query", "C", "method", *times, "clips/s", "encoder's share")
-    for query, classes in product(options.queries, options.classes):
-        setup = make_setup(classes, query, 4 * batch)
-        encode = jax.jit(setup.model.encode)
-        keys_s = fastest_jax(options.repeats, encode, setup.variables, tokens)
-        for method in METHODS:
-            scan = time_scan(method, 1, setup, options.repeats)[1]
-            seconds = [encoder_s / batch, keys_s / batch, 1e-3 / scan]
-            rate, share = f"{1 / sum(seconds):.1f}", f"{seconds[0] / sum(seconds):.0%}"
-            line(query, classes, method, *(f"{1e3 * s:.3f}" for s in seconds), rate, share)
 
 
 if __name__ == "__main__":
