@@ -68,11 +68,51 @@ def write_clip_page(
         class_vectors=None,
     )
     clips = [clip for clip, _, _ in answered]
-    played = Clips([clip.joints for clip in clips], order, [clip.id for clip in clips], COMMON)
-    methods = f"static and {info.adapter}" if compared else "static"
-    page = Page(f"{info.source}: {methods}", "", info.command, summary_of(clips, info, scores))
+    played = Clips(
+        joints=[clip.joints for clip in clips],
+        indices=order,
+        ids=[clip.id for clip in clips],
+        skeleton=COMMON,
+        fps=[clip.fps for clip in clips],
+    )
+    page = Page(
+        title=f"{info.source}: actions recognised from text",
+        lead=lead_of(info),
+        warning="",
+        command=info.command,
+        facts=[] if scores is None else facts_of(scores, compared),
+        summary=summary_of(clips, info, scores),
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_html(path, page, viewer_data(names, labels, inspection, played, compared))
+    notes = [
+        "The clip fits none of the actions well." if refined.none_of_these else ""
+        for _, refined, _ in answered
+    ]
+    write_html(path, page, viewer_data(names, labels, inspection, played, compared, notes))
+
+
+def lead_of(info: ClipPage) -> str:
+    """What the page shows, for somebody who sees it for the first time."""
+    start = (
+        f"For each clip, the model {info.model} chooses one of {len(info.actions)} actions that it "
+        "knows from text alone."
+    )
+    if info.adapter == "static":
+        return start
+    learned = "the clips before it" if info.online else "all clips"
+    return (
+        f"{start} Before refinement, it answers each clip alone. After refinement, it has also "
+        f"learned from {learned}, without their labels (test-time method {info.adapter})."
+    )
+
+
+def facts_of(scores: Mapping[str, Any], compared: bool) -> list[tuple[str, str]]:
+    """Accuracies for the page's first lines."""
+    after = f"{100 * scores['macro_accuracy']:.1f} %"
+    if not compared:
+        return [(after, "right, mean over the actions")]
+    before = f"{100 * scores['static_macro_accuracy']:.1f}"
+    return [(f"{before} → {after}", "right, before and after refinement, mean over the actions")]
 
 
 def probabilities(found: Sequence[Recognition], actions: Sequence[str]) -> Float[np.ndarray, "N C"]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import jax
 import numpy as np
@@ -44,6 +45,21 @@ def adapted(trained, clips):
     return run, evaluate_gzsl_run(run, {gate: fit_gate(gate, [clips]) for gate in TWO_GATES})
 
 
+def check_viewer(viewer, run):
+    """The page has every test clip, with answers from the side that the gate sends it to."""
+    protocol, corpus = run.protocol, run.inputs.corpus
+    clips = [*protocol.seen_test, *protocol.unseen_test]
+    assert [clip["id"] for clip in viewer["clips"]] == [corpus.clip_ids[n] for n in clips]
+    unseen = [name.endswith(" (unseen)") for name in viewer["classes"]]
+    assert sum(unseen) == len(protocol.unseen)
+    for clip, label in zip(viewer["clips"], corpus.labels[clips], strict=True):
+        assert viewer["classes"][clip["label"]].startswith(corpus.class_names[label])
+        assert unseen[clip["label"]] == (label in protocol.unseen)
+        [sent] = {unseen[guess] for guess in clip["guesses"]}
+        truth = "right" if sent == unseen[clip["label"]] else "wrong"
+        assert clip["note"] == f"Gate: {'unseen' if sent else 'seen'} ({truth})."
+
+
 def check_report(run, pseudo, folder, gates):
     """The report has every row."""
     corpus = dataclasses.replace(run.inputs.corpus, synthetic=True)
@@ -58,6 +74,10 @@ def check_report(run, pseudo, folder, gates):
             assert f"| 1 x 2 | {NAMES[gate]} | {row} |" in text
         assert f"| {SPLIT} | {NAMES[gate]} | pseudo-{SPLIT}-0 | 0 | 4 + 8 |" in text
     assert (folder / "gate_roc.png").stat().st_size > 1000
+    assert f"({SPLIT}-seed0.html)" in text
+    page = (folder / f"{SPLIT}-seed0.html").read_text("utf-8")
+    viewer = json.loads(re.search(r'application/json">(.*?)</script>', page)[1])
+    check_viewer(viewer, run)
     record = json.loads((folder / "report.json").read_text())
     assert [fit["score"] for fit in record["fits"]] == list(gates)
     assert record["fits"][0]["seeds"] == [0]

@@ -14,12 +14,13 @@ from dynapurls_jax.evaluation.page.viewer import (
     Clips,
     Figure,
     Page,
+    attended_granularities,
     quantised,
     viewer_data,
     write_html,
 )
 from dynapurls_jax.text.granularities import GRANULARITIES
-from tests.helpers.browser import frame, heads, open_page, outcomes, rows
+from tests.helpers.browser import frame, heads, open_page, outcomes, rows, show
 
 EVIL = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
 NAMES = ("wave", "kick & <b>run</b>", EVIL)
@@ -45,7 +46,8 @@ def small_run(count=12, persons=2, frames=40, seed=0):
     ids = [f"clip {n} {EVIL}" for n in range(count)]
     texts = [[f"{name}, {row}" for row in GRANULARITIES] for name in NAMES]
     labels = rng.integers(0, len(NAMES), count)
-    return labels, inspection, Clips(joints, np.arange(count), ids, KINECT_V2, "the class", texts)
+    clips = Clips(joints, np.arange(count), ids, KINECT_V2, "the class", True, texts)
+    return labels, inspection, clips
 
 
 def write_page(folder, labels, inspection, clips, compared=True):
@@ -57,8 +59,10 @@ def write_page(folder, labels, inspection, clips, compared=True):
     path = folder / "page.html"
     page = Page(
         title=f"a run {EVIL}",
+        lead=f"What it shows {EVIL}",
         warning="SYNTHETIC",
         command="python -m something --name='<x>'",
+        facts=[("50 %", EVIL)],
         summary=[("split", EVIL)],
         figures=[Figure(folder / "line.png", "A line", "It rises.")],
     )
@@ -78,15 +82,15 @@ def test_a_clip_in_bytes_keeps_its_shape_without_absent_persons_and_frames():
     clip = rng.normal(size=(2, 90, V, 3)).astype(np.float32)
     clip[1] = 0
     clip[:, 70:] = 0  # padded
-    packed = quantised(clip)
-    assert (packed["persons"], packed["frames"]) == (1, 32)
+    packed = quantised(clip, most=32, fps=20.0)
+    assert (packed["persons"], packed["frames"], packed["seconds"]) == (1, 32, 3.5)
     data = np.frombuffer(base64.b64decode(packed["data"]), np.uint8).reshape(1, 32, V, 3)
     kept = clip[:1, np.linspace(0, 69, 32).round().astype(int)]
     low, side = kept.min((0, 1, 2)), np.ptp(kept, axis=(0, 1, 2)).max()
     np.testing.assert_allclose(data / 255 * side + low, kept, atol=side / 255)
     middle = (kept.min((0, 1, 2)) + kept.max((0, 1, 2))) / 2
     np.testing.assert_allclose(np.array(packed["centre"]) * side + low, middle, atol=side / 500)
-    assert quantised(np.zeros((1, 5, V, 3), np.float32))["frames"] == 1
+    assert quantised(np.zeros((1, 5, V, 3), np.float32), 32)["frames"] == 1
 
 
 def test_viewer_data_has_top_classes_attention_and_the_place_in_the_stream():
@@ -97,11 +101,13 @@ def test_viewer_data_has_top_classes_attention_and_the_place_in_the_stream():
     for n, clip in enumerate(record["clips"]):
         assert clip["label"] == labels[n]
         assert inspection.order[clip["place"]] == n
-        for when, p in (("static", inspection.static[n]), ("adapted", inspection.adapted[n])):
-            assert [c for c, _ in clip[when]] == np.argsort(-p).tolist()
-            np.testing.assert_allclose(
-                [share for _, share in clip[when]], np.sort(p)[::-1], atol=1e-3
-            )
+        order = np.argsort(-inspection.adapted[n])
+        assert [c for c, *_ in clip["answers"]] == order.tolist()
+        both = np.stack([inspection.static[n], inspection.adapted[n]], axis=1)
+        np.testing.assert_allclose(
+            [shares for _, *shares in clip["answers"]], both[order], atol=1e-3
+        )
+        assert clip["guesses"] == both.argmax(axis=0).tolist()
         strength = np.frombuffer(base64.b64decode(clip["attention"]), np.uint8).reshape(8, -1)
         np.testing.assert_array_equal(strength.argmax(1), inspection.attention[n].argmax(1))
         assert (strength.min(1) == 0).all()
@@ -124,6 +130,14 @@ def test_nothing_is_fetched_and_names_stay_text(small_page):
     assert "<!--" not in text.replace("<!doctype", "")  # every mark was replaced
 
 
+def test_attention_is_offered_where_half_of_the_clips_have_a_strong_token():
+    attention = np.full((5, 8, 10), 0.1)
+    assert attended_granularities(attention) == []
+    attention[:2, 1, 0], attention[:3, 4, 0] = 0.25, 0.25  # of 5 clips
+    assert attended_granularities(attention) == [4]
+    assert attended_granularities(None) == []
+
+
 def test_features_without_clips_have_a_page_too():
     labels, inspection, clips = small_run()
     record = viewer_data(NAMES, labels, inspection, clips._replace(joints=None, texts=None))
@@ -143,7 +157,7 @@ def opened(browser, small_page):
 
 def test_it_plays_seeks_and_turns(opened):
     page, *_ = opened
-    assert frame(page)[0] == "1 of 32"
+    assert frame(page)[0] == "1 of 40"
     first = frame(page)
     page.click("#play")
     page.wait_for_function("document.getElementById('frame').textContent.startsWith('5 ')")
@@ -151,7 +165,7 @@ def test_it_plays_seeks_and_turns(opened):
     assert page.get_attribute("#play", "aria-pressed") == "false"
     assert frame(page)[1] != first[1]
     page.fill("#seek", "20")
-    assert frame(page)[0] == "21 of 32"
+    assert frame(page)[0] == "21 of 40"
     before = frame(page)
     page.fill("#turn", "-90")
     assert frame(page)[1] != before[1]
@@ -167,19 +181,74 @@ def test_every_control_has_a_key(opened):
     for _ in range(3):
         page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowLeft")
-    assert frame(page)[0] == "3 of 32"
+    assert frame(page)[0] == "3 of 40"
     page.keyboard.press(" ")
     page.wait_for_function("document.getElementById('frame').textContent.startsWith('7 ')")
     page.keyboard.press(" ")
     plain = frame(page)
     page.keyboard.press("4")
     assert frame(page)[1] != plain[1]
-    assert re.search(
-        r"^Query: .*, torso\. Weakest .* times an even share", page.inner_text("#description")
-    )
-    page.focus("#by-class")
+    assert re.search(r"^Text: “.*, torso”. .* times", page.inner_text("#description"))
+    page.keyboard.press("?")
+    assert page.is_visible("#keys")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Escape")
+    assert not page.is_visible("#keys")
+    assert page.inner_text("#clip-title") == title
+    page.focus("#play")
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.id") == "by-outcome"
+    assert page.evaluate("document.activeElement.id") == "seek"
+
+
+def test_it_begins_with_a_changed_answer_and_plays_by_itself(browser, small_page):
+    path, labels, inspection = small_page
+    before, after = inspection.static.argmax(1), inspection.adapted.argmax(1)
+    first = next(n for n in inspection.order if before[n] != after[n])
+    with open_page(browser, path, motion="no-preference") as page:
+        assert page.inner_text("#play") == "Pause"
+        page.wait_for_function("document.getElementById('frame').textContent.startsWith('5 ')")
+        assert page.inner_text("#truth b") == NAMES[labels[first]]
+        for id, answers, p in (
+            ("before", before, inspection.static),
+            ("after", after, inspection.adapted),
+        ):
+            assert page.inner_text(f"#{id} b") == NAMES[answers[first]]
+            assert page.inner_text(f"#{id} i") == f"{100 * p[first].max():.0f} % sure"
+            right = answers[first] == labels[first]
+            assert page.locator(f"#{id}.{'hit' if right else 'miss'}").count() == 1
+        assert page.inner_text("#change").startswith("Refinement changed the answer")
+
+
+def test_a_click_on_the_strip_chooses_its_clip(opened):
+    page, labels, _ = opened
+    show(page, "changed")
+    width = page.locator("#strip").bounding_box()["width"]
+    for place in (len(labels) - 1, 0):
+        x = (place + 0.5) / len(labels) * width
+        page.click("#strip", position={"x": x, "y": 10})
+        assert page.inner_text("#clip-title").startswith(f"Clip {place + 1} of {len(labels)}: ")
+    page.click("#next")
+    assert page.inner_text("#clip-title").startswith("Clip 2 of ")
+
+
+def test_the_policy_lets_no_other_script_run(browser, small_page):
+    page, messages = browser.new_page(), []
+    page.on("console", lambda message: messages.append(message.text))
+    page.goto(small_page[0].as_uri())
+    assert page.inner_text("#clip-title").startswith("Clip ")
+    assert page.evaluate("getComputedStyle(document.querySelector('.columns')).display") == "grid"
+    assert messages == []
+    blocked = page.evaluate(
+        """() => new Promise((done) => {
+          document.addEventListener("securitypolicyviolation", (event) => done(event.blockedURI));
+          const script = document.createElement("script");
+          script.textContent = "window.hacked = 1";
+          document.body.append(script);
+        })"""
+    )
+    assert blocked == "inline"
+    assert page.evaluate("window.hacked") is None
+    page.close()
 
 
 def test_it_filters_and_sorts(opened):
@@ -188,24 +257,20 @@ def test_it_filters_and_sorts(opened):
     assert len(rows(page)) == len(labels)
     places = np.argsort(inspection.order)
     stream = [NAMES[labels[n]] for n in inspection.order]
-    assert [row[0] for row in rows(page)] == stream
+    assert [row[1] for row in rows(page)] == stream
     for outcome, kept in {
         "changed": before != after,
         "fixed": (before != labels) & (after == labels),
         "broken": (before == labels) & (after != labels),
         "wrong": after != labels,
     }.items():
-        page.select_option("#by-outcome", outcome)
+        show(page, outcome)
         assert len(rows(page)) == kept.sum(), outcome
-    page.select_option("#by-outcome", "")
+    show(page, "all")
     page.select_option("#by-class", "1")
     assert len(rows(page)) == (labels == 1).sum()
     page.select_option("#by-class", "")
-    page.fill("#by-confidence", "60")
-    confident = inspection.adapted.max(1).round(3) >= 0.6
-    assert len(rows(page)) == confident.sum()
-    assert page.inner_text("#count") == f"{confident.sum()} of {len(labels)} clips"
-    page.fill("#by-confidence", "0")
+    assert page.inner_text("#count") == f"{len(labels)} of {len(labels)} clips"
     page.click("[data-sort=confidence]")
     page.click("[data-sort=confidence]")
     shown = [row[4] for row in rows(page)]
@@ -214,46 +279,56 @@ def test_it_filters_and_sorts(opened):
     )
     assert shown == [f"{100 * inspection.adapted[n].max().round(3):.0f} %" for n in order]
     page.click("[data-sort=label]")
-    assert [row[0] for row in rows(page)] == sorted(NAMES[y] for y in labels)
+    assert [row[1] for row in rows(page)] == sorted(NAMES[y] for y in labels)
 
 
 def test_no_clip_left_is_no_error(opened):
     page, *_ = opened
-    page.fill("#by-confidence", "100")
+    show(page, "broken")
+    kept = {row[1] for row in rows(page)}
+    page.select_option(
+        "#by-class", str(next(n for n, name in enumerate(NAMES) if name not in kept))
+    )
     assert rows(page) == []
     assert page.inner_text("#clip-title") == "No clip"
     page.click("#play")
     page.keyboard.press("ArrowDown")
 
 
-def test_it_fits_a_narrow_window_and_paper(opened):
+@pytest.mark.parametrize("width", [1320, 900, 390])
+def test_it_fits_every_width(browser, small_page, width):
+    wide = "(box) => box.scrollWidth - box.clientWidth"
+    with open_page(browser, small_page[0], width) as page:
+        for box in ("html", ".list", ".player", "#verdict"):
+            assert page.eval_on_selector(box, wide) <= 0, box
+        shown = page.locator("#skeleton").bounding_box()
+        assert shown["width"] >= 300
+        assert shown["height"] >= 300
+
+
+def test_it_fits_paper(opened):
     page, *_ = opened
-    wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    assert page.evaluate(wide) <= 0
-    assert (
-        page.evaluate(wide.replace("document.documentElement", "document.querySelector('.list')"))
-        <= 0
-    )
     page.emulate_media(media="print")
     assert not page.is_visible("#clips")
     assert not page.is_visible("#play")
     assert page.is_visible("figure img")
-    assert page.is_visible("#top-adapted")
+    assert page.is_visible("#answers")
 
 
-def test_without_attention_there_is_no_choice_of_descriptions(browser, tmp_path):
+@pytest.mark.parametrize("even", [True, False])
+def test_attention_that_says_nothing_is_not_shown(browser, tmp_path, even):
     labels, inspection, clips = small_run()
-    path = write_page(tmp_path, labels, inspection._replace(attention=None), clips)
+    attention = np.full_like(inspection.attention, 1 / (SEGMENTS * V)) if even else None
+    path = write_page(tmp_path, labels, inspection._replace(attention=attention), clips)
     with open_page(browser, path) as page:
         assert not page.is_visible("#descriptions")
-        assert not page.is_visible("#attention-hint")
         page.keyboard.press("3")
         page.keyboard.press("ArrowDown")
         assert page.inner_text("#description") == ""
-        assert frame(page)[0] == "1 of 32"
+        assert frame(page)[0] == "1 of 40"
 
 
-CHANGES = ["changed by refinement"]
+CHANGES = ["answer changed"]
 OF_LABELS = ["wrong, then right", "right, then wrong", "wrong after refinement"]
 
 
@@ -262,19 +337,22 @@ def test_what_needs_labels_is_hidden_without_them(browser, tmp_path):
     path = write_page(tmp_path, np.full_like(labels, -1), inspection, clips)
     before, after = inspection.static.argmax(1), inspection.adapted.argmax(1)
     with open_page(browser, path) as page:
-        assert heads(page) == ["clip", "static", "refined", "changed", "confidence"]
+        assert heads(page) == ["clip", "name", "before", "after", "sure"]
         assert outcomes(page) == ["all", *CHANGES]
         order = inspection.order
-        assert [row[0] for row in rows(page)] == [clips.ids[n] for n in order]
-        assert [row[1:3] for row in rows(page)] == [
+        assert [row[1] for row in rows(page)] == [clips.ids[n] for n in order]
+        assert [row[2:4] for row in rows(page)] == [
             [NAMES[before[n]], NAMES[after[n]]] for n in order
         ]
         assert page.locator(".hit, .miss, .true").count() == 0
-        assert page.inner_text("#clip-title") == f"{clips.ids[order[0]]} (number 1)"
-        page.select_option("#by-outcome", "changed")
+        assert not page.is_visible("#truth")
+        first = next(place for place, n in enumerate(order) if before[n] != after[n])
+        title = f"Clip {first + 1} of 12: {clips.ids[order[first]]}"
+        assert page.inner_text("#clip-title") == title
+        show(page, "changed")
         assert len(rows(page)) == (before != after).sum()
-        page.select_option("#by-outcome", "")
-        assert page.is_visible("text=predicted class")
+        show(page, "all")
+        assert page.is_visible("text=answered action")
         page.select_option("#by-class", "1")
         assert len(rows(page)) == (after == 1).sum()
 
@@ -285,15 +363,15 @@ def test_some_clips_may_have_labels(browser, tmp_path):
     after = inspection.adapted.argmax(1)
     with open_page(browser, write_page(tmp_path, labels, inspection, clips)) as page:
         assert outcomes(page) == ["all", *CHANGES, *OF_LABELS]
-        assert [row[0] for row in rows(page)] == [
+        assert [row[1] for row in rows(page)] == [
             "" if labels[n] < 0 else NAMES[labels[n]] for n in inspection.order
         ]
-        assert page.locator(".hit, .miss").count() == 2 * (labels >= 0).sum()
-        page.select_option("#by-outcome", "wrong")
+        assert page.locator("td.hit, td.miss").count() == 2 * (labels >= 0).sum()
+        show(page, "wrong")
         assert len(rows(page)) == ((labels >= 0) & (after != labels)).sum()
-        page.select_option("#by-outcome", "")
+        show(page, "all")
         page.click("[data-sort=label]")
-        assert [row[0] for row in rows(page)] == sorted("" if y < 0 else NAMES[y] for y in labels)
+        assert [row[1] for row in rows(page)] == sorted("" if y < 0 else NAMES[y] for y in labels)
 
 
 def test_the_static_method_alone_is_not_compared_with_itself(browser, tmp_path):
@@ -301,15 +379,14 @@ def test_the_static_method_alone_is_not_compared_with_itself(browser, tmp_path):
     path = write_page(tmp_path, labels, inspection, clips, compared=False)
     wrong = inspection.static.argmax(1) != labels
     with open_page(browser, path) as page:
-        assert heads(page) == ["class", "static", "confidence"]
+        assert heads(page) == ["clip", "true action", "answer", "sure"]
         assert outcomes(page) == ["all", "wrong"]
-        page.select_option("#by-outcome", "wrong")
+        show(page, "wrong")
         assert len(rows(page)) == wrong.sum()
-        assert page.locator(".bars h4").all_inner_texts() == ["static"]
-        page.select_option("#by-outcome", "")
-        page.fill("#by-confidence", "60")
-        assert len(rows(page)) == (inspection.static.max(1).round(3) >= 0.6).sum()
+        assert not page.is_visible("#after")
+        assert "refine" not in page.inner_text("main")
     path = write_page(tmp_path, np.full_like(labels, -1), inspection, clips, compared=False)
     with open_page(browser, path) as page:
-        assert heads(page) == ["clip", "static", "confidence"]
-        assert not page.is_visible("#by-outcome")
+        assert heads(page) == ["clip", "name", "answer", "sure"]
+        assert not page.is_visible("#outcomes")
+        assert not page.is_visible("#strip")
