@@ -20,7 +20,10 @@ def clips_of(
       class_ids: of the candidates.
     """
     inputs = run.inputs
-    sentences = sentences_of(run, class_ids) if inputs.sketches else None  # no descriptions
+    sentences = sentences_of(run, class_ids) if inputs.sketches else None  # else no descriptions
+    texts = None
+    if sentences is not None:
+        texts = [[phrasings[0] for phrasings in of_class] for of_class in sentences]
     query, own_queries = _query_of(run)
     return Clips(
         joints=None if inputs.clips is None else inputs.clips.clips,
@@ -29,7 +32,7 @@ def clips_of(
         skeleton=inputs.skeleton,
         query=query,
         own_queries=own_queries,
-        texts=sentences and [[phrasings[0] for phrasings in of_class] for of_class in sentences],
+        texts=texts,
         imagined=imagined_of(run, class_ids),
     )
 

