@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from data_pipelines.animation import imagined_clip
+from data_pipelines.clip_files import ASSUMED_FPS
 from dynapurls_jax.evaluation.page.viewer import Clips
 from dynapurls_jax.evaluation.tasks import sentences_of
 from dynapurls_jax.evaluation.trained_run import TrainedRun
@@ -34,7 +35,19 @@ def clips_of(
         own_queries=own_queries,
         texts=texts,
         imagined=imagined_of(run, class_ids),
+        fps=rates_of(run, indices),
     )
+
+
+def rates_of(run: TrainedRun, indices: Int[np.ndarray, " N"]) -> list[float]:
+    """Frames per second of prepared clips, so that each lasts as long as its recording.
+
+    Recordings are taken to have `ASSUMED_FPS`, as Kinect's do.
+    """
+    data = run.config.data
+    if data.temporal_sampling not in ("resample", "upright"):  # which stretch a clip
+        return [ASSUMED_FPS] * len(indices)
+    return [ASSUMED_FPS * data.frames / int(run.inputs.corpus.frames[n]) for n in indices]
 
 
 def imagined_of(

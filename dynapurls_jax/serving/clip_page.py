@@ -58,15 +58,6 @@ def write_clip_page(
     others = {label for label in truth if label} - set(info.actions)
     names = [*info.actions, *sorted(others)]
     labels = np.array([names.index(label) if label else -1 for label in truth], int)
-    inspection = Inspection(
-        samples=order,
-        order=order,
-        static=probabilities([static for _, _, static in answered], info.actions),
-        adapted=probabilities([refined for _, refined, _ in answered], info.actions),
-        attention=None,
-        features=None,
-        class_vectors=None,
-    )
     clips = [clip for clip, _, _ in answered]
     played = Clips(
         joints=[clip.joints for clip in clips],
@@ -88,14 +79,29 @@ def write_clip_page(
         "The clip fits none of the actions well." if refined.none_of_these else ""
         for _, refined, _ in answered
     ]
+    inspection = inspection_of(answered, info.actions)
     write_html(path, page, viewer_data(names, labels, inspection, played, compared, notes))
+
+
+def inspection_of(answered: Sequence[Answered], actions: Sequence[str]) -> Inspection:
+    """The probabilities of all clips; attention and vectors are not kept."""
+    order = np.arange(len(answered))
+    return Inspection(
+        samples=order,
+        order=order,
+        static=probabilities([static for _, _, static in answered], actions),
+        adapted=probabilities([refined for _, refined, _ in answered], actions),
+        attention=None,
+        features=None,
+        class_vectors=None,
+    )
 
 
 def lead_of(info: ClipPage) -> str:
     """What the page shows, for somebody who sees it for the first time."""
     start = (
-        f"For each clip, the model {info.model} chooses one of {len(info.actions)} actions that it "
-        "knows from text alone."
+        f"For each clip, the model “{info.model}” chooses one of {len(info.actions)} actions that "
+        "it knows from text alone."
     )
     if info.adapter == "static":
         return start

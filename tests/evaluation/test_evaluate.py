@@ -152,6 +152,8 @@ def test_a_page_says_which_text_attention_is_of(run, monkeypatch, overrides, que
     run, class_ids = changed(run, overrides), run.protocol.unseen
     undescribed = clips_of(run, run.protocol.unseen_test, class_ids)
     assert undescribed.texts is None
+    seconds = run.config.data.frames / np.array(undescribed.fps)
+    np.testing.assert_allclose(30 * seconds, run.inputs.corpus.frames[run.protocol.unseen_test])
     inputs = dataclasses.replace(run.inputs, sketches=(None,) * 8)
     clips = clips_of(dataclasses.replace(run, inputs=inputs), run.protocol.unseen_test, class_ids)
     assert clips.query.startswith(query)

@@ -61,7 +61,7 @@ def check_viewer(viewer, run):
 
 
 def check_report(run, pseudo, folder, gates):
-    """The report has every row."""
+    """The report has every row; returns what is in the page."""
     corpus = dataclasses.replace(run.inputs.corpus, synthetic=True)
     run = dataclasses.replace(run, inputs=dataclasses.replace(run.inputs, corpus=corpus))
     text = evaluate_gzsl(iter([run]), {SPLIT: [pseudo]}, folder, gates, "the command")
@@ -86,6 +86,7 @@ def check_report(run, pseudo, folder, gates):
     for row in found:
         assert row["harmonic"] == pytest.approx(harmonic_mean(row["seen"], row["unseen"]))
     assert 0 <= record["runs"][0]["gates_on_test"]["entropy"]["auroc"] <= 1
+    return viewer
 
 
 def test_the_report_has_every_row(adapted, pseudo, clips, tmp_path, monkeypatch):
@@ -93,7 +94,11 @@ def test_the_report_has_every_row(adapted, pseudo, clips, tmp_path, monkeypatch)
     module = "dynapurls_jax.evaluation.evaluate_gzsl"
     monkeypatch.setattr(f"{module}.evaluate_gzsl_run", lambda *_: result)
     monkeypatch.setattr(f"{module}.pseudo_clips", lambda _: clips)
-    check_report(run, pseudo, tmp_path, TWO_GATES)
+    viewer = check_report(run, pseudo, tmp_path, TWO_GATES)
+    for when, row in enumerate(("Baseline", "Full")):
+        answers = result.predicted[TWO_GATES[0], row][0]  # of the first order, as in the page
+        shown = [result.class_ids[clip["guesses"][when]] for clip in viewer["clips"]]
+        assert shown == [answers[clip["place"]] for clip in viewer["clips"]]
 
 
 @pytest.mark.slow

@@ -119,11 +119,11 @@ function drawStrip() {
       pen.fillStyle = TINTS.changed;
       pen.fillRect(x, 5 + tall, wide, 6);
     }
-    if (clip !== state.clip) return;
-    pen.strokeStyle = "#111";
-    pen.lineWidth = 2.5;
-    pen.strokeRect(x - 1, 1.5, Math.max(wide + 2, 4), height - 3);
   });
+  if (!state.clip) return;
+  pen.strokeStyle = "#111";
+  pen.lineWidth = 2.5;
+  pen.strokeRect(IN_ORDER.indexOf(state.clip) * cell - 1, 1.5, Math.max(cell + 1, 4), height - 3);
 }
 
 function legend() {
@@ -139,6 +139,7 @@ function legend() {
   const count = (name) => data.clips.filter(OUTCOMES[name][2]).length;
   const said = Object.keys(OUTCOMES).filter((name) => OUTCOMES[name][1].every((need) => has[need]));
   byId("strip").setAttribute("aria-label", said.map((name) => `${OUTCOMES[name][0]}: ${count(name)}`).join(", "));
+  byId("strip").classList.toggle("one-row", !has.labelled || !data.compared);
   byId("stream").hidden = data.clips.length < 2 || (!data.compared && !has.labelled);
   return said.map((name) => [name, `${OUTCOMES[name][0]} (${count(name)})`]);
 }
@@ -148,7 +149,8 @@ function legend() {
 function choose(clip) {
   state.clip = clip;
   state.time = 0;
-  byId("clip-title").textContent = clip ? `Clip ${clip.place + 1} of ${data.clips.length + data.left_out}: ${clip.id}` : "No clip";
+  const all = data.clips.length + data.left_out;
+  byId("clip-title").textContent = !clip ? "No clip" : all > 1 ? `Clip ${clip.place + 1} of ${all}: ${clip.id}` : clip.id;
   byId("verdict").hidden = !clip;
   byId("answers").replaceChildren(...(clip ? clip.answers.map((answer) => bar(clip, answer)) : []));
   byId("change").textContent = clip ? said(clip) : "";

@@ -13,13 +13,13 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from data_pipelines.atomic import write_text
+from data_pipelines.clip_files import ASSUMED_FPS
 from data_pipelines.skeletons import Skeleton
 from dynapurls_jax.evaluation.inspection import Inspection, relative_attention
 from dynapurls_jax.text.granularities import GRANULARITIES
 
 MAX_CLIPS = 1000  # in one file, for 10 MB
 MIN_FRAMES, MAX_FRAMES = 32, 96  # of a clip; the fewer clips, the more frames
-ASSUMED_FPS = 25.0  # of clips whose frame rate is not known
 LEAST_ATTENTION = 2.0  # of the strongest token, in even shares; below it, attention says little
 TOP = 5
 SCRIPTS = ("skeleton.js", "report.js", "controls.js")
@@ -68,7 +68,7 @@ class Clips(NamedTuple):
       texts: eight of each class; None where vectors came without texts.
       imagined: the animated motion sketch of each class, None for a class without; empty for a
         method that takes none.
-      fps: frames per second of each clip; None if they are not known.
+      fps: frames per second of each clip; None if they are not known: `ASSUMED_FPS`.
     """
 
     joints: Float[np.ndarray, "clips M T V 3"] | Sequence[Float[np.ndarray, "M T V 3"]] | None
