@@ -178,7 +178,7 @@ def test_a_page_plays_the_clips_and_shows_labels_with_the_score_alone(files):
         assert "page: page.html" in done.stderr
         assert len(lines_of(done.stdout)) == 5 + shown
         text = (files / "page.html").read_text("utf-8")
-        assert "<title>clips: static and balanced</title>" in text
+        assert "<title>clips: actions recognised from text</title>" in text
         assert "<td>5; 1 more cannot be used</td>" in text
         assert text.count('"data":') == 5
         assert ("raise both hands" in text) == shown

@@ -9,20 +9,18 @@ import jax
 
 from dynapurls_jax.adaptation.static import static
 from dynapurls_jax.evaluation.diagnosis import diagnose
-from dynapurls_jax.evaluation.inspection import Inspection, inspect_stream
-from dynapurls_jax.evaluation.page.viewer import Clips
+from dynapurls_jax.evaluation.inspection import inspect_stream
+from dynapurls_jax.evaluation.page_clips import clips_of
 from dynapurls_jax.evaluation.report import ReportInfo, RunResult, write_report
 from dynapurls_jax.evaluation.run_page import write_run_page
 from dynapurls_jax.evaluation.streams import predict_streams
 from dynapurls_jax.evaluation.tasks import (
     oracle_hit_rate,
     orders_of,
-    sentences_of,
     setup_of,
     unseen_task,
 )
 from dynapurls_jax.evaluation.trained_run import TrainedRun
-from dynapurls_jax.registry import chosen_settings
 
 
 def evaluate(runs: Iterable[TrainedRun], folder: Path, command: str, profile: bool = False) -> str:
@@ -45,7 +43,9 @@ def evaluate(runs: Iterable[TrainedRun], folder: Path, command: str, profile: bo
             result = evaluate_run(run)
         info = ReportInfo(run.config, run.inputs.corpus, command)
         if result.inspection is not None:
-            page = write_run_page(folder, result, clips_of(run, result.inspection), info)
+            shown = run.protocol.unseen_test[result.inspection.samples]
+            clips = clips_of(run, shown, run.protocol.unseen)
+            page = write_run_page(folder, result, clips, info)
             print(f"  clip by clip: {page}", flush=True)
         results.append(replace(result, inspection=None))  # large for the 16 000 clips of NTU
     return write_report(folder, results, info)
@@ -84,32 +84,3 @@ def evaluate_run(run: TrainedRun) -> RunResult:
         inspection=inspection,
         diagnosis=diagnosis,
     )
-
-
-def clips_of(run: TrainedRun, inspection: Inspection) -> Clips:
-    """The clips that a run's page plays, and the source of the queries of its attention."""
-    protocol, inputs = run.protocol, run.inputs
-    indices = protocol.unseen_test[inspection.samples]
-    query, texts = _query_of(run)
-    return Clips(
-        joints=None if inputs.clips is None else inputs.clips.clips,
-        indices=indices,
-        ids=[inputs.corpus.clip_ids[n] for n in indices],
-        skeleton=inputs.skeleton,
-        query=query,
-        texts=texts,
-    )
-
-
-def _query_of(run: TrainedRun) -> tuple[str, list[list[str]] | None]:
-    """The text behind attention in words, and the eight texts of each class where it is theirs."""
-    settings = chosen_settings(run.config.method)
-    if settings.get("partition") == "static":
-        return "none, the partition is fixed", None
-    if settings.get("query") != "per_candidate":
-        return "the mean of the seen classes' texts", None
-    predicted = "the class that the static model predicted"
-    sentences = sentences_of(run, run.protocol.unseen)
-    if sentences is None:
-        return predicted, None
-    return predicted, [[phrasings[0] for phrasings in of_class] for of_class in sentences]

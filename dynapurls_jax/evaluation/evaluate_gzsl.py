@@ -7,10 +7,11 @@ switched off: class ids are global throughout.
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from dynapurls_jax.adaptation.api import adapter_of, run_stream
+from dynapurls_jax.adaptation.api import Adapter, adapter_of, run_stream
 from dynapurls_jax.adaptation.gated import Gate, gated
 from dynapurls_jax.adaptation.static import static
 from dynapurls_jax.evaluation.gzsl import (
@@ -21,13 +22,18 @@ from dynapurls_jax.evaluation.gzsl import (
     scores_of,
     table_9,
 )
+from dynapurls_jax.evaluation.gzsl_page import write_gzsl_page
 from dynapurls_jax.evaluation.gzsl_report import NO_GATE, GzslResult, write_gzsl_report
+from dynapurls_jax.evaluation.inspection import Inspection
+from dynapurls_jax.evaluation.page_clips import clips_of
 from dynapurls_jax.evaluation.report import ReportInfo
 from dynapurls_jax.evaluation.streams import StreamInputs, predict_streams
 from dynapurls_jax.evaluation.tasks import orders_of, setup_of
 from dynapurls_jax.evaluation.trained_run import TrainedRun
+from dynapurls_jax.rng import key_of
 
 CHUNK = 256  # clips scored at once where nothing is learned
+SHOWN_GATE = "stacking"  # on pages, as in streams
 
 
 def real_splits(splits: Sequence[str]) -> tuple[str, ...]:
@@ -74,6 +80,7 @@ def evaluate_gzsl(
             fits[run.split] = {gate: fit_gate(gate, pseudo) for gate in gates}
         results.append(evaluate_gzsl_run(run, fits[run.split]))
         info = ReportInfo(run.config, run.inputs.corpus, command)
+        print(f"  clip by clip: {write_page(folder, run, results[-1], info)}", flush=True)
     seeds = {split: [other.seed for other in pseudo_runs[split]] for split in fits}
     return write_gzsl_report(folder, results, fits, seeds, info)
 
@@ -110,7 +117,7 @@ def evaluate_gzsl_run(run: TrainedRun, fits: Mapping[str, GateFit]) -> GzslResul
     protocol = run.protocol
     if not len(protocol.seen_test):
         raise ValueError(f"split {run.split!r} has no test clips of seen classes")
-    clips = np.concatenate([protocol.seen_test, protocol.unseen_test])
+    clips = clips_of_test(run)
     labels = run.inputs.corpus.labels[clips]
     seen = seen_classes(run)
     held_out = static_logits(run, protocol.val)
@@ -127,7 +134,7 @@ def evaluate_gzsl_run(run: TrainedRun, fits: Mapping[str, GateFit]) -> GzslResul
         split=run.split,
         seed=run.seed,
         seen=seen,
-        candidates=len(protocol.seen) + len(protocol.unseen),
+        class_ids=np.union1d(protocol.seen, protocol.unseen),
         labels=labels,
         gates=gates,
         scores={
@@ -144,11 +151,61 @@ def predict_full(
 ) -> Int[np.ndarray, "orders N"]:
     """Class ids behind a gate, with the configuration's test-time method on both sides."""
     inputs = gzsl_inputs(run, clips)
+    adapter, chunk = full_adapter(run, inputs, gate, len(orders[0]))
+    return predict_streams(adapter, inputs, orders, run.seed, chunk).predicted
+
+
+def full_adapter(
+    run: TrainedRun, inputs: StreamInputs, gate: Gate, samples: int
+) -> tuple[Adapter, int]:
+    """The configuration's test-time method on both sides of a gate, and the stream's chunk."""
     setup = setup_of(run, every_class(run))
-    method = setup.method(run.variables, inputs.features, len(orders[0]))
+    method = setup.method(run.variables, inputs.features, samples)
     both = gated(run.method, run.variables, gate, method, method, run.protocol.seen)
-    chunk = setup.settings.chunk
-    return predict_streams(setup.adapter(both), inputs, orders, run.seed, chunk).predicted
+    return setup.adapter(both), setup.settings.chunk
+
+
+def write_page(folder: Path, run: TrainedRun, result: GzslResult, info: ReportInfo) -> Path:
+    """Writes the page of a run, behind the gate that answers streams if it is there."""
+    gate = SHOWN_GATE if SHOWN_GATE in result.gates else next(iter(result.gates))
+    inspection = inspect_gzsl(run, result, gate)
+    shown = clips_of_test(run)[inspection.samples]
+    clips = clips_of(run, shown, result.class_ids)
+    return write_gzsl_page(folder, result, gate, inspection, clips, info)
+
+
+def inspect_gzsl(run: TrainedRun, result: GzslResult, name: str) -> Inspection:
+    """Runs the test-time method once more behind a gate, along the first order.
+
+    Returns:
+      Probabilities of the classes that take part, static and refined, each among the classes of the
+      side that the gate sends a clip to; without attention and vectors.
+    """
+    gate, order = result.gates[name], result.order[0]
+    samples = np.sort(order)
+    inputs = gzsl_inputs(run, clips_of_test(run))
+    adapter, chunk = full_adapter(run, inputs, gate, len(order))
+    state = adapter.init(inputs.candidates, inputs.active, key_of(run.seed, "stream", 0))
+    along = jax.tree.map(lambda leaf: leaf[order], inputs.features)
+    refined = np.asarray(run_stream(adapter, state, along, chunk=chunk)[1].logits)
+    to_unseen = result.scores[name] > gate.threshold
+    static_side = np.where(
+        result.seen != to_unseen[:, None], static_logits(run, clips_of_test(run)), -np.inf
+    )
+    return Inspection(
+        samples=samples,
+        order=np.searchsorted(samples, order),
+        static=np.asarray(jax.nn.softmax(static_side[samples][:, result.class_ids])),
+        adapted=np.asarray(jax.nn.softmax(refined[np.argsort(order)][:, result.class_ids])),
+        attention=None,
+        features=None,
+        class_vectors=None,
+    )
+
+
+def clips_of_test(run: TrainedRun) -> Int[np.ndarray, " N"]:
+    """Indices of the test clips of seen classes, then of unseen ones."""
+    return np.concatenate([run.protocol.seen_test, run.protocol.unseen_test])
 
 
 def static_logits(run: TrainedRun, clips: Int[np.ndarray, " N"]) -> Float[np.ndarray, "N C"]:

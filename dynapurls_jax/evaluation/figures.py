@@ -1,5 +1,6 @@
 """Pictures of results."""
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from sklearn.metrics import roc_curve
 from dynapurls_jax.evaluation.metrics import running_accuracy
 
 plt.rcParams["text.parse_math"] = False  # a class may be named "pay $5, get $1 back"
+LETTERS_AN_INCH = 11  # of a title
 STATIC_COLOUR, ADAPTED_COLOUR = "#52606d", "#c2410c"
 # Okabe and Ito's colours, told apart by the colour-blind; dashes and markers differ too.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -26,8 +28,10 @@ GATE_STYLES = dict(zip(("entropy", "energy", "stacking", "logistic"), STYLES, st
 
 
 def save(figure, title: str, path: Path) -> None:
-    """Writes a PNG under a title that names the data."""
-    figure.suptitle(title, size=10, wrap=True)
+    """Writes a PNG under a title that names the data; long words are broken to fit."""
+    width = int(LETTERS_AN_INCH * figure.get_figwidth())
+    lines = [textwrap.fill(line, width) for line in title.splitlines()]
+    figure.suptitle("\n".join(lines), size=10)
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
@@ -86,6 +90,7 @@ def plot_gate_roc(results, names: dict[str, str], title: str, path: Path) -> Non
     Args:
       results: `GzslResult`s; a line and an operating point for each gate and seed.
       names: of the gates, for the legend.
+      title: names the split where there is one alone: its panel has no title.
     """
     splits = list(dict.fromkeys(result.split for result in results))
     figure, axes = panels(len(splits), (0.6 + 3.8 * len(splits), 4.8))
@@ -99,7 +104,9 @@ def plot_gate_roc(results, names: dict[str, str], title: str, path: Path) -> Non
                 x, y = (100 * share for share in run.operating_point(gate))
                 look = {"color": colour, "markeredgecolor": "white", "markersize": 9}
                 axis.plot(x, y, marker, clip_on=False, **look)
-        axis.set(title=split, xlabel="seen clips sent to unseen, %", xlim=(0, 100), ylim=(0, 102))
+        axis.set(xlabel="seen clips sent to unseen, %", xlim=(0, 100), ylim=(0, 102))
+        if len(splits) > 1:
+            axis.set_title(split)
         axis.set_aspect("equal")
         without_frame(axis)
     axes[0].set_ylabel("unseen clips sent to unseen, %")

@@ -13,7 +13,14 @@ from dynapurls_jax.adaptation.gated import Gate
 from dynapurls_jax.evaluation.figures import plot_gate_roc
 from dynapurls_jax.evaluation.gzsl import GateFit, Generalised, generalised_accuracy
 from dynapurls_jax.evaluation.markdown import escaped
-from dynapurls_jax.evaluation.report import ReportInfo, by_split, percent, write_files
+from dynapurls_jax.evaluation.report import (
+    ReportInfo,
+    by_split,
+    only_split,
+    page_links,
+    percent,
+    write_files,
+)
 
 NO_GATE = ("none", "static")  # the static model among all classes
 STATIC_ROWS = ("static", "Baseline")  # the same in every stream order
@@ -32,7 +39,7 @@ class GzslResult:
 
     Attributes:
       seen: whether a class is seen, `[C]`.
-      candidates: number of classes that are predicted, seen and unseen.
+      class_ids: of the classes that are predicted, seen and unseen; ascending.
       labels: true class ids, `[N]`: test clips of seen classes, then of unseen ones.
       scores: gate name to its scores, `[N]`.
       order: of each stream, indices into the clips, `[orders, N]`.
@@ -42,12 +49,17 @@ class GzslResult:
     split: str
     seed: int
     seen: np.ndarray
-    candidates: int
+    class_ids: np.ndarray
     labels: np.ndarray
     gates: dict[str, Gate]
     scores: dict[str, np.ndarray]
     order: np.ndarray
     predicted: dict[tuple[str, str], np.ndarray]
+
+    @property
+    def candidates(self) -> int:
+        """The number of classes that are predicted."""
+        return len(self.class_ids)
 
     @property
     def is_unseen(self) -> np.ndarray:
@@ -104,7 +116,10 @@ Seeds = Mapping[str, Sequence[int]]  # split to those of the pseudo runs behind 
 def write_gzsl_report(
     folder: Path, results: Sequence[GzslResult], fits: Fits, seeds: Seeds, info: ReportInfo
 ) -> str:
-    """Writes report.json, report.md and gate_roc.png into `folder`; returns the Markdown."""
+    """Writes report.json, report.md and gate_roc.png into `folder`; returns the Markdown.
+
+    `gzsl_page` writes the pages that report.md links to.
+    """
     groups = by_split(results)
     records = [
         {"split": split, "fitted_on": pseudo_split(split), "seeds": seeds[split]} | fit._asdict()
@@ -113,7 +128,8 @@ def write_gzsl_report(
     ]
     folder.mkdir(parents=True, exist_ok=True)
     picture = folder / "gate_roc.png"
-    plot_gate_roc(results, NAMES, f"{info.data}, {info.method}", picture)
+    title = ", ".join([info.data, *only_split(results), info.method])
+    plot_gate_roc(results, NAMES, title, picture)
     lines = [
         f"# {info.data}: seen and unseen classes together, {info.method}",
         "",
@@ -123,6 +139,7 @@ def write_gzsl_report(
         *_gate_table(groups, fits, seeds),
         "",
         f"![ROC of the gates]({picture.name})",
+        *page_links(results),
     ]
     record = info.record() | {"fits": records, "runs": [result.record() for result in results]}
     return write_files(folder, record, lines)

@@ -160,10 +160,7 @@ def write_report(folder: Path, results: Sequence[RunResult], info: ReportInfo) -
         picture = folder / "running_accuracy.png"
         title = ", ".join([info.data, *only_split(results), info.method])
         plot_running_accuracy(results, info.adapter, title, picture)
-        lines += ["", f"![running accuracy]({picture.name})", "", "## Clip by clip", ""]
-        for result in results:
-            name = page_name(result)
-            lines.append(f"- [{escaped(result.split)}, seed {result.seed}]({quote(name)})")
+        lines += ["", f"![running accuracy]({picture.name})", *page_links(results)]
     return write_files(folder, info.record() | {"runs": [r.record() for r in results]}, lines)
 
 
@@ -175,9 +172,18 @@ def write_files(folder: Path, record: dict[str, Any], lines: Iterable[str]) -> s
     return text
 
 
-def page_name(result: RunResult) -> str:
+def page_name(split: str, seed: int) -> str:
     """The file of a run's own page, beside report.md."""
-    return f"{result.split or 'all'}-seed{result.seed}.html"
+    return f"{split or 'all'}-seed{seed}.html"
+
+
+def page_links(results: Iterable[Any]) -> list[str]:
+    """A section of report.md: links to the pages."""
+    links = [
+        f"- [{escaped(run.split)}, seed {run.seed}]({quote(page_name(run.split, run.seed))})"
+        for run in results
+    ]
+    return ["", "## Clip by clip", "", *links]
 
 
 def by_split(results: Iterable[Any]) -> dict[str, list[Any]]:
@@ -188,7 +194,7 @@ def by_split(results: Iterable[Any]) -> dict[str, list[Any]]:
     return groups
 
 
-def only_split(results: Iterable[RunResult]) -> list[str]:
+def only_split(results: Iterable[Any]) -> list[str]:
     """The split, for a title; none where there are several."""
     splits = list(by_split(results))
     return splits if len(splits) == 1 else []

@@ -1,16 +1,16 @@
 """Pictures of one run: Figures 2, 5, 8, 9 and 10 of the paper, and a reliability diagram."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Float, Int
-from matplotlib.collections import LineCollection
 from sklearn.manifold import TSNE
 from sklearn.metrics import confusion_matrix
 
-from data_pipelines.skeletons import Skeleton
+from dynapurls_jax.evaluation.attention_figure import draw_attention
 from dynapurls_jax.evaluation.figures import (
     ADAPTED_COLOUR,
     COLOURS,
@@ -21,9 +21,9 @@ from dynapurls_jax.evaluation.figures import (
     save,
     without_frame,
 )
-from dynapurls_jax.evaluation.inspection import Inspection, relative_attention
+from dynapurls_jax.evaluation.inspection import Inspection
 from dynapurls_jax.evaluation.metrics import calibration
-from dynapurls_jax.evaluation.page.viewer import Clips, Figure
+from dynapurls_jax.evaluation.page.viewer import Clips, Figure, attended_granularities
 from dynapurls_jax.evaluation.report import ReportInfo, RunResult
 from dynapurls_jax.text.granularities import GRANULARITIES
 
@@ -80,8 +80,9 @@ def draw_all(view: RunView) -> list[Figure]:
     figures = [plot(view) for plot in draw]
     if view.inspection.features is not None and view.inspection.class_vectors is not None:
         figures += plot_both_tsne(view, view.inspection.features, view.inspection.class_vectors)
-    if view.inspection.attention is not None and view.clips.joints is not None:
-        figures.append(plot_attention(view, view.inspection.attention))
+    attended = attended_granularities(view.inspection.attention)
+    if attended and view.clips.joints is not None:
+        figures.append(plot_attention(view, attended))
     return figures
 
 
@@ -97,7 +98,10 @@ def plot_running(view: RunView) -> Figure:
     return Figure(
         path,
         "Accuracy along the stream",
-        "Lines: mean over the stream orders, bands: their range.",
+        f"static: before refinement; {view.info.adapter}: after it. Lines: mean over the stream "
+        "orders; bands: their range."
+        if view.compared
+        else "Line: mean over the stream orders; band: their range.",
     )
 
 
@@ -272,68 +276,21 @@ def plot_tsne(
     return figure
 
 
-def plot_attention(view: RunView, attention: Float[np.ndarray, "N G S"]) -> Figure:
+def plot_attention(view: RunView, granularities: Sequence[int]) -> Figure:
     """Figure 5, on the clip of the static model's highest confidence; needs clips with joints."""
+    assert view.inspection.attention is not None
     n = int(view.inspection.static.max(axis=1).argmax())
     clips, path = view.clips, view.folder / "attention.png"
     person = clips.clip(n)[0]
     person = person[np.any(person != 0, axis=(1, 2))]
     name = view.result.class_names[view.labels[n]]
     title = f"{view.title}\n{name} ({clips.ids[n]})\nquery: {clips.query}"
-    save(draw_attention(person, attention[n], clips.skeleton), title, path)
+    attention = {GRANULARITIES[g]: view.inspection.attention[n, g] for g in granularities}
+    save(draw_attention(person, attention, clips.skeleton), title, path)
     return Figure(
         path,
         "Where each description looks (Fig. 5)",
         f"Attention (query: {clips.query}) on the joints of the clip of the static model's highest "
         "confidence, over time: from the weakest token (small, light) to the strongest (large, "
         "dark). It changes between the segments of time that the encoder keeps.",
-    )
-
-
-def draw_attention(
-    clip: Float[np.ndarray, "T V 3"], attention: Float[np.ndarray, "G S"], skeleton: Skeleton
-):
-    """The figure: where each description looks, on the moving skeleton, at six moments.
-
-    Args:
-      clip: one person, without frames of zeros.
-      attention: over `S = T' V` tokens.
-    """
-    moments = 6
-    strengths, lows, highs = relative_attention(attention)
-    grid = strengths.reshape(len(attention), -1, skeleton.num_joints)
-    frames = np.linspace(0, len(clip) - 1, moments).round().astype(int)
-    flat = clip[..., [0, 2]] * (-1, 1)  # from the front: the right hand is on the left
-    low, high = flat.min((0, 1)), flat.max((0, 1))
-    flat = (flat - (low + high) / 2) / max(float((high - low).max()), 1e-6)  # in a unit square
-    figure, axis = plt.subplots(
-        figsize=(1.3 * moments + 0.6, 1.35 * len(grid) + 0.4), layout="constrained"
-    )
-    for g, name in enumerate(GRANULARITIES):
-        for moment, frame in enumerate(frames):
-            strength = grid[g, frame * len(grid[g]) // len(clip)]
-            joints = flat[frame] + (1.2 * moment, -1.3 * g)
-            _draw_skeleton(axis, joints, strength, skeleton)
-        label = f"{name}: {lows[g]:.2f} to {highs[g]:.2f} times an even share"
-        axis.text(-0.6, 0.55 - 1.3 * g, label, size=8)
-    axis.set(xlim=(-0.65, 1.2 * moments - 0.55), ylim=(0.1 - 1.3 * len(grid), 0.75), aspect="equal")
-    axis.axis("off")
-    return figure
-
-
-def _draw_skeleton(
-    axis, joints: Float[np.ndarray, "V 2"], strength: Float[np.ndarray, " V"], skeleton: Skeleton
-) -> None:
-    bones = joints[np.array(skeleton.bones)]
-    axis.add_collection(LineCollection(bones, colors="#9aa5b1", linewidths=0.8, zorder=1))
-    axis.scatter(
-        *joints.T,
-        s=4 + 60 * strength,
-        c=strength,
-        cmap="cividis_r",
-        vmin=0,
-        vmax=1,
-        zorder=2,
-        linewidths=0.3,
-        edgecolors="black",
     )

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from dynapurls_jax.evaluation.metrics import calibration
 from dynapurls_jax.evaluation.page.viewer import Clips, Page, viewer_data, write_html
 from dynapurls_jax.evaluation.report import SYNTHETIC, ReportInfo, RunResult, page_name, percent
@@ -19,14 +21,16 @@ def write_run_page(folder: Path, result: RunResult, clips: Clips, info: ReportIn
       The page.
     """
     assert result.inspection is not None
-    path = folder / page_name(result)
+    path = folder / page_name(result.split, result.seed)
     pictures = path.with_suffix("")
     pictures.mkdir(parents=True, exist_ok=True)
     view = RunView(pictures, result, result.inspection, clips, info)
     page = Page(
-        title=f"{view.title}: {' and '.join(view.probabilities)}",
+        title=f"{info.data}: {result.classes} unseen actions, recognised from text",
+        lead=lead_of(view),
         warning=SYNTHETIC if info.corpus.synthetic else "",
         command=info.command,
+        facts=facts_of(view),
         summary=summary_of(view),
         figures=draw_all(view),
     )
@@ -38,6 +42,31 @@ def write_run_page(folder: Path, result: RunResult, clips: Clips, info: ReportIn
     return path
 
 
+def lead_of(view: RunView) -> str:
+    """What the page shows, for somebody who sees it for the first time."""
+    start = (
+        f"Each clip shows one of {view.result.classes} actions. The model never saw them in "
+        "training and knows them from text alone."
+    )
+    if not view.compared:
+        return start
+    return (
+        f"{start} Before refinement, it answers as it was trained; after refinement, it has also "
+        "learned from the earlier clips of the stream, without their true actions."
+    )
+
+
+def facts_of(view: RunView) -> list[tuple[str, str]]:
+    """Accuracies for the page's first lines, means over the stream orders."""
+    result, adapter = view.result, view.info.adapter
+    before = f"{100 * np.mean(result.accuracies('static')):.1f}"
+    chance = (f"{100 / result.classes:.1f} %", "by chance")
+    if not view.compared:
+        return [(f"{before} %", "right"), chance]
+    after = f"{100 * np.mean(result.accuracies(adapter)):.1f}"
+    return [(f"{before} → {after} %", "right, before and after refinement"), chance]
+
+
 def summary_of(view: RunView) -> list[tuple[str, str]]:
     """What was measured, on which data, how."""
     result, info, adapter = view.result, view.info, view.info.adapter
@@ -46,30 +75,30 @@ def summary_of(view: RunView) -> list[tuple[str, str]]:
         name: 100 * calibration(p.max(axis=1), p.argmax(axis=1) == view.labels).error
         for name, p in view.probabilities.items()
     }
-    encoder = (result.training.get("encoder") or {}).get("val_accuracy")
-    orders = len(result.streams[adapter].order)
-    refined = [
-        (
-            f"{adapter}, {orders} {config.eval.stream} orders",
-            f"{percent(result.accuracies(adapter))} % (std over orders)",
-        ),
-        ("gain", f"{percent(result.gains(adapter))} points"),
-    ]
-    return [
-        ("data", f"{info.corpus.name}, protocol {config.data.protocol or 'the usual one'}"),
+    rows = [
+        ("data", f"{info.corpus.name}, {config.data.protocol or 'usual'} protocol"),
         ("split", f"{result.split}: {result.classes} unseen classes, {len(result.labels)} clips"),
-        ("clips of a stream", str(len(view.inspection.order))),
         ("training seed", str(result.seed)),
-        ("method, text", f"{info.method}, {config.text.encoder}"),
-        ("chance", f"{100 / result.classes:.1f} %"),
-        ("static accuracy", f"{percent(result.accuracies('static'))} % (std over orders)"),
-        *(refined if view.compared else []),
-        (
-            "calibration error (ECE)",
-            f"{', '.join(f'{name} {e:.1f}' for name, e in errors.items())} points (first order)",
-        ),
-        (
-            "seen validation accuracy of the encoder",
-            "not trained here" if encoder is None else f"{100 * encoder:.1f} %",
-        ),
+        ("zero-shot method", info.method),
+        ("text encoder", config.text.encoder),
+        ("accuracy by chance", f"{100 / result.classes:.1f} %"),
+        ("accuracy before refinement", f"{percent(result.accuracies('static'))} %"),
     ]
+    if view.compared:
+        orders = len(result.streams[adapter].order)
+        rows += [
+            ("test-time method", adapter),
+            ("accuracy after refinement", f"{percent(result.accuracies(adapter))} %"),
+            ("gain of refinement", f"{percent(result.gains(adapter))} points"),
+            (
+                "stream",
+                f"{config.eval.stream}, {len(view.inspection.order)} clips; mean ± std over "
+                f"{orders} orders; this page plays the first",
+            ),
+        ]
+    shown = ", ".join(f"{name} {error:.1f}" for name, error in errors.items())
+    rows.append(("calibration error (ECE)", f"{shown} points, first order"))
+    encoder = (result.training.get("encoder") or {}).get("val_accuracy")
+    if encoder is not None:
+        rows.append(("encoder's accuracy, seen validation", f"{100 * encoder:.1f} %"))
+    return rows

@@ -58,21 +58,67 @@ def write_clip_page(
     others = {label for label in truth if label} - set(info.actions)
     names = [*info.actions, *sorted(others)]
     labels = np.array([names.index(label) if label else -1 for label in truth], int)
-    inspection = Inspection(
+    clips = [clip for clip, _, _ in answered]
+    played = Clips(
+        joints=[clip.joints for clip in clips],
+        indices=order,
+        ids=[clip.id for clip in clips],
+        skeleton=COMMON,
+        fps=[clip.fps for clip in clips],
+    )
+    page = Page(
+        title=f"{info.source}: actions recognised from text",
+        lead=lead_of(info),
+        warning="",
+        command=info.command,
+        facts=[] if scores is None else facts_of(scores, compared),
+        summary=summary_of(clips, info, scores),
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    notes = [
+        "The clip fits none of the actions well." if refined.none_of_these else ""
+        for _, refined, _ in answered
+    ]
+    inspection = inspection_of(answered, info.actions)
+    write_html(path, page, viewer_data(names, labels, inspection, played, compared, notes))
+
+
+def inspection_of(answered: Sequence[Answered], actions: Sequence[str]) -> Inspection:
+    """The probabilities of all clips; attention and vectors are not kept."""
+    order = np.arange(len(answered))
+    return Inspection(
         samples=order,
         order=order,
-        static=probabilities([static for _, _, static in answered], info.actions),
-        adapted=probabilities([refined for _, refined, _ in answered], info.actions),
+        static=probabilities([static for _, _, static in answered], actions),
+        adapted=probabilities([refined for _, refined, _ in answered], actions),
         attention=None,
         features=None,
         class_vectors=None,
     )
-    clips = [clip for clip, _, _ in answered]
-    played = Clips([clip.joints for clip in clips], order, [clip.id for clip in clips], COMMON)
-    methods = f"static and {info.adapter}" if compared else "static"
-    page = Page(f"{info.source}: {methods}", "", info.command, summary_of(clips, info, scores))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_html(path, page, viewer_data(names, labels, inspection, played, compared))
+
+
+def lead_of(info: ClipPage) -> str:
+    """What the page shows, for somebody who sees it for the first time."""
+    start = (
+        f"For each clip, the model “{info.model}” chooses one of {len(info.actions)} actions that "
+        "it knows from text alone."
+    )
+    if info.adapter == "static":
+        return start
+    learned = "the clips before it" if info.online else "all clips"
+    return (
+        f"{start} Before refinement, it answers each clip alone. After refinement, it has also "
+        f"learned from {learned}, without their labels (test-time method {info.adapter})."
+    )
+
+
+def facts_of(scores: Mapping[str, Any], compared: bool) -> list[tuple[str, str]]:
+    """Accuracies for the page's first lines."""
+    after = f"{100 * scores['macro_accuracy']:.1f} %"
+    if not compared:
+        return [(after, "right, mean over the actions")]
+    before = f"{100 * scores['static_macro_accuracy']:.1f}"
+    return [(f"{before} → {after}", "right, before and after refinement, mean over the actions")]
 
 
 def probabilities(found: Sequence[Recognition], actions: Sequence[str]) -> Float[np.ndarray, "N C"]:

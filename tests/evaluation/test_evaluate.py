@@ -8,8 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from dynapurls_jax.evaluation.evaluate import clips_of, evaluate, evaluate_run
-from dynapurls_jax.evaluation.inspection import Inspection
+from data_pipelines.sketches import parse_sketch
+from dynapurls_jax.evaluation.evaluate import evaluate, evaluate_run
+from dynapurls_jax.evaluation.page_clips import clips_of, imagined_of
 from dynapurls_jax.evaluation.report import ReportInfo
 from dynapurls_jax.evaluation.run_page import write_run_page
 from tests.helpers.runs import changed, fitted, score_only, with_labels
@@ -79,7 +80,8 @@ def test_a_report_of_a_trained_run(adapted, tmp_path, monkeypatch):
     assert methods["adanpc"]["accuracy_of_each_order"] == result.accuracies("adanpc")
     page = tmp_path / f"{SPLIT}-seed0.html"
     assert viewer_of(page)["compared"]
-    assert ": static and adanpc</title>" in page.read_text("utf-8")
+    assert "2 unseen actions, recognised from text</title>" in page.read_text("utf-8")
+    assert "<dt>right, before and after refinement</dt>" in page.read_text("utf-8")
     assert "SYNTHETIC clips by forward kinematics" in page.read_text("utf-8")
     assert sorted(p.stem for p in (tmp_path / page.stem).iterdir()) == sorted(
         [*FIGURES, *COMPARISONS, "tsne", "attention"]
@@ -98,7 +100,8 @@ def page_of(run, folder):
     """The page of a run."""
     result = evaluate_run(run)
     info = ReportInfo(run.config, run.inputs.corpus, "the command")
-    clips = clips_of(run, result.inspection)
+    shown = run.protocol.unseen_test[result.inspection.samples]
+    clips = clips_of(run, shown, run.protocol.unseen)
     return result, write_run_page(folder, result, clips, info)
 
 
@@ -123,35 +126,54 @@ def test_a_page_of_features_without_clips(run, tmp_path):
 def test_a_page_leaves_out_what_a_method_does_not_have(run, tmp_path, make, figures):
     _, page = page_of(make(run), tmp_path)
     viewer = viewer_of(page)
-    assert viewer["granularities"] == []
+    assert viewer["attended"] == []
+    assert viewer["imagined"] == []
     assert all("attention" not in clip and "data" in clip for clip in viewer["clips"])
     assert sorted(p.stem for p in (tmp_path / page.stem).iterdir()) == sorted(figures)
     text = page.read_text("utf-8")
-    assert re.search(r"<title>.*: static</title>", text)  # and no comparison with itself
-    assert "<th>static accuracy</th>" in text
-    assert "<th>gain</th>" not in text
+    assert "<dt>right</dt>" in text  # and no comparison with itself
+    assert "after refinement" not in text[text.index("<header>") : text.index("<main>")]
+    assert "<th>gain of refinement</th>" not in text
     assert not viewer["compared"]
-    assert not any("adapted" in clip for clip in viewer["clips"])
+    assert all(len(clip["guesses"]) == 1 for clip in viewer["clips"])
 
 
 @pytest.mark.parametrize(
-    ("overrides", "query", "texts"),
+    ("overrides", "query", "own"),
     [
         ({}, "the mean of the seen classes' texts", False),
         ({"method.purls.partition": "static"}, "none, the partition is fixed", False),
         ({"method.purls.query": "per_candidate"}, "the class that the static model", True),
     ],
 )
-def test_a_page_says_which_text_attention_is_of(run, monkeypatch, overrides, query, texts):
+def test_a_page_says_which_text_attention_is_of(run, monkeypatch, overrides, query, own):
     texts_of_all = [[[f"class {c}, {g}"] for g in range(8)] for c in range(8)]
     monkeypatch.setattr("dynapurls_jax.evaluation.tasks.class_texts", lambda *_: texts_of_all)
-    class_ids = run.protocol.unseen
-    samples = np.arange(len(run.protocol.unseen_test))
-    inspection = Inspection(samples, samples, *[None] * 5)
-    clips = clips_of(changed(run, overrides), inspection)
+    run, class_ids = changed(run, overrides), run.protocol.unseen
+    undescribed = clips_of(run, run.protocol.unseen_test, class_ids)
+    assert undescribed.texts is None
+    seconds = run.config.data.frames / np.array(undescribed.fps)
+    np.testing.assert_allclose(30 * seconds, run.inputs.corpus.frames[run.protocol.unseen_test])
+    inputs = dataclasses.replace(run.inputs, sketches=(None,) * 8)
+    clips = clips_of(dataclasses.replace(run, inputs=inputs), run.protocol.unseen_test, class_ids)
     assert clips.query.startswith(query)
-    expected = [[text for [text] in texts_of_all[c]] for c in class_ids]
-    assert clips.texts == (expected if texts else None)
+    assert clips.own_queries == own
+    assert clips.texts == [[text for [text] in texts_of_all[c]] for c in class_ids]
+
+
+def test_a_page_has_the_imagined_clips_of_a_method_with_sketches(run):
+    class_ids = run.protocol.unseen
+    sketch = parse_sketch({"right hand": "hang > (head out > head near)*2"}, "wave", "test")
+    sketches = [None] * 8
+    sketches[class_ids[1]] = sketch
+    described = dataclasses.replace(run.inputs, sketches=tuple(sketches))
+    run = dataclasses.replace(run, inputs=described)
+    assert imagined_of(run, class_ids) == []
+    run = dataclasses.replace(run, sketch_tokens=np.zeros((8, *run.tokens.shape[1:]), np.float32))
+    without, imagined = imagined_of(run, class_ids)
+    assert without is None
+    assert imagined.shape == run.inputs.clips.clips.shape[1:]
+    assert imagined.any()
 
 
 def test_a_pair_that_makes_no_sense_is_refused(run):

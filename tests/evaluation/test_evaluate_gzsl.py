@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import jax
 import numpy as np
@@ -44,8 +45,23 @@ def adapted(trained, clips):
     return run, evaluate_gzsl_run(run, {gate: fit_gate(gate, [clips]) for gate in TWO_GATES})
 
 
+def check_viewer(viewer, run):
+    """The page has every test clip, with answers from the side that the gate sends it to."""
+    protocol, corpus = run.protocol, run.inputs.corpus
+    clips = [*protocol.seen_test, *protocol.unseen_test]
+    assert [clip["id"] for clip in viewer["clips"]] == [corpus.clip_ids[n] for n in clips]
+    unseen = [name.endswith(" (unseen)") for name in viewer["classes"]]
+    assert sum(unseen) == len(protocol.unseen)
+    for clip, label in zip(viewer["clips"], corpus.labels[clips], strict=True):
+        assert viewer["classes"][clip["label"]].startswith(corpus.class_names[label])
+        assert unseen[clip["label"]] == (label in protocol.unseen)
+        [sent] = {unseen[guess] for guess in clip["guesses"]}
+        truth = "right" if sent == unseen[clip["label"]] else "wrong"
+        assert clip["note"] == f"Gate: {'unseen' if sent else 'seen'} ({truth})."
+
+
 def check_report(run, pseudo, folder, gates):
-    """The report has every row."""
+    """The report has every row; returns what is in the page."""
     corpus = dataclasses.replace(run.inputs.corpus, synthetic=True)
     run = dataclasses.replace(run, inputs=dataclasses.replace(run.inputs, corpus=corpus))
     text = evaluate_gzsl(iter([run]), {SPLIT: [pseudo]}, folder, gates, "the command")
@@ -58,6 +74,10 @@ def check_report(run, pseudo, folder, gates):
             assert f"| 1 x 2 | {NAMES[gate]} | {row} |" in text
         assert f"| {SPLIT} | {NAMES[gate]} | pseudo-{SPLIT}-0 | 0 | 4 + 8 |" in text
     assert (folder / "gate_roc.png").stat().st_size > 1000
+    assert f"({SPLIT}-seed0.html)" in text
+    page = (folder / f"{SPLIT}-seed0.html").read_text("utf-8")
+    viewer = json.loads(re.search(r'application/json">(.*?)</script>', page)[1])
+    check_viewer(viewer, run)
     record = json.loads((folder / "report.json").read_text())
     assert [fit["score"] for fit in record["fits"]] == list(gates)
     assert record["fits"][0]["seeds"] == [0]
@@ -66,6 +86,7 @@ def check_report(run, pseudo, folder, gates):
     for row in found:
         assert row["harmonic"] == pytest.approx(harmonic_mean(row["seen"], row["unseen"]))
     assert 0 <= record["runs"][0]["gates_on_test"]["entropy"]["auroc"] <= 1
+    return viewer
 
 
 def test_the_report_has_every_row(adapted, pseudo, clips, tmp_path, monkeypatch):
@@ -73,7 +94,11 @@ def test_the_report_has_every_row(adapted, pseudo, clips, tmp_path, monkeypatch)
     module = "dynapurls_jax.evaluation.evaluate_gzsl"
     monkeypatch.setattr(f"{module}.evaluate_gzsl_run", lambda *_: result)
     monkeypatch.setattr(f"{module}.pseudo_clips", lambda _: clips)
-    check_report(run, pseudo, tmp_path, TWO_GATES)
+    viewer = check_report(run, pseudo, tmp_path, TWO_GATES)
+    for when, row in enumerate(("Baseline", "Full")):
+        answers = result.predicted[TWO_GATES[0], row][0]  # of the first order, as in the page
+        shown = [result.class_ids[clip["guesses"][when]] for clip in viewer["clips"]]
+        assert shown == [answers[clip["place"]] for clip in viewer["clips"]]
 
 
 @pytest.mark.slow

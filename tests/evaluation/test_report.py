@@ -144,6 +144,14 @@ def test_a_picture_names_each_split_once(tmp_path, monkeypatch, splits, panels):
     plt.close(figure)
 
 
+@pytest.mark.parametrize("title", ["word " * 60, "walk" * 75])
+def test_a_long_title_of_a_picture_is_not_cut_off(tmp_path, title):
+    figure, _ = figures.panels(1, (4.0, 4.0))
+    figures.save(figure, title, tmp_path / "picture.png")
+    figure.draw_without_rendering()
+    assert figure._suptitle.get_window_extent().width <= figure.bbox.width
+
+
 def test_an_oracle_result_is_never_an_accuracy(tmp_path):
     text = write_report(tmp_path, [result_of("s", oracle=0.5)], info_of())
     assert "50.0 ± 0.0 (ORACLE)" in text

@@ -33,9 +33,13 @@ def launched():
 
 
 @contextmanager
-def open_page(browser, path):
-    """A page at 900 pixels; there must be no error and no request at the end."""
-    page = browser.new_page(viewport={"width": 900, "height": 800})
+def open_page(browser, path, width=900, motion="reduce"):
+    """A page that plays nothing by itself; there must be no error and no request at the end."""
+    page = browser.new_page(
+        viewport={"width": width, "height": 800},
+        reduced_motion=motion,
+        bypass_csp=True,  # or no condition could be waited for
+    )
     page.set_default_timeout(10_000)
     messages, urls = [], []
     page.on("console", lambda message: messages.append(message.text))
@@ -69,5 +73,11 @@ def rows(page):
 
 
 def outcomes(page):
-    """The choices of the filter by outcome."""
-    return page.eval_on_selector_all("#by-outcome option", "all => all.map(o => o.textContent)")
+    """The choices of the filter by outcome, without their numbers."""
+    buttons = "all => all.map(button => button.textContent.replace(/ [(].*/, ''))"
+    return page.eval_on_selector_all("#outcomes button", buttons)
+
+
+def show(page, outcome):
+    """Chooses an outcome."""
+    page.click(f"#outcomes button[value={outcome}]")

@@ -1,5 +1,7 @@
 """The page of clips that users bring, in the file and in a real browser."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from data_pipelines.clip_files import Clip
 from data_pipelines.sketches import parse_sketch
 from dynapurls_jax.serving.clip_page import ClipPage, summary_of, write_clip_page
 from dynapurls_jax.serving.recognition import Recognition
-from tests.helpers.browser import frame, heads, open_page, outcomes, rows
+from tests.helpers.browser import frame, heads, open_page, outcomes, rows, show
 
 ACTIONS = ("wave", "sit <b>down</b>", "jump", "run", "bow", "kick")
 SCORES = {"clips": 2, "classes": 2, "accuracy": 0.5, "macro_accuracy": 0.5}
@@ -31,7 +33,10 @@ def answered():
     for n, label in enumerate(labels):
         joints, said = animate(sketch, 20 + 8 * n)[None], ("up is z",) * (n > 1)
         clips.append(Clip(f"clip {n}", joints, 30.0, label, said))
-    return [(clip, recognition(n), recognition(10 + n)) for n, clip in enumerate(clips)]
+    return [
+        (clip, replace(recognition(n), none_of_these=n == 0), recognition(10 + n))
+        for n, clip in enumerate(clips)
+    ]
 
 
 def info_of(adapter="recentred", **changes):
@@ -40,12 +45,17 @@ def info_of(adapter="recentred", **changes):
     return info._replace(**changes)
 
 
-def check_bars(page, name, recognition):
-    """The page shows the first five actions of a recognition, in percent."""
-    bars = [text.split() for text in page.locator(f"#top-{name} li").all_inner_texts()]
-    assert [" ".join(words[:-2]) for words in bars] == list(recognition.labels[:5])
-    shown = [float(words[-2]) for words in bars]
-    np.testing.assert_allclose(shown, 100 * recognition.probabilities[:5], atol=0.6)
+def check_answers(page, static, refined):
+    """The page shows the likeliest actions of both recognitions, in percent."""
+    items = page.locator("#answers li")
+    names = items.locator(".name").all_inner_texts()
+    assert names[:5] == list(refined.labels[:5])
+    assert set(names) == {*static.labels[:5], *refined.labels[:5]}
+    shown = [float(text.split()[0]) for text in items.locator(".value").all_inner_texts()]
+    for start, found in enumerate((static, refined)):
+        of_name = dict(zip(found.labels, found.probabilities, strict=True))
+        expected = [100 * of_name[name] for name in names]
+        np.testing.assert_allclose(shown[start::2], expected, atol=0.6)
 
 
 def test_it_plays_every_clip_with_both_answers(answered, browser, tmp_path):
@@ -53,17 +63,18 @@ def test_it_plays_every_clip_with_both_answers(answered, browser, tmp_path):
     write_clip_page(path, answered, info_of())
     assert "hidden label" not in path.read_text("utf-8")  # labels come with scores alone
     with open_page(browser, path) as page:
-        assert page.title() == "folder: static and recentred"
-        assert page.locator("h2").all_inner_texts() == ["Summary", "Clips"]
-        assert heads(page) == ["clip", "static", "refined", "changed", "confidence"]
-        assert outcomes(page) == ["all", "changed by refinement"]
+        assert page.title() == "folder: actions recognised from text"
+        assert heads(page) == ["clip", "name", "before", "after", "sure"]
+        assert outcomes(page) == ["all", "answer changed"]
+        page.click("#clips tbody tr >> nth=0")
         for clip, refined, static in answered:
             number = int(clip.id.split()[1])
-            assert page.inner_text("#clip-title") == f"{clip.id} (number {number + 1})"
-            assert rows(page)[number][:3] == [clip.id, static.label, refined.label]
-            check_bars(page, "adapted", refined)
-            check_bars(page, "static", static)
-            assert frame(page)[0] == f"1 of {min(32, clip.joints.shape[1])}"
+            assert page.inner_text("#clip-title") == f"Clip {number + 1} of 4: {clip.id}"
+            assert rows(page)[number][1:4] == [clip.id, static.label, refined.label]
+            check_answers(page, static, refined)
+            note = "The clip fits none of the actions well."
+            assert (note in page.inner_text("#change")) == (number == 0)
+            assert frame(page)[0] == f"1 of {clip.joints.shape[1]}"
             first = frame(page)[1]
             page.keyboard.press("ArrowRight")
             assert frame(page)[1] != first
@@ -74,21 +85,22 @@ def test_labels_come_with_scores(answered, browser, tmp_path):
     path = tmp_path / "page.html"
     write_clip_page(path, answered, info_of(), SCORES)
     with open_page(browser, path) as page:
-        assert heads(page) == ["class", "static", "refined", "changed", "confidence"]
-        assert [row[0] for row in rows(page)] == ["wave", "", "hidden label", ""]
-        assert page.inner_text("#clip-title") == "wave (clip 0, number 1)"
-        assert page.locator("#top-adapted li.true").count() == 1
-        page.select_option("#by-outcome", "wrong")
-        assert "hidden label" in [row[0] for row in rows(page)]
-        assert "" not in [row[0] for row in rows(page)]
+        assert heads(page) == ["clip", "true action", "before", "after", "sure"]
+        assert [row[1] for row in rows(page)] == ["wave", "", "hidden label", ""]
+        page.click("#clips tbody tr >> nth=0")
+        assert page.inner_text("#truth b") == "wave"
+        assert page.locator("#answers li.true").count() == 1
+        assert page.locator(".facts dd").all_inner_texts() == ["25.0 → 50.0 %"]
+        show(page, "wrong")
+        assert "hidden label" in [row[1] for row in rows(page)]
+        assert "" not in [row[1] for row in rows(page)]
 
 
 def test_static_answers_stand_alone(answered, browser, tmp_path):
     path = tmp_path / "page.html"
     write_clip_page(path, [(a, b, b) for a, b, _ in answered], info_of("static"))
     with open_page(browser, path) as page:
-        assert page.title() == "folder: static"
-        assert heads(page) == ["clip", "static", "confidence"]
+        assert heads(page) == ["clip", "name", "answer", "sure"]
         assert "refine" not in page.inner_text("body")
 
 

@@ -1,12 +1,8 @@
-"use strict";
+// The page: a strip of all clips, a list of them, and the clip that plays. `skeleton.js` stands before.
+
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
-const state = { shown: [], clip: null, frame: 0, playing: false, next: 0, granularity: -1, sort: "place", rising: true };
-const FRAMES_A_SECOND = 12;
-
-function bytes(text) {
-  return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-}
+const state = { shown: [], clip: null, time: 0, playing: false, next: 0, granularity: -1, outcome: "all", sort: "place", rising: true };
 
 function make(tag, text, kind) {
   const element = document.createElement(tag);
@@ -15,69 +11,70 @@ function make(tag, text, kind) {
   return element;
 }
 
-const ANSWERS = data.compared ? ["static", "adapted"] : ["static"];
-const LAST = ANSWERS.at(-1);
+const LAST = data.compared ? 1 : 0; // of a clip's guesses and of its answers' shares
 const labelled = (clip) => clip.label >= 0;
-const has = { compared: data.compared, alone: !data.compared, labelled: data.clips.some(labelled) };
+const right = (clip, when) => clip.guesses[when] === clip.label;
+const changed = (clip) => clip.guesses[0] !== clip.guesses[LAST];
+const share = (clip, when) => Math.max(...clip.answers.map((answer) => answer[1 + when]));
+const percent = (value) => `${(100 * value).toFixed(0)} %`;
+const sure = (clip) => share(clip, LAST);
+const has = {
+  compared: data.compared, alone: !data.compared, labelled: data.clips.some(labelled),
+  imagined: data.imagined.some(Boolean), texts: data.texts !== null,
+};
 has.unlabelled = !has.labelled;
-const best = (clip, when) => clip[when][0][0];
-const confidence = (clip) => clip[LAST][0][1];
-const changed = (clip) => best(clip, "static") !== best(clip, LAST);
+const IN_ORDER = [...data.clips].sort((a, b) => a.place - b.place);
 const OUTCOMES = {
-  "": () => true,
-  changed,
-  fixed: (clip) => best(clip, "static") !== clip.label && best(clip, LAST) === clip.label,
-  broken: (clip) => best(clip, "static") === clip.label && best(clip, LAST) !== clip.label,
-  wrong: (clip) => labelled(clip) && best(clip, LAST) !== clip.label,
+  all: ["all", [], () => true],
+  changed: ["answer changed", ["compared"], changed],
+  fixed: ["wrong, then right", ["compared", "labelled"], (clip) => labelled(clip) && !right(clip, 0) && right(clip, LAST)],
+  broken: ["right, then wrong", ["compared", "labelled"], (clip) => labelled(clip) && right(clip, 0) && !right(clip, LAST)],
+  wrong: [data.compared ? "wrong after refinement" : "wrong", ["labelled"], (clip) => labelled(clip) && !right(clip, LAST)],
 };
 const KEYS = {
   place: (clip) => clip.place,
   id: (clip) => clip.id,
   label: (clip) => data.classes[clip.label] ?? "",
-  before: (clip) => data.classes[best(clip, "static")],
-  after: (clip) => data.classes[best(clip, LAST)],
-  changed: (clip) => (changed(clip) ? 0 : 1),
-  confidence,
+  before: (clip) => data.classes[clip.guesses[0]],
+  after: (clip) => data.classes[clip.guesses[LAST]],
+  confidence: sure,
 };
 
 // The list ---------------------------------------------------------------------------------------
 
 function listClips() {
   const chosen = byId("by-class").value;
-  const kind = (clip) => (has.labelled ? clip.label : best(clip, LAST));
-  const least = Number(byId("by-confidence").value) / 100;
-  const outcome = OUTCOMES[byId("by-outcome").value];
+  const kind = (clip) => (has.labelled ? clip.label : clip.guesses[LAST]);
   const key = KEYS[state.sort];
-  state.shown = data.clips.filter(
-    (clip) => (chosen === "" || kind(clip) === Number(chosen)) && outcome(clip) && confidence(clip) >= least,
-  );
+  const kept = OUTCOMES[state.outcome][2];
+  state.shown = data.clips.filter((clip) => kept(clip) && (chosen === "" || kind(clip) === Number(chosen)));
   state.shown.sort((a, b) => {
     const [x, y] = state.rising ? [key(a), key(b)] : [key(b), key(a)];
     return x < y ? -1 : x > y ? 1 : a.place - b.place;
   });
-  const body = byId("clips").tBodies[0];
-  body.replaceChildren(...state.shown.map(listRow));
-  const all = data.clips.length;
-  byId("count").textContent = `${state.shown.length} of ${all} clips` + (data.left_out ? `; ${data.left_out} more are not in this file` : "");
+  byId("clips").tBodies[0].replaceChildren(...state.shown.map(listRow));
+  const more = data.left_out ? `; ${data.left_out} more are not in this file` : "";
+  byId("count").textContent = `${state.shown.length} of ${data.clips.length} clips${more}`;
   for (const button of document.querySelectorAll("[data-sort]")) {
     const sorted = button.dataset.sort === state.sort;
     button.parentElement.setAttribute("aria-sort", sorted ? (state.rising ? "ascending" : "descending") : "none");
   }
-  if (!state.shown.includes(state.clip)) choose(state.shown[0] || null);
-  else mark();
+  for (const button of byId("outcomes").children) button.setAttribute("aria-pressed", button.value === state.outcome);
+  if (state.shown.includes(state.clip)) mark();
+  else choose(state.shown.find(changed) || state.shown[0] || null);
+}
+
+function verdict(clip, when) {
+  if (!labelled(clip)) return "";
+  return right(clip, when) ? "hit" : "miss";
 }
 
 function listRow(clip) {
-  const row = make("tr");
+  const row = make("tr", undefined, changed(clip) ? "changed" : "");
   row.tabIndex = -1;
-  row.append(make("td", has.labelled ? data.classes[clip.label] : clip.id));
-  for (const when of ANSWERS) {
-    const guess = best(clip, when);
-    const kind = guess === clip.label ? "hit" : "miss";
-    row.append(make("td", data.classes[guess], labelled(clip) ? kind : ""));
-  }
-  if (data.compared) row.append(make("td", changed(clip) ? "yes" : ""));
-  row.append(make("td", `${(100 * confidence(clip)).toFixed(0)} %`));
+  row.append(make("td", clip.place + 1), make("td", has.labelled ? data.classes[clip.label] : clip.id));
+  for (let when = 0; when <= LAST; when += 1) row.append(make("td", data.classes[clip.guesses[when]], verdict(clip, when)));
+  row.append(make("td", percent(sure(clip))));
   row.addEventListener("click", () => choose(clip));
   return row;
 }
@@ -90,8 +87,11 @@ function mark() {
     rows[place].setAttribute("aria-selected", chosen);
     rows[place].tabIndex = chosen ? 0 : -1;
     if (!chosen) return;
-    rows[place].scrollIntoView({ block: "nearest" });
-    if (focused) rows[place].focus();
+    const box = rows[place].closest(".scroll"); // scrollIntoView would move the page as well
+    const [top, head] = [rows[place].offsetTop, byId("clips").tHead.offsetHeight];
+    if (top - head < box.scrollTop) box.scrollTop = top - head;
+    box.scrollTop = Math.max(box.scrollTop, top + rows[place].offsetHeight - box.clientHeight);
+    if (focused) rows[place].focus({ preventScroll: true });
   });
 }
 
@@ -100,112 +100,147 @@ function step(by) {
   if (place >= 0 && place < state.shown.length) choose(state.shown[place]);
 }
 
+// The strip --------------------------------------------------------------------------------------
+
+const TINTS = { hit: "#0b5394", miss: "#f2a278", "": "#d3d9e0", changed: "#7c3aed" };
+
+function drawStrip() {
+  const { pen, width, height } = cleared(byId("strip"));
+  const cell = width / IN_ORDER.length;
+  const rows = has.labelled ? LAST + 1 : 1;
+  const tall = (height - 8 * rows) / rows;
+  IN_ORDER.forEach((clip, place) => {
+    const [x, wide] = [place * cell, Math.max(1, cell - (cell > 4 ? 1 : 0))];
+    for (let row = 0; row < rows; row += 1) {
+      pen.fillStyle = TINTS[has.labelled ? verdict(clip, row) : changed(clip) ? "changed" : ""];
+      pen.fillRect(x, 4 + row * (tall + 8), wide, tall);
+    }
+    if (has.labelled && changed(clip)) {
+      pen.fillStyle = TINTS.changed;
+      pen.fillRect(x, 5 + tall, wide, 6);
+    }
+  });
+  if (!state.clip) return;
+  pen.strokeStyle = "#111";
+  pen.lineWidth = 2.5;
+  pen.strokeRect(IN_ORDER.indexOf(state.clip) * cell - 1, 1.5, Math.max(cell + 1, 4), height - 3);
+}
+
+function legend() {
+  const key = (kind, text) => {
+    const square = make("span", "", "square");
+    square.style.background = TINTS[kind];
+    return [square, make("span", text)];
+  };
+  const parts = has.labelled ? [...key("hit", "right"), ...key("miss", "wrong")] : key("", "same answer");
+  if (data.compared) parts.push(...key("changed", "answer changed by refinement"));
+  if (data.compared && has.labelled) parts.push("Upper row: before refinement; lower row: after. ");
+  byId("strip-legend").append(...parts, "Click to play a clip.");
+  const count = (name) => data.clips.filter(OUTCOMES[name][2]).length;
+  const said = Object.keys(OUTCOMES).filter((name) => OUTCOMES[name][1].every((need) => has[need]));
+  byId("strip").setAttribute("aria-label", said.map((name) => `${OUTCOMES[name][0]}: ${count(name)}`).join(", "));
+  byId("strip").classList.toggle("one-row", !has.labelled || !data.compared);
+  byId("stream").hidden = data.clips.length < 2 || (!data.compared && !has.labelled);
+  return said.map((name) => [name, `${OUTCOMES[name][0]} (${count(name)})`]);
+}
+
 // The clip ---------------------------------------------------------------------------------------
 
 function choose(clip) {
   state.clip = clip;
-  state.frame = 0;
-  byId("clip-title").textContent = clip ? titleOf(clip) : "No clip";
+  state.time = 0;
+  const all = data.clips.length + data.left_out;
+  byId("clip-title").textContent = !clip ? "No clip" : all > 1 ? `Clip ${clip.place + 1} of ${all}: ${clip.id}` : clip.id;
+  byId("verdict").hidden = !clip;
+  byId("answers").replaceChildren(...(clip ? clip.answers.map((answer) => bar(clip, answer)) : []));
+  byId("change").textContent = clip ? said(clip) : "";
+  byId("change").className = clip && changed(clip) ? "changed" : "";
   if (clip) {
     byId("seek").max = Math.max(0, clip.frames - 1);
-    for (const when of ANSWERS) byId(`top-${when}`).replaceChildren(...clip[when].map((pair) => bar(clip, pair)));
+    if (has.labelled) byId("truth").querySelector("b").textContent = labelled(clip) ? data.classes[clip.label] : "not known";
+    ["before", "after"].slice(0, LAST + 1).forEach((id, when) => {
+      const card = byId(id);
+      card.className = `card ${verdict(clip, when)} ${changed(clip) ? "changed" : ""}`;
+      card.querySelector("b").textContent = data.classes[clip.guesses[when]];
+      card.querySelector("i").textContent = `${percent(share(clip, when))} sure`;
+    });
     mark();
+    explain(clip.guesses[LAST]);
   }
+  drawStrip();
   describe();
   draw();
 }
 
-function titleOf(clip) {
-  const place = `number ${clip.place + 1}`;
-  return labelled(clip) ? `${data.classes[clip.label]} (${clip.id}, ${place})` : `${clip.id} (${place})`;
+/** What refinement did to the clip, in a sentence. */
+function said(clip) {
+  const end = (when) => (right(clip, when) ? "right" : "wrong");
+  const note = clip.note ? ` ${clip.note}` : "";
+  if (!data.compared) return (labelled(clip) ? `The answer is ${end(0)}.` : "") + note;
+  if (!changed(clip)) return `Refinement kept the answer${labelled(clip) ? `: ${end(0)}` : ""}.${note}`;
+  return `Refinement changed the answer${labelled(clip) ? `: ${end(0)} before, ${end(1)} after` : ""}.${note}`;
 }
 
-function bar(clip, [guess, share]) {
+function explain(guess) {
+  if (has.texts) byId("read").textContent = `The model read about \u201c${data.classes[guess]}\u201d: ${data.texts[guess][0]}`;
+  if (!has.imagined) return;
+  byId("imagined-title").textContent = data.imagined[guess]
+    ? `What the model expects of \u201c${data.classes[guess]}\u201d: its motion sketch`
+    : `\u201c${data.classes[guess]}\u201d has no motion sketch`;
+}
+
+function bar(clip, [guess, ...shares]) {
   const item = make("li", undefined, guess === clip.label ? "true" : "");
-  const fill = make("span", undefined, "fill");
-  fill.style.width = `${100 * share}%`;
-  item.append(fill, make("span", `${data.classes[guess]} ${(100 * share).toFixed(0)} %`));
+  const bars = make("div", undefined, "bars");
+  shares.forEach((value, when) => {
+    const [track, fill] = [make("div", undefined, "track"), make("span", undefined, when === LAST ? "fill last" : "fill")];
+    fill.style.width = `${90 * value}%`;
+    track.append(fill, make("span", percent(value), "value"));
+    bars.append(track);
+  });
+  item.append(make("span", data.classes[guess], "name"), bars);
   return item;
 }
 
 function describe() {
   const { clip, granularity } = state;
+  byId("sides").hidden = granularity >= 0 || byId("skeleton").hidden;
   if (granularity < 0 || !clip) {
     byId("description").textContent = "";
     return;
   }
-  const query = data.texts ? `${data.classes[best(clip, "static")]}: ${data.texts[best(clip, "static")][granularity]}` : data.query;
-  const range = clip.range[granularity].join(" to ");
-  byId("description").textContent = `Query: ${query}. Weakest to strongest token: ${range} times an even share.`;
+  const guess = clip.guesses[0];
+  const query = data.own_queries ? `\u201c${data.texts ? data.texts[guess][granularity] : data.classes[guess]}\u201d` : data.query;
+  const [low, high] = clip.range[granularity];
+  byId("description").textContent =
+    `Text: ${query}. Large and dark joints get up to ${high} times an even share of attention, small and light ones down to ${low} times.`;
 }
 
-function joints(clip) {
-  if (!clip.points) clip.points = bytes(clip.data);
-  if (!clip.strengths && clip.attention) clip.strengths = bytes(clip.attention);
-  return clip.points;
-}
-
-/** Screen position of a joint: quantised metres, turned about the vertical, seen from the front. */
-function place(clip, person, joint, width, height) {
-  const count = data.joints.length;
-  const start = ((person * clip.frames + state.frame) * count + joint) * 3;
-  const [x, y, z] = [0, 1, 2].map((axis) => clip.points[start + axis] / 255 - clip.centre[axis]);
-  const angle = (Number(byId("turn").value) * Math.PI) / 180;
-  const across = -(x * Math.cos(angle) - y * Math.sin(angle));
-  const size = Math.min(width, height) * 0.92; // the longest side of the box is 1
-  return [width / 2 + across * size, height / 2 - z * size];
-}
-
-function attentionOf(clip, joint) {
-  if (state.granularity < 0) return 0;
-  const count = data.joints.length;
-  const segment = Math.floor((state.frame * data.segments) / clip.frames);
-  return clip.strengths[(state.granularity * data.segments + segment) * count + joint] / 255;
+function attentionOf(clip) {
+  if (state.granularity < 0) return null;
+  if (!clip.strengths) clip.strengths = bytes(clip.attention);
+  const count = data.body.joints.length;
+  const segment = Math.floor((Math.floor(state.time) * data.segments) / clip.frames);
+  const start = (state.granularity * data.segments + segment) * count;
+  return (joint) => clip.strengths[start + joint] / 255;
 }
 
 function draw() {
-  const canvas = byId("skeleton");
-  const pen = canvas.getContext("2d");
-  const { width, height } = canvas;
-  pen.clearRect(0, 0, width, height);
-  const clip = state.clip;
-  byId("frame").textContent = clip ? `${state.frame + 1} of ${clip.frames}` : "";
-  byId("seek").value = state.frame;
-  if (!clip || !clip.data) return;
-  joints(clip);
-  for (let person = 0; person < clip.persons; person += 1) {
-    const at = data.joints.map((_, joint) => place(clip, person, joint, width, height));
-    pen.strokeStyle = "#7b8794";
-    pen.lineWidth = 5;
-    pen.lineCap = "round";
-    for (const [child, parent] of data.bones) {
-      pen.beginPath();
-      pen.moveTo(...at[child]);
-      pen.lineTo(...at[parent]);
-      pen.stroke();
-    }
-    at.forEach(([x, y], joint) => {
-      const strength = attentionOf(clip, joint);
-      pen.beginPath();
-      pen.arc(x, y, 6 + 18 * strength, 0, 2 * Math.PI);
-      pen.fillStyle = state.granularity < 0 ? "#3e4c59" : colour(strength);
-      pen.fill();
-      pen.lineWidth = 1.5;
-      pen.strokeStyle = "#1f2933";
-      pen.stroke();
-    });
-  }
-}
-
-/** From light yellow to dark blue: the ends differ in lightness, for every eye and in print. */
-function colour(strength) {
-  const [from, to] = [[255, 234, 70], [0, 34, 78]];
-  return `rgb(${from.map((low, i) => Math.round(low + strength * (to[i] - low))).join(" ")})`;
+  const { clip } = state;
+  const frame = Math.floor(state.time);
+  byId("frame").textContent = clip ? `${frame + 1} of ${clip.frames}` : "";
+  byId("seek").value = frame;
+  const turn = Number(byId("turn").value);
+  drawMotion(byId("skeleton"), clip, data.body, state.time, turn, clip && attentionOf(clip));
+  if (!has.imagined) return;
+  const imagined = clip && data.imagined[clip.guesses[LAST]];
+  const phase = clip ? state.time / Math.max(1, clip.frames - 1) : 0;
+  drawMotion(byId("imagined"), imagined, data.body, imagined ? phase * (imagined.frames - 1) : 0, turn, null);
 }
 
 function seek(frame) {
   if (!state.clip) return;
-  state.frame = (frame + state.clip.frames) % state.clip.frames;
+  state.time = (frame + state.clip.frames) % state.clip.frames;
   draw();
 }
 
@@ -214,80 +249,16 @@ function play(on) {
   byId("play").textContent = on ? "Pause" : "Play";
   byId("play").setAttribute("aria-pressed", on);
   cancelAnimationFrame(state.next);
-  let last = 0;
+  let last = null;
   function tick(now) {
-    if (now - last > 1000 / FRAMES_A_SECOND) {
-      last = now;
-      seek(state.frame + 1);
+    const { clip } = state;
+    if (clip && last !== null) {
+      const time = state.time + ((now - last) / 1000) * (clip.frames / clip.seconds);
+      state.time = time < clip.frames - 1 ? time : 0;
+      draw();
     }
+    last = now;
     state.next = requestAnimationFrame(tick);
   }
   if (on) state.next = requestAnimationFrame(tick);
 }
-
-// Controls ---------------------------------------------------------------------------------------
-
-function attend(granularity) {
-  state.granularity = granularity;
-  byId("descriptions").querySelector(`input[value="${granularity}"]`).checked = true;
-  describe();
-  draw();
-}
-
-["none", ...data.granularities].forEach((name, place) => {
-  const [label, input] = [make("label"), make("input")];
-  Object.assign(input, { type: "radio", name: "granularity", value: place - 1, checked: place === 0 });
-  input.addEventListener("change", () => attend(place - 1));
-  label.append(input, ` ${place} ${name}`);
-  byId("descriptions").append(label);
-});
-data.classes.forEach((name, place) => {
-  const option = make("option", name);
-  option.value = place;
-  byId("by-class").append(option);
-});
-for (const element of document.querySelectorAll("[data-needs]")) {
-  if (!element.dataset.needs.split(" ").every((need) => has[need])) element.remove();
-}
-byId("by-outcome").parentElement.hidden = byId("by-outcome").length === 1;
-for (const id of ["by-class", "by-outcome", "by-confidence"]) byId(id).addEventListener("input", listClips);
-for (const button of document.querySelectorAll("[data-sort]")) {
-  button.addEventListener("click", () => {
-    state.rising = state.sort === button.dataset.sort ? !state.rising : true;
-    state.sort = button.dataset.sort;
-    listClips();
-  });
-}
-byId("play").addEventListener("click", () => play(!state.playing));
-byId("seek").addEventListener("input", (event) => { play(false); seek(Number(event.target.value)); });
-byId("turn").addEventListener("input", draw);
-byId("skeleton").addEventListener("pointermove", (event) => {
-  if (event.buttons !== 1) return;
-  const turn = Number(byId("turn").value) + event.movementX / 2;
-  byId("turn").value = ((turn + 540) % 360) - 180;
-  draw();
-});
-document.addEventListener("keydown", (event) => {
-  const field = event.target.matches("input:not([type=radio]), select");
-  if (event.ctrlKey || event.altKey || event.metaKey || field) return;
-  const button = event.target.matches("button");
-  const radio = event.target.matches("input[type=radio]");
-  const actions = {
-    ArrowUp: radio ? null : () => step(-1),
-    ArrowDown: radio ? null : () => step(1),
-    ArrowLeft: radio ? null : () => { play(false); seek(state.frame - 1); },
-    ArrowRight: radio ? null : () => { play(false); seek(state.frame + 1); },
-    " ": button || radio || event.repeat ? null : () => play(!state.playing),
-  };
-  const digit = /^[0-9]$/.test(event.key) && Number(event.key) <= data.granularities.length;
-  const action = digit ? () => attend(Number(event.key) - 1) : actions[event.key];
-  if (!action) return;
-  event.preventDefault();
-  action();
-});
-for (const id of ["descriptions", "attention-hint"]) byId(id).hidden = data.granularities.length === 0;
-if (data.clips.length && !data.clips.some((clip) => clip.data)) {
-  byId("skeleton").hidden = true;
-  byId("no-clip").hidden = false;
-}
-listClips();
