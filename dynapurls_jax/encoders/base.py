@@ -146,6 +146,11 @@ class SkeletonEncoder(nn.Module):
         return jnp.einsum("bst,pb->stp", weights, (share > 0).astype(jnp.float32))
 
 
+def clips_per_device() -> int:
+    """Clips that a device encodes at once: few where caches are fast."""
+    return 16 if jax.default_backend() == "cpu" else 128
+
+
 def token_shape(module: nn.Module, clip_shape: tuple[int, ...]) -> tuple[int, int, int]:
     """`(T', P, n)` of the tokens of one clip, found without computing anything.
 

@@ -10,7 +10,13 @@ from dynapurls_jax.evaluation.gzsl import TABLE_9
 from dynapurls_jax.evaluation.gzsl_report import NAMES, NO_GATE, GzslResult
 from dynapurls_jax.evaluation.inspection import Inspection
 from dynapurls_jax.evaluation.page.viewer import Clips, Figure, Page, viewer_data, write_html
-from dynapurls_jax.evaluation.report import SYNTHETIC, ReportInfo, page_name, percent
+from dynapurls_jax.evaluation.report import (
+    BEFORE_AND_AFTER,
+    SYNTHETIC,
+    ReportInfo,
+    page_name,
+    percent,
+)
 
 
 def write_gzsl_page(
@@ -67,12 +73,7 @@ def lead_of(info: ReportInfo) -> str:
         "alone (marked unseen). A gate first decides which of the two it is; then the model "
         "chooses among the actions of that side."
     )
-    if info.adapter == "static":
-        return start
-    return (
-        f"{start} Before refinement, it answers as it was trained; after refinement, it has also "
-        "learned from the earlier clips of the stream, without their true actions."
-    )
+    return start if info.adapter == "static" else f"{start} {BEFORE_AND_AFTER}"
 
 
 def notes_of(result: GzslResult, gate: str, inspection: Inspection) -> list[str]:
@@ -104,15 +105,11 @@ def means_of(result: GzslResult, gate: str, row: str) -> Float[np.ndarray, "3"]:
 
 def summary_of(result: GzslResult, gate: str, info: ReportInfo) -> list[tuple[str, str]]:
     """What was measured, on which data, how."""
-    config, seen = info.config, int(result.seen.sum())
-    clips = int(result.is_unseen.sum())
+    seen, clips = int(result.seen.sum()), int(result.is_unseen.sum())
+    split = f"{result.split}: {seen} seen and {result.candidates - seen} unseen classes"
     rows = [
-        ("data", f"{info.corpus.name}, {config.data.protocol or 'usual'} protocol"),
-        ("split", f"{result.split}: {seen} seen and {result.candidates - seen} unseen classes"),
+        *info.rows(split, result.seed),
         ("clips", f"{len(result.labels) - clips} of seen and {clips} of unseen classes"),
-        ("training seed", str(result.seed)),
-        ("zero-shot method", info.method),
-        ("text encoder", config.text.encoder),
         ("gate", f"{NAMES[gate]}, threshold {result.gates[gate].threshold:.4g}"),
         ("test-time method", info.adapter),
     ]
@@ -126,12 +123,5 @@ def summary_of(result: GzslResult, gate: str, info: ReportInfo) -> list[tuple[st
     for key, name in said.items():
         values = np.array(result.accuracies(*key)).T
         rows.append((f"S, U, H {name}", f"{', '.join(map(percent, values))} %"))
-    orders = len(result.order)
-    rows.append(
-        (
-            "stream",
-            f"{config.eval.stream}, {result.order.shape[1]} clips; mean ± std over {orders} "
-            "orders; this page plays the first",
-        )
-    )
-    return rows
+    orders, length = result.order.shape
+    return [*rows, info.stream_row(length, orders)]

@@ -26,6 +26,11 @@ SYNTHETIC = (
     "nothing about people."
 )
 
+BEFORE_AND_AFTER = (
+    "Before refinement, it answers as it was trained; after refinement, it has also learned from "
+    "the earlier clips of the stream, without their true actions."
+)
+
 
 @dataclass(frozen=True)
 class ReportInfo:
@@ -54,6 +59,33 @@ class ReportInfo:
         """The dataset, marked if it is synthetic."""
         name = self.corpus.name
         return f"{name}, SYNTHETIC data" if self.corpus.synthetic else name
+
+    def rows(self, split: str, seed: int) -> list[tuple[str, str]]:
+        """What a run's page says of its data and methods.
+
+        Args:
+          split: in words.
+        """
+        protocol = self.config.data.protocol or "usual"
+        return [
+            ("data", f"{self.corpus.name}, {protocol} protocol"),
+            ("split", split),
+            ("training seed", str(seed)),
+            ("zero-shot method", self.method),
+            ("text encoder", self.config.text.encoder),
+        ]
+
+    def stream_row(self, clips: int, orders: int) -> tuple[str, str]:
+        """What a run's page says of its streams.
+
+        Args:
+          clips: of one stream.
+        """
+        return (
+            "stream",
+            f"{self.config.eval.stream}, {clips} clips; mean ± std over {orders} orders; this page "
+            "plays the first",
+        )
 
     def record(self) -> dict[str, Any]:
         """As plain JSON-able values."""

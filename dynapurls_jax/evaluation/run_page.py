@@ -6,7 +6,14 @@ import numpy as np
 
 from dynapurls_jax.evaluation.metrics import calibration
 from dynapurls_jax.evaluation.page.viewer import Clips, Page, viewer_data, write_html
-from dynapurls_jax.evaluation.report import SYNTHETIC, ReportInfo, RunResult, page_name, percent
+from dynapurls_jax.evaluation.report import (
+    BEFORE_AND_AFTER,
+    SYNTHETIC,
+    ReportInfo,
+    RunResult,
+    page_name,
+    percent,
+)
 from dynapurls_jax.evaluation.run_figures import RunView, draw_all
 
 
@@ -48,12 +55,7 @@ def lead_of(view: RunView) -> str:
         f"Each clip shows one of {view.result.classes} actions. The model never saw them in "
         "training and knows them from text alone."
     )
-    if not view.compared:
-        return start
-    return (
-        f"{start} Before refinement, it answers as it was trained; after refinement, it has also "
-        "learned from the earlier clips of the stream, without their true actions."
-    )
+    return f"{start} {BEFORE_AND_AFTER}" if view.compared else start
 
 
 def facts_of(view: RunView) -> list[tuple[str, str]]:
@@ -70,17 +72,13 @@ def facts_of(view: RunView) -> list[tuple[str, str]]:
 def summary_of(view: RunView) -> list[tuple[str, str]]:
     """What was measured, on which data, how."""
     result, info, adapter = view.result, view.info, view.info.adapter
-    config = info.config
     errors = {
         name: 100 * calibration(p.max(axis=1), p.argmax(axis=1) == view.labels).error
         for name, p in view.probabilities.items()
     }
+    split = f"{result.split}: {result.classes} unseen classes, {len(result.labels)} clips"
     rows = [
-        ("data", f"{info.corpus.name}, {config.data.protocol or 'usual'} protocol"),
-        ("split", f"{result.split}: {result.classes} unseen classes, {len(result.labels)} clips"),
-        ("training seed", str(result.seed)),
-        ("zero-shot method", info.method),
-        ("text encoder", config.text.encoder),
+        *info.rows(split, result.seed),
         ("accuracy by chance", f"{100 / result.classes:.1f} %"),
         ("accuracy before refinement", f"{percent(result.accuracies('static'))} %"),
     ]
@@ -90,11 +88,7 @@ def summary_of(view: RunView) -> list[tuple[str, str]]:
             ("test-time method", adapter),
             ("accuracy after refinement", f"{percent(result.accuracies(adapter))} %"),
             ("gain of refinement", f"{percent(result.gains(adapter))} points"),
-            (
-                "stream",
-                f"{config.eval.stream}, {len(view.inspection.order)} clips; mean ± std over "
-                f"{orders} orders; this page plays the first",
-            ),
+            info.stream_row(len(view.inspection.order), orders),
         ]
     shown = ", ".join(f"{name} {error:.1f}" for name, error in errors.items())
     rows.append(("calibration error (ECE)", f"{shown} points, first order"))

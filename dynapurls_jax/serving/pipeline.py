@@ -9,21 +9,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
-import jax
 import numpy as np
 from jaxtyping import Float
 
+from dynapurls_jax.encoders.base import clips_per_device
 from dynapurls_jax.serving.clip_tokens import ClipTokens, EncoderInput
 from dynapurls_jax.serving.live_stream import LiveStream
 from dynapurls_jax.serving.recognition import Recognition
 
 _THREADS = 2
 Answer = Recognition | ValueError
-
-
-def clips_in_batch() -> int:
-    """Clips that the device gets at once: few where caches are fast."""
-    return 16 if jax.default_backend() == "cpu" else 128
 
 
 def recognise_all(
@@ -48,7 +43,7 @@ def recognise_all(
       ValueError: the model takes no clips, or there is no action.
     """
     tokens = live.clip_tokens
-    size = size or clips_in_batch()
+    size = size or clips_per_device()
     running: Callable[[], Iterator[Answer]] | None = None
     for entries in _batches(prepared_ahead(tokens, clips, 2 * size), size):
         started = _start(live, tokens, entries, learn, size)
@@ -85,11 +80,13 @@ def _batches(
 ) -> Iterator[list[EncoderInput | ValueError]]:
     """Runs of entries with `size` clips that can be used; the last one may have fewer."""
     entries: list[EncoderInput | ValueError] = []
+    usable = 0
     for entry in prepared:
         entries.append(entry)
-        if sum(isinstance(one, EncoderInput) for one in entries) == size:
+        usable += isinstance(entry, EncoderInput)
+        if usable == size:
             yield entries
-            entries = []
+            entries, usable = [], 0
     if entries:
         yield entries
 

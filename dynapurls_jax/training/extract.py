@@ -18,7 +18,7 @@ from data_pipelines.array_store import open_or_make, open_store
 from data_pipelines.batches import padded_batches
 from data_pipelines.prepared import PreparedClips
 from data_pipelines.progress import progress
-from dynapurls_jax.encoders.base import TOKEN_DTYPE
+from dynapurls_jax.encoders.base import TOKEN_DTYPE, clips_per_device
 from dynapurls_jax.encoders.jit import jit
 from dynapurls_jax.encoders.masking import capacity_for
 from dynapurls_jax.training.mesh import BATCH, DIVIDED, WHOLE, divide, everywhere, own_part
@@ -28,11 +28,6 @@ from dynapurls_jax.training.stages import identity_hash
 
 if TYPE_CHECKING:
     from dynapurls_jax.training.pretrain import EncoderStage, EncoderTask
-
-
-def clips_per_device() -> int:
-    """Clips in the part of a batch that one device gets: few where caches are fast."""
-    return 16 if jax.default_backend() == "cpu" else 128
 
 
 def accuracy(task: "EncoderTask", variables: dict, indices: np.ndarray) -> float | None:

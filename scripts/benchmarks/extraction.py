@@ -23,11 +23,17 @@ from data_pipelines.prepared import PreparedClips
 from data_pipelines.skeletons import KINECT_V2
 from dynapurls_jax.commands import parser_of
 from dynapurls_jax.config import default_config
-from dynapurls_jax.encoders.base import TOKEN_DTYPE, TrainedEncoder, token_shape, trained_encoder
+from dynapurls_jax.encoders.base import (
+    TOKEN_DTYPE,
+    TrainedEncoder,
+    clips_per_device,
+    token_shape,
+    trained_encoder,
+)
 from dynapurls_jax.encoders.masking import capacity_for
 from dynapurls_jax.encoders.registry import make_encoder
 from dynapurls_jax.host_memory import keep_memory
-from dynapurls_jax.training.extract import clips_per_device, encoded, mesh_of_all, on_all_devices
+from dynapurls_jax.training.extract import encoded, mesh_of_all, on_all_devices
 from dynapurls_jax.training.mesh import divided, everywhere
 
 PERSONS = 2

@@ -30,13 +30,13 @@ from data_pipelines.skeletons import KINECT_V2
 from dynapurls_jax.adaptation.registry import ADAPTERS
 from dynapurls_jax.commands import parser_of
 from dynapurls_jax.config import paper_config
-from dynapurls_jax.encoders.base import token_shape, trained_encoder
+from dynapurls_jax.encoders.base import clips_per_device, token_shape, trained_encoder
 from dynapurls_jax.encoders.registry import make_encoder
 from dynapurls_jax.host_memory import keep_memory
 from dynapurls_jax.serving.live_stream import LiveStream
 from dynapurls_jax.serving.model import Classes, Model
 from dynapurls_jax.serving.model_inputs import ModelInputs
-from dynapurls_jax.serving.pipeline import clips_in_batch, prepared_ahead, recognise_all
+from dynapurls_jax.serving.pipeline import prepared_ahead, recognise_all
 from dynapurls_jax.serving.sensor import model_clip
 
 CLASSES, PERSONS = 12, 2
@@ -53,7 +53,7 @@ def main() -> None:
     options = parser.parse_args()
     keep_memory()
     files = sorted(file for file in options.clips.iterdir() if file.is_file()) * options.copies
-    size = clips_in_batch()
+    size = clips_per_device()
     files = files[: len(files) // size * size]
     if not files:
         parser.error(f"--copies: expected {size} clips or more, got {options.copies} of each file")
