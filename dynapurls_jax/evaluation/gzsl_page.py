@@ -89,7 +89,7 @@ def notes_of(result: GzslResult, gate: str, inspection: Inspection) -> list[str]
 def facts_of(result: GzslResult, gate: str, info: ReportInfo) -> list[tuple[str, str]]:
     """S, U and H for the page's first lines, means over the stream orders."""
     before, after = (means_of(result, gate, row) for row in ("Baseline", "Full"))
-    what = ("right of clips of seen actions", "right of unseen ones", "harmonic mean of both (H)")
+    what = ("accuracy, seen actions", "accuracy, unseen actions", "harmonic mean of both (H)")
     if info.adapter == "static":
         return [(f"{100 * a:.1f} %", said) for a, said in zip(after, what, strict=True)]
     return [
