@@ -5,7 +5,6 @@
   python scripts/reproduce.py --all --dataset utd_mhad nw_ucla --seeds 5
   python scripts/reproduce.py --table 3 --dataset ntu60 --manual-dir /data/ntu
   python scripts/reproduce.py --summary                     the defaults' result, in docs/results
-  python scripts/reproduce.py --docs                        README and docs/results.md from the json
 
 Tables: 3 (zero-shot accuracy), 6 (semantics and partitioning), 7 (granularities and weights), 8
 (memory), 9 (seen and unseen), 10 (test-time methods), fig7 (sensitivity). Missing runs are trained;
@@ -27,7 +26,6 @@ from typing import NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from data_pipelines.errors import DataError
 from dynapurls_jax.commands import parser_of
 from dynapurls_jax.config import NO_DATASETS, choose_paper_model, load_config
 from dynapurls_jax.evaluation.figures import plot_sensitivity
@@ -39,13 +37,11 @@ from dynapurls_jax.reproduction.pages import (
     cells_of,
     file_stem,
     markdown,
-    read_page,
     write_page,
 )
 from dynapurls_jax.reproduction.records import Records
 from dynapurls_jax.reproduction.summary import (
     mean_of,
-    split_table,
     summarise,
     summary_jobs,
     summary_table,
@@ -56,12 +52,8 @@ from dynapurls_jax.training.run import write_config
 
 ROOT = Path(__file__).parents[1]
 DATASETS = sorted({file.stem for file in (ROOT / "configs").glob("*.py")} - NO_DATASETS)
-RESULTS = ROOT / "docs" / "results.md"
-PUBLISHED = ROOT / "docs" / "results"  # the json behind the documents
 REAL = ("utd_mhad", "nw_ucla", "kinder_gator")
-DOCUMENTED = (*REAL, "demo")
-SUMMARY = PUBLISHED / "summary.json"
-START, END = "<!-- results -->", "<!-- /results -->"
+SUMMARY = ROOT / "docs" / "results" / "summary.json"
 
 
 class Plan(NamedTuple):
@@ -105,11 +97,7 @@ def main() -> None:
         "--out", type=Path, default=ROOT / "runs" / "reproduction", help="for the tables"
     )
     parser.add_argument("--summary", action="store_true", help="of the small datasets")
-    parser.add_argument("--docs", action="store_true", help="only write the documents again")
     options = parser.parse_args()
-    if options.docs:
-        write_documents()
-        return
     if options.summary:
         chosen = (options.table, options.all, options.quick, options.splits, options.orders)
         if any(chosen) or options.dataset != ["demo"]:
@@ -118,7 +106,7 @@ def main() -> None:
         write_summary(options)
         return
     if not (options.table or options.all or options.quick):
-        parser.error("expected --table N, --all, --quick, --summary or --docs")
+        parser.error("expected --table N, --all, --quick or --summary")
     others = (options.table, options.seeds, options.orders, options.splits)
     if options.quick and (any(others) or options.dataset != ["demo"]):
         parser.error("--quick is all tables on the demo: expected no other choices with it")
@@ -186,7 +174,7 @@ def write_summary(options: argparse.Namespace) -> None:
         "mean": mean_of(datasets),
     }
     SUMMARY.write_text(json.dumps(summary, indent=1) + "\n", "utf-8")
-    print(f"\n{summary_table(summary)}\nwritten: {SUMMARY}; next: --docs")
+    print(f"\n{summary_table(summary)}\nwritten: {SUMMARY}; next: python scripts/write_docs.py")
 
 
 def make_table(name: str, plan: Plan, records: Records, command: str) -> None:
@@ -208,7 +196,7 @@ def make_table(name: str, plan: Plan, records: Records, command: str) -> None:
     written = write_page(page, plan.out)
     if name == "fig7":
         written.append(plan.out / f"{file_stem(name, plan.dataset)}.png")
-        plot_sensitivity(cells, title_of(page), written[-1])
+        plot_sensitivity(cells, page.picture_title, written[-1])
     print(f"\n{markdown(page)}\nwritten: {', '.join(map(str, written))}\n", flush=True)
 
 
@@ -224,40 +212,11 @@ def command_of(name: str, dataset: str, options: argparse.Namespace) -> str:
     return shlex.join(["python", "scripts/reproduce.py", *flags])
 
 
-def title_of(page: Page) -> str:
-    """The title of a picture."""
-    return f"{page.dataset}{', SYNTHETIC data' if page.synthetic else ''}, unseen classes"
-
-
 def commit() -> str:
     """The commit of this checkout, marked as dirty where files differ from it."""
     call = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=10"]
     git = subprocess.run(call, capture_output=True, text=True)
     return git.stdout.strip() if git.returncode == 0 else "unknown"
-
-
-def write_documents() -> None:
-    """README.md and docs/results.md, from the json in docs/results."""
-    pages: dict[str, list[Page]] = {}
-    for name in TABLES:
-        files = [PUBLISHED / f"{file_stem(name, dataset)}.json" for dataset in DOCUMENTED]
-        pages[name] = [read_page(file) for file in files if file.exists()]
-    summary = json.loads(SUMMARY.read_text("utf-8"))
-    blocks = [summary_table(summary), split_table(summary)]
-    blocks += [markdown(page, "##") for name in TABLES for page in pages[name]]
-    for page in pages["fig7"]:
-        picture = PUBLISHED / f"{file_stem(page.name, page.dataset)}.png"
-        plot_sensitivity(page.cells, title_of(page), picture)
-        blocks.append(f"![Figure 7, {page.dataset}](results/{picture.name})\n")
-    results = "\n".join(blocks)
-    for file, text in ((ROOT / "README.md", summary_table(summary)), (RESULTS, results)):
-        content = file.read_text("utf-8")
-        before, _, rest = content.partition(START)
-        _, end, after = rest.partition(END)
-        if not end:
-            raise DataError(f"expected {START} and {END} around the generated part", file)
-        file.write_text(f"{before}{START}\n{text}{END}{after}", "utf-8")
-        print(f"written: {file}")
 
 
 if __name__ == "__main__":

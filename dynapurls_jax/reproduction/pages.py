@@ -68,6 +68,11 @@ class Page(NamedTuple):
     command: str
     cells: list[Cell]
 
+    @property
+    def picture_title(self) -> str:
+        """The title of the table's picture."""
+        return f"{self.dataset}{', SYNTHETIC data' if self.synthetic else ''}, unseen classes"
+
 
 def cells_of(
     name: str, table: Table, config: ConfigDict, seeds: int, records: Records

@@ -26,7 +26,6 @@ from dynapurls_jax.reproduction.jobs import (
 from dynapurls_jax.reproduction.pages import (
     Page,
     cells_of,
-    file_stem,
     markdown,
     read_page,
     table_csv,
@@ -34,9 +33,9 @@ from dynapurls_jax.reproduction.pages import (
 )
 from dynapurls_jax.reproduction.paper import FIGURES, paper_figure
 from dynapurls_jax.reproduction.records import Records
-from dynapurls_jax.reproduction.summary import mean_of, split_table, summary_table
+from dynapurls_jax.reproduction.summary import mean_of, summary_table
 from dynapurls_jax.reproduction.tables import EVERY_GRANULARITY, TABLES
-from scripts import reproduce
+from scripts import reproduce, write_docs
 from tests.conftest import ROOT
 from tests.helpers.trained import SPLIT, load_small, small_config, small_inputs
 
@@ -306,7 +305,7 @@ def test_the_command_resumes_after_a_stop(monkeypatch, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "expected --table N, --all, --quick, --summary or --docs"),
+        ([], "expected --table N, --all, --quick or --summary"),
         (["--quick", "--table", "3"], "expected no other choices"),
         (["--table", "3", "--dataset", "pku_mmd_2"], "invalid choice: 'pku_mmd_2'"),
         (["--table", "5"], "invalid choice: '5'"),
@@ -321,25 +320,15 @@ def test_wrong_flags_are_explained(arguments, message, monkeypatch, capsys):
 
 def test_documents_are_generated_from_the_json():
     """README.md and docs/results.md hold the content of the files in docs/results."""
-    pages = {
-        name: [
-            read_page(file)
-            for dataset in reproduce.DOCUMENTED
-            if (file := reproduce.PUBLISHED / f"{file_stem(name, dataset)}.json").exists()
-        ]
-        for name in TABLES
-    }
+    pages = write_docs.published_pages()
     real = [page for page in pages["3"] if not page.synthetic]
     assert len(real) == 3
     summary = json.loads(reproduce.SUMMARY.read_text("utf-8"))
     assert summary["mean"] == mean_of(summary["datasets"])
     assert not any("dirty" in commit for commit in summary["commits"])
     assert summary_table(summary) in (ROOT / "README.md").read_text("utf-8")
-    results = (ROOT / "docs" / "results.md").read_text("utf-8")
-    assert summary_table(summary) in results
-    assert split_table(summary) in results
+    assert write_docs.results() in (ROOT / "docs" / "results.md").read_text("utf-8")
     for page in (page for group in pages.values() for page in group):
-        assert markdown(page, "##") in results
         for cell in page.cells:
             assert cell.mean == pytest.approx(np.mean(cell.values))
             assert not any("dirty" in commit for commit in page.commits)
