@@ -1,10 +1,10 @@
-"""Your own data: a folder of clip archives, or of clips and a dataset.yaml (docs/data.md).
+"""Your own data: a folder with clip archives, or with clips and a dataset.yaml (docs/data.md).
 
 Command: python -m dynapurls_jax.train --config=configs/custom.py \\
   --config.data.manual_dir=my/folder \\
   --config.splits="('4_2',)"
 Without descriptions of your classes: --config.text.descriptions=names.
-Default: kinematic statistics, and motion sketches where the descriptions have some (docs/text.md).
+Model: kinematic statistics, and motion sketches if the descriptions have them (docs/text.md).
 """
 
 from dynapurls_jax.config import small_dataset_config

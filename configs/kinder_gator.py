@@ -1,7 +1,7 @@
-"""Kinder-Gator (real, 58 classes): random 46/12 and 53/5 splits x 3, half of the subjects train.
+"""Kinder-Gator (real, 58 classes): three random 46/12 and 53/5 splits, half of the subjects train.
 
 Command: python -m dynapurls_jax.train --config=configs/kinder_gator.py
-Data: Kinder-Gator.zip (50 MB); the first run says where to get it and where to put it.
+Data: Kinder-Gator.zip (50 MB); the first run prints where to get it and where to put it.
 Time: 2 minutes on two cores.
 The paper's model: --config=configs/paper.py:kinder_gator; about 30 minutes on one core.
 Result (stream_eval, static): 76.7 % (53/5), 67.8 % (46/12), means of three splits.
@@ -18,6 +18,6 @@ def get_config():
         *(f"random-46_12-{k}" for k in range(3)),
     )
     config.seeds = (0,)
-    config.encoder.name = "temporal_conv"  # with many seen classes it is ahead (docs/method.md)
+    config.encoder.name = "temporal_conv"  # more accurate with many seen classes (docs/method.md)
     config.pretrain.loss = "imagined"
     return config

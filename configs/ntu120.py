@@ -1,10 +1,10 @@
-"""NTU RGB+D 120 with the paper's settings (section 4.1.4): the two fixed splits, cross-subject.
+"""NTU RGB+D 120 with the paper's settings (section 4.1.4): two fixed splits, cross-subject.
 
 Command: python -m dynapurls_jax.train --config=configs/ntu120.py
-Data: registration needed; the first run says where, which two zips, and where to put them.
+Data: registration needed; the first run prints where, which two zips, and where to put them.
 Other splits of the literature: --config.splits="('r1','r2','r3')" (Table 4), 80_40, 60_60; the
 cross-setup protocol: --config.data.protocol=xsetup.
-Time and result: not measured, nobody here has the data.
+Time and result: not measured, the authors of this code do not have the data.
 """
 
 from dynapurls_jax.config import paper_config

@@ -1,7 +1,7 @@
 """Northwestern-UCLA (real, 10 classes): two published splits, trained on views 1 and 2.
 
 Command: python -m dynapurls_jax.train --config=configs/nw_ucla.py
-Data: all_sqe.zip (14 MB); the first run says where to get it and where to put it.
+Data: all_sqe.zip (14 MB); the first run prints where to get it and where to put it.
 Time: 10 seconds on two cores.
 The paper's model: --config=configs/paper.py:nw_ucla; 3 seeds, about 30 minutes on one core.
 Result (stream_eval, static): 81.2 % (8_2), 88.1 % (5_5).

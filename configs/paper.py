@@ -1,8 +1,8 @@
-"""The paper's model, as it is written, on a dataset: Shift-GCN and PURLS.
+"""The model of the paper, Shift-GCN and PURLS, on any dataset.
 
 Command: python -m dynapurls_jax.train --config=configs/paper.py:utd_mhad
-The name after the colon is a configuration of this folder; its data, splits and seeds stay.
-Time: 10 to 35 minutes on one core for a small dataset; the files of the datasets say more.
+The name after the colon is a configuration of this folder, with its data, splits and seeds.
+Time: 10 to 35 minutes on one core for a small dataset; see the dataset's configuration.
 Result: docs/results.md.
 """
 

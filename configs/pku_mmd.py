@@ -1,10 +1,10 @@
 """PKU-MMD phase I with the paper's settings (section 4.1.4): three random 46/5 splits.
 
 Command: python -m dynapurls_jax.train --config=configs/pku_mmd.py
-Data: to be downloaded by hand; the first run says where, which archives, and where to put them.
+Data: downloaded by hand; the first run prints where, which archives, and where to put them.
 Phase II: --config.data.name=pku_mmd_2. The paper maps to 18 joints; --config.data.joints="" keeps
-the 25 that were recorded.
-Time and result: not measured, nobody here has the data.
+the 25 recorded joints.
+Time and result: not measured, the authors of this code do not have the data.
 """
 
 from dynapurls_jax.config import paper_config

@@ -1,9 +1,9 @@
-"""The universal model: any actions of any clip, from the class means of many corpora.
+"""The universal model: recognises any named action, from the class means of many corpora.
 
 Command: python scripts/train_universal.py --archives=FOLDER --manual_dir=FOLDER --out=FILE
 Data: clip archives, and the owners' archives of the small datasets; see docs/universal.md.
 Time: 1 minute on one core; with --leave_out 4 minutes more.
-Result (left-out corpora, mean): 49.4 % clip by clip, 57.4 % together.
+Result (left-out corpora, mean): 49.4 % for single clips, 57.4 % for all clips together.
 """
 
 from dynapurls_jax.config import default_config
@@ -21,6 +21,6 @@ def get_config():
     config.method.name = "lexicon"
     config.text.encoder = "action_names"
     config.text.descriptions = "names"
-    config.text.template = dict.fromkeys(GRANULARITIES, "{}")  # the encoder has one of its own
+    config.text.template = dict.fromkeys(GRANULARITIES, "{}")  # the encoder adds its own template
     config.adapter.name = "recentred"
     return config

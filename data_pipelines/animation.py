@@ -1,4 +1,4 @@
-"""Motion sketches as motions: a stick figure moves along the waypoints, by inverse kinematics.
+"""Animation of motion sketches: a stick figure follows the waypoints by inverse kinematics.
 
 Coordinates are metres: x to the person's right, y forward, z up from the floor.
 """
@@ -11,13 +11,13 @@ from data_pipelines.prepared import prepare_clip
 from data_pipelines.skeletons import KINECT_V1, Skeleton
 from data_pipelines.sketches import HANG, ON_HIPS, Sketch, position_of
 
-VERSION = 1  # of the animation and of the numbers in `sketches`; part of a run's identity
+VERSION = 1  # of the animation and the constants in `sketches`; part of a run's identity
 SKELETON = KINECT_V1
 _JOINT = {name: index for index, name in enumerate(SKELETON.joints)}
-_HIP_HEIGHT = 0.875  # of a person who stands
+_HIP_HEIGHT = 0.875  # of a standing person
 _UPPER_ARM, _FOREARM, _HAND = 0.28, 0.25, 0.16
 _THIGH, _SHIN = 0.41, 0.40
-# Relative to the hips, turned with the trunk.
+# Positions relative to the hips, in the frame of the trunk.
 _TRUNK = {
     "hip_center": (0.0, 0.0, 0.0),
     "spine": (0.0, 0.01, 0.175),
@@ -31,15 +31,15 @@ Path = Float[np.ndarray, "T 3"]
 
 
 def animate(sketch: Sketch, frames: int) -> Float[np.ndarray, "T 20 3"]:
-    """Joints of `KINECT_V1`, float32, of a person who moves as the sketch says.
+    """Joints of `KINECT_V1`, float32, of a person who performs the sketch.
 
-    Waypoints are spread evenly over the frames; between two of them the speed rises and falls.
-    A hand or foot that cannot reach its waypoint stretches towards it.
+    Waypoints are evenly spaced in time; motion between two of them starts and ends with speed 0.
+    If a waypoint is out of reach, the limb is stretched towards it.
     """
     joints = np.zeros((frames, SKELETON.num_joints, 3))
     hips = np.pad(_along(sketch, "hips", frames), ((0, 0), (1, 0)))
     lean, tilt, turn = _along(sketch, "torso", frames).T
-    # The lean to the side comes first, then the lean forward, then the turn.
+    # Rotations in this order: lean to the side, lean forward, turn.
     trunk = Rotation.from_euler("yxz", np.stack([tilt, -lean, turn], axis=1))
     for name, offset in _TRUNK.items():
         joints[:, _JOINT[name]] = hips + trunk.apply(np.array(offset))
@@ -64,7 +64,7 @@ def animate(sketch: Sketch, frames: int) -> Float[np.ndarray, "T 20 3"]:
         joints[:, _JOINT[f"{name}_ankle"]] = ankle
         joints[:, _JOINT[f"{name}_foot"]] = ankle + np.array([0.0, 0.11, -0.04])
     joints[:, :, :2] += _along(sketch, "travel", frames)[:, None]
-    joints[:, :, 2] += _HIP_HEIGHT  # never 0 in all coordinates: that is an untracked joint
+    joints[:, :, 2] += _HIP_HEIGHT  # a joint at (0, 0, 0) would count as untracked
     return joints.astype(np.float32)
 
 
@@ -85,28 +85,28 @@ def imagined_clip(
 
 
 def frames_for(temporal_sampling: str, frames: int) -> int:
-    """The number of frames to animate, so that a sampling to `frames` frames keeps the whole."""
+    """Number of frames to animate, so that sampling to `frames` frames keeps the whole motion."""
     return 2 * frames if temporal_sampling in ("resample", "upright") else frames
 
 
 def _along(sketch: Sketch, part: str, frames: int) -> Float[np.ndarray, "T k"]:
-    """The numbers of a part's waypoints over time."""
+    """Positions or angles of a part over time."""
     return _eased(np.array([position_of(part)(waypoint) for waypoint in sketch[part]]), frames)
 
 
 def _eased(keys: Float[np.ndarray, "n k"], frames: int) -> Float[np.ndarray, "T k"]:
-    """Values between keys spread evenly over time."""
+    """Smooth interpolation between keys that are evenly spaced in time."""
     if len(keys) == 1:
         return np.repeat(keys, frames, axis=0)
     time = np.linspace(0, len(keys) - 1, frames)
     before = np.minimum(time.astype(int), len(keys) - 2)
-    share = (time - before)[:, None]
-    share = share * share * (3 - 2 * share)
-    return keys[before] * (1 - share) + keys[before + 1] * share
+    weight = (time - before)[:, None]
+    weight = weight * weight * (3 - 2 * weight)
+    return keys[before] * (1 - weight) + keys[before + 1] * weight
 
 
 def _hand_targets(sketch: Sketch, name: str, side: float, shoulder: Path, hips: Path) -> Path:
-    """Where a hand goes: with the shoulder where it hangs, with the hips where it is on them."""
+    """Targets of a hand: `hang` follows the shoulder, `on hips` the hips, others are free."""
     part, frames = f"{name} hand", len(hips)
     hangs, on_hips = (
         _eased(np.array([[float(key == word)] for key in sketch[part]]), frames)
@@ -114,7 +114,7 @@ def _hand_targets(sketch: Sketch, name: str, side: float, shoulder: Path, hips: 
     )
     hanging = shoulder + np.array([side * 0.035, 0.025, -0.51])
     at_hips = hips + np.array([side * 0.2, 0.05, 0.06])
-    # Heights are those in the room; only half of the way that the hips move back is followed.
+    # Free targets keep their height; they follow half of the hips' motion forward and back.
     free = _along(sketch, part, frames) + hips * np.array([0.0, 0.5, 0.0]) * (1 - hangs - on_hips)
     return free + hangs * hanging + on_hips * at_hips
 
@@ -122,16 +122,16 @@ def _hand_targets(sketch: Sketch, name: str, side: float, shoulder: Path, hips: 
 def _reach(
     start: Path, target: Path, lengths: tuple[float, float], pole: Float[np.ndarray, "3"]
 ) -> tuple[Path, Path]:
-    """Two bones from a joint towards a target: the joint between them and their end.
+    """Inverse kinematics of two bones from a joint towards a target: middle joint and end.
 
     Args:
-      pole: direction into which the joint between them bends.
+      pole: direction in which the middle joint bends.
     """
     upper, lower = lengths
-    way = target - start
-    length = np.linalg.norm(way, axis=1, keepdims=True)
+    offset = target - start
+    length = np.linalg.norm(offset, axis=1, keepdims=True)
     reach = np.clip(length, abs(upper - lower) + 1e-3, 0.995 * (upper + lower))
-    direction = way / np.maximum(length, 1e-6)
+    direction = offset / np.maximum(length, 1e-6)
     cosine = (upper**2 + reach**2 - lower**2) / (2 * upper * reach)
     sine = np.sqrt(np.clip(1 - cosine**2, 0, 1))
     bend = pole - (direction @ pole)[:, None] * direction

@@ -1,7 +1,7 @@
-"""Arrays too big for memory (tokens, prepared clips): a file and a manifest of its origin.
+"""Arrays too large for memory (tokens, prepared clips): a file, and a manifest with its origin.
 
-The manifest has the CRC-32 of all values. Opening a store reads them once, at some gigabytes a
-second, so that a truncated or changed file is never used.
+The manifest contains the CRC-32 of all values. It is checked whenever a store is opened, so that a
+truncated or changed file is never used.
 """
 
 import json
@@ -28,7 +28,7 @@ Chunks = Callable[[int], Iterable[np.ndarray]]
 
 
 class StaleStoreError(RuntimeError):
-    """The store is of other clips, another configuration or checkpoint, or it is damaged."""
+    """The store has another origin (clips, configuration, checkpoint), or is damaged."""
 
 
 def open_or_make(
@@ -36,14 +36,14 @@ def open_or_make(
 ) -> np.ndarray:
     """Opens the array `[N, ...]` of a store, memory-mapped; makes the store first if needed.
 
-    A store appears whole or not at all. Partial results of an interrupted process are kept in
-    `<folder>.part` and resumed. A lock keeps two processes from making the same store at once.
+    The store is created atomically. Partial results of an interrupted process are kept in
+    `<folder>.part` and resumed. A lock prevents two processes from making the same store at once.
 
     Args:
-      folder: an older store in it, of another origin, is replaced.
-      made_from: JSON-able identity of all that the array depends on.
-      chunks: takes the index of the first missing entry and gives the entries from there on, in
-        order, as arrays `[n, ...]`.
+      folder: of the store; a store of another origin is replaced.
+      made_from: identity of everything that the array depends on, serialisable as JSON.
+      chunks: maps the index of the first missing entry to the entries from there on, in order, as
+        arrays `[n, ...]`.
 
     Raises:
       ValueError: the chunks do not fill the shape.
@@ -56,7 +56,7 @@ def open_or_make(
         pass
     with one_at_a_time(folder.with_name(f"{folder.name}.lock")):
         try:
-            return open_store(folder, made_from)  # made by another process in the meantime
+            return open_store(folder, made_from)  # another process made it while this one waited
         except FileNotFoundError:
             pass
         except StaleStoreError as reason:
@@ -65,7 +65,7 @@ def open_or_make(
         record = {"shape": list(shape), "dtype": np.dtype(dtype).name, "made_from": made_from}
         checksum = _fill(part, record, chunks)
         write_text(part / MANIFEST, json.dumps(record | {"crc32": checksum}, indent=1))
-        # A failure before the rename leaves a complete part, which the next call only renames.
+        # After a failure before the rename, the next call finds a complete part and renames it.
         shutil.rmtree(folder, ignore_errors=True)
         part.replace(folder)
         (folder / PROGRESS).unlink()
@@ -73,7 +73,7 @@ def open_or_make(
 
 
 def _fill(part: Path, record: dict, chunks: Chunks) -> int:
-    """Fills the array from its first missing entry on; returns the CRC-32 of all values."""
+    """Fills the array from its first missing entry; returns the CRC-32 of all values."""
     shape, (done, checksum) = record["shape"], _entries_done(part, record)
     array = open_memmap(part / ARRAY, mode="r+") if done else _new_array(part, record)
     saved = time.monotonic()
@@ -96,7 +96,7 @@ def _fill(part: Path, record: dict, chunks: Chunks) -> int:
 
 
 def crc32(array: np.ndarray, before: int = 0) -> int:
-    """CRC-32 of an array's values, continued from the CRC-32 of the values before them."""
+    """CRC-32 of an array's values; `before` is the CRC-32 of preceding values to continue from."""
     values = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     for start in range(0, len(values), _BLOCK):
         before = zlib.crc32(values[start : start + _BLOCK].data, before)
@@ -121,7 +121,7 @@ def _new_array(part: Path, record: dict) -> np.memmap:
 
 
 def _entries_done(part: Path, record: dict) -> tuple[int, int]:
-    """Number of intact entries of a part of exactly this array, and their CRC-32."""
+    """Number of intact entries in a part of the same array, and their CRC-32; else 0 and 0."""
     try:
         progress = json.loads((part / PROGRESS).read_text())
         array = np.load(part / ARRAY, mmap_mode="r")
@@ -141,11 +141,11 @@ def _save(part: Path, array: np.memmap, record: dict, done: int, checksum: int) 
 
 
 def open_store(folder: Path, made_from: dict) -> np.ndarray:
-    """Opens the array `[N, ...]` of exactly this origin, memory-mapped.
+    """Opens the array `[N, ...]` of a store, memory-mapped, if the store has this origin.
 
     Raises:
       FileNotFoundError: there is no complete store.
-      StaleStoreError: the store is damaged or of another origin; names what differs.
+      StaleStoreError: the store is damaged or has another origin; the message has the difference.
     """
     if not (folder / MANIFEST).exists():
         raise FileNotFoundError(f"no complete store in {folder}")
@@ -171,6 +171,6 @@ def open_store(folder: Path, made_from: dict) -> np.ndarray:
         )
     if crc32(array) != checksum:
         raise StaleStoreError(
-            f"store {folder} is damaged ({ARRAY} is not what was written: its CRC-32 differs)"
+            f"store {folder} is damaged (the CRC-32 of {ARRAY} differs from the manifest)"
         )
     return array

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, also when the process or the machine fails."""
+"""Atomic file writes, also if the process or the machine fails."""
 
 import os
 import secrets
@@ -10,10 +10,10 @@ from typing import BinaryIO
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A new binary file that takes the place of `path` when the block ends.
+    """Opens a new binary file that replaces `path` at the end of the block.
 
-    After an error `path` is as it was. Several processes, of several machines, may write the same
-    path at once: each writes a temporary file of its own, and the last rename wins.
+    After an error `path` is unchanged. Several processes, on several machines, may write the same
+    path at once: each writes its own temporary file, and the last rename wins.
     """
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(6)}.tmp")
     try:
@@ -28,11 +28,11 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all."""
+    """Writes a file atomically."""
     with replacing(path) as file:
         file.write(content)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a UTF-8 file whole or not at all."""
+    """Writes a UTF-8 file atomically."""
     write_bytes(path, text.encode())

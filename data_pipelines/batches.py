@@ -1,4 +1,4 @@
-"""Batches of clips through Grain, read ahead; training order is a function of seed and epoch."""
+"""Batches of clips with Grain and prefetching; training order is a function of seed and epoch."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 import grain.python as grain
 import numpy as np
 
-# Two threads and two batches are enough to hide the reading of memory-mapped clips.
+# Two threads and two batches hide the time of reading memory-mapped clips.
 _READ_AHEAD = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)
 ALL = slice(None)
 
@@ -15,8 +15,8 @@ class Batch(NamedTuple):
     """Some entries of an array `[N, ...]`.
 
     Attributes:
-      local: `[b, ...]` the entries that this process reads, a slice of the batch.
-      indices: `[B]` positions in the array of all entries of the batch.
+      local: `[b, ...]` entries that this process reads, a slice of the batch.
+      indices: `[B]` positions in the array, of all entries of the batch.
     """
 
     local: np.ndarray
@@ -38,15 +38,15 @@ def epoch_batches(
     first: int = 0,
     local: slice = ALL,
 ) -> Iterator[Batch]:
-    """One epoch in shuffled order, or the rest of it after a resume.
+    """One epoch in shuffled order, or its remaining batches after a resume.
 
-    There are whole batches only, so that one compiled step serves all; the clips that are left
-    over differ from epoch to epoch. The order depends on `(seed, epoch)` alone, so that a resumed
-    run has the order of an uninterrupted one.
+    An incomplete last batch is dropped, so that one compiled step suffices; the dropped clips
+    differ between epochs. The order depends on `(seed, epoch)` alone, so that a resumed run has the
+    order of an uninterrupted one.
 
     Args:
-      clips: all clips of the corpus `[N, ...]`, perhaps on disk.
-      indices: `[n]` of the clips to train on.
+      clips: all clips of the corpus `[N, ...]`, may be memory-mapped.
+      indices: `[n]` indices of the training clips.
       first: number of batches of the epoch to skip.
       local: the slice of each batch that this process reads.
     """
@@ -63,15 +63,15 @@ def epoch_batches(
 def padded_batches(
     array: np.ndarray, indices: np.ndarray, batch_size: int, local: slice = ALL
 ) -> Iterator[tuple[Batch, int]]:
-    """Batches of one size in order; the last one is filled up with copies of its last entry.
+    """Batches of one size in order; the last one is padded with copies of its last entry.
 
     Args:
-      array: `[N, ...]`, perhaps on disk.
-      indices: `[n]` of the entries to read.
+      array: `[N, ...]`, may be memory-mapped.
+      indices: `[n]` indices of the entries to read.
       local: the slice of each batch that this process reads.
 
     Yields:
-      A batch and the number of its entries that are no copies.
+      A batch and its number of entries without the padding.
     """
 
     def read(start: int) -> tuple[Batch, int]:

@@ -1,4 +1,4 @@
-"""Cleaning of every clip after reading: gaps are filled, useless clips are marked."""
+"""Cleaning of clips after reading: gaps are filled, unusable clips are marked."""
 
 import hashlib
 from dataclasses import replace
@@ -16,9 +16,9 @@ COPY_KEPT = "exact duplicates of another clip, kept as the published protocols c
 def fill_gaps(clip: np.ndarray) -> tuple[np.ndarray, int]:
     """Fills untracked joints (all three coordinates exactly 0) of present persons.
 
-    Each joint is interpolated linearly in time between its tracked frames, and held at the ends. A
-    joint without a tracked frame stays 0, and so does a second person before their first and after
-    their last frame: people come and go.
+    Each joint is interpolated linearly in time between its tracked frames, and held constant at the
+    ends. A joint without a tracked frame stays 0. So does every person but the first before their
+    first and after their last frame, where they are absent.
 
     Args:
       clip: `[M, T, V, 3]`, metres.
@@ -53,11 +53,11 @@ def fill_gaps(clip: np.ndarray) -> tuple[np.ndarray, int]:
 def clean(raw: RawClip) -> RawClip:
     """Fills gaps and removes absent persons.
 
-    The notes of the result count the filled entries, and mark a clip that is empty or a single
+    The notes of the result count the filled entries, and mark clips that are empty or have a single
     frame; see `is_useless`.
     """
     present = np.any(raw.joints != 0, axis=(1, 2, 3))
-    # The first person, whose frame of reference the clip gets, is never an absent one.
+    # The first person defines the clip's frame of reference, and so must be present.
     joints, filled = fill_gaps(raw.joints[present] if present.any() else raw.joints[:1])
     notes = raw.notes | {
         "untracked joints interpolated (joint-frames)": filled,
@@ -69,7 +69,7 @@ def clean(raw: RawClip) -> RawClip:
 
 
 def is_useless(raw: RawClip) -> bool:
-    """True for a cleaned clip that is empty or a single frame."""
+    """True for a cleaned clip that is empty or has a single frame."""
     return EMPTY in raw.notes or SHORT in raw.notes
 
 
@@ -81,10 +81,10 @@ def content_hash(joints: np.ndarray) -> str:
 
 
 def duplicates(hashes: np.ndarray) -> np.ndarray:
-    """Marks every clip but the last of equal ones, `[N]` bool.
+    """Marks all but the last of equal clips, `[N]` bool.
 
-    In NW-UCLA 95 clips of view 3, the usual test view, are copies of view 2. The copy in the test
-    view stays and its twin leaves the training views, so that no array is on both sides.
+    In NW-UCLA 95 clips of view 3, the usual test view, are copies of view 2. The last copy, in the
+    test view, is kept and the one in the training views is dropped, so that no clip is in both.
     """
     last = {content: index for index, content in enumerate(hashes)}
     return np.array([last[content] != index for index, content in enumerate(hashes)], bool)

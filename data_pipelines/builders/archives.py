@@ -1,4 +1,4 @@
-"""A folder of clip archives as a dataset, without any description of it."""
+"""A folder of clip archives as a dataset, without a description file."""
 
 import re
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from data_pipelines.formats.raw import RawClip
 from data_pipelines.layouts import COMMON
 from data_pipelines.sources import Source, file_stamp
 
-VERSION = 1  # of everything that is done to a clip here
+VERSION = 1  # of the processing of a clip
 
 
 def find_archives(folder: Path) -> list[Path]:
-    """The clip archives in a folder and its folders, sorted by name."""
+    """The clip archives in a folder and its subfolders, sorted by name."""
     return sorted(file for file in folder.rglob(f"*{SUFFIX}") if is_archive(file))
 
 
@@ -34,10 +34,10 @@ class ArchiveSource:
     """A `Source` of the clips of archives, in the common skeleton.
 
     Attributes:
-      folder: of the archives.
-      files: archive to number of clips, in order.
-      classes: names, by class id.
-      subjects: names, by number.
+      folder: folder of the archives.
+      files: number of clips of each archive, in order.
+      classes: class names in class id order.
+      subjects: subject names in subject number order.
     """
 
     folder: Path
@@ -54,7 +54,7 @@ class ArchiveSource:
         return f"{type(self).__name__} {VERSION} {self.classes} {self.subjects}"
 
     def items(self) -> dict[str, str]:
-        """Each clip, by file and index."""
+        """See `Source`; an item is one clip, `file|index`."""
         items: dict[str, str] = {}
         for file, count in self.files.items():
             items |= dict.fromkeys((f"{file}|{index}" for index in range(count)), file_stamp(file))
@@ -79,7 +79,7 @@ class ArchiveSource:
 
 
 class ArchiveDataset(Dataset):
-    """The archives of a folder: classes and subjects are merged by their names."""
+    """The archives of a folder; classes and subjects with equal names are merged."""
 
     DROP_DUPLICATES = False
     SKELETON = COMMON
@@ -128,7 +128,7 @@ class ArchiveDataset(Dataset):
         return self._source
 
     def sides(self, columns: Columns, source: Source) -> dict[str, np.ndarray]:
-        """Every second subject trains; with a single one, every second clip of each class."""
+        """Every other subject trains; with a single subject, every other clip of each class."""
         subjects = np.unique(columns["subject"], return_inverse=True)[1]
         if subjects.any():
             return {"xsub": np.where(subjects % 2 == 0, TRAIN, TEST)}

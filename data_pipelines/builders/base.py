@@ -1,4 +1,4 @@
-"""What the project knows of a dataset before it reads a clip."""
+"""Base class of datasets: metadata, location of the raw files, and protocols."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,17 +18,17 @@ class Dataset:
     """One dataset; a subclass describes it.
 
     Attributes:
-      name: as in configurations.
+      name: name in configurations.
       SKELETON: joint layout of its clips.
       CLASSES: class names in class id order.
-      SPLITS: dataset of splits.json whose published splits apply; empty: its own.
-      DESCRIPTIONS: dataset whose shipped descriptions fit; empty: its own.
-      TOTAL: published number of clips, to count the missing ones; 0: unknown.
-      DROP_DUPLICATES: whether exact copies of clips are dropped; not where the published protocols
+      SPLITS: entry of splits.json with its published splits; empty: `name`.
+      DESCRIPTIONS: dataset whose shipped descriptions are used; empty: `name`.
+      TOTAL: published number of clips, to count missing ones; 0: unknown.
+      DROP_DUPLICATES: whether exact copies of clips are dropped; False if the published protocols
         count them.
-      URL: of the archive, where it can be downloaded without registration; else empty.
-      INSTRUCTIONS: how to get the archive; `<manual_dir>` stands for the folder.
-      DESCRIPTION, HOMEPAGE, CITATION: for the metadata of the prepared files.
+      URL: address of the archive if it needs no registration, else empty.
+      INSTRUCTIONS: how to get the archive; `<manual_dir>` is replaced by the folder.
+      DESCRIPTION, HOMEPAGE, CITATION: metadata of the prepared files.
     """
 
     SKELETON: Skeleton
@@ -49,26 +49,26 @@ class Dataset:
 
     @property
     def store_name(self) -> str:
-        """Name of its prepared files."""
+        """Name of the prepared files."""
         return self.name
 
     @property
     def splits(self) -> dict[str, tuple[int, ...]]:
-        """Name of a published split to its unseen classes."""
+        """Unseen classes of each published split, by its name."""
         return published_splits(self.SPLITS or self.name)
 
     @property
     def descriptions(self) -> str:
-        """Dataset whose shipped descriptions fit, or a file with descriptions."""
+        """Dataset whose shipped descriptions are used, or a file of descriptions."""
         return self.DESCRIPTIONS or self.name
 
     @property
     def expected(self) -> str:
-        """The contents of a manual_dir, for error messages."""
+        """Expected content of `manual_dir`, for error messages."""
         raise NotImplementedError
 
     def find_source(self, manual_dir: Path) -> Source | None:
-        """The raw files in `manual_dir`; None if some are missing."""
+        """The raw files in `manual_dir`; None if files are missing."""
         raise NotImplementedError
 
     def download(self, fetch: Callable[[str], Any], manual_dir: Path) -> Source:
@@ -84,25 +84,25 @@ class Dataset:
         raise FileNotFoundError(self.missing(manual_dir))
 
     def origin(self, source: Source) -> str:
-        """Identity of the raw files; when it changes, the prepared files are made again."""
+        """Identity of the raw files; if it changes, the prepared files are made again."""
         return f"{source.stamp()}\n{source.identity()}"
 
     def check(self, source: Source) -> None:
-        """Refuses, before any clip is read, a source that lacks what `sides` needs.
+        """Checks, before any clip is read, that a source has what `sides` needs.
 
         Raises:
-          DataError: says what it lacks.
+          DataError: the source lacks something.
         """
 
     def sides(self, columns: Columns, source: Source) -> dict[str, np.ndarray]:
-        """The protocols.
+        """The protocols: which clips train and which test.
 
         Args:
           columns: of all clips.
-          source: where the clips came from.
+          source: of the clips.
 
         Returns:
-          Protocol name to `[N]`, each `TRAIN`, `TEST` or `NEITHER`; the usual protocol first.
+          For each protocol name `[N]`, each `TRAIN`, `TEST` or `NEITHER`; the default comes first.
         """
         raise NotImplementedError
 

@@ -1,4 +1,4 @@
-"""A user's own data, described by a dataset.yaml in place of code."""
+"""A user's own data, described by a dataset.yaml."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from data_pipelines.sources import Archive, ArraySource, FileSource, Source
 
 
 def custom_dataset(manual_dir: Path) -> Dataset:
-    """The dataset that dataset.yaml describes, or that clip archives are where there is none.
+    """The dataset of dataset.yaml; without one, the dataset of the clip archives in the folder.
 
     Raises:
       FileNotFoundError, DataError: see `load_spec` and `ArchiveDataset`.
@@ -61,7 +61,7 @@ class CustomDataset(Dataset):
         return self.spec.descriptions
 
     def find_source(self, manual_dir: Path) -> Source | None:
-        """The files of the folder, or the one file or folder of arrays."""
+        """The clip files of the folder, or its file or folder of arrays."""
         spec = self.spec
         if spec.format in ARRAY_FORMATS:
             if not (manual_dir / spec.files).exists():
@@ -78,11 +78,11 @@ class CustomDataset(Dataset):
         return FileSource(Archive((manual_dir,), suffix), CustomReader(spec))
 
     def origin(self, source: Source) -> str:
-        """See `Dataset`; changes with the description too."""
+        """See `Dataset`; depends on the description too."""
         return f"{super().origin(source)}\n{self.spec}"
 
     def check(self, source: Source) -> None:
-        """See `Dataset`; arrays need protocols of their own where the description has none."""
+        """See `Dataset`; without protocols in the description, the arrays must define them."""
         self._sides_of_arrays([], source)
 
     def _sides_of_arrays(self, clip_ids: list[str], source: Source) -> dict[str, np.ndarray]:
@@ -92,7 +92,7 @@ class CustomDataset(Dataset):
         return source.sides(clip_ids)
 
     def sides(self, columns: Columns, source: Source) -> dict[str, np.ndarray]:
-        """By subject and by view as in the description, or as in the file of arrays."""
+        """Protocols by subject and by view from the description, and those of the arrays."""
         sides = self._sides_of_arrays(columns["clip_id"].tolist(), source)
         for protocol, key in (("xsub", "subject"), ("xview", "view")):
             train = getattr(self.spec, f"train_{key}s")

@@ -11,7 +11,7 @@ from data_pipelines.formats.raw import RawClip, checked, match_name, numbers
 from data_pipelines.skeletons import KINECT_V1
 from data_pipelines.sources import Source
 
-# The text between the numbers of a file name, with spaces for hyphens, in alphabetical order.
+# Class texts of the file names, hyphens replaced by spaces, in alphabetical order.
 ACTIONS = (
     "bend your knee while raising your leg", "bend your other knee while raising your leg", "bow",
     "climb an imaginary ladder", "do a forward lunge", "do two jumping jacks", "draw a circle",
@@ -36,12 +36,12 @@ ACTIONS = (
     "walk in place as fast as you can", "wave your hand", "wave your other hand",
 )  # fmt: skip
 
-# Class texts of file names that are spelt differently.
+# Other spellings of class texts in file names.
 MISSPELT = {"climb and imaginary ladder": "climb an imaginary ladder"}
 
 
 def _column(joint: str) -> str:
-    """left_hand in Kinder-Gator's spelling: HandLeft."""
+    """A joint name in Kinder-Gator's spelling: `left_hand` to `HandLeft`."""
     words = joint.split("_")
     if words[0] in ("left", "right"):
         words = words[1:] + words[:1]
@@ -54,10 +54,10 @@ _COLUMNS = ["Timestamp", *(_column(j) + axis for j in KINECT_V1.joints for axis 
 def read_kinder_gator(file: str, content: bytes) -> RawClip:
     """Reads `POSE-p{subject}_{number}-{Class-name}-{time}.csv`: a header, one line a frame.
 
-    The class is the text of the name: the same number means different classes for different
-    subjects. The view is 0 for adults and 1 for children. The camera's frame: metres, y up, z away
-    from the camera, the subject's right at +x when the subject faces it. Sides are the subject's
-    own.
+    The class comes from the text of the name, since numbers mean different classes for different
+    subjects. The view is 0 for adults and 1 for children. Camera frame: metres, y up, z away from
+    the camera; the right side of a subject who faces the camera is at +x. Left and right are the
+    subject's.
 
     Raises:
       DataError: the name, the header or a line is not as published.

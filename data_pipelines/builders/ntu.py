@@ -1,4 +1,4 @@
-"""NTU RGB+D 60 and 120, from the owners' zips or the folders that they unpack to."""
+"""NTU RGB+D 60 and 120, from the owners' zips or the unpacked folders."""
 
 from importlib import resources
 from pathlib import Path
@@ -38,7 +38,7 @@ ACTIONS = (
     "support someone", "rock-paper-scissors",
 )  # fmt: skip
 
-# Training subjects of the cross-subject protocols, of 40 and of 106.
+# Training subjects of the cross-subject protocols: 20 of 40, and 53 of 106.
 XSUB_60 = (1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38)
 XSUB_120 = (
     *XSUB_60, 45, 46, 47, 49, 50, 52, 53, 54, 55, 56, 57, 58, 59, 70, 74, 78, 80, 81, 82, 83, 84,
@@ -51,17 +51,17 @@ _SECOND = ("nturgbd_skeletons_s018_to_s032.zip", "nturgb+d_skeletons120")
 
 
 def excluded() -> frozenset[str]:
-    """Stems of the recordings that every published protocol leaves out."""
+    """Stems of the recordings that all published protocols exclude."""
     text = resources.files("data_pipelines").joinpath("ntu_excluded.txt").read_text("utf-8")
     return frozenset(line for line in text.split("\n") if line and not line.startswith("#"))
 
 
 class _NtuRgbd(Dataset):
-    """The common part of both.
+    """Base class of both datasets.
 
     Attributes:
-      ARCHIVES: each archive, and the names of folders that it unpacks to.
-      WANTED: regular expression of the file names that belong to the dataset.
+      ARCHIVES: each archive, and the names of its unpacked folders.
+      WANTED: regular expression of the dataset's file names.
     """
 
     SKELETON = KINECT_V2
@@ -76,10 +76,10 @@ class _NtuRgbd(Dataset):
         return f"{names}, or .skeleton files,"
 
     def find_source(self, manual_dir: Path) -> FileSource | None:
-        """All archives or their folders; or .skeleton files in `manual_dir` itself."""
+        """All archives or their folders; else the .skeleton files in `manual_dir`."""
         found: list[Path] = []
         for names in self.ARCHIVES:
-            # The zip comes first, since nothing can be missing from it.
+            # The zip comes first: unlike a folder, it cannot be incomplete.
             candidates = [manual_dir / name for name in names if (manual_dir / name).exists()]
             found += candidates[:1]
         if len(found) < len(self.ARCHIVES):
@@ -97,7 +97,7 @@ class NtuRgbd60(_NtuRgbd):
     CLASSES = ACTIONS[:60]
     DESCRIPTIONS = "ntu120"
     ARCHIVES = (_FIRST,)
-    # Setups 1 to 17, also in a folder of both parts.
+    # Setups 1 to 17: a folder may contain both parts.
     WANTED = r"S0(0\d|1[0-7])C\d+P\d+R\d+A0([0-5]\d|60)\.skeleton"
     DESCRIPTION = "3D skeletons of NTU RGB+D: 60 actions, 40 subjects, Kinect v2."
     CITATION = (
@@ -108,7 +108,7 @@ class NtuRgbd60(_NtuRgbd):
         "NTU RGB+D needs registration: create an account at "
         "https://rose1.ntu.edu.sg/dataset/actionRecognition/, ask for access, and download the 3D "
         "skeletons of NTU RGB+D, nturgbd_skeletons_s001_to_s017.zip (5.8 GB, 56 880 files). Put "
-        "the zip, as it is, into <manual_dir>; it is read in place."
+        "the zip into <manual_dir>; it is read without unpacking."
     )
 
     def sides(self, columns: Columns, source: Source) -> dict[str, np.ndarray]:
@@ -135,8 +135,8 @@ class NtuRgbd120(_NtuRgbd):
         "NTU RGB+D 120 needs registration: create an account at "
         "https://rose1.ntu.edu.sg/dataset/actionRecognition/, ask for access, and download the 3D "
         "skeletons of both parts: nturgbd_skeletons_s001_to_s017.zip (5.8 GB) and "
-        "nturgbd_skeletons_s018_to_s032.zip (4.5 GB), 114 480 files in all. Put both zips, as they "
-        "are, into <manual_dir>; they are read in place."
+        "nturgbd_skeletons_s018_to_s032.zip (4.5 GB), 114 480 files in all. Put both zips into "
+        "<manual_dir>; they are read without unpacking."
     )
 
     def sides(self, columns: Columns, source: Source) -> dict[str, np.ndarray]:

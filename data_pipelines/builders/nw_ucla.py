@@ -16,15 +16,15 @@ ACTIONS = (
     "stand up", "put on clothes", "take off clothes", "throw", "carry",
 )  # fmt: skip
 
-# The action code in a file name, in class id order: 7 and 10 do not exist.
+# Action codes of file names in class id order; 7 and 10 do not exist.
 CODES = (1, 2, 3, 4, 5, 6, 8, 9, 11, 12)
 
 
 def read_nw_ucla(file: str, content: bytes) -> RawClip:
     """Reads `a{code}_s{subject}_e{take}_v{view}.json`: `skeletons` `[T, 20, 3]`, `label` 1 to 10.
 
-    The camera's frame: metres, y up, z away from the camera, the subject's right at +x when the
-    subject faces it. Sides are the subject's own.
+    Camera frame: metres, y up, z away from the camera; the right side of a subject who faces the
+    camera is at +x. Left and right are the subject's.
 
     Raises:
       DataError: the name, the JSON, the array or the label is not as published.
@@ -41,7 +41,7 @@ def read_nw_ucla(file: str, content: bytes) -> RawClip:
             f"expected keys skeletons and label, got {type(error).__name__}: {error}", file
         ) from error
     if code not in CODES or CODES.index(code) != label - 1:
-        raise DataError(f"action code {code} and label {label} do not go together", file)
+        raise DataError(f"action code {code} and label {label} do not match", file)
     try:
         joints = np.array(joints, np.float32)
     except (TypeError, ValueError) as error:
@@ -67,9 +67,9 @@ class NwUcla(OneArchive):
         "Recognition}, booktitle={CVPR}, year={2014}}"
     )
     INSTRUCTIONS = (
-        "Get the NW-UCLA skeletons as JSON (all_sqe.zip, 14 MB, the form in which CTR-GCN and "
-        f"Shift-GCN publish them; dataset page {HOMEPAGE}) and put all_sqe.zip, or the folder "
-        "all_sqe, into <manual_dir>."
+        "Get the NW-UCLA skeletons as JSON (all_sqe.zip, 14 MB, as published with CTR-GCN and "
+        f"Shift-GCN; dataset page {HOMEPAGE}) and put all_sqe.zip, or the folder all_sqe, into "
+        "<manual_dir>."
     )
 
     reader = staticmethod(read_nw_ucla)

@@ -1,4 +1,4 @@
-"""Datasets of one archive with one file for each clip."""
+"""Base class of datasets of one archive with one file per clip."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +9,12 @@ from data_pipelines.sources import Archive, FileSource
 
 
 class OneArchive(Dataset):
-    """One zip, or the folder that it unpacks to.
+    """A dataset of one zip, or of its unpacked folder.
 
     Attributes:
-      ARCHIVE: file name of the zip; the folder has its stem.
-      SUFFIX: of the clips' files.
-      reader: `(name, content)` of a file to its clip.
+      ARCHIVE: file name of the zip; its stem is the name of the folder.
+      SUFFIX: suffix of the clip files.
+      reader: function from `(name, content)` of a file to its clip.
     """
 
     ARCHIVE: str

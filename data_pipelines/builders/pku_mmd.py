@@ -31,8 +31,8 @@ class PkuMmd(Dataset):
     """PKU-MMD phase I: 51 classes, 1076 recordings of 66 subjects, 3 views, 21 545 actions.
 
     Attributes:
-      PHASE: 1 or 2, by which the recordings' names differ.
-      ARCHIVES: of the skeletons and of the labels.
+      PHASE: 1 or 2; the phases name their recordings differently.
+      ARCHIVES: the archives of skeletons and labels.
       SPLIT_FILES: the owners' lists of recordings, cross-subject and cross-view.
     """
 
@@ -48,8 +48,8 @@ class PkuMmd(Dataset):
     )
     INSTRUCTIONS = (
         f"PKU-MMD is at {HOMEPAGE}, free for research. Download these archives and split files, "
-        "unpack the archives (7z x ...) into <manual_dir>, so that the folders keep 'Skeleton' and "
-        "'Label' in their names, and put the split files there."
+        "unpack the archives (7z x ...) into <manual_dir> and put the split files there. The names "
+        "of the folders must contain 'Skeleton' and 'Label'."
     )
     PHASE = 1
     ARCHIVES = ("Skeleton.7z", "Label_PKUMMD.7z")
@@ -61,7 +61,7 @@ class PkuMmd(Dataset):
         return f"the folders of {folders}, and {files},"
 
     def find_source(self, manual_dir: Path) -> PkuSource | None:
-        """Folders or zips with "skeleton" and with "label" in their names, and the split files."""
+        """Folders or zips whose names contain "skeleton" or "label", and the split files."""
         found = sorted(manual_dir.glob("*")) if manual_dir.is_dir() else []
         paths = [path for path in found if path.is_dir() or path.suffix == ".zip"]
         skeletons = tuple(path for path in paths if "skeleton" in path.name.lower())
@@ -74,7 +74,7 @@ class PkuMmd(Dataset):
         )
 
     def _split_files(self, manual_dir: Path) -> dict[str, Path]:
-        """Protocol to file; the owners write both "cross-subject" and "cross_subject"."""
+        """Split file of each protocol; both "cross-subject" and "cross_subject" are published."""
         files = {}
         for protocol, name in zip(("xsub", "xview"), self.SPLIT_FILES, strict=True):
             for spelling in (name, name.replace("-", "_")):
@@ -84,7 +84,7 @@ class PkuMmd(Dataset):
         return files
 
     def sides(self, columns: Columns, source: Source) -> dict[str, np.ndarray]:
-        """Cross-subject and cross-view, by the owners' lists of recordings."""
+        """Cross-subject and cross-view, from the owners' lists of recordings."""
         assert isinstance(source, PkuSource)
         recordings = [clip_id.rpartition("_")[0] for clip_id in columns["clip_id"].tolist()]
         sides = {}

@@ -1,7 +1,7 @@
-"""The names of all datasets, each with the class that describes it.
+"""Registry of datasets: the name of each, and the class that describes it.
 
 A public dataset is one file of this package, with a subclass of `base.Dataset`, and one line in
-`PUBLIC`. The file is imported on first use, so that names are available without it.
+`PUBLIC`. The file is imported on first use; listing the names imports none.
 """
 
 from importlib import import_module
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from data_pipelines.builders.base import Dataset
 
 DEMO = "demo"  # generated, SYNTHETIC
-CUSTOM = "custom"  # described by dataset.yaml in its folder, or clip archives without one
+CUSTOM = "custom"  # a folder with a dataset.yaml, or with clip archives
 PUBLIC = {
     "utd_mhad": "data_pipelines.builders.utd_mhad:UtdMhad",
     "nw_ucla": "data_pipelines.builders.nw_ucla:NwUcla",
@@ -28,10 +28,10 @@ DATASETS = (DEMO, *PUBLIC, CUSTOM)
 
 
 def public_dataset(name: str) -> "Dataset":
-    """A public dataset: joint layout, classes, splits, and where its raw files are.
+    """A public dataset: joint layout, classes, splits, and location of the raw files.
 
     Raises:
-      ValueError: no public dataset has this name; names the nearest.
+      ValueError: no public dataset has this name; the message suggests the nearest.
     """
     check_choice("public dataset", name, PUBLIC)
     module, _, attribute = PUBLIC[name].partition(":")
@@ -39,10 +39,11 @@ def public_dataset(name: str) -> "Dataset":
 
 
 def dataset_of(name: str, manual_dir: Path) -> "Dataset":
-    """A public dataset, or a custom one: that of dataset.yaml or of clip archives in `manual_dir`.
+    """A public dataset, or the custom one of the dataset.yaml or clip archives in `manual_dir`.
 
     Raises:
-      ValueError, FileNotFoundError: no such dataset, no valid dataset.yaml and no archives.
+      ValueError, FileNotFoundError: unknown dataset; invalid dataset.yaml; or neither dataset.yaml
+        nor archives.
     """
     if name != CUSTOM:
         return public_dataset(name)

@@ -1,6 +1,6 @@
 """The TFDS builder of all datasets: array_record files without TensorFlow, and an index.
 
-The index has everything but the clips, so that labels, protocols and counts are read without them.
+The index contains labels, protocols and counts, which are read without the clips.
 """
 
 import json
@@ -23,7 +23,7 @@ from data_pipelines.ingest import SKIPPED, ingest
 from data_pipelines.paths import data_home
 from data_pipelines.sources import Source
 
-# TFDS warns of every unfinished folder, and preparing is one.
+# TFDS warns of unfinished folders, such as the one being prepared.
 logging.get_absl_logger().addFilter(lambda record: "Variant folder" not in str(record.msg))
 
 SPLIT = "clips"
@@ -39,9 +39,9 @@ class ClipBuilder(FileReaderBuilder, skip_registration=True):  # type: ignore[ca
         """Opens the prepared files, if there are any.
 
         Args:
-          dataset: whose clips.
+          dataset: to be prepared.
           data_dir: folder of all prepared datasets.
-          skip_bad: leave out unreadable files in `prepare`, instead of raising.
+          skip_bad: skip unreadable files in `prepare` instead of raising.
         """
         self.dataset, self.name = dataset, dataset.store_name
         self._skip_bad = skip_bad
@@ -70,8 +70,8 @@ class ClipBuilder(FileReaderBuilder, skip_registration=True):  # type: ignore[ca
     def _download_and_prepare(self, dl_manager, download_config=None) -> None:
         """Writes the examples in order into one file, and the index.
 
-        TFDS's own `GeneratorBasedBuilder` keeps up to 1 GB of them in memory, and needs TensorFlow
-        beyond that.
+        `GeneratorBasedBuilder` of TFDS keeps up to 1 GB of examples in memory, and needs TensorFlow
+        for more.
         """
         manual_dir = Path(download_config.manual_dir)
         source = self.dataset.find_source(manual_dir)
@@ -107,7 +107,7 @@ class ClipBuilder(FileReaderBuilder, skip_registration=True):  # type: ignore[ca
         return data_home() / "parts" / self.name
 
     def _examples(self, source: Source, notes: dict[str, int]) -> Iterator[tuple[dict, dict]]:
-        """Examples of the usable clips, each with more columns of the index; adds up `notes`."""
+        """Examples of the usable clips, each with its other index columns; accumulates `notes`."""
         read = 0
         for raw in ingest(source, self._parts, f"reading {self.name}", self._skip_bad):
             read += 1
@@ -130,25 +130,25 @@ class ClipBuilder(FileReaderBuilder, skip_registration=True):  # type: ignore[ca
             yield example, extra
         published = self.dataset.TOTAL
         if read < published:
-            notes[f"clips of the published {published} that are not here"] = published - read
+            notes[f"missing clips, of the published {published}"] = published - read
 
     def _check(self, records: list[dict], notes: dict[str, int], source: Source) -> None:
         name = self.dataset.name
         if not records:
-            raise DataError(f"no clip of {name} can be used: {notes}", source.stamp())
+            raise DataError(f"{name} has no usable clip: {notes}", source.stamp())
         counts = Counter(record["clip_id"] for record in records)
         repeated = [clip_id for clip_id, count in counts.items() if count > 1]
         if repeated:
             raise DataError(
-                f"{len(repeated)} clips are there more than once, such as {repeated[0]}; expected "
-                "each in one place",
+                f"{len(repeated)} clips occur more than once, such as {repeated[0]}; expected each "
+                "in one place",
                 source.stamp(),
             )
 
     def _write_index(
         self, records: list[dict], notes: dict[str, int], source: Source, origin: str
     ) -> None:
-        """Columns and protocols of the clips that are kept, sorted by clip id."""
+        """Writes columns and protocols of the kept clips, sorted by clip id."""
         columns = {key: np.array([record[key] for record in records]) for key in records[0]}
         copies = cleaning.duplicates(columns["hash"])
         drop = self.dataset.DROP_DUPLICATES
@@ -165,20 +165,20 @@ class ClipBuilder(FileReaderBuilder, skip_registration=True):  # type: ignore[ca
             np.savez(file, **arrays)
 
     def _log_download_bytes(self) -> None:
-        """Prints nothing; TFDS announces a download here, of which there mostly is none."""
+        """Prints nothing; TFDS would announce a download, even without one."""
 
     def _log_download_done(self) -> None:
-        """Prints nothing; TFDS names a folder here, which is a temporary one."""
+        """Prints nothing; TFDS would print the path of a temporary folder."""
 
     def prepare(self, manual_dir: Path) -> None:
-        """Makes the prepared files, then deletes the part files that they were made from.
+        """Makes the prepared files, then deletes their part files.
 
         Args:
           manual_dir: folder of the raw files.
 
         Raises:
           FileNotFoundError: the raw files are missing.
-          DataError: they cannot be used.
+          DataError: the raw files cannot be used.
         """
         tfds.disable_progress_bar()  # `ingest` shows its own
         config = tfds.download.DownloadConfig(manual_dir=str(manual_dir))
@@ -186,7 +186,7 @@ class ClipBuilder(FileReaderBuilder, skip_registration=True):  # type: ignore[ca
         shutil.rmtree(self._parts, ignore_errors=True)
 
     def prepared_from(self) -> tuple[str, bool]:
-        """Origin of the prepared files ("" if there are none), and whether some were skipped."""
+        """Origin of the prepared files ("" if there are none), and whether files were skipped."""
         if not (Path(self.data_path) / INDEX).exists():
             return "", False
         _, _, notes, origin = self.read_index()

@@ -27,15 +27,15 @@ ACTIONS = (
 )  # fmt: skip
 
 _PATIENCE = 10.0  # seconds for the first answer of the server
-# UTD-MHAD lists the trunk from the head down, Kinect v1 from the hip up.
+# UTD-MHAD orders the trunk joints from head to hip, Kinect v1 from hip to head.
 _ORDER = [3, 2, 1, 0, *range(4, 20)]
 
 
 def read_utd_mhad(file: str, content: bytes) -> RawClip:
     """Reads `a{class}_s{subject}_t{trial}_skeleton.mat` with `d_skel` `[20, 3, T]`.
 
-    The camera's frame: metres, y up, z away from the camera, the subject's right at +x when the
-    subject faces it. Sides are the subject's own.
+    Camera frame: metres, y up, z away from the camera; the right side of a subject who faces the
+    camera is at +x. Left and right are the subject's.
 
     Raises:
       DataError: the name, the file format or the array is not as published.

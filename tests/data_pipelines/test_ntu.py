@@ -304,7 +304,7 @@ def test_the_zip_is_read_in_place(tmp_path, cache):
         "xsub": [1, 0, 1],
         "xview": [0, 1, 1],
     }
-    assert "clips of the published 56578 that are not here: 56575" in corpus.summary()
+    assert "missing clips, of the published 56578: 56575" in corpus.summary()
     assert [clip.shape for clip in corpus.clips] == [(1, t, 25, 3) for t in (20, 21, 22)]
     assert not (cache / "parts" / "ntu60").exists()
 

@@ -104,7 +104,7 @@ def test_a_person_in_the_second_place_alone_comes_first(folder):
 
 def test_the_same_recording_in_two_places_is_an_error(folder):
     shutil.copytree(folder / "Skeleton", folder / "Skeleton_copy")
-    with pytest.raises(DataError, match="8 clips are there more than once, such as 0002-L_00"):
+    with pytest.raises(DataError, match="8 clips occur more than once, such as 0002-L_00"):
         load("pku_mmd", folder)
 
 
