@@ -1,4 +1,4 @@
-"""Clips that users bring, of any skeleton, in the common one: `load_clips`."""
+"""Users' clips, of any skeleton and format, in the common skeleton: `load_clips`."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from data_pipelines.layouts import COMMON, LAYOUTS, Layout, layout_of
 from data_pipelines.mending import even_frames, mend, never_tracked
 
 ASSUMED_FPS = 30.0
-_MOST_SAMPLES = 64  # clips of a file by which its conventions are found
+_MAX_SAMPLES = 64  # clips of a file from which its conventions are estimated
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class Clip:
     """A clip in the common skeleton.
 
     Attributes:
-      id: the file's name without its suffix, and the clip's in it.
+      id: the file's name without its suffix, and the clip's id in the file.
       joints: `[M, T, 20, 3]` float32 of `KINECT_V1`: metres, x to the person's right, y forward, z
         up from the floor; zeros where a person is absent.
       fps: frames per second.
-      label: name of its class, if known.
-      subject: name of its person; empty if unknown.
-      statements: what was assumed or changed, in short sentences; the same for clips alike.
+      label: class name, if known.
+      subject: name of the person; empty if unknown.
+      statements: assumptions and changes in short sentences; equal texts for equal reasons.
     """
 
     id: str
@@ -44,7 +44,7 @@ class Clip:
 
 
 class CommonClips:
-    """The clips of one file in the common skeleton, mapped on access."""
+    """The clips of one file in the common skeleton, converted on access."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class CommonClips:
 
         Args:
           skeleton: see `layout_of`.
-          raw: the clips, where they are in no file.
+          raw: the clips, if they are in memory.
 
         Raises:
           DataError: the file cannot be read.
@@ -75,15 +75,15 @@ class CommonClips:
         """One clip.
 
         Args:
-          name: in place of the file's in the id.
+          name: replaces the file's name in the id.
 
         Raises:
-          DataError: it cannot be used; says why.
+          DataError: the clip cannot be used; the message has the reason.
         """
         recording = self.raw.read(index)
         where = f"{self.file}, clip {recording.id}" if recording.id else self.file
         try:
-            joints, fps, said = self._common(recording)
+            joints, fps, changes = self._common(recording)
             conventions = self._conventions
             joints = to_project(joints, conventions)
             if not self.declared.metres:
@@ -91,7 +91,7 @@ class CommonClips:
         except ValueError as error:
             raise DataError(str(error), where) from error
         title = "/".join(filter(None, (name or self.file.stem, recording.id)))
-        statements = (*said, *conventions.statements)
+        statements = (*changes, *conventions.statements)
         return Clip(title, joints, fps, recording.label, statements, recording.subject)
 
     def _layout(self, count: int, absent: tuple[int, ...]) -> Layout:
@@ -99,24 +99,24 @@ class CommonClips:
         return layout_of(self.skeleton, self.raw.names, count, absent, self.raw.asf_ends)
 
     def _common(self, recording: Recording) -> tuple[np.ndarray, float, list[str]]:
-        """Joints of the common skeleton in the frame of the file, frames per second, sentences."""
+        """Joints of the common skeleton in the file's frame, frames per second, statements."""
         joints = recording.joints
         count, root = joints.shape[2], self.raw.root
         root = self.layout(count, ()).root if root is None else root
         layout = self.layout(count, never_tracked(joints, root))
-        mended, said = mend(joints, np.any(layout.weights != 0, axis=0), root)
+        mended, statements = mend(joints, np.any(layout.weights != 0, axis=0), root)
         if layout.statement:
-            said = [layout.statement, *said]
+            statements = [layout.statement, *statements]
         fps = self.declared.fps or recording.fps
         if fps is None and recording.times is not None:
             mended, fps, uneven = even_frames(mended, recording.times)
-            said += uneven
+            statements += uneven
         elif fps is None:
             fps = ASSUMED_FPS
-            said.append(f"no frame rate is given: {fps:.0f} frames per second are assumed")
+            statements.append(f"no frame rate is given: {fps:.0f} frames per second are assumed")
         common = layout.to_common(mended)
         present = np.any(mended != 0, axis=(2, 3), keepdims=True)
-        return np.where(present, common, 0), fps, said
+        return np.where(present, common, 0), fps, statements
 
     @property
     def _conventions(self) -> Conventions:
@@ -126,14 +126,14 @@ class CommonClips:
 
     @cached_property
     def _found(self) -> Conventions | str:
-        """The conventions, or why there are none."""
-        samples = np.unique(np.linspace(0, len(self) - 1, _MOST_SAMPLES).astype(int))
+        """The conventions, or the reason why they cannot be estimated."""
+        samples = np.unique(np.linspace(0, len(self) - 1, _MAX_SAMPLES).astype(int))
         clips = []
         for index in samples:
             try:
                 clips.append(self._common(self.raw.read(int(index)))[0])
             except ValueError:
-                continue  # reported when it is read
+                continue  # reported when the clip is read
         if not clips:
             return f"none of {len(samples)} clips can be used"
         try:
@@ -147,21 +147,21 @@ def load_clips(
     skeleton: str | Mapping | None = None,
     declared: Declared | None = None,
 ) -> Iterator[Clip | str]:
-    """The clips of a file, or of all files of a folder and its folders, sorted by name.
+    """The clips of a file, or of all files of a folder and its subfolders, sorted by name.
 
     Args:
-      path: of clip archives and other npz and npy files, BVH, NTU's `.skeleton`, text, or PYSKL
+      path: clip archives and other npz and npy files, BVH, NTU's `.skeleton`, text, or PYSKL
         pickles.
-      skeleton: one of `LAYOUTS`, or a mapping of common joints to the source's; needed where files
-        have no joint names. See `layout_of`.
-      declared: what is known of coordinates, unit and frame rate.
+      skeleton: one of `LAYOUTS`, or a mapping from common joints to source joints; required for
+        files without joint names. See `layout_of`.
+      declared: known coordinates, unit and frame rate.
 
     Yields:
-      Clips; in place of one that cannot be used the reason, with its file.
+      Clips; a clip that cannot be used is replaced by the reason as text, with its file.
 
     Raises:
       FileNotFoundError: there is no such file, or no file of clips in the folder.
-      ValueError: no such layout.
+      ValueError: unknown layout.
     """
     path = Path(path)
     if isinstance(skeleton, str):
@@ -181,7 +181,7 @@ def load_clips(
 
 
 def class_names(path: Path | str) -> tuple[str, ...]:
-    """Names of all classes of the clip archives of a file or folder, sorted; no label is read.
+    """Sorted class names of the clip archives of a file or folder; labels are not read.
 
     Raises:
       FileNotFoundError, DataError: see `load_clips`.
@@ -193,21 +193,21 @@ def class_names(path: Path | str) -> tuple[str, ...]:
 def clip_from_array(
     joints: np.ndarray, skeleton: str | Mapping | None = None, declared: Declared | None = None
 ) -> Clip:
-    """One clip in memory.
+    """Converts a clip in memory to the common skeleton.
 
     Args:
-      joints: `[T, V, k]` or `[M, T, V, k]` of any unit and frame, with `k` 3, or 2 for flat clips.
+      joints: `[T, V, k]` or `[M, T, V, k]` in any unit and frame, with `k` 3, or 2 for 2D clips.
       skeleton, declared: see `load_clips`.
 
     Raises:
-      DataError: it cannot be used; says why.
+      DataError: the clip cannot be used; the message has the reason.
     """
     joints = np.asarray(joints)
     if joints.ndim == 3:
         joints = joints[None]
     if joints.ndim != 4 or joints.shape[-1] not in (2, 3) or not joints.size:
         raise DataError(
-            f"expected [T, V, 3] or [M, T, V, 3], or 2 for flat clips, got {list(joints.shape)}",
+            f"expected [T, V, 3] or [M, T, V, 3], or 2 for 2D clips, got {list(joints.shape)}",
             "clip",
         )
     if isinstance(skeleton, str):

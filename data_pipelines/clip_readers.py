@@ -1,4 +1,4 @@
-"""Files of clips as they are on disk: one reader for each format, by the file's suffix."""
+"""Readers of clip files, one for each format, chosen by the file's suffix."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,15 +20,15 @@ _COINCIDE = 1e-6  # distance of two joints over the size of the motion
 
 @dataclass(frozen=True)
 class Recording:
-    """One clip as its file has it.
+    """One clip as stored in its file.
 
     Attributes:
-      id: unique in the file; "" if it is the only one.
-      joints: `[M, T, V, k]` in any unit and frame, with `k` 3, or 2 for flat clips.
-      fps: frames per second, if the file says so.
+      id: unique in the file; "" for the only clip of a file.
+      joints: `[M, T, V, k]` in any unit and frame, with `k` 3, or 2 for 2D clips.
+      fps: frames per second, if the file has it.
       times: `[T]` seconds, if the file has them.
-      label: name of its class.
-      subject: name of its person, "" if unknown.
+      label: class name.
+      subject: name of the person, "" if unknown.
     """
 
     id: str
@@ -41,15 +41,15 @@ class Recording:
 
 @dataclass(frozen=True)
 class RawFile:
-    """The clips of one file, which were recorded alike.
+    """The clips of one file, with common joints, coordinates and unit.
 
     Attributes:
       count: number of clips.
-      read: index to clip.
-      names: of the `V` joints; None where the file has none.
+      read: function from index to clip.
+      names: names of the `V` joints; None if the file has none.
       root: index of the root joint, if known.
-      ignored: indices of joints that are not to be used.
-      up: one of `UP_AXES`, if the file says so.
+      ignored: indices of joints that are not used.
+      up: one of `UP_AXES`, if the file has it.
       unit_known: whether lengths are metres, centimetres or millimetres.
       asf_ends: see `joint_names.body_points`.
     """
@@ -68,7 +68,7 @@ def open_clips(file: Path, skeleton: str | Mapping | None = None) -> RawFile:
     """Opens a file of clips.
 
     Args:
-      skeleton: of clips without joint names; text files need the name of a layout.
+      skeleton: layout of clips without joint names; text files need the name of a layout.
 
     Raises:
       DataError: the file is damaged, or its format unknown.
@@ -128,7 +128,7 @@ def _open_pyskl(file: Path) -> RawFile:
 
 
 def _open_padded(padded: Mapping[str, np.ndarray], file: Path, skeleton: object) -> RawFile:
-    """Clips of skeleton GCNs; rows without joints are those of two persons, as published."""
+    """Padded clips of skeleton GCNs; flat rows hold two persons, as published."""
     clips = [(side, index) for side, block in padded.items() for index in range(len(block))]
 
     def read(index: int) -> Recording:
@@ -170,7 +170,7 @@ def _open_array(content: bytes, file: str, skeleton: object) -> RawFile:
 
 
 def _joints(clip: np.ndarray, where: str) -> Float[np.ndarray, "M T V k"]:
-    """An array of a clip as float32, refusing other shapes and types."""
+    """A clip as float32; refuses other shapes and types."""
     if clip.ndim != 4 or clip.shape[-1] not in (2, 3) or not clip.size:
         raise DataError(f"expected [T, V, 3] or [M, T, V, 3], got {list(clip.shape)}", where)
     if clip.dtype.kind not in "fiu":
@@ -193,7 +193,7 @@ def _open_skeleton(content: bytes, file: str, skeleton: object) -> RawFile:
 
 
 PYSKL = ".pkl"
-# Suffix to `(content, name, skeleton)` to clips. Files of many clips are opened without them.
+# For each suffix a function `(content, name, skeleton)` to `RawFile`, for files with one clip.
 READERS: dict[str, Callable[[bytes, str, object], RawFile]] = {
     bvh.SUFFIX: _open_bvh,
     ".npy": _open_array,

@@ -1,8 +1,8 @@
-"""Coordinates of clips: up axis, handedness and unit are found, and changed to the project's.
+"""Coordinate conventions of clips: estimates up axis, handedness and unit, and converts them.
 
-The project's are metres, x to the person's right, y forward, z up from the floor, by the first
-frame in which the body's sides can be seen. What is not declared is estimated over all clips of a
-file, which were recorded alike, and said in short sentences.
+The project's coordinates are metres, x to the person's right, y forward, z up from the floor, all
+relative to the first frame in which left and right can be told apart. Conventions that are not
+declared are estimated over all clips of a file and reported in short sentences.
 """
 
 from collections.abc import Sequence
@@ -16,29 +16,29 @@ from data_pipelines.errors import check_choice
 from data_pipelines.formats.clip_archive import UP_AXES
 from data_pipelines.skeletons import KINECT_V1
 
-ASSUMED_HEIGHT = 1.7  # metres, where nothing says how long a unit is
+ASSUMED_HEIGHT = 1.7  # metres, if the unit is unknown
 _UNITS = {"metres": 1.0, "centimetres": 0.01, "millimetres": 0.001}
-_FLAT = 1e-5  # depth over the size of the motion; float32 weights leave a few 1e-7
-_CLEARLY_UP = 0.6  # mean cosine of the bodies' axis and the up axis
-# Leg lengths that knees and feet are behind the body in a mirrored clip, at least. Of 10360 clips
-# that are not mirrored none has more than 0.122 (Kinect v1); the mean of a file with many is surer.
-_BACKWARDS, _BACKWARDS_OF_MANY = 0.13, 0.02
-_MOST_FRAMES = 4096  # that an estimate looks at
-_MIN_AXIS = 0.05  # metres; a shorter axis says more about the sensor than about the body
-_FLOOR = 0.01  # metres below the lowest joint: a joint at 0, 0, 0 would be an untracked one
+_FLAT = 1e-5  # depth over the size of the motion; rounding of float32 gives a few 1e-7
+_MIN_UP_COSINE = 0.6  # mean cosine between the bodies' axis and the up axis
+# A clip is mirrored if knees and feet are this far behind the body, in leg lengths. The largest
+# value of 10360 clips that are not mirrored is 0.122 (Kinect v1); means over many clips vary less.
+_MIN_BACKWARD, _MIN_BACKWARD_OF_MANY = 0.13, 0.02
+_MAX_FRAMES = 4096  # frames used for an estimate
+_MIN_AXIS = 0.05  # metres; shorter axes are dominated by sensor noise
+_FLOOR = 0.01  # metres below the lowest joint: a joint at (0, 0, 0) would count as untracked
 
 Body = Float[np.ndarray, "T 20 3"]
 
 
 @dataclass(frozen=True)
 class Declared:
-    """What the user says about clips; the rest is estimated.
+    """Conventions declared by the user; the others are estimated.
 
     Attributes:
       up: one of `UP_AXES`; empty: estimated.
       mirrored: whether coordinates are left-handed; None: estimated.
-      metres: length of one unit; None: estimated.
-      fps: frames per second; None: by the file.
+      metres: length of one unit in metres; None: estimated.
+      fps: frames per second; None: from the file.
 
     Raises:
       ValueError: a value cannot be used.
@@ -60,14 +60,14 @@ class Declared:
 
 @dataclass(frozen=True)
 class Conventions:
-    """The coordinates of the clips of a file.
+    """Coordinate conventions of the clips of a file.
 
     Attributes:
       up: one of `UP_AXES`.
-      mirrored: whether they are left-handed.
-      metres: of one unit.
-      statements: what was assumed or changed, in short sentences.
-      flat: whether they have no depth.
+      mirrored: whether coordinates are left-handed.
+      metres: length of one unit in metres.
+      statements: assumptions and changes, in short sentences.
+      flat: whether the clips are 2D, without depth.
     """
 
     up: str
@@ -80,12 +80,12 @@ class Conventions:
 def find_conventions(
     clips: Sequence[Float[np.ndarray, "M T 20 3"]], declared: Declared, unit_known: bool = True
 ) -> Conventions:
-    """The conventions of clips that were recorded alike.
+    """Estimates the conventions of clips that share them.
 
     Args:
       clips: joints of `KINECT_V1`, zeros where a person is absent.
-      unit_known: whether the format promises metres, centimetres or millimetres. Where it does not
-        (BVH, images), bodies of any other size are scaled to `ASSUMED_HEIGHT`.
+      unit_known: whether the format uses metres, centimetres or millimetres. If not (BVH, images),
+        bodies of any other size are scaled to `ASSUMED_HEIGHT`.
 
     Raises:
       ValueError: the bodies have no plausible size.
@@ -93,36 +93,36 @@ def find_conventions(
     bodies = _bodies(clips)
     extent = np.ptp(bodies, axis=(0, 1))
     flat = extent[2] <= _FLAT * extent.max()
-    said: list[str] = []
-    up = declared.up or _find_up(bodies, flat, said)
-    metres = declared.metres or _find_unit(bodies, flat, unit_known, said)
+    statements: list[str] = []
+    up = declared.up or _find_up(bodies, flat, statements)
+    metres = declared.metres or _find_unit(bodies, flat, unit_known, statements)
     turned = bodies @ _to_z_up(up).T
     if flat:
-        said.append(
-            "2D input: depth is 0 in all frames, so that left-right and height alone are seen"
+        statements.append(
+            "2D input: depth is 0 in all frames; only left-right position and height are used"
         )
-        return Conventions(up, False, metres, tuple(said), flat)
+        return Conventions(up, False, metres, tuple(statements), flat)
     mirrored = declared.mirrored
     if mirrored is None:
-        mirrored = _find_mirrored(turned, len(clips), said)
-    return Conventions(up, mirrored, metres, tuple(said))
+        mirrored = _find_mirrored(turned, len(clips), statements)
+    return Conventions(up, mirrored, metres, tuple(statements))
 
 
 def to_project(
     joints: Float[np.ndarray, "M T 20 3"], conventions: Conventions
 ) -> Float[np.ndarray, "M T 20 3"]:
-    """A clip in metres, x to the first person's right, y forward, z up, float32.
+    """Converts a clip to metres, x to the first person's right, y forward, z up, float32.
 
-    One rotation about the vertical axis and one shift serve the whole clip. They are those of the
-    first frame in which the sides can be seen: its hips are above the origin. The lowest joint of
-    the clip is just above the floor. Absent persons stay 0.
+    The whole clip gets one rotation about the vertical axis and one shift, from the first frame in
+    which left and right can be told apart: there, the hips are above the origin. The lowest joint
+    of the clip is just above the floor. Absent persons stay 0.
     """
     present = np.any(joints != 0, axis=(2, 3), keepdims=True)
     moved = joints @ _to_z_up(conventions.up).T * conventions.metres
     if conventions.mirrored:
         moved[..., 0] *= -1
     body = moved[0]
-    right = _rightwards(body)
+    right = _left_to_right(body)
     right[:, 2] = 0
     usable = (np.linalg.norm(right, axis=-1) > _MIN_AXIS) & present[0, :, 0, 0]
     frame = int(np.argmax(usable))
@@ -138,12 +138,13 @@ def to_project(
 
 
 def forwardness(bodies: Body) -> float:
-    """How far knees and feet are in front of the body, in leg lengths; negative: mirrored.
+    """Mean distance of knees and feet in front of the body, in leg lengths; negative: mirrored.
 
-    Front is where it is in right-handed coordinates, by the hips' and shoulders' sides.
+    The direction to the front follows from left and right of hips and shoulders, if coordinates are
+    right-handed.
     """
     joint = dict(zip(KINECT_V1.joints, np.moveaxis(bodies, 1, 0), strict=True))
-    front = np.cross(joint["shoulder_center"] - joint["hip_center"], _rightwards(bodies))
+    front = np.cross(joint["shoulder_center"] - joint["hip_center"], _left_to_right(bodies))
     front /= np.maximum(np.linalg.norm(front, axis=-1, keepdims=True), 1e-9)
     total = np.zeros(len(bodies))
     for side in ("left", "right"):
@@ -162,9 +163,9 @@ def forwardness(bodies: Body) -> float:
 
 
 def _bodies(clips: Sequence[np.ndarray]) -> Body:
-    """Bodies of present persons, spread evenly over the clips."""
+    """Bodies of present persons, sampled evenly over the clips."""
     bodies = []
-    each = max(1, _MOST_FRAMES // len(clips))
+    each = max(1, _MAX_FRAMES // len(clips))
     for clip in clips:
         persons = clip.reshape(-1, *clip.shape[2:])
         persons = persons[np.any(persons != 0, axis=(1, 2))]
@@ -174,8 +175,8 @@ def _bodies(clips: Sequence[np.ndarray]) -> Body:
     return np.concatenate(bodies).astype(np.float64)
 
 
-def _rightwards(bodies: Float[np.ndarray, "... 20 3"]) -> Float[np.ndarray, "... 3"]:
-    """From the left to the right shoulder and hip."""
+def _left_to_right(bodies: Float[np.ndarray, "... 20 3"]) -> Float[np.ndarray, "... 3"]:
+    """Vectors from the left to the right side, mean of shoulders and hips."""
     index = KINECT_V1.joints.index
     right, left = (
         bodies[..., index(f"{side}_shoulder"), :] + bodies[..., index(f"{side}_hip"), :]
@@ -184,7 +185,7 @@ def _rightwards(bodies: Float[np.ndarray, "... 20 3"]) -> Float[np.ndarray, "...
     return (right - left) / 2
 
 
-def _find_up(bodies: Body, flat: bool, said: list[str]) -> str:
+def _find_up(bodies: Body, flat: bool, statements: list[str]) -> str:
     index = KINECT_V1.joints.index
     feet = (bodies[:, index("left_ankle")] + bodies[:, index("right_ankle")]) / 2
     axis = bodies[:, index("head")] - feet
@@ -192,15 +193,15 @@ def _find_up(bodies: Body, flat: bool, said: list[str]) -> str:
     mean = axis.mean(axis=0)
     best = int(np.argmax(np.abs(mean[: 2 if flat else 3])))
     up = ("-" if mean[best] < 0 else "") + "xyz"[best]
-    if abs(mean[best]) < _CLEARLY_UP:
+    if abs(mean[best]) < _MIN_UP_COSINE:
         up = "-y" if flat else "y"
-        said.append(f"the up axis is not clear from the bodies: {up} is assumed")
+        statements.append(f"the up axis is not clear from the bodies: {up} is assumed")
     elif up != "y":
-        said.append(f"up is {up}, as heads and feet show")
+        statements.append(f"up is {up}, as heads and feet show")
     return up
 
 
-def _find_unit(bodies: Body, flat: bool, unit_known: bool, said: list[str]) -> float:
+def _find_unit(bodies: Body, flat: bool, unit_known: bool, statements: list[str]) -> float:
     height = body_height(bodies, KINECT_V1, 0.9 if flat else 0.5) or 0.0
     if not 0 < height < np.inf:
         raise ValueError(f"expected a body with bones, got a height of {height}")
@@ -208,35 +209,37 @@ def _find_unit(bodies: Body, flat: bool, unit_known: bool, said: list[str]) -> f
         for unit, metres in _UNITS.items():
             if SHORTEST <= height * metres <= TALLEST:
                 if unit != "metres":
-                    said.append(f"lengths are in {unit} (a body is {height:.4g} tall): converted")
+                    statements.append(
+                        f"lengths are in {unit} (a body is {height:.4g} tall): converted"
+                    )
                 return metres
     if unit_known and not flat:
         raise ValueError(
-            f"expected a body of {SHORTEST} to {TALLEST} m (or that in centimetres or "
+            f"expected a body of {SHORTEST} to {TALLEST} m (in metres, centimetres or "
             f"millimetres), got a height of {height:.4g}; declare the metres of one unit"
         )
-    said.append(
+    statements.append(
         f"the unit is unknown (a body is {height:.4g} tall): scaled to a height of "
         f"{ASSUMED_HEIGHT} m"
     )
     return ASSUMED_HEIGHT / height
 
 
-def _find_mirrored(bodies: Body, clips: int, said: list[str]) -> bool:
-    """Whether coordinates are left-handed, of bodies with z up."""
-    least = max(_BACKWARDS_OF_MANY, _BACKWARDS / clips**0.5)
+def _find_mirrored(bodies: Body, clips: int, statements: list[str]) -> bool:
+    """Whether coordinates of bodies with z up are left-handed."""
+    threshold = max(_MIN_BACKWARD_OF_MANY, _MIN_BACKWARD / clips**0.5)
     front = forwardness(bodies)
-    if front < -least:
-        said.append("the clip is mirrored (knees and feet point backwards): it is reflected")
-    elif front < least:
-        said.append(
+    if front < -threshold:
+        statements.append("the clip is mirrored (knees and feet point backwards): it is reflected")
+    elif front < threshold:
+        statements.append(
             "knees and feet do not show whether the clip is mirrored: right-handed is assumed"
         )
-    return front < -least
+    return front < -threshold
 
 
 def _to_z_up(up: str) -> Float[np.ndarray, "3 3"]:
-    """The rotation that turns an axis to +z; axes stay axes."""
+    """The rotation by multiples of 90 degrees that turns an axis to +z."""
     sign = -1.0 if up.startswith("-") else 1.0
     axis = "xyz".index(up[-1])
     rows = np.zeros((3, 3))

@@ -1,4 +1,4 @@
-"""A labelled set of skeleton clips with its protocols and notes."""
+"""The corpus: labelled skeleton clips with their protocols and notes."""
 
 import hashlib
 from collections import Counter
@@ -13,29 +13,29 @@ from data_pipelines.skeletons import Skeleton
 
 # Use of a clip by a protocol.
 TRAIN, TEST, NEITHER = 1, 0, -1
-PREDEFINED = "predefined"  # name of a protocol that comes with the arrays of one protocol
+PREDEFINED = "predefined"  # name of the protocol of arrays that come with a single one
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Clips of one dataset, with the columns that protocols use.
+    """Clips of one dataset, with labels and protocols.
 
     Attributes:
-      name: of the dataset.
+      name: name of the dataset.
       skeleton: joint layout of every clip.
-      class_names: class id to name; labels index it.
-      clips: each `[M, T, V, 3]` float32, metres; `M` and `T` differ between clips. Real ones are
-        read from disk on access; `frames` and `persons` have the shapes of all.
+      class_names: names in class id order.
+      clips: each `[M, T, V, 3]` float32, metres; `M` and `T` differ between clips. Real clips are
+        read from disk on access; `frames` and `persons` have their shapes.
       labels, subjects, views, setups: `[N]` int.
-      clip_ids: unique names, the order of everything else.
-      frames, persons: `[N]` the `T` and the `M` of each clip.
-      hashes: `[N]` of the clips' content.
-      sides: protocol name to `[N]`, each `TRAIN`, `TEST` or `NEITHER`; the first is the dataset's
-        usual protocol.
-      splits: name of a published split to its unseen classes.
-      descriptions: dataset whose shipped descriptions fit, or a file; empty: `name`.
-      synthetic: True for clips that no human ever moved for.
-      notes: counts of what was filled, dropped or is worth knowing; see `summary`.
+      clip_ids: `N` unique names.
+      frames, persons: `[N]`, `T` and `M` of each clip.
+      hashes: `[N]`, hashes of the clips' content.
+      sides: for each protocol name `[N]`, each `TRAIN`, `TEST` or `NEITHER`; the first protocol is
+        the dataset's default.
+      splits: unseen classes of each published split, by its name.
+      descriptions: dataset whose shipped descriptions are used, or a file; empty: `name`.
+      synthetic: True for generated clips.
+      notes: counts of filled gaps, dropped clips and other facts; see `summary`.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Corpus:
         return len(self.labels)
 
     def select(self, indices: np.ndarray, **changes) -> "Corpus":
-        """The clips at these indices, in that order, with other `changes` of attributes."""
+        """The clips at these indices, in that order; `changes` replaces other attributes."""
         arrays = ("labels", "subjects", "views", "setups", "frames", "persons", "hashes")
         return replace(
             self,
@@ -83,7 +83,7 @@ class Corpus:
         return sha.hexdigest()[:16]
 
     def summary(self) -> str:
-        """Sizes, ranges, and every note with its count, in lines for the terminal."""
+        """Sizes, ranges, and each note with its count, as lines for the terminal."""
         kind = "SYNTHETIC clips" if self.synthetic else "clips"
         lines = [
             f"{self.name}: {len(self)} {kind}, {len(np.unique(self.labels))} of "
@@ -103,7 +103,7 @@ class Corpus:
 
 
 class _Subset(Sequence):
-    """Some clips of a sequence, read on access."""
+    """A subset of a sequence of clips, read on access."""
 
     def __init__(self, clips: Sequence[np.ndarray], indices: np.ndarray):
         self.clips, self.indices = clips, indices
@@ -116,7 +116,7 @@ class _Subset(Sequence):
 
 
 def corpus_of_clips(clips: Sequence[np.ndarray], **fields) -> Corpus:
-    """A corpus of clips in memory; computes `frames`, `persons` (in any frame) and `hashes`."""
+    """A corpus of clips in memory; computes `frames`, `persons` and `hashes`."""
     return Corpus(
         clips=tuple(clips),
         frames=np.array([clip.shape[1] for clip in clips], np.int32),

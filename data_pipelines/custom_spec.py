@@ -26,11 +26,11 @@ class CustomSpec:
     """The content of `dataset.yaml`, checked; docs/data.md describes each key.
 
     Attributes:
-      folder: of the file.
+      folder: folder of the file.
       files: pattern of file names (file formats), or name of the file or folder (array formats).
-      metres: length of one unit of the files.
-      splits: name to unseen class ids; those of the dataset in `like` where none are given.
-      descriptions: file with descriptions, or the dataset whose shipped descriptions fit.
+      metres: length of one unit of the files, in metres.
+      splits: unseen class ids by name of the split; default: those of the dataset in `like`.
+      descriptions: file with descriptions, or dataset whose shipped descriptions are used.
     """
 
     folder: Path
@@ -52,7 +52,7 @@ def load_spec(folder: Path) -> CustomSpec:
 
     Raises:
       FileNotFoundError: there is none.
-      DataError: it is not YAML, or a key is missing, unknown or wrong; says which and where.
+      DataError: it is not YAML, or a key is missing, unknown or wrong; the message names the key.
     """
     file = folder / SPEC
     if not file.is_file():
@@ -61,8 +61,8 @@ def load_spec(folder: Path) -> CustomSpec:
             "docs/data.md shows one; name its folder with --config.data.manual_dir=..."
         )
     try:
-        # Lists, mappings and text only: YAML would read a split 4_2 as a number and a class "no"
-        # as a truth value.
+        # The base loader keeps all values as text: other loaders read the split 4_2 as a number
+        # and the class "no" as a boolean.
         text = file.read_text("utf-8")
         record = yaml.load(text, Loader=yaml.BaseLoader)
         check_parts(record, len(text))
@@ -99,11 +99,11 @@ def _checked(folder: Path, record: dict) -> CustomSpec:
         raise ValueError(f"files: expected a pattern with {{class}}, got {files!r}")
     if form in FILE_FORMATS and not (record.get("train_subjects") or record.get("train_views")):
         raise ValueError(
-            "expected train_subjects or train_views: without them nothing is left to test on"
+            "expected train_subjects or train_views: without them there are no test clips"
         )
     metres = float(record.get("metres", 1))
     if not 0 < metres < 1e6:
-        raise ValueError(f"metres: expected the metres of one unit, got {metres}")
+        raise ValueError(f"metres: expected the length of one unit in metres, got {metres}")
     splits = _splits(record.get("splits") or {}, classes)
     descriptions = like.descriptions if like else name
     if record.get("descriptions"):
@@ -160,7 +160,7 @@ def _splits(record: Any, classes: tuple[str, ...]) -> dict[str, tuple[int, ...]]
 
 
 def _skeleton(record: Any, default: Skeleton | None) -> Skeleton:
-    """A layout by name, or one that the record spells out."""
+    """A layout by name, or one defined by the record."""
     if record is None:
         if default is None:
             raise ValueError(f"expected a key 'skeleton': one of {', '.join(SKELETONS)}, or joints")

@@ -1,4 +1,4 @@
-"""Opens a dataset by name; on first use it is read from the owner's archive."""
+"""Opens a dataset by name; the first use reads the owner's archive."""
 
 import shutil
 import tempfile
@@ -22,14 +22,14 @@ from data_pipelines.settings import DataSettings
 
 
 def load_corpus(settings: DataSettings) -> Corpus:
-    """Opens a dataset; its array_record files are made on first use.
+    """Opens a dataset; the first use makes its array_record files.
 
     Clips of real datasets stay on disk and are read on access. The settings of the clips' shape
     are not used here; see `prepared.prepare`.
 
     Raises:
-      FileNotFoundError: the archive is missing; says what to download and where to put it.
-      DataError: files in it cannot be used; all are listed.
+      FileNotFoundError: the archive is missing; the message explains how to get it.
+      DataError: files of the archive cannot be used; all are listed.
     """
     if settings.name == DEMO:
         return clean_corpus(generate_demo(settings.seed))
@@ -40,7 +40,7 @@ def load_corpus(settings: DataSettings) -> Corpus:
 
 
 def load_features(settings: DataSettings) -> Features:
-    """Reads the backbone features in the folder `settings.features`, of a public dataset.
+    """Reads backbone features of a public dataset from the folder `settings.features`.
 
     Raises:
       ValueError: the dataset is not a public one.
@@ -50,7 +50,7 @@ def load_features(settings: DataSettings) -> Features:
 
 
 def clean_corpus(corpus: Corpus) -> Corpus:
-    """Cleans a corpus in memory, as `ingest` cleans the clips of a source."""
+    """Cleans a corpus in memory in the same way as `ingest` cleans the clips of a source."""
     raws = [
         cleaning.clean(RawClip(clip_id, joints, int(label)))
         for clip_id, joints, label in zip(corpus.clip_ids, corpus.clips, corpus.labels, strict=True)
@@ -73,8 +73,8 @@ def _prepared_builder(
 ) -> ClipBuilder:
     """The builder with array_record files of the current archive.
 
-    Without an archive in the usual places, files that were prepared before serve; an explicit
-    `manual_dir` must have one.
+    If the default places have no archive, files prepared earlier are used; an explicit `manual_dir`
+    must have one.
     """
     home = data_home() / "tfds"
     builder = ClipBuilder(dataset, home)
@@ -88,11 +88,11 @@ def _prepared_builder(
         prepared, skipped = builder.prepared_from()
         if prepared != origin or (skipped and not skip_bad):
             manual_dir.mkdir(parents=True, exist_ok=True)
-            _make_aside(dataset, manual_dir, home, skip_bad)
-    return ClipBuilder(dataset, home)  # a builder reads the metadata at its start
+            _prepare_and_replace(dataset, manual_dir, home, skip_bad)
+    return ClipBuilder(dataset, home)  # a builder reads the metadata when it is created
 
 
-def _make_aside(dataset: Dataset, manual_dir: Path, home: Path, skip_bad: bool) -> None:
+def _prepare_and_replace(dataset: Dataset, manual_dir: Path, home: Path, skip_bad: bool) -> None:
     """Prepares a dataset in a temporary folder, then replaces the prepared files."""
     with tempfile.TemporaryDirectory(dir=home, prefix="making-") as scratch:
         builder = ClipBuilder(dataset, Path(scratch), skip_bad)
@@ -142,8 +142,8 @@ def _open_prepared(builder: ClipBuilder) -> Corpus:
 
 
 def _side_notes(names: tuple[str, ...], labels: np.ndarray) -> dict[str, int]:
-    """Counts clips whose class is relative to a side that each subject chose ("other hand")."""
+    """Counts clips whose class depends on a side that each subject chose ("other hand")."""
     relative = [label for label, name in enumerate(names) if "other" in name.split()]
     count = int(np.isin(labels, relative).sum())
-    note = "clips of a class named 'other' side, which side differs between subjects"
+    note = "clips of classes named by the 'other' side, which differs between subjects"
     return {note: count} if count else {}

@@ -1,4 +1,4 @@
-"""Errors of bad input, checks of settings, and the suggestion of the nearest known name."""
+"""Errors for invalid input, checks of settings, and suggestions for unknown names."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def shown(text: str) -> str:
-    r"""A text for terminals and reports; control characters are escaped, as in `\x1b`."""
+    r"""The text with escaped control characters (`\x1b`), safe for terminals and reports."""
     return "".join(
         c
         if c.isprintable() or c in "\n\t"
@@ -16,7 +16,10 @@ def shown(text: str) -> str:
 
 
 class DataError(ValueError):
-    """Input that cannot be used; the message has the file, the line, what was expected and got."""
+    """Input that cannot be used.
+
+    The message has the file, the line if known, the expected and the actual content.
+    """
 
     def __init__(self, message: str, file: object, line: int | None = None):
         where = f"{file}" if line is None else f"{file}, line {line}"
@@ -26,7 +29,7 @@ class DataError(ValueError):
 
 
 class BadFilesError(DataError):
-    """Some files of many cannot be used; names the first ones and the list of all."""
+    """Some files cannot be used; the message has the first of them and the file that lists all."""
 
     SHOWN = 20
 
@@ -35,14 +38,14 @@ class BadFilesError(DataError):
         more = f"\n  ... and {len(errors) - self.SHOWN} more" * (len(errors) > self.SHOWN)
         super().__init__(
             f"{len(errors)} of {total} files cannot be used:\n{shown}{more}\n"
-            "Replace them, or leave them out with --config.data.skip_bad=True; files that were "
-            "read are kept and are not read again",
+            "Replace them, or skip them with --config.data.skip_bad=True. Files that were read are "
+            "not read again",
             listed,
         )
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
-    """A ValueError for a name that is not in `known`; suggests the nearest."""
+    """A ValueError for a name that is not in `known`; the message suggests the nearest."""
     known = list(known)
     near = difflib.get_close_matches(str(name), known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -50,10 +53,10 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
 
 
 def check_choice(key: str, value: object, choices: Iterable[str]) -> None:
-    """Refuses a name that does not exist.
+    """Checks that a value is one of `choices`.
 
     Raises:
-      ValueError: names the nearest.
+      ValueError: it is not; the message suggests the nearest.
     """
     choices = tuple(choices)
     if value not in choices:
@@ -61,10 +64,10 @@ def check_choice(key: str, value: object, choices: Iterable[str]) -> None:
 
 
 def check_at_least(least: float, **values: Any) -> None:
-    """Refuses values below `least`; traced values (of a sweep) are not checked.
+    """Checks that values are `least` or more; traced values (of a sweep) are not checked.
 
     Raises:
-      ValueError: names the first.
+      ValueError: a value is smaller; the message names it.
     """
     for key, value in values.items():
         if isinstance(value, int | float) and value < least:
@@ -72,10 +75,10 @@ def check_at_least(least: float, **values: Any) -> None:
 
 
 def check_positive(**values: Any) -> None:
-    """Refuses zero and negative values; traced values (of a sweep) are not checked.
+    """Checks that values are positive; traced values (of a sweep) are not checked.
 
     Raises:
-      ValueError: names the first.
+      ValueError: a value is 0 or negative; the message names it.
     """
     for key, value in values.items():
         if isinstance(value, int | float) and value <= 0:
@@ -83,10 +86,10 @@ def check_positive(**values: Any) -> None:
 
 
 def check_share(**values: Any) -> None:
-    """Refuses values outside of [0, 1]; traced values (of a sweep) are not checked.
+    """Checks that values are in [0, 1]; traced values (of a sweep) are not checked.
 
     Raises:
-      ValueError: names the first such value.
+      ValueError: a value is outside; the message names it.
     """
     for name, value in values.items():
         if isinstance(value, int | float) and not 0 <= value <= 1:

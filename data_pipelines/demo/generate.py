@@ -1,4 +1,4 @@
-"""Generates the demo corpus: every class by every subject, with a noisy synthetic depth camera."""
+"""Generates the demo corpus: each class by each subject, seen by a noisy synthetic depth camera."""
 
 import itertools
 
@@ -13,15 +13,15 @@ from data_pipelines.skeletons import KINECT_V2
 
 NUM_SUBJECTS = 10
 NUM_TAKES = 2
-VIEWS = (-40.0, 0.0, 40.0)  # yaw of the body towards the camera, degrees
+VIEWS = (-40.0, 0.0, 40.0)  # yaw of the body relative to the camera, degrees
 
 
 def generate_demo(seed: int = 0) -> Corpus:
-    """The demo corpus: 48 classes x 10 subjects x 2 takes, the same for the same seed.
+    """The demo corpus: 48 classes x 10 subjects x 2 takes, deterministic for a seed.
 
     Clips are `[2, T, 25, 3]` in metres in a camera frame (y up, z away from the camera); untracked
-    joints are 0, as in real recordings. SYNTHETIC: figures measured on it show that the software
-    works, and nothing about people.
+    joints are 0, as in real recordings. SYNTHETIC: results on it test the software and say nothing
+    about accuracy on real data.
     """
     recipes = demo_recipes()
     bodies = [_subject(np.random.default_rng((seed, 1, s))) for s in range(NUM_SUBJECTS)]
@@ -30,7 +30,7 @@ def generate_demo(seed: int = 0) -> Corpus:
     for label, subject, take in itertools.product(*map(range, shape)):
         rng = np.random.default_rng((seed, 2, label, subject, take))
         view = int(rng.integers(len(VIEWS)))
-        clips.append(_film(recipes[label], bodies, subject, VIEWS[view], rng))
+        clips.append(_record(recipes[label], bodies, subject, VIEWS[view], rng))
         labels.append(label)
         subjects.append(subject + 1)
         views.append(view)
@@ -53,7 +53,7 @@ def generate_demo(seed: int = 0) -> Corpus:
 
 
 def _subject(rng) -> dict:
-    """Bone lengths and habits of one person."""
+    """Bone lengths and movement style of one person."""
     size = rng.uniform(0.8, 1.1)
     stretch = np.ones((KINECT_V2.num_joints, 1))
     for joint, name in enumerate(KINECT_V2.joints):
@@ -71,9 +71,9 @@ def _subject(rng) -> dict:
     }
 
 
-def _act(recipe: Recipe, body: dict, frames: int, rng) -> np.ndarray:
+def _perform(recipe: Recipe, body: dict, frames: int, rng) -> np.ndarray:
     """One performance of a recipe by one person, `[T, 25, 3]`, metres, facing -z."""
-    # A smooth, monotone warp of time: a slow start or a slow end.
+    # Smooth, monotone time warping: a slow start or a slow end.
     time = np.linspace(0, 1, frames) ** rng.uniform(0.85, 1.18)
     dofs = {
         "torso.bend": np.full(frames, body["stoop"]),
@@ -92,14 +92,14 @@ def _act(recipe: Recipe, body: dict, frames: int, rng) -> np.ndarray:
     return move(body["offsets"], dofs)
 
 
-def _film(recipe: Recipe, bodies: list[dict], subject: int, yaw: float, rng) -> np.ndarray:
-    """A recording `[2, T, 25, 3]` in the camera's frame, with noise and untracked joints."""
+def _record(recipe: Recipe, bodies: list[dict], subject: int, yaw: float, rng) -> np.ndarray:
+    """A recording `[2, T, 25, 3]` in the camera frame, with noise and untracked joints."""
     body = bodies[subject]
     frames = round(60 * body["pace"] * rng.uniform(0.85, 1.15))
-    people = [_act(recipe, body, frames, rng)]
+    people = [_perform(recipe, body, frames, rng)]
     if recipe.partner:
         other = bodies[(subject + 1 + rng.integers(len(bodies) - 1)) % len(bodies)]
-        facing = _act(recipe, other, frames, rng) * (-1, 1, -1)  # turned by 180 degrees
+        facing = _perform(recipe, other, frames, rng) * (-1, 1, -1)  # turned by 180 degrees
         people.append(facing + np.array([0, 0, -rng.uniform(1.3, 1.7)]))
     turn = Rotation.from_euler("y", yaw + rng.normal(0, 8), degrees=True).as_matrix()
     camera = np.array([rng.normal(0, 0.2), -1.0, rng.uniform(2.6, 3.4)])

@@ -1,4 +1,4 @@
-"""Forward kinematics of the 25-joint body: degrees of freedom over time to joint positions."""
+"""Forward kinematics of the 25-joint body, from degrees of freedom to joint positions."""
 
 from graphlib import TopologicalSorter
 
@@ -45,7 +45,7 @@ _DOF: dict[str, tuple[str, int, int, int]] = {
 _INDEX = {name: i for i, name in enumerate(KINECT_V2.joints)}
 
 
-# The root first, and each joint after its parent.
+# Topological order: each joint after its parent.
 _ORDER = tuple(
     TopologicalSorter({joint: {parent} for joint, parent in KINECT_V2.bones}).static_order()
 )
@@ -65,11 +65,11 @@ def rest_offsets() -> np.ndarray:
 
 
 def move(offsets: np.ndarray, dofs: dict[str, np.ndarray]) -> np.ndarray:
-    """Poses a body over time, its lower foot on the floor y = 0 unless it jumps.
+    """Joint positions over time; the lower foot is on the floor, y = 0, except in jumps.
 
     Args:
       offsets: `[25, 3]`, metres, of one subject.
-      dofs: degree of freedom to its values `[T]`: `right_shoulder.flex` or `torso.bend` in
+      dofs: values `[T]` of each degree of freedom: `right_shoulder.flex` or `torso.bend` in
         radians, `root.rise` and `root.side` in metres.
 
     Returns:

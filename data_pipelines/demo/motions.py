@@ -1,4 +1,4 @@
-"""The library of part motions: joint angles over time, and wordings."""
+"""The library of motions of body parts: joint angles over time, and wordings."""
 
 from dataclasses import dataclass
 from importlib import resources
@@ -9,9 +9,10 @@ import yaml
 
 @dataclass(frozen=True)
 class Curve:
-    """One joint angle (radians) or displacement (metres) while its motion is on.
+    """One joint angle (radians) or displacement (metres) during a motion.
 
-    `hold + swing * sin(2 pi (cycles u + phase))` for progress u in [0, 1], cut at 0 if `positive`.
+    `hold + swing * sin(2 pi (cycles u + phase))` for progress u in [0, 1]; clipped at 0 if
+    `positive`.
     """
 
     hold: float = 0.0
@@ -32,9 +33,9 @@ class Motion:
 
     Attributes:
       name: unique within its part.
-      verb: for class names ("wave").
-      wordings: third person; `{side}` is left or right for arms.
-      curves: degree of freedom to curve. Arms write `shoulder`/`elbow` without a side.
+      verb: used in class names ("wave").
+      wordings: in the third person; for arms `{side}` stands for left or right.
+      curves: curve of each degree of freedom; `shoulder` and `elbow` of arms have no side.
     """
 
     name: str
@@ -44,7 +45,7 @@ class Motion:
 
 
 def library() -> dict[str, list[Motion]]:
-    """Part (arm, torso, legs, head) to its motions, of `motions.yaml`."""
+    """The motions of each part (arm, torso, legs, head), from `motions.yaml`."""
     text = resources.files("data_pipelines").joinpath("demo/motions.yaml").read_text("utf-8")
     return {
         part: [

@@ -1,4 +1,7 @@
-"""The classes of the demo corpus: combinations of part motions, with unseen ones of seen parts."""
+"""The classes of the demo corpus: combinations of part motions.
+
+Unseen classes combine part motions of seen classes.
+"""
 
 import itertools
 from collections import Counter
@@ -58,10 +61,10 @@ def _arm_sets(motions):
 
 @cache
 def demo_recipes() -> tuple[Recipe, ...]:
-    """The 48 classes: each arm motion with other body motions, together or one after the other.
+    """The 48 classes: an arm motion and another body motion, simultaneous or in sequence.
 
-    The choice does not depend on the corpus seed. Parts that few classes have are chosen first, so
-    that several classes share each part motion.
+    The choice does not depend on the corpus seed. The least used part motions are chosen first, so
+    that several classes share each of them.
     """
     motions = library()
     others = [(part, motion) for part in ("torso", "legs", "head") for motion in motions[part]]

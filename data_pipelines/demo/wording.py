@@ -1,4 +1,4 @@
-"""Eight descriptions of a recipe, in wording that varies from class to class."""
+"""Eight descriptions of a recipe, with varied wording."""
 
 import numpy as np
 
@@ -23,18 +23,18 @@ def describe(recipe: Recipe, seed: int) -> dict[str, str]:
 
     Args:
       recipe: the class.
-      seed: of the choice among wordings; the content depends on the recipe alone.
+      seed: seed of the choice among wordings; the content depends on the recipe alone.
     """
     rng = np.random.default_rng((seed, 7))
 
-    def pick(wordings) -> str:
+    def choose(wordings) -> str:
         return str(wordings[rng.integers(len(wordings))])
 
-    def say(components, still: str) -> str:
+    def sentence(components, still: str) -> str:
         phrases = [
-            pick(c.motion.wordings).format(side=c.part.removesuffix("_arm")) for c in components
+            choose(c.motion.wordings).format(side=c.part.removesuffix("_arm")) for c in components
         ]
-        return _sentence(" and ".join(phrases) if phrases else pick(_STILL[still]))
+        return _sentence(" and ".join(phrases) if phrases else choose(_STILL[still]))
 
     def of(*parts: str) -> list[Component]:
         return [c for c in recipe.components if c.part in parts]
@@ -43,18 +43,18 @@ def describe(recipe: Recipe, seed: int) -> dict[str, str]:
         return [c for c in recipe.components if c.phase in (phase, "all")]
 
     ordered = sorted(recipe.components, key=lambda c: list(PHASES).index(c.phase))
-    whole = say(ordered, "phase")
+    whole = sentence(ordered, "phase")
     if recipe.partner:
-        whole = _sentence(f"{pick(_PARTNER)}, {whole[0].lower()}{whole[1:-1]}")
+        whole = _sentence(f"{choose(_PARTNER)}, {whole[0].lower()}{whole[1:-1]}")
     return {
         "global": whole,
-        "head": say(of("head"), "head"),
-        "hands": say(of("left_arm", "right_arm"), "hands"),
-        "torso": say(of("torso"), "torso"),
-        "legs": say(of("legs"), "legs"),
-        "start": say(during("start"), "phase"),
-        "middle": say(during("middle"), "phase"),
-        "end": say(during("end"), "phase"),
+        "head": sentence(of("head"), "head"),
+        "hands": sentence(of("left_arm", "right_arm"), "hands"),
+        "torso": sentence(of("torso"), "torso"),
+        "legs": sentence(of("legs"), "legs"),
+        "start": sentence(during("start"), "phase"),
+        "middle": sentence(during("middle"), "phase"),
+        "end": sentence(during("end"), "phase"),
     }
 
 
