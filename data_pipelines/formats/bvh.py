@@ -1,7 +1,7 @@
-"""BVH motion-capture files: a hierarchy of joints and their rotations, and their joint positions.
+"""BVH motion-capture files: parser, writer, and forward kinematics.
 
-A joint's frame in its parent's is `translate(offset) R_1 R_2 R_3`, with the rotations in the order
-of its channels. Position channels replace the offset, along their axes.
+The transform of a joint relative to its parent is `translate(offset) R_1 R_2 R_3`, with the
+rotations in the order of its channels. Position channels replace the offset along their axes.
 """
 
 from dataclasses import dataclass, field
@@ -13,11 +13,11 @@ from data_pipelines.errors import DataError
 from data_pipelines.formats.raw import numbers
 
 SUFFIX = ".bvh"
-END = "_end"  # of the name of an end site, after that of its joint
+END = "_end"  # suffix that makes the name of an end site from that of its joint
 _AXES = {"X": 0, "Y": 1, "Z": 2}
 _CHANNELS = {f"{axis}{kind}" for axis in _AXES for kind in ("position", "rotation")}
-_MOST_JOINTS = 2**10
-_MOST_POSITIONS = 2**24  # frames times joints: a hundred joints for 46 minutes at 60 Hz
+_MAX_JOINTS = 2**10
+_MAX_POSITIONS = 2**24  # frames times joints: a hundred joints for 46 minutes at 60 Hz
 
 
 @dataclass
@@ -25,11 +25,11 @@ class Bvh:
     """The content of a file.
 
     Attributes:
-      names: `V` names; an end site has that of its joint with `END`.
+      names: `V` names; an end site has the name of its joint plus `END`.
       parents: `V` indices, smaller than the joint's own; -1 for a root.
-      offsets: `V` vectors of 3 numbers, in the unit of the file, of which BVH says nothing.
-      channels: of each joint, such as "Xposition" and "Zrotation", in order.
-      frame_time: seconds.
+      offsets: `V` vectors of 3 numbers, in the unit of the file, which BVH does not define.
+      channels: channels of each joint in order, such as "Xposition" and "Zrotation".
+      frame_time: seconds per frame.
       motion: `[T, K]` values of all channels; angles in degrees.
     """
 
@@ -45,7 +45,7 @@ def parse_bvh(content: bytes, file: object) -> Bvh:
     """Parses a file.
 
     Raises:
-      DataError: names the line, what was expected and what came.
+      DataError: the file is invalid; the message has the line, the expected and the actual content.
     """
     lines = _Lines(content, file)
     bvh = Bvh()
@@ -57,9 +57,9 @@ def parse_bvh(content: bytes, file: object) -> Bvh:
     if not 0 < frame_time < np.inf:
         raise lines.error(f"expected a Frame Time above 0, got {frame_time}")
     bvh.frame_time = frame_time
-    if int(count) * len(bvh.names) > _MOST_POSITIONS:
+    if int(count) * len(bvh.names) > _MAX_POSITIONS:
         raise lines.error(
-            f"expected at most {_MOST_POSITIONS} frames times joints, got {count} frames"
+            f"expected at most {_MAX_POSITIONS} frames times joints, got {count} frames"
         )
     bvh.motion = _parse_motion(lines, (int(count), sum(map(len, bvh.channels))))
     return bvh
@@ -90,7 +90,7 @@ def joint_positions(bvh: Bvh) -> Float[np.ndarray, "T V 3"]:
 
 
 def bvh_text(bvh: Bvh) -> str:
-    """The text of a file; joints must come in the order of a walk through the hierarchy."""
+    """The text of a BVH file; joints must be in depth-first order."""
     lines = ["HIERARCHY"]
 
     def walk(joint: int, margin: str = "") -> None:
@@ -126,7 +126,7 @@ def _rotation(axis: int, angles: Float[np.ndarray, " T"]) -> Float[np.ndarray, "
 
 
 class _Lines:
-    """The lines of a file that are not empty; counts all lines for errors."""
+    """The non-empty lines of a file, with the number of the current line for errors."""
 
     def __init__(self, content: bytes, file: object):
         text = content.decode("utf-8", "replace").splitlines()
@@ -142,7 +142,7 @@ class _Lines:
         return line.split()
 
     def after(self, key: str) -> str:
-        """The text after a key in the next line."""
+        """The text that follows a key in the next line."""
         line = " ".join(self.fields(key))
         if not line.lower().startswith(key.lower()):
             raise self.error(f"expected {key}, got {line!r:.60}")
@@ -156,14 +156,14 @@ class _Lines:
         return values
 
     def error(self, message: str) -> DataError:
-        """An error in the current line."""
+        """An error with the file and the current line."""
         return DataError(message, self.file, self.number)
 
 
 def _parse_hierarchy(bvh: Bvh, lines: _Lines) -> None:
     """Reads the joints into `bvh`, up to MOTION."""
     open_joints: list[int] = []
-    pending = False  # a joint was named and its brace did not come yet
+    pending = False  # whether the opening brace of a joint is expected next
     first = lines.fields("HIERARCHY")
     if first != ["HIERARCHY"]:
         raise lines.error(f"expected HIERARCHY, got {' '.join(first)!r:.60}")
@@ -200,9 +200,9 @@ def _add_joint(bvh: Bvh, key: str, name: str, parent: int, lines: _Lines) -> Non
     if key == "END":
         name = bvh.names[parent] + END
     if not name or name in bvh.names:
-        raise lines.error(f"expected a name that no other joint has, got {name!r:.60}")
-    if len(bvh.names) == _MOST_JOINTS:
-        raise lines.error(f"expected at most {_MOST_JOINTS} joints")
+        raise lines.error(f"expected a unique joint name, got {name!r:.60}")
+    if len(bvh.names) == _MAX_JOINTS:
+        raise lines.error(f"expected at most {_MAX_JOINTS} joints")
     bvh.names.append(name)
     bvh.parents.append(parent)
     bvh.offsets.append([0.0, 0.0, 0.0])
@@ -223,7 +223,7 @@ def _parse_motion(lines: _Lines, shape: tuple[int, int]) -> Float[np.ndarray, "T
     for frame in range(shape[0]):
         fields = lines.fields(f"{shape[0]} frames (here frame {frame})")
         if len(fields) != shape[1]:
-            raise lines.error(f"expected {shape[1]} numbers, one a channel, got {len(fields)}")
+            raise lines.error(f"expected {shape[1]} numbers, one per channel, got {len(fields)}")
         motion.append(lines.finite(fields))
     if lines.read < len(lines.filled):
         raise lines.error(f"expected the end of the file after {shape[0]} frames, got more lines")

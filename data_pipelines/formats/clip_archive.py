@@ -1,10 +1,10 @@
-"""Clip archives: many clips of one skeleton in one npz, the format in which clips are exchanged.
+"""Clip archives: the exchange format of clips, many clips of one skeleton in one npz.
 
-Arrays: `joints` `[sum T, V, 3]` or `[sum T, M, V, 3]`, and, each optional, `lengths` `[N]` (without
-it there is one clip), `label` `[N]` with `class_names` `[C]`, `subject` `[N]`, `clip_id` `[N]`,
-`fps` (one number or `[N]`) or `times` `[sum T]` in seconds, `joint_names` `[V]`, `parents` `[V]`
-(-1 for the root), `up` ("x", "y", "z" or "-x", "-y", "-z"), and `origin` `[N, 3]`, which is added
-to clips that are relative to a joint. Other arrays are ignored.
+Required array: `joints` `[sum T, V, 3]` or `[sum T, M, V, 3]`. Optional arrays: `lengths` `[N]`
+(default: one clip), `label` `[N]` with `class_names` `[C]`, `subject` `[N]`, `clip_id` `[N]`, `fps`
+(one number or `[N]`) or `times` `[sum T]` in seconds, `joint_names` `[V]`, `parents` `[V]` (-1 for
+the root), `up` ("x", "y", "z" or "-x", "-y", "-z"), and `origin` `[N, 3]`, which is added to clips
+that are relative to a joint. Other arrays are ignored.
 """
 
 import zipfile
@@ -25,24 +25,24 @@ SUFFIX = ".npz"
 UP_AXES = ("x", "y", "z", "-x", "-y", "-z")
 UNLABELLED = -1
 _LARGEST = 2**31  # bytes of an array; the largest open corpus has 2.5 * 10^7
-_MOST_CLIPS = 2**22
+_MAX_CLIPS = 2**22
 
 
 @dataclass(frozen=True)
 class ClipArchive:
-    """The content of an archive, checked.
+    """The checked content of an archive.
 
     Attributes:
-      joints: `[sum T, M, V, k]` with `k` 3, or 2 for flat clips; any real type and unit.
+      joints: `[sum T, M, V, k]` with `k` 3, or 2 for 2D clips; any real type and unit.
       lengths: `[N]` frames of each clip.
-      labels: `[N]` indices into `class_names`; `UNLABELLED` where there is none.
-      subjects, clip_ids: `N` names; a subject is "" where unknown.
+      labels: `[N]` indices into `class_names`, or `UNLABELLED`.
+      subjects, clip_ids: `N` names; an unknown subject is "".
       fps: `[N]` frames per second, or None.
       times: `[sum T]` seconds, or None.
       joint_names: `V` names, or None.
       parents: `V` indices, -1 for the root, or None.
       up: one of `UP_AXES`, or "".
-      origin: `[N, 3]` to add to the clips, or None.
+      origin: `[N, 3]` offsets to add to the clips, or None.
     """
 
     joints: np.ndarray
@@ -62,12 +62,12 @@ class ClipArchive:
         return len(self.lengths)
 
     def frames(self, index: int) -> slice:
-        """The frames of a clip in `joints` and `times`."""
+        """The slice of a clip in `joints` and `times`."""
         end = int(self.lengths[: index + 1].sum())
         return slice(end - int(self.lengths[index]), end)
 
     def clip(self, index: int) -> Float[np.ndarray, "M T V k"]:
-        """One clip, float32, in the units of the archive."""
+        """One clip, float32, in the unit of the archive."""
         with np.errstate(over="ignore", invalid="ignore"):  # the caller checks for finite values
             joints = self.joints[self.frames(index)].astype(np.float32).swapaxes(0, 1)
         if self.origin is None:
@@ -76,7 +76,7 @@ class ClipArchive:
 
 
 def is_archive(file: Path) -> bool:
-    """Whether a file is an npz with an array `joints`."""
+    """Whether a file is a clip archive: an npz with an array `joints`."""
     if file.suffix != SUFFIX or not zipfile.is_zipfile(file):
         return False
     with zipfile.ZipFile(file) as archive:
@@ -87,7 +87,7 @@ def read_archive(file: Path) -> ClipArchive:
     """Reads an archive.
 
     Raises:
-      DataError: it is damaged, a decompression bomb, or an array is not as the format says.
+      DataError: it is damaged or a decompression bomb, or an array does not match the format.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -103,7 +103,7 @@ def read_archive(file: Path) -> ClipArchive:
 
 
 def write_archive(file: Path, archive: ClipArchive) -> None:
-    """Writes an archive, whole or not at all; a single person has no axis `M`."""
+    """Writes an archive atomically; the axis `M` is dropped for a single person."""
     one = archive.joints.shape[1] == 1
     arrays: dict[str, Any] = {
         "joints": archive.joints[:, 0] if one else archive.joints,
@@ -128,7 +128,7 @@ def archive_of_clips(clips: Sequence[np.ndarray], **fields: Any) -> ClipArchive:
 
     Args:
       clips: each `[M, T, V, k]`, with the same `M`, `V` and `k`.
-      fields: attributes of `ClipArchive`; labels, subjects and ids have the defaults of the format.
+      fields: attributes of `ClipArchive`; labels, subjects and ids default as in the format.
     """
     joints = np.concatenate([np.swapaxes(clip, 0, 1) for clip in clips])
     lengths = np.array([clip.shape[1] for clip in clips], np.int32)
@@ -198,13 +198,13 @@ def _joints(joints: np.ndarray) -> np.ndarray:
 def _lengths(lengths: np.ndarray | None, total: int) -> np.ndarray:
     if lengths is None:
         return np.array([total], np.int64)
-    if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or not 0 < len(lengths) <= _MOST_CLIPS:
+    if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or not 0 < len(lengths) <= _MAX_CLIPS:
         raise ValueError(
             f"lengths: expected the frames of each clip, got {lengths.dtype} {list(lengths.shape)}"
         )
     if lengths.min() < 1 or lengths.max() > total or int(lengths.sum(dtype=np.int64)) != total:
         raise ValueError(
-            f"lengths: expected 1 or more frames a clip, {total} in all (as in joints), got "
+            f"lengths: expected 1 or more frames per clip, {total} in all (as in joints), got "
             f"{lengths.min()} or more, {lengths.sum(dtype=np.float64):.0f} in all"
         )
     return lengths.astype(np.int64)
@@ -224,11 +224,11 @@ def _labels(labels: np.ndarray | None, count: int, classes: int) -> np.ndarray:
 
 
 def _texts(arrays: dict[str, np.ndarray], name: str, count: int | None) -> tuple[str, ...] | None:
-    """An array of names, numbers as text; None if there is none."""
+    """An array of names or numbers as text; None if there is none."""
     array = arrays.get(name)
     if array is None:
         return None
-    expected = "a list" if count is None else f"{count}"
+    expected = "a list of" if count is None else f"{count}"
     if array.ndim != 1 or count not in (None, len(array)) or array.dtype.kind not in "USiu":
         raise ValueError(f"{name}: expected {expected} names, got {array.dtype} {array.shape}")
     if array.dtype.kind == "S":
@@ -237,7 +237,7 @@ def _texts(arrays: dict[str, np.ndarray], name: str, count: int | None) -> tuple
 
 
 def _different(ids: tuple[str, ...]) -> tuple[str, ...]:
-    """The names, the second and later of equal ones with their number: `a`, `a#2`, `a#3`."""
+    """Unique names; repeated ones are numbered: `a`, `a#2`, `a#3`."""
     counts: Counter[str] = Counter()
     taken, different = set(ids), []
     for name in ids:
@@ -266,7 +266,7 @@ def _rates(fps: np.ndarray | None, count: int) -> np.ndarray | None:
     if fps is None:
         return None
     if fps.size not in (1, count) or fps.dtype.kind not in "fiu":
-        raise ValueError(f"fps: expected one number, or one a clip, got {fps.dtype} {fps.shape}")
+        raise ValueError(f"fps: expected one number, or one per clip, got {fps.dtype} {fps.shape}")
     rates = np.broadcast_to(fps.reshape(-1).astype(np.float64), count)
     if not np.isfinite(rates).all() or rates.min() <= 0:
         raise ValueError(f"fps: expected frames per second above 0, got {rates.min()}")

@@ -1,4 +1,4 @@
-"""Reader of custom clips: text, npz or .skeleton files, with the class in the file's name."""
+"""Reader of custom clips: text, npz or .skeleton files, with the class in the file name."""
 
 import io
 import re
@@ -21,7 +21,7 @@ _NUMBERS = ("subject", "view", "setup")
 
 @dataclass(frozen=True)
 class CustomReader:
-    """`(name, content)` of a file to its clip, by the description of the dataset."""
+    """Reads a file's `(name, content)` as the description of the dataset defines."""
 
     spec: CustomSpec
 
@@ -29,7 +29,7 @@ class CustomReader:
         """Reads one file.
 
         Raises:
-          DataError: the name does not match the pattern, or the content is not of the format.
+          DataError: the name does not match the pattern, or the content does not match the format.
         """
         spec = self.spec
         inner = file.removeprefix(f"{spec.folder}/")
@@ -46,7 +46,9 @@ class CustomReader:
         try:
             check_metres(joints, spec.skeleton)
         except ValueError as error:
-            raise DataError(f"{error} The key metres of {SPEC} is {spec.metres:g}", file) from error
+            raise DataError(
+                f"{error}. The key metres of {SPEC} is {spec.metres:g}", file
+            ) from error
         subject, view, setup = (int(fields.get(key) or 0) for key in _NUMBERS)
         if max(subject, view, setup) >= 2**31:
             raise DataError("expected subject, view and setup below 2^31", file)
@@ -72,12 +74,12 @@ class CustomReader:
 
 
 def _plain(name: str) -> str:
-    """A class name without the differences that a file name may have."""
+    """A class name in lower case, with spaces for hyphens and underscores."""
     return re.sub(r"[\s_-]+", " ", name).strip().lower()
 
 
 def _pattern(files: str) -> str:
-    """The pattern as a regular expression: `{subject}` is a number, `{any}` anything."""
+    """The pattern as a regular expression: `{subject}` matches a number, `{any}` any text."""
     pattern = ""
     for text, name in re.findall(r"([^{]*)(?:\{(\w+)\})?", files):
         pattern += re.escape(text)
@@ -89,13 +91,14 @@ def _pattern(files: str) -> str:
 
 
 def read_text(content: bytes, file: str, joints: int) -> np.ndarray:
-    """`[M, T, V, 3]` of text: a line for each frame, `M * V * 3` numbers between spaces or commas.
+    """Reads text as `[M, T, V, 3]`: one line per frame, `M * V * 3` numbers.
 
     Args:
+      content: numbers are separated by spaces or commas.
       joints: `V`.
 
     Raises:
-      DataError: names the line.
+      DataError: a line is invalid; the message has its number.
     """
     frames: list[list[float]] = []
     for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), start=1):
@@ -118,10 +121,12 @@ def read_text(content: bytes, file: str, joints: int) -> np.ndarray:
 
 
 def read_array(content: bytes, file: str) -> np.ndarray:
-    """An array `[M, T, V, 3]` or `[T, V, 3]`: an npy, or the only one or `clip` of an npz.
+    """Reads `[M, T, V, 3]` or `[T, V, 3]` from an npy, or from the array `clip` of an npz.
+
+    The name `clip` is not needed if the npz has a single array. Shape and type are not checked.
 
     Raises:
-      DataError: it is damaged; shape and type are not checked.
+      DataError: the file is damaged.
     """
     stream = io.BytesIO(content)
     try:
@@ -142,10 +147,10 @@ def _array_of_a_clip(names: list[str]) -> str:
 
 
 def read_skeleton(content: bytes, file: str) -> np.ndarray:
-    """`[M, T, 25, 3]` of NTU's text format, metres.
+    """Reads NTU's text format as `[M, T, 25, 3]`, metres.
 
     Raises:
-      DataError: names the line.
+      DataError: a line is invalid; the message has its number.
     """
     bodies = parse_skeleton(content, file)
     return select_persons(bodies.num_frames, bodies.frame, bodies.track, bodies.joints)[0]

@@ -1,8 +1,9 @@
-"""Folders of backbone features, in the form of SynSE, PURLS and their followers.
+"""Folders of backbone features, in the format of SynSE, PURLS and later papers.
 
-`<side>.npy` `[N, n, T', V]` (or `[N, n]`, pooled) with `<side>_label.npy` `[N]`, class ids of the
-whole dataset. Sides are train, val and test; SynSE's gtest (seen and unseen classes) or ztest
-(unseen ones) is test, and PURLS's `<side>_feature.npy` with `<side>_labels.npy` are read too.
+Files: `<side>.npy` `[N, n, T', V]` (or `[N, n]`, pooled) with `<side>_label.npy` `[N]`, class ids
+of the whole dataset. Sides are train, val and test. Other names are read too: SynSE's gtest (seen
+and unseen classes) or ztest (unseen classes) as test, and PURLS's `<side>_feature.npy` with
+`<side>_labels.npy`.
 """
 
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from data_pipelines.formats.gcn_arrays import whole_labels
 from data_pipelines.formats.npy import read_npy
 from data_pipelines.protocols import Protocol
 
-# Stems of a side's features and labels, in all known spellings; the first that exists is read.
+# File stems of each side's features and labels in order of preference.
 # SynSE's gtest contains the clips of its ztest.
 _FILES = {
     "train": (("train", "train_label"), ("train_feature", "train_labels")),
@@ -49,15 +50,15 @@ class Features:
 def read_features(folder: Path, dataset: Dataset) -> Features:
     """Reads all sides of a folder.
 
-    Train and val together are training clips. If the test file has none of train's classes, val is
-    the test clips of the seen classes instead, as in the literature.
+    Train and val together are the training clips. If the test file has none of train's classes, val
+    has the test clips of seen classes instead, as in the literature.
 
     Args:
-      dataset: of the features.
+      dataset: dataset of the features.
 
     Raises:
-      FileNotFoundError: no training or no test features.
-      DataError: shapes or labels do not fit.
+      FileNotFoundError: there are no training or no test features.
+      DataError: shapes or labels do not match.
     """
     sides = _read_sides(folder, len(dataset.CLASSES))
     seen_in_test = np.isin(sides["test"][1], sides["train"][1]).any()
@@ -90,7 +91,7 @@ def read_features(folder: Path, dataset: Dataset) -> Features:
 
 
 def _read_sides(folder: Path, num_classes: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Side to its tokens and labels."""
+    """Tokens and labels of each side."""
     sides = {}
     for side, candidates in _FILES.items():
         found = [stems for stems in candidates if (folder / f"{stems[0]}.npy").exists()]
@@ -110,7 +111,7 @@ def _read_side(file: Path, label_file: Path, num_classes: int) -> tuple[np.ndarr
     tokens, label = _as_tokens(_load(file), file), _load(label_file)
     paired = label.dtype.kind in "US" or len(tokens) != 2
     if label.ndim == 2 and len(label) == 2 and paired:
-        label = label[1]  # a pair of names and labels, as 2s-AGCN writes it
+        label = label[1]  # a pair of names and labels, as written by 2s-AGCN
     label = whole_labels(label, label_file).astype(np.int32)
     if len(label) != len(tokens):
         raise DataError(f"expected {len(tokens)} labels, got {len(label)}", label_file)
@@ -124,7 +125,7 @@ def _read_side(file: Path, label_file: Path, num_classes: int) -> tuple[np.ndarr
 
 def _load(file: Path) -> np.ndarray:
     if not file.exists():
-        raise DataError("expected the labels of this side, found no such file", file)
+        raise DataError("expected the labels of this side, the file does not exist", file)
     with file.open("rb") as stream:
         return read_npy(stream, file.stat().st_size, file)
 
@@ -149,7 +150,7 @@ def write_features(
     """Writes train, val and test (seen and unseen classes) of a protocol.
 
     Args:
-      tokens: `[N, T', V, n]` of the whole corpus, perhaps on disk.
+      tokens: `[N, T', V, n]` of the whole corpus, may be memory-mapped.
       labels: `[N]` class ids.
     """
     folder.mkdir(parents=True, exist_ok=True)

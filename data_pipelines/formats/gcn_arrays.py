@@ -1,8 +1,8 @@
-"""The training arrays of skeleton GCNs: padded with zeros, one or two files for each side.
+"""The training arrays of skeleton GCNs, padded with zeros.
 
-2s-AGCN and its followers: `<side>_data_joint.npy` `[N, C, T, V, M]` with `<side>_label.pkl`, a pair
-of names and labels. CTR-GCN and its followers: one `.npz` with `x_<side>` `[N, T, M * V * C]` and
-`y_<side>` one-hot. Sides are train and test; 2s-AGCN calls the second val.
+Format of 2s-AGCN: `<side>_data_joint.npy` `[N, C, T, V, M]` with `<side>_label.pkl`, a pair of
+names and labels. Format of CTR-GCN: one `.npz` with `x_<side>` `[N, T, M * V * C]` and one-hot
+`y_<side>`. Sides are train and test; 2s-AGCN calls the latter val.
 """
 
 import pickle
@@ -27,8 +27,8 @@ from data_pipelines.formats.raw import RawClip, checked, checked_label
 from data_pipelines.safe_io import LARGEST, opened_member
 from data_pipelines.sources import ArraySource
 
-_OFFSET = (0.0, 0.0, 3.0)  # metres, of centred clips from the origin; the value has no effect
-LABELS = "_label.pkl"  # ends the name of a side's labels
+_OFFSET = (0.0, 0.0, 3.0)  # metres, added to centred clips; normalisation removes it
+LABELS = "_label.pkl"  # suffix of a side's label file
 SIDES = {"train": TRAIN, "val": TEST, "test": TEST}
 
 
@@ -39,7 +39,7 @@ class Block:
     Attributes:
       data: memory-mapped, `[N, C, T, V, M]` (2s-AGCN) or `[N, T, M * V * C]` (CTR-GCN).
       labels: `[N]` class ids.
-      names: clip ids, numbered where the format has none.
+      names: clip ids; numbered if the format has none.
     """
 
     data: np.ndarray
@@ -48,7 +48,7 @@ class Block:
 
 
 class GcnArraySource(ArraySource):
-    """The arrays of one protocol: a folder of npy and pkl, or an npz."""
+    """The arrays of one protocol: a folder of npy and pkl files, or an npz."""
 
     @cached_property
     def _blocks(self) -> dict[str, Block]:
@@ -58,7 +58,7 @@ class GcnArraySource(ArraySource):
         names = [name for block in blocks.values() for name in block.names]
         if len(set(names)) < len(names):
             repeated = next(name for name, count in Counter(names).items() if count > 1)
-            raise DataError(f"{repeated} is there more than once, or on two sides", self.path)
+            raise DataError(f"{repeated} occurs more than once, or on two sides", self.path)
         for side, block in blocks.items():
             if not len(block.data) == len(block.labels) == len(block.names):
                 raise DataError(
@@ -83,19 +83,19 @@ class GcnArraySource(ArraySource):
         return [named_clip(block.names[index], joints, label)]
 
     def sides(self, clip_ids: list[str]) -> dict[str, np.ndarray]:
-        """The one protocol of the arrays."""
+        """The single protocol of the arrays."""
         side = {name: SIDES[key] for key, block in self._blocks.items() for name in block.names}
         return {PREDEFINED: np.array([side.get(clip, NEITHER) for clip in clip_ids], np.int8)}
 
 
 def unpad(padded: np.ndarray, joints: int, where: str) -> np.ndarray:
-    """`[C, T, V, M]` or `[T, M * V * C]` to `[M, T, V, C]` without the zeros at the end.
+    """Converts `[C, T, V, M]` or `[T, M * V * C]` to `[M, T, V, C]` without the padding.
 
     Args:
       joints: `V`.
 
     Raises:
-      DataError: another shape.
+      DataError: the array has another shape.
     """
     if padded.ndim == 4 and padded.shape[0] == 3 and padded.shape[2] == joints:
         clip = padded.transpose(3, 1, 2, 0)
@@ -110,19 +110,19 @@ def unpad(padded: np.ndarray, joints: int, where: str) -> np.ndarray:
     clip = clip[:, : filled[-1] + 1 if len(filled) else 1]
     present = (clip != 0).any(axis=(2, 3))[..., None, None]
     if ((clip == 0).all(axis=-1, keepdims=True) & present).any():
-        # Centred clips have a joint at the origin, which elsewhere marks an untracked joint.
+        # Centred clips have a joint at the origin, which would count as untracked.
         clip = np.where(present, clip + np.array(_OFFSET, clip.dtype), 0)
     return clip
 
 
 def padded_clips(file: Path) -> dict[str, np.ndarray]:
-    """The clips of one file of padded arrays by side, without labels; empty for any other file.
+    """The clips of each side in a file of padded arrays, without labels; empty for other files.
 
     Returns:
-      `[N, C, T, V, M]` of an npy, whose side is ""; `[N, T, M * V * C]` of an npz.
+      `[N, C, T, V, M]` for an npy, with the side ""; `[N, T, M * V * C]` for an npz.
 
     Raises:
-      DataError: the arrays of an npz are damaged, or decompression bombs.
+      DataError: an array of an npz is damaged, or a decompression bomb.
     """
     if file.suffix == ".npy":
         try:
@@ -145,7 +145,9 @@ def _read_folder(folder: Path) -> dict[str, Block]:
         if not file.exists():
             continue
         if not labels_file.exists():
-            raise DataError("expected the labels of this side, found no such file", labels_file)
+            raise DataError(
+                "expected the labels of this side, the file does not exist", labels_file
+            )
         pair = load_pickle(labels_file.read_bytes(), labels_file)
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise DataError("expected a pair of names and labels", labels_file)
@@ -156,10 +158,10 @@ def _read_folder(folder: Path) -> dict[str, Block]:
 
 
 def whole_labels(labels: Any, file: object) -> np.ndarray:
-    """Class ids `[N]` of numbers, of texts of numbers, or of one-hot rows.
+    """Class ids `[N]` from numbers, numbers as text, or one-hot rows.
 
     Raises:
-      DataError: they are not whole numbers, or a row is not one-hot.
+      DataError: a label is not a whole number, or a row is not one-hot.
     """
     try:
         values = np.asarray(labels).astype(np.float64)
@@ -185,7 +187,7 @@ def _read_npz(file: Path) -> dict[str, Block]:
             for side in SIDES:
                 if f"x_{side}.npy" in archive.namelist():
                     data = _map_member(archive, file, f"x_{side}.npy")
-                    # One-hot rows are nearly all zeros, and compress as well as bombs.
+                    # One-hot rows are nearly all zeros and compress as strongly as bombs.
                     one_hot = read_npz(archive, f"y_{side}", harmless=LARGEST)
                     labels = whole_labels(one_hot, f"{file}, y_{side}")
                     names = [f"{side}{index:06d}" for index in range(len(labels))]
@@ -196,9 +198,9 @@ def _read_npz(file: Path) -> dict[str, Block]:
 
 
 def _map_member(archive: zipfile.ZipFile, file: Path, name: str) -> np.ndarray:
-    """An array inside an npz; memory-mapped, unless it is compressed (it is many GB)."""
+    """An array inside an npz, memory-mapped (it may have many GB) unless it is compressed."""
     info = archive.getinfo(name)
-    # A whole dataset has no limit of size, only of expansion.
+    # The size of a whole dataset is not limited, only its compression ratio.
     with opened_member(archive, info, name, largest=sys.maxsize, harmless=LARGEST) as member:
         if info.compress_type != zipfile.ZIP_STORED:
             return read_npy(member, info.file_size, name)
@@ -207,7 +209,7 @@ def _map_member(archive: zipfile.ZipFile, file: Path, name: str) -> np.ndarray:
 
 
 def _data_offset(file: Path, info: zipfile.ZipInfo) -> int:
-    """Offset of a member's bytes: after its local header of 30 bytes, its name, its extra field."""
+    """Offset of a member's bytes, after its local header (30 bytes), name and extra field."""
     with file.open("rb") as stream:
         stream.seek(info.header_offset + 26)
         name_length = int.from_bytes(stream.read(2), "little")
@@ -216,11 +218,11 @@ def _data_offset(file: Path, info: zipfile.ZipInfo) -> int:
 
 
 def write_agcn(corpus: Corpus, protocol: str, folder: Path, frames: int = 300) -> None:
-    """Writes one protocol as 2s-AGCN's four files, zeros after the clip.
+    """Writes one protocol as the four files of 2s-AGCN, padded with zeros.
 
     Args:
       protocol: one of `corpus.sides`.
-      folder: gets `{train,val}_data_joint.npy` and `{train,val}_label.pkl`.
+      folder: folder for `{train,val}_data_joint.npy` and `{train,val}_label.pkl`.
       frames: `T`; longer clips are cut.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -237,7 +239,7 @@ def write_agcn(corpus: Corpus, protocol: str, folder: Path, frames: int = 300) -
 
 
 def write_ctr_gcn(corpus: Corpus, protocol: str, file: Path, frames: int = 300) -> None:
-    """Writes one protocol as CTR-GCN's npz, zeros after the clip.
+    """Writes one protocol as the npz of CTR-GCN, padded with zeros.
 
     Args:
       protocol: one of `corpus.sides`.
@@ -248,7 +250,7 @@ def write_ctr_gcn(corpus: Corpus, protocol: str, file: Path, frames: int = 300) 
     for side in ("train", "test"):
         indices = np.flatnonzero(corpus.sides[protocol] == SIDES[side])
         shape = (len(indices), frames, 2 * corpus.skeleton.num_joints * 3)
-        # On disk first: all clips of NTU RGB+D 120 would be 20 GB in memory.
+        # Temporary files: the clips of NTU RGB+D 120 would need 20 GB of memory.
         scratch.append(file.with_suffix(f".{side}.tmp"))
         data = open_memmap(scratch[-1], "w+", np.float32, shape)
         for position, index in enumerate(indices.tolist()):

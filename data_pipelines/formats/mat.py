@@ -1,7 +1,7 @@
-"""MATLAB 5 files: one array of numbers, unpacked no further than its claim.
+"""Reader of one numeric array in a MATLAB 5 file, with limits against decompression bombs.
 
 A file is a header of 128 bytes and elements, each with its type and its size. Most elements are
-compressed and contain another element, whose size is the claim.
+compressed and contain another element. Unpacking stops at the size that this element declares.
 """
 
 import io
@@ -23,16 +23,16 @@ _NUMBERS = (
 
 
 def read_mat(content: bytes, name: str, file: object) -> np.ndarray:
-    """The array of numbers of this name.
+    """Reads the numeric array of this name.
 
     Raises:
       KeyError: there is none.
-      DataError: it is no MATLAB 5 file, or a bomb, or the variable is no array of numbers.
+      DataError: the file is not MATLAB 5 or a bomb, or the variable is not numeric.
     """
     plain = _unpacked(content, file)
     try:
         kinds = {kind for found, _, kind in scipy.io.whosmat(io.BytesIO(plain)) if found == name}
-        # Refused before loading: scipy allocates the text that a variable of text claims.
+        # Checked before loading: scipy allocates the declared size of text variables.
         if kinds.difference(_NUMBERS):
             raise DataError(
                 f"expected {name} to hold numbers, got {' and '.join(sorted(kinds))}", file
@@ -45,7 +45,7 @@ def read_mat(content: bytes, name: str, file: object) -> np.ndarray:
 
 
 def _unpacked(content: bytes, file: object) -> bytes:
-    """The same file with uncompressed elements."""
+    """The file with uncompressed elements."""
     order = content[126:_HEADER]
     if order not in (b"IM", b"MI"):
         raise DataError("not a readable .mat file (expected one of MATLAB 5 to 7)", file)
@@ -67,12 +67,12 @@ def _tag(tag: bytes, order: bytes, file: object) -> tuple[int, int]:
 
 
 def _inflated(packed: bytes, order: bytes, file: object) -> bytes:
-    """The element in a compressed one."""
+    """The element inside a compressed element."""
     stream = zlib.decompressobj()
     try:
         tag = stream.decompress(packed, _TAG)
         kind, size = _tag(tag, order, file)
-        if kind != _MATRIX:  # compressed elements could nest without end
+        if kind != _MATRIX:  # compressed elements could be nested without limit
             raise DataError(f"not a readable .mat file (expected a matrix, got {kind})", file)
         check_claim(size, len(packed), file)
         values = stream.decompress(stream.unconsumed_tail, size + 1)  # 0 would mean no limit

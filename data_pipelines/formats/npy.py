@@ -1,6 +1,6 @@
-"""Arrays in npy and npz files: numbers and text, no objects, no larger than the file.
+"""Safe reader of npy and npz files: numbers and text, no objects, no larger than the file.
 
-numpy trusts the header of an array, and allocates memory for it before it reads.
+NumPy itself allocates the size that a header declares before it reads the values.
 """
 
 import io
@@ -15,14 +15,14 @@ from data_pipelines.errors import DataError
 from data_pipelines.safe_io import HARMLESS, LARGEST, opened_member
 
 MAGIC = b"\x93NUMPY"
-_LONGEST_HEADER = 2**16  # bytes; numpy's own have 118
+_LONGEST_HEADER = 2**16  # bytes; headers written by NumPy have 118
 _KINDS = "biufcSU"  # booleans, numbers, text
-_EMPTY = 2**20  # most entries along the other axes of an array without values
+_MAX_EMPTY = 2**20  # maximum product of the other axes of an array with an axis of length 0
 _PIECE = 2**20  # bytes of one read
 
 
 class Header(NamedTuple):
-    """The header of an array: its shape, its order and its type."""
+    """The header of an array: shape, memory order and type."""
 
     shape: tuple[int, ...]
     fortran: bool
@@ -35,18 +35,18 @@ class Header(NamedTuple):
 
 
 def is_vast(shape: tuple[int, ...]) -> bool:
-    """Whether an array without values claims very many entries along its other axes."""
-    return 0 in shape and math.prod(size for size in shape if size) > _EMPTY
+    """Whether an array with an axis of length 0 has very long other axes."""
+    return 0 in shape and math.prod(size for size in shape if size) > _MAX_EMPTY
 
 
 def read_header(stream: IO[bytes], room: int, where: object) -> Header:
-    """Reads the header of an npy array, up to its values.
+    """Reads the header of an npy array; the stream is then at the values.
 
     Args:
-      room: most bytes of the values.
+      room: maximum number of bytes of the values.
 
     Raises:
-      DataError: it is no header, or of an array that is too large or has other types.
+      DataError: the header is invalid, or declares a larger array or an unsupported type.
     """
     try:
         version = np.lib.format.read_magic(stream)
@@ -61,13 +61,13 @@ def read_header(stream: IO[bytes], room: int, where: object) -> Header:
         if version != (1, 0):
             read = np.lib.format.read_array_header_2_0
         header = Header(*read(text))
-    except Exception as error:  # numpy parses it as Python
+    except Exception as error:  # numpy parses the header as Python code
         raise DataError(f"not a readable npy array ({error})", where) from error
     kind, shape = header.dtype, list(header.shape)
-    if kind.kind not in _KINDS or not kind.itemsize:  # also structures of them
+    if kind.kind not in _KINDS or not kind.itemsize:  # structured types have another kind
         raise DataError(f"not a readable npy array (expected numbers or text, got {kind})", where)
     if header.nbytes > room or min(header.shape, default=0) < 0 or is_vast(header.shape):
-        claim = f"it claims to be {shape!s:.99} of {kind}, where {room} bytes can be"
+        claim = f"it claims to be {shape!s:.99} of {kind}, but has at most {room} bytes"
         raise DataError(f"not a readable npy array ({claim})", where)
     return header
 
@@ -76,10 +76,10 @@ def read_npy(stream: IO[bytes], room: int, where: object) -> np.ndarray:
     """Reads an npy array.
 
     Args:
-      room: most bytes of the values.
+      room: maximum number of bytes of the values.
 
     Raises:
-      DataError: see `read_header`; or it is truncated.
+      DataError: see `read_header`; or the array is truncated.
     """
     header = read_header(stream, room, where)
     values = np.empty(header.nbytes, np.uint8)
@@ -108,7 +108,7 @@ def map_npy(file: Path) -> np.ndarray:
 
 
 def map_values(file: Path, header: Header, offset: int) -> np.ndarray:
-    """Memory-maps the values at an offset of a file.
+    """Memory-maps the values that begin at an offset of a file.
 
     Raises:
       DataError: the file is truncated.
@@ -126,12 +126,12 @@ def read_npz(
     """Reads one array of an npz.
 
     Args:
-      name: without `.npy`.
+      name: name without `.npy`.
       largest, harmless: bytes; see `check_claim`.
 
     Raises:
       KeyError: no array has this name.
-      DataError: it is a bomb, or see `read_header`; names the member.
+      DataError: it is a decompression bomb, or see `read_header`.
     """
     info = archive.getinfo(f"{name}.npy")
     with opened_member(archive, info, info.filename, largest, harmless) as member:

@@ -1,8 +1,8 @@
-"""Reader of NTU RGB+D `.skeleton` files (Kinect v2): the text to a `RawClip`.
+"""Reader of NTU RGB+D `.skeleton` files (Kinect v2).
 
-The text: the number of frames; for each frame the number of bodies; for each body a line of ten
-fields that begins with its tracking id, the number of joints (25), and one line of twelve numbers a
-joint, of which the first three are x, y, z in metres.
+Format: the number of frames; for each frame the number of bodies; for each body a line of ten
+fields that begins with its tracking id, the number of joints (25), and one line of twelve numbers
+per joint, of which the first three are x, y, z in metres.
 """
 
 import re
@@ -18,10 +18,11 @@ from data_pipelines.formats.person_selection import select_persons
 from data_pipelines.formats.raw import RawClip, match_name, numbers
 
 JOINTS, INFO_FIELDS, JOINT_FIELDS = 25, 10, 12
-# Over an hour. A frame without a body is two bytes of text, and in an array as large as any other.
+# Over an hour. The limit is needed since a frame without a body has two bytes in the text, but the
+# size of any other frame in the array.
 MOST_FRAMES = 2**17
 _LARGEST = float(np.finfo(np.float32).max)
-_JSON = simdjson.Parser()  # reuses its buffers from file to file
+_JSON = simdjson.Parser()  # one instance, to reuse its buffers
 _BODY_FIELDS = INFO_FIELDS + 1 + JOINTS * JOINT_FIELDS
 NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
 
@@ -31,7 +32,7 @@ class Bodies:
     """All bodies of a recording, in the order of the file.
 
     Attributes:
-      num_frames: `T`; frames without a body count too.
+      num_frames: `T`, including frames without a body.
       frame: `[K]` the frame of each body.
       track: `K` tracking ids, as text: they exceed the precision of a float64.
       joints: `[K, 25, 3]` float32, metres.
@@ -58,7 +59,7 @@ def parse_name(stem: str) -> NtuName:
     """Parses a stem.
 
     Raises:
-      DataError: it is no NTU name.
+      DataError: it is not an NTU name.
     """
     found = match_name(NAME.pattern, stem, "S001C001P001R001A001")
     setup, camera, subject, repetition, action = map(int, found.groups())
@@ -68,7 +69,7 @@ def parse_name(stem: str) -> NtuName:
 
 
 def named_clip(clip_id: str, joints: np.ndarray, label: int) -> RawClip:
-    """A clip of a file of many, with subject, view and setup if its id is an NTU stem."""
+    """A clip with subject, view and setup from its id, if the id is an NTU stem."""
     if not NAME.fullmatch(clip_id):
         return RawClip(clip_id, joints, label)
     name = parse_name(clip_id)
@@ -76,10 +77,10 @@ def named_clip(clip_id: str, joints: np.ndarray, label: int) -> RawClip:
 
 
 def read_ntu(file: str, content: bytes) -> RawClip:
-    """Reads one `.skeleton` file, with the persons of `select_persons`.
+    """Reads one `.skeleton` file, with the persons chosen by `select_persons`.
 
     Raises:
-      DataError: the name or the text is not as published; names the line.
+      DataError: the name or the text is not as published; the message has the line.
     """
     found = match_name(NAME.pattern + r"\.skeleton", file, "S001C001P001R001A001.skeleton")
     stem = found.string.removesuffix(".skeleton")
@@ -92,11 +93,11 @@ def read_ntu(file: str, content: bytes) -> RawClip:
 def parse_skeleton(content: bytes, file: str) -> Bodies:
     """All bodies of a `.skeleton` file.
 
-    A regular file takes the fast path. Any other is parsed line by line, which accepts other white
-    space and finds the line of an error.
+    Regular files use a fast parser. Others are parsed line by line, which accepts other white space
+    and finds the line of an error.
 
     Raises:
-      DataError: names the line, what was expected and what came.
+      DataError: the text is invalid; the message has the line, the expected and the actual content.
     """
     try:
         return _parse_regular(content)
@@ -107,11 +108,11 @@ def parse_skeleton(content: bytes, file: str) -> Bodies:
 def _parse_regular(content: bytes) -> Bodies:
     """Parses a file whose fields are separated by single spaces and newlines.
 
-    The positions of all separators give the place of each field. One comparison then checks the
-    end of every line, and only three fields of twelve are parsed as numbers.
+    The positions of all separators give the position of each field. One comparison checks the ends
+    of all lines, and only three of twelve fields are parsed as numbers.
 
     Raises:
-      IndexError, ValueError, RuntimeError, TypeError: it is not such a file.
+      IndexError, ValueError, RuntimeError, TypeError: the file is not regular.
     """
     if not content.isascii():
         raise ValueError("not ASCII")
@@ -142,7 +143,7 @@ def _parse_regular(content: bytes) -> Bodies:
                 raise ValueError("another number of joints")
             position += _BODY_FIELDS
     if position != len(separators) or num_frames < 1 or not body_at:
-        raise ValueError("another number of fields than its counts")
+        raise ValueError("the number of fields differs from the counts")
     starts = np.array(body_at)
     first = (starts[:, None] + np.arange(INFO_FIELDS + 1, _BODY_FIELDS, JOINT_FIELDS)).ravel()
     expected = np.full(len(separators), ord(" "), np.uint8)
@@ -157,15 +158,15 @@ def _parse_regular(content: bytes) -> Bodies:
 
 def _count(field: bytes) -> int:
     if not field.isdigit() or len(field) > 9:
-        raise ValueError("no plain whole number")
+        raise ValueError("not a whole number")
     return int(field)
 
 
 def _first_three(text: np.ndarray, separators: np.ndarray, first: np.ndarray) -> np.ndarray:
     """The numbers in the fields `first`, `first + 1` and `first + 2`, float32.
 
-    Cuts the three fields out, blanks the text behind them, puts commas between them, and parses
-    the result as JSON: simdjson is the fastest parser of decimal numbers.
+    Extracts the three fields, blanks the text behind them, separates them by commas, and parses the
+    result as JSON: simdjson is the fastest parser of decimal numbers.
     """
     start = separators[first - 1] + 1
     length = separators[first + 2] - start
@@ -177,17 +178,17 @@ def _first_three(text: np.ndarray, separators: np.ndarray, first: np.ndarray) ->
     np.putmask(lines, behind, ord("\n"))
     other = (lines > ord("9")) & (lines != ord("E")) & (lines != ord("e"))
     if other.any() or (lines == ord(",")).any():
-        raise ValueError("more than numbers")
+        raise ValueError("other characters than numbers")
     np.putmask(lines, lines == ord(" "), ord(","))
     array: Any = _JSON.parse(b"[" + lines.tobytes().rstrip()[:-1] + b"]")
     parsed = np.frombuffer(array.as_buffer(of_type="d"))
     if len(parsed) != 3 * len(first) or not (np.abs(parsed) < _LARGEST).all():
-        raise ValueError("not finite, or not three numbers a joint")
+        raise ValueError("not finite, or not three numbers per joint")
     return parsed.astype(np.float32)
 
 
 class _Lines:
-    """Iterates over the lines of a file, split into fields; counts them for errors."""
+    """Iterates over the lines of a file, split into fields; keeps the line number for errors."""
 
     def __init__(self, content: bytes, file: str):
         try:
@@ -215,15 +216,15 @@ class _Lines:
         return int(field)
 
     def error(self, message: str) -> DataError:
-        """An error in the current line."""
+        """An error with the file and the current line."""
         return DataError(message, self.file, self.number)
 
 
 def parse_lines(content: bytes, file: str) -> Bodies:
-    """Parses as `parse_skeleton`, line by line: slow, accepts any white space, finds errors.
+    """Like `parse_skeleton`, line by line: slow, accepts any white space, finds errors.
 
     Raises:
-      DataError: names the line, what was expected and what came.
+      DataError: the text is invalid; the message has the line, the expected and the actual content.
     """
     lines = _Lines(content, file)
     num_frames = lines.integer("the number of frames", 1)

@@ -1,7 +1,7 @@
-"""Selects the persons of a clip among tracked bodies: noise is dropped, at most two are kept.
+"""Selects the persons of a clip among tracked bodies: drops noise, keeps two persons at most.
 
-A Kinect gives each body a tracking id. It also tracks furniture, gives a new id to a person after
-an interruption, and lists the bodies of a frame in any order.
+A Kinect gives each body a tracking id. It also tracks furniture, gives a person a new id after an
+interruption, and lists the bodies of a frame in any order.
 """
 
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 MAX_PERSONS = 2
-# The field's rules (the denoising steps of CTR-GCN and its predecessors): a track of 11 frames or
-# fewer is noise, and so is one that in 70 % of its frames is wider than 0.8 times its height.
+# Denoising rules of CTR-GCN and its predecessors: a track of 11 frames or fewer is noise, and so is
+# a track whose width exceeds 0.8 times its height in 70 % of its frames.
 SHORTEST_TRACK = 12
 WIDEST = 0.8
 NOISY_SHARE = 0.69754
@@ -19,21 +19,21 @@ NOISY_SHARE = 0.69754
 def select_persons(
     num_frames: int, frame: np.ndarray, track: Sequence, joints: np.ndarray, denoise: bool = True
 ) -> tuple[np.ndarray, dict[str, int]]:
-    """The up to two bodies that move most, as persons, in order of decreasing motion.
+    """The one or two persons that move most, in order of decreasing motion.
 
-    Tracks without a common frame are parts of one person: each joins the first person whose frames
-    it does not overlap. A rule that would drop all tracks is not applied.
+    Tracks without a common frame may belong to one person: each is added to the first person whose
+    frames it does not overlap. A rule that would drop all tracks is not applied.
 
     Args:
       num_frames: `T`.
       frame: `[K]` frame of each body.
       track: `K` tracking ids.
       joints: `[K, V, 3]`, metres, y up.
-      denoise: drop short and wide tracks if there are others.
+      denoise: whether short and wide tracks are dropped if there are others.
 
     Returns:
-      `[M, T, V, 3]` float32 with `M` 1 or 2, zeros where a person is absent, and counts of what was
-      dropped.
+      `[M, T, V, 3]` float32 with `M` 1 or 2, zeros where a person is absent; and the numbers of
+      dropped bodies.
     """
     positions: dict = {}
     for position, name in enumerate(track):
@@ -66,10 +66,10 @@ def select_persons(
 
 
 def motion(body: np.ndarray) -> float:
-    """The field's measure of the motion of a body `[k, V, 3]`.
+    """The usual measure of the motion of a body `[k, V, 3]`.
 
-    The sum of the standard deviations of x, y and z over frames and joints; it grows with the size
-    of the body too.
+    The sum of the standard deviations of x, y and z over frames and joints; it also grows with the
+    size of the body.
     """
     return float(body.std(axis=(0, 1), dtype=np.float64).sum())
 

@@ -1,10 +1,10 @@
-"""Pickles of data only; any other is refused before its code runs.
+"""Safe loading of pickles: plain data only; other pickles are refused and no code of theirs runs.
 
-numpy's own classes are not used either: a pickled dtype can declare raw bytes to be pointers to
-objects. Arrays and numbers are rebuilt here, from their bytes and a plain dtype.
+NumPy's classes are not used, since a pickled dtype can declare raw bytes to be pointers to objects.
+Arrays and numbers are rebuilt here from their bytes and a plain dtype.
 
-The unpickler is Python's pure one. The one in C allocates any size that a pickle of a few bytes
-demands, and hashes any key, which takes forever for tuples of tuples of tuples.
+The unpickler is the pure Python one. The C implementation allocates any size that a pickle of a few
+bytes declares, and hashes any key, which takes exponential time for nested shared tuples.
 """
 
 import io
@@ -18,7 +18,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.formats.npy import is_vast
 from data_pipelines.safe_io import check_parts
 
-_KINDS = "biufcSU"  # booleans, numbers, text: kinds whose bytes are the values themselves
+_KINDS = "biufcSU"  # booleans, numbers, text: the bytes are the values
 _KEY_TYPES = (str, bytes, int, float, complex, np.generic, type(None))
 
 
@@ -26,11 +26,11 @@ class _Dtype:
     """Replaces `numpy.dtype` while unpickling; uses only the byte order of its state."""
 
     def __init__(self, kind: Any, align: Any = False, copy: Any = False):
-        if not isinstance(kind, str):  # its text may have no end, and is not formatted
+        if not isinstance(kind, str):  # not formatted: its text may be endless
             raise pickle.UnpicklingError(f"a dtype that is named by a {type(kind)}")
         self.dtype = np.dtype(kind)
         if self.dtype.kind not in _KINDS or self.dtype.fields or self.dtype.subdtype:
-            raise pickle.UnpicklingError(f"an array of {kind!r}, which is no plain data")
+            raise pickle.UnpicklingError(f"an array of {kind!r}, which is not plain data")
 
     def __setstate__(self, state: tuple) -> None:
         if state[1] in ("<", ">"):
@@ -65,14 +65,14 @@ def _scalar(dtype: Any, raw: Any) -> Any:
 
 
 def _encode(text: Any, encoding: Any) -> bytes:
-    """`codecs.encode`, with which older protocols write bytes."""
+    """Replaces `codecs.encode`, with which older protocols write bytes."""
     if not isinstance(text, str) or encoding != "latin1":
         raise pickle.UnpicklingError("bytes that are not written as latin1 text")
     return text.encode("latin1")
 
 
 def _bytearray(content: Any = b"", encoding: Any = "latin1") -> bytearray:
-    """A bytearray of bytes; a number would be its length."""
+    """Replaces `bytearray`; a number, which would be a length, is refused."""
     if isinstance(content, int):
         raise pickle.UnpicklingError("a bytearray without its bytes")
     return bytearray(_encode(content, encoding) if isinstance(content, str) else content)
@@ -86,7 +86,7 @@ def _set(items: Any = ()) -> set:
 def _check_keys(keys: Any) -> None:
     for key in keys:
         if not isinstance(key, _KEY_TYPES):
-            raise pickle.UnpicklingError(f"a key, or a part of a set, that is a {type(key)}")
+            raise pickle.UnpicklingError(f"a key, or an element of a set, that is a {type(key)}")
 
 
 def _check_replacement(item: Any) -> None:
@@ -94,11 +94,11 @@ def _check_replacement(item: Any) -> None:
         raise pickle.UnpicklingError(f"it sets the state of a {type(item)}")
 
 
-# Each with its names in Python 2 and 3, or in numpy 1 and 2.
+# With the names of Python 2 and 3, and of numpy 1 and 2.
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("_codecs", "encode"): _encode,
     ("numpy", "dtype"): _Dtype,
-    ("numpy", "ndarray"): None,  # only ever an argument
+    ("numpy", "ndarray"): None,  # only used as an argument
 }
 for _module in ("builtins", "__builtin__"):
     _ALLOWED |= {(_module, "set"): _set, (_module, "bytearray"): _bytearray}
@@ -114,13 +114,13 @@ class _DataUnpickler(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
             raise pickle.UnpicklingError(
-                f"it needs {module}.{name}, which is no plain data; it may be malicious"
+                f"it needs {module}.{name}, which is not plain data; it may be malicious"
             )
         return _ALLOWED[module, name]
 
 
 def _check_before(opcode: bytes, check: Callable[[list], None]) -> None:
-    """Checks the stack before an opcode is executed."""
+    """Makes the unpickler check its stack before it executes an opcode."""
     execute = _DataUnpickler.dispatch[opcode[0]]
 
     def checked(unpickler: Any) -> None:
@@ -142,7 +142,7 @@ def load_pickle(content: bytes, file: object) -> Any:
     """Unpickles plain containers, strings, numbers and numpy arrays.
 
     Raises:
-      DataError: the pickle is damaged, or has anything else; none of its code was executed.
+      DataError: the pickle is damaged or contains other objects; none of its code was executed.
     """
     try:
         # Python 2 wrote many of these files; its strings are bytes in Python 3.
@@ -154,7 +154,7 @@ def load_pickle(content: bytes, file: object) -> Any:
 
 
 def _unwrap(item: Any, done: dict[int, Any]) -> Any:
-    """Puts arrays in the place of their replacements; `done` keeps shared parts shared."""
+    """Replaces `_Array` and `_Dtype` by their values; `done` keeps shared parts shared."""
     if id(item) in done:
         return done[id(item)]
     if isinstance(item, _Array):

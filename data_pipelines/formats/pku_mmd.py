@@ -1,8 +1,8 @@
-"""Reader of PKU-MMD: long recordings as text, cut into clips by their label files.
+"""Reader of PKU-MMD: long text recordings, cut into clips according to their label files.
 
-A recording has one line for each frame with 150 numbers: x, y, z of the 25 Kinect v2 joints of two
-persons, metres, zeros for an absent person. Its label file has one line for each action: class id
-(from 1), first frame, end frame, confidence. Frames count from 0 and the end is excluded.
+A recording has one line per frame with 150 numbers: x, y, z of the 25 Kinect v2 joints of two
+persons, metres, zeros for an absent person. Its label file has one line per action: class id (from
+1), first frame, end frame, confidence. Frames are counted from 0; the end frame is excluded.
 """
 
 import io
@@ -19,7 +19,7 @@ from data_pipelines.skeletons import KINECT_V2
 from data_pipelines.sources import Archive, file_stamp
 
 NUMBERS = 150
-CUT = "actions that end after their recording, cut"
+CUT = "actions cut at the end of their recording"
 NUM_CLASSES = 51
 VIEWS = {"L": 1, "M": 2, "R": 3}
 # Names of the recordings of phase I and phase II.
@@ -32,8 +32,8 @@ class PkuSource:
 
     Attributes:
       skeletons, labels: the text files; a recording has the same file name in both.
-      phase: 1 or 2; files with names of the other phase are ignored.
-      split_files: protocol to the owners' list of recordings.
+      phase: 1 or 2; files of the other phase are ignored.
+      split_files: the owners' list of recordings for each protocol.
     """
 
     skeletons: Archive
@@ -88,7 +88,7 @@ def parse_frames(content: bytes, file: str) -> np.ndarray:
     """The frames of a recording, `[T, 150]` float32, metres.
 
     Raises:
-      DataError: names the line without 150 finite numbers.
+      DataError: a line does not have 150 finite numbers; the message has its number.
     """
     lines = content.rstrip().splitlines()
     if not lines:
@@ -119,7 +119,8 @@ def parse_labels(content: bytes, file: str, num_frames: int) -> list[tuple[int, 
     """The actions of a recording: class id from 0, first frame, end frame.
 
     Raises:
-      DataError: names the line that is not `id,first,end,confidence`, or has no frames.
+      DataError: a line is not `id,first,end,confidence`, or has no frames; the message has its
+        number.
     """
     actions = []
     for number, line in enumerate(content.decode("ascii", "replace").splitlines(), start=1):
@@ -149,7 +150,7 @@ def parse_split(text: str, file: str) -> tuple[set[str], set[str]]:
     """The training and the test recordings of a split file.
 
     The file has a line that begins with "Training", names separated by commas, a line that begins
-    with "Valid" (the owners' spelling of the rest varies), and names again.
+    with "Valid" (the rest of the word varies between files), and names again.
 
     Raises:
       DataError: a part is missing, or a name is in both.
@@ -164,7 +165,7 @@ def parse_split(text: str, file: str) -> tuple[set[str], set[str]]:
         if names is not None:
             names.update(name for name in re.split(r"[,\s]+", line) if name)
     if not parts.get("train") or not parts.get("test"):
-        raise DataError("expected a list of training and one of validation videos", file)
+        raise DataError("expected a list of training and a list of validation videos", file)
     both = parts["train"] & parts["test"]
     if both:
         raise DataError(f"{sorted(both)[0]} is in both lists", file)

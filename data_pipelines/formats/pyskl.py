@@ -2,7 +2,8 @@
 
 An annotation has `frame_dir` (its id), `label`, `total_frames` and `keypoint` `[M, T, V, C]`; only
 3D keypoints (`C = 3`, metres) are read. The splits are named `<protocol>_train` and
-`<protocol>_val` (or `_test`). A pickle cannot be read in parts: all its clips are in memory.
+`<protocol>_val` (or `_test`). All clips are loaded into memory, since a pickle cannot be read in
+parts.
 """
 
 import operator
@@ -23,10 +24,10 @@ from data_pipelines.sources import ArraySource
 
 
 def read_record(file: Path) -> dict:
-    """The content of a file; annotations are a list of anything.
+    """The content of a file; the annotations are not checked.
 
     Raises:
-      DataError: it is no pickle of plain data, or has no list of annotations.
+      DataError: it is not a pickle of plain data, or has no list of annotations.
     """
     record = load_pickle(file.read_bytes(), file)
     if not isinstance(record, dict) or not isinstance(record.get("annotations"), list):
@@ -84,7 +85,7 @@ class PysklSource(ArraySource):
 
 
 def write_pyskl(corpus: Corpus, file: Path) -> None:
-    """Writes a corpus as a PYSKL file; its protocols become splits."""
+    """Writes a corpus as a PYSKL file; protocols become splits."""
     annotations = [
         {
             "frame_dir": clip_id,
@@ -100,6 +101,6 @@ def write_pyskl(corpus: Corpus, file: Path) -> None:
         split[f"{protocol}_train"] = ids[side == TRAIN].tolist()
         split[f"{protocol}_val"] = ids[side == TEST].tolist()
     content = pickle.dumps({"split": split, "annotations": annotations}, protocol=3)
-    # The module's name before numpy 2, which numpy 1 and 2 resolve.
+    # The old module name works with numpy 1 and 2.
     content = content.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
     write_bytes(file, content)

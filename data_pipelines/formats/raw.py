@@ -1,4 +1,4 @@
-"""The output of every reader, and the checks that readers share."""
+"""The output type of all readers, and their common checks."""
 
 import re
 from collections import Counter
@@ -19,8 +19,8 @@ class RawClip:
       clip_id: unique within the dataset.
       joints: `[M, T, V, 3]` float32, metres; an absent person is all zeros.
       label: class id, from 0.
-      subject, view, setup: numbers as the dataset counts them; 0 where it has none.
-      notes: counts of what the reader repaired or dropped.
+      subject, view, setup: numbers used by the dataset; 0 if it has none.
+      notes: counts of repairs and of dropped content.
     """
 
     clip_id: str
@@ -33,10 +33,10 @@ class RawClip:
 
 
 def match_name(pattern: str, file: str, example: str) -> re.Match:
-    """Matches a file's name, without its folders.
+    """Matches a file name without its folders.
 
     Raises:
-      DataError: the name is not of this form.
+      DataError: the name does not match; the message has the example.
     """
     found = re.fullmatch(pattern, PurePosixPath(file).name)
     if not found:
@@ -48,7 +48,7 @@ def numbers(fields: Iterable[str | bytes], file: str, line: int) -> list[float]:
     """The fields of a line as numbers.
 
     Raises:
-      DataError: one is no number.
+      DataError: a field is not a number.
     """
     try:
         return [float(field) for field in fields]
@@ -59,15 +59,15 @@ def numbers(fields: Iterable[str | bytes], file: str, line: int) -> list[float]:
 def checked(
     joints, file: str, joint_names: tuple[str, ...], first_line: int | None = None
 ) -> np.ndarray:
-    """Joints as float32, refusing other shapes, other types and non-finite values.
+    """Joints as float32; refuses other shapes, other types and non-finite values.
 
     Args:
       joints: `[M, T, V, 3]`.
       joint_names: `V` names, for the message.
-      first_line: line of frame 0 in files with one line for each frame.
+      first_line: line of frame 0 in files with one line per frame.
 
     Raises:
-      DataError: says what was expected, what came, and the place in the file.
+      DataError: the message has the expected and the actual content, and the position in the file.
     """
     shape, num_joints = np.shape(joints), len(joint_names)
     if len(shape) != 4 or shape[2:] != (num_joints, 3) or 0 in shape:
@@ -94,7 +94,7 @@ def checked_label(label: int, num_classes: int, file: object) -> int:
     """A class id in `[0, num_classes)`.
 
     Raises:
-      DataError: it is outside (-1 would silently mean the last class).
+      DataError: it is outside (as an index, -1 would mean the last class).
     """
     if not 0 <= label < num_classes:
         raise DataError(f"expected a label from 0 to {num_classes - 1}, got {label}", file)
@@ -102,7 +102,7 @@ def checked_label(label: int, num_classes: int, file: object) -> int:
 
 
 def total(notes: Iterable[dict[str, int]]) -> dict[str, int]:
-    """Sums of the notes of many clips, in the order of their first appearance."""
+    """Sums of the notes of many clips, in order of first appearance."""
     summed: Counter[str] = Counter()
     for note in notes:
         summed.update(note)

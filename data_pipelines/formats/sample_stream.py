@@ -2,17 +2,17 @@
 
 JSON lines, one object each:
 
-  {"clip": [M][T][V][3]}    zeros where untracked; M may be missing
-  {"frame": [M][V][3], "time": 1.25}    one frame of an endless clip, at a time in seconds
+  {"clip": [M][T][V][3]}    zeros where untracked; the axis M is optional
+  {"frame": [M][V][3], "time": 1.25}    one frame of a continuous stream; time in seconds
   {"tokens": [S][n]}        or [T'][V][n]: output of an encoder
   {"add": "wave"}           adds a class by its name
-  {"add": "wave", "text": "a person waves"}    by a sentence
-  {"add": "wave", "texts": {granularity: text, ...}}    by all texts, perhaps with a "sketch"
+  {"add": "wave", "text": "a person waves"}    adds a class by a sentence
+  {"add": "wave", "texts": {granularity: text, ...}}    by all texts, optionally with a "sketch"
   {"retire": "wave"}        removes a class
-  {"reset": true}           undoes all adaptation
+  {"reset": true}           resets all adaptation
 
-Any object may have an "id", which is returned with the answer. Or arrays in the format of
-`numpy.save`, one after the other: a clip `[T, V, 3]` or `[M, T, V, 3]`, or tokens `[S, n]`.
+Any object may have an "id", which is returned with the answer. Alternatively, arrays in the format
+of `numpy.save`, one after the other: a clip `[T, V, 3]` or `[M, T, V, 3]`, or tokens `[S, n]`.
 """
 
 import json
@@ -27,7 +27,7 @@ from data_pipelines.formats.npy import MAGIC, read_npy
 
 LARGEST = 2**26  # bytes of a line or of an array's values; an hour of two persons as float32
 KINDS = ("clip", "frame", "tokens", "add", "retire", "reset")
-# Number of axes of what is an array, and the forms in words.
+# Number of axes of arrays, and their accepted shapes as text.
 _AXES = {
     "clip": (4, "[M, T, V, 3] or [T, V, 3]"),
     "frame": (3, "[M, V, 3] or [V, 3]"),
@@ -40,13 +40,13 @@ class Request:
     """One line or array of the stream.
 
     Attributes:
-      line: its number, from 1.
+      line: number of the line or array, from 1.
       kind: one of `KINDS`, or "bad".
-      value: of the kind: an array `[M, T, V, k]`, `[M, V, k]` or `[S, n]`, with `k` 2 or 3; a class
-        name; or the error.
-      texts: of a class to add, for each granularity or one for all; None: its name.
+      value: depends on the kind: an array `[M, T, V, k]`, `[M, V, k]` or `[S, n]`, with `k` 2 or 3;
+        a class name; or the error.
+      texts: texts of a class to add, one per granularity or one for all; None: its name.
       id: chosen by the sender.
-      time: of a frame, in seconds.
+      time: time of a frame, in seconds.
     """
 
     line: int
@@ -58,7 +58,7 @@ class Request:
 
 
 def read_requests(stream: BinaryIO) -> Iterator[Request]:
-    """Requests in order of arrival; an unreadable one has the kind "bad", with the reason.
+    """Requests in order of arrival; unreadable requests have the kind "bad" and the reason.
 
     A damaged npy array ends the stream, since the beginning of the next one is unknown.
 
@@ -66,7 +66,7 @@ def read_requests(stream: BinaryIO) -> Iterator[Request]:
       stream: buffered, with `peek`, such as `sys.stdin.buffer`.
     """
     start = stream.peek(1)[:1]  # type: ignore[attr-defined]
-    if start == MAGIC[:1]:  # never the start of JSON
+    if start == MAGIC[:1]:  # JSON never starts with this byte
         yield from _arrays(stream)
     else:
         yield from _lines(stream)
@@ -87,7 +87,7 @@ def _lines(stream: BinaryIO) -> Iterator[Request]:
 def _request(number: int, line: bytes) -> Request:
     try:
         record = json.loads(line)
-    except (ValueError, RecursionError) as error:  # also for bytes that are no UTF-8
+    except (ValueError, RecursionError) as error:  # includes invalid UTF-8
         return Request(number, "bad", f"not valid JSON ({error})")
     kinds = [kind for kind in KINDS if isinstance(record, dict) and kind in record]
     if len(kinds) != 1:
@@ -115,7 +115,7 @@ def _seconds(time: Any) -> float | None:
     """A time stamp.
 
     Raises:
-      ValueError: it is no finite number.
+      ValueError: it is not a finite number.
     """
     if time is None or (isinstance(time, int | float) and abs(time) < 1e12):
         return None if time is None else float(time)
@@ -126,15 +126,15 @@ def shaped(kind: str, array: np.ndarray) -> np.ndarray:
     """A clip `[M, T, V, k]`, a frame `[M, V, k]`, or tokens `[S, n]`.
 
     Raises:
-      ValueError: it is none of them.
+      ValueError: the array has another shape.
     """
     axes, forms = _AXES[kind]
     if kind != "tokens" and array.ndim == axes - 1:
         array = array[None]
     if kind == "tokens" and array.ndim == 3:
         array = array.reshape(-1, array.shape[-1])
-    flat_or_deep = kind == "tokens" or array.shape[-1:] in ((2,), (3,))
-    if array.ndim != axes or not flat_or_deep or not array.size:
+    has_coordinates = kind == "tokens" or array.shape[-1:] in ((2,), (3,))
+    if array.ndim != axes or not has_coordinates or not array.size:
         raise ValueError(f"expected {forms}, got {list(array.shape)}")
     return array
 

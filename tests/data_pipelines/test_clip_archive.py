@@ -111,7 +111,7 @@ GOOD = {
         ({"lengths": np.array([3.0, 3.0])}, "lengths: expected the frames of each clip, got float"),
         ({"label": np.array([0, 2])}, "label: expected indices into the 2 class_names"),
         ({"label": np.array([0])}, "label: expected 2 integers"),
-        ({"class_names": np.array("a")}, "class_names: expected a list names, got"),
+        ({"class_names": np.array("a")}, "class_names: expected a list of names, got"),
         ({"subject": np.array(["x"])}, "subject: expected 2 names"),
         ({"fps": np.array([30.0, 0.0])}, "fps: expected frames per second above 0, got 0.0"),
         ({"fps": np.ones(3)}, "fps: expected one number"),

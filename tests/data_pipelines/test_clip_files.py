@@ -142,7 +142,7 @@ def test_a_folder_gives_the_good_clips_and_says_what_is_bad(tmp_path):
     assert bad[1] == "deep/some.npz, clip 2: expected 2 or more frames, got 1"
     assert bad[2].startswith("names.npz, clip 0: no joint of the file gives hip_center, spine")
     assert bad[3].startswith("tall.npz, clip 0: expected a body of 0.5 to 2.5 m")
-    assert bad[4].startswith("torn.bvh, line 2: expected a name")
+    assert bad[4].startswith("torn.bvh, line 2: expected a unique joint name")
     assert bad[5].startswith("torn.npz: not a readable npz")
 
 

@@ -110,7 +110,7 @@ def test_broken_arrays_are_errors(tmp_path, cache, corpus):
         load("custom", folder)
     train = pickle.loads((tmp_path / "x" / "train_label.pkl").read_bytes())[0]
     labels.write_bytes(pickle.dumps(([train[0], *names[1:]], values)))
-    with pytest.raises(DataError, match="there more than once, or on two sides"):
+    with pytest.raises(DataError, match="occurs more than once, or on two sides"):
         load("custom", folder)
     data = tmp_path / "x" / "val_data_joint.npy"
     data.write_bytes(data.read_bytes()[:1000])

@@ -54,7 +54,7 @@ def test_a_pickle_cannot_make_bytes_into_pointers():
             _reduced(multiarray.scalar, dtype, b"A" * 8),
             _reduced(multiarray._reconstruct, np.ndarray, (0,), b"b", state=array),
         ):
-            with pytest.raises(DataError, match="which is no plain data"):
+            with pytest.raises(DataError, match="which is not plain data"):
                 load_pickle(pickle.dumps({"x": attack}), "x.pkl")
 
 
@@ -126,12 +126,12 @@ DTYPE = b"cnumpy\ndtype\n"
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"}" + NESTED + b"K\x01s.", "a key, or a part of a set, that is a .*tuple"),
-        (b"}(" + NESTED + b"K\x01u.", "a key, or a part of a set, that is a .*tuple"),
-        (b"(" + NESTED + b"K\x01d.", "a key, or a part of a set, that is a .*tuple"),
-        (b"\x8f(" + NESTED + b"\x90.", "a key, or a part of a set, that is a .*tuple"),
-        (b"(" + NESTED + b"\x91.", "a key, or a part of a set, that is a .*tuple"),
-        (b"cbuiltins\nset\n](" + NESTED + b"e\x85R.", "a part of a set, that is a .*tuple"),
+        (b"}" + NESTED + b"K\x01s.", "a key, or an element of a set, that is a .*tuple"),
+        (b"}(" + NESTED + b"K\x01u.", "a key, or an element of a set, that is a .*tuple"),
+        (b"(" + NESTED + b"K\x01d.", "a key, or an element of a set, that is a .*tuple"),
+        (b"\x8f(" + NESTED + b"\x90.", "a key, or an element of a set, that is a .*tuple"),
+        (b"(" + NESTED + b"\x91.", "a key, or an element of a set, that is a .*tuple"),
+        (b"cbuiltins\nset\n](" + NESTED + b"e\x85R.", "an element of a set, that is a .*tuple"),
         (DTYPE + NESTED + b"\x85R.", "a dtype that is named by a .*tuple"),
         (GLOBAL + NESTED + b"K\x01\x86R.", "bytes that are not written as latin1"),
         (b"cbuiltins\nbytearray\n" + b"\x8a\x06\0\0\0\0\0\x01\x85R.", "without its bytes"),

@@ -174,7 +174,7 @@ def test_actions_that_outlast_their_recording_are_cut_and_counted(folder):
     (folder / "Label_PKUMMD" / "0003-R.txt").write_text("1,5,30,2\n\n2,80,95,1\n")
     corpus = load("pku_mmd", folder)
     assert corpus.frames[corpus.clip_ids.index("0003-R_01")] == 10
-    assert corpus.notes["actions that end after their recording, cut"] == 1
+    assert corpus.notes["actions cut at the end of their recording"] == 1
 
 
 def test_a_recording_without_labels_is_listed(folder):
@@ -184,7 +184,7 @@ def test_a_recording_without_labels_is_listed(folder):
 
 
 def test_split_lists_are_checked():
-    with pytest.raises(DataError, match="one of validation videos"):
+    with pytest.raises(DataError, match="a list of validation videos"):
         parse_split("Training videos:\n0002-L", "cross-view.txt")
     with pytest.raises(DataError, match="0002-L is in both lists"):
         parse_split("Training videos: 0002-L\nValidation videos: 0002-L", "cross-view.txt")
