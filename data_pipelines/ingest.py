@@ -1,8 +1,8 @@
-"""Reads a whole source on all cores, resumable, in bounded memory; lists every bad file.
+"""Reads a whole source on all cores, in bounded memory; can be resumed, and lists all bad files.
 
-The items of a source are divided into parts. One process parses and cleans a part and writes it as
-one file, whole or not at all. A part file of an earlier run is used again, unless an item of the
-part has changed.
+The items of a source are divided into parts. One process parses and cleans a part and writes it
+atomically as one file. Part files of an earlier run are reused, unless an item of the part has
+changed.
 """
 
 import functools
@@ -30,11 +30,11 @@ from data_pipelines.sources import Source
 SKIPPED = "files that cannot be read, skipped"
 VERSION = 1  # of the part files, and of all steps from an item to a part file
 _COLUMNS = ("label", "subject", "view", "setup")
-_PARTS_A_PROCESS = 2  # least number of parts for which a process is worth its start
+_PARTS_PER_PROCESS = 2  # minimum; fewer do not pay for the start of a process
 
 
 def num_cores() -> int:
-    """Number of cores that this process may use, by its affinity and its container's limit."""
+    """Number of cores that this process may use, given its affinity and its container's limit."""
     return joblib.cpu_count()
 
 
@@ -42,13 +42,13 @@ def ingest(source: Source, folder: Path, title: str, skip_bad: bool) -> Iterator
     """Cleaned clips of a source, in its order.
 
     Args:
-      folder: of the part files; the caller deletes it after use.
-      title: of the progress display.
-      skip_bad: leave out unreadable items, with a note on the first clip, instead of raising. In
-        both cases a file beside the folder lists them.
+      folder: folder of the part files; the caller deletes it after use.
+      title: title of the progress display.
+      skip_bad: skip unreadable items, with a note on the first clip, instead of raising. In both
+        cases `<folder>.bad.txt` lists them.
 
     Raises:
-      BadFilesError: after all items, if some are unreadable; lists them.
+      BadFilesError: items are unreadable; raised after all items, with a list.
       DataError: the source has no items.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -77,10 +77,10 @@ def _report_bad(bad: list[str], total: int, listed: Path, skip_bad: bool) -> Non
 
 
 def _plan(source: Source, folder: Path) -> dict[Path, list[str]]:
-    """Part file to items; the file's name is a hash of the items and of how they are read.
+    """The items of each part file; its name is a hash of the items and the source's identity.
 
-    A hash of an item's name ends a part, after `source.chunk` items on average, so that an added
-    or removed file changes one part and no other.
+    Parts end at items with certain hashes of their names, after `source.chunk` items on average, so
+    that an added or removed file changes a single part.
     """
     parts: dict[Path, list[str]] = {}
     chunk: list[tuple[str, str]] = []
@@ -103,7 +103,7 @@ def _parse(source: Source, parts: dict[Path, list[str]], title: str) -> None:
         return
     total = sum(map(len, parts.values()))
     done = total - sum(len(parts[part]) for part in todo)
-    workers = min(num_cores(), len(todo) // _PARTS_A_PROCESS) if source.parallel else 1
+    workers = min(num_cores(), len(todo) // _PARTS_PER_PROCESS) if source.parallel else 1
     with progress(title, total, done) as report:
         for part in _make_all(source, parts, todo, workers):
             done += len(parts[part])
@@ -111,26 +111,26 @@ def _parse(source: Source, parts: dict[Path, list[str]], title: str) -> None:
 
 
 def _make_all(source, parts, todo, workers) -> Iterator[Path]:
-    """Makes parts, in this process or in others; yields each one that is done."""
+    """Makes parts in this process or in others; yields each finished one."""
     if workers < 2:
         for part in todo:
             yield _make_part(source, part, parts[part])
         return
-    # loky: a fork of a process with JAX's threads can hang, and the standard library's "spawn" runs
-    # the caller's script again in each process.
+    # loky, since a fork of a process with JAX's threads can hang, and "spawn" of the standard
+    # library runs the caller's script again in each process.
     pool = joblib.Parallel(workers, backend="loky", return_as="generator_unordered", batch_size=1)
     jobs = (joblib.delayed(_make_part_of_worker)(source, part, parts[part]) for part in todo)
     yield from pool(jobs)
 
 
 def _make_part_of_worker(source: Source, part: Path, items: list[str]) -> Path:
-    _end_with_parent()
+    _exit_with_parent()
     return _make_part(source, part, items)
 
 
 @functools.cache
-def _end_with_parent() -> None:
-    """Ignores Ctrl-C, which the parent handles, and ends this process when the parent has ended."""
+def _exit_with_parent() -> None:
+    """Ignores Ctrl-C, which the parent handles, and exits when the parent has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = os.getppid()
 
@@ -150,7 +150,7 @@ def _make_part(source: Source, part: Path, items: list[str]) -> Path:
             clips += [clean(raw) for raw in source.read(item)]
         except DataError as error:
             errors.append(str(error))
-        except Exception as error:  # one file must not end the reading of all others
+        except Exception as error:  # one bad file must not stop the reading of the others
             errors.append(shown(f"{item}: cannot be read ({type(error).__name__}: {error})"))
     shapes = np.array([clip.joints.shape for clip in clips], np.int64).reshape(-1, 4)
     values = [clip.joints.ravel() for clip in clips]

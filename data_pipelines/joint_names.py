@@ -1,19 +1,19 @@
-"""Joint names of any source to points of the body: Kinect, pose estimators, motion capture, BVH.
+"""Maps joint names of Kinects, pose estimators, motion capture and BVH files to body points.
 
-Names come in two habits. Some name joints (shoulder, elbow, wrist); others name bones (upper arm,
-forearm, hand), and a bone's position is its start, the joint nearer to the body. In ASF files of
-motion capture (clavicle, humerus, radius) it is mostly its end.
+There are two naming conventions. Names are those of joints (shoulder, elbow, wrist), or of bones
+(upper arm, forearm, hand). The position of a bone is its start, the joint nearer to the trunk; in
+ASF motion capture files (clavicle, humerus, radius) it is usually its end.
 """
 
 import re
 from collections.abc import Sequence
 
-Weights = dict[str, float]  # source joint to weight; the weights add up to 1
+Weights = dict[str, float]  # weight of each source joint; the sum is 1
 SIDES = ("left", "right")
 
 _PREFIXES = {"joint", "mixamorig", "bip", "bip01", "bip001", "j", "def", "skeleton", "b"}
 _SIDE_WORDS = {"left": "left", "l": "left", "right": "right", "r": "right"}
-_VERTEBRA = re.compile(r"[lt]\d{1,2}")  # L5, T12 of Xsens: no sides
+_VERTEBRA = re.compile(r"[lt]\d{1,2}")  # L5, T12 of Xsens; the letter is not a side
 
 _HIP_CENTER = (
     "hipcenter", "hipcentre", "midhip", "pelvis", "hips", "hip", "spinebase", "root",
@@ -22,8 +22,8 @@ _SHOULDER_CENTER = (
     "shouldercenter", "shouldercentre", "spineshoulder", "midshoulder", "neckbase", "neck",
     "neck0", "neck1", "thorax", "lowerneck",
 )  # fmt: skip
-_SPINE = ("spinemid", "midspine", "spinenavel", "torso")  # one of these is the spine
-_TRUNK = (  # of these the mean
+_SPINE = ("spinemid", "midspine", "spinenavel", "torso")  # the first found is the spine
+_TRUNK = (  # otherwise the mean of these
     *("spine", *(f"spine{number}" for number in range(6)), "ab", "abs", "abdomen", "belly"),
     *("lowerback", "upperback", "chest", "chest1", "chest2", "chest3", "chest4", "spinechest"),
     *("l5", "l3", "l1", "t12", "t10", "t8"),
@@ -77,7 +77,7 @@ def split_name(name: str) -> tuple[str, str]:
     words = [word.lower() for word in words]
     while len(words) > 1 and words[0] in _PREFIXES:
         words = words[1:]
-        if words[0].isdecimal() and len(words) > 1:  # of Bip01
+        if words[0].isdecimal() and len(words) > 1:  # the number of Bip01
             words = words[1:]
     rest = "".join(words)
     if _VERTEBRA.fullmatch(rest):
@@ -95,16 +95,16 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 def body_points(names: Sequence[str], asf_ends: bool = True) -> dict[str, Weights]:
-    """The points of the body that the joints are at.
+    """The body points that the joints define.
 
     Args:
-      names: of the joints.
-      asf_ends: whether the bones of ASF names (humerus) are given by their end; in BVH files they
-        are not.
+      names: names of the joints.
+      asf_ends: whether the positions of bones with ASF names (humerus) are their ends; False for
+        BVH files.
 
     Returns:
-      Point to weights of joints. Points are the joints of `KINECT_V1`, and `nose`, `fingers`,
-      `toes` and others from which `layouts` derives joints that are not there.
+      Weights of the joints for each point. Points are the joints of `KINECT_V1`, and `nose`,
+      `fingers`, `toes` and others, from which `layouts` derives missing joints.
     """
     found: dict[tuple[str, str], str] = {}
     for name in names:
@@ -141,7 +141,7 @@ def _trunk_points(found: dict[tuple[str, str], str]) -> dict[str, Weights]:
 def _head_center(
     head: str, middle: dict[str, str], points: dict[str, Weights], found: dict
 ) -> Weights:
-    """The middle of the head: `head` may be its base (a bone's start) or its top (CMU)."""
+    """Weights of the centre of the head: `head` may be its base (start of a bone) or its top."""
     if "head_top" in points:
         return {head: 0.5} | dict.fromkeys(points["head_top"], 0.5)
     if "upperneck" in middle:
@@ -153,7 +153,7 @@ def _head_center(
 
 
 def _side_points(own: dict[str, str], asf_ends: bool) -> dict[str, Weights]:
-    """Points of one side, from the rest of its names to the names."""
+    """Points of one side; `own` maps names without their side to full names."""
     if asf_ends and "humerus" in own and "femur" in own:
         chosen = {point: _first(own, cores) for point, cores in _ASF_BONES.items()}
     else:
@@ -177,7 +177,7 @@ def _side_points(own: dict[str, str], asf_ends: bool) -> dict[str, Weights]:
 
 
 def _foot(own: dict[str, str], chosen: dict[str, str | None]) -> str | None:
-    """The joint at the ball of the foot; `foot` is the ankle where there are toes and no ankle."""
+    """The joint at the ball of the foot; with toes but no ankle, `foot` is the ankle."""
     foot = own.get("foot")
     toes = _first(own, _TOE_BASES)
     if chosen["ankle"] is None and foot and toes:

@@ -1,7 +1,7 @@
 """Joint layouts of other sources, and their mapping to the common skeleton, `KINECT_V1`.
 
-Each common joint is a weighted combination of source joints, with weights that add up to 1, so that
-the mapping commutes with rigid motions and changes of the unit.
+Each common joint is a weighted combination of source joints. The weights add up to 1, so that the
+mapping commutes with rigid motions and changes of the unit.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,7 +46,7 @@ _SMPL = (
     "right_wrist", "left_hand", "right_hand",
 )  # fmt: skip
 
-# Name to joint names in array order.
+# Joint names of each layout, in array order.
 LAYOUTS: dict[str, tuple[str, ...]] = {
     "kinect_v1": KINECT_V1.joints,
     "kinect_v2": KINECT_V2.joints,
@@ -59,7 +59,7 @@ LAYOUTS: dict[str, tuple[str, ...]] = {
     "smpl_24": _SMPL,
 }
 
-# How a point is had from others, tried in this order. The shares are those of an adult body.
+# Rules to derive a point from others, in order of preference. Weights are those of an adult body.
 _RULES: tuple[tuple[str, Weights], ...] = (
     ("hip_center", {"left_hip": 0.5, "right_hip": 0.5}),
     ("shoulder_center", {"left_shoulder": 0.5, "right_shoulder": 0.5}),
@@ -87,10 +87,10 @@ class Layout:
     """A mapping of source joints to the common skeleton.
 
     Attributes:
-      name: of the source's layout, for statements.
+      name: name of the source's layout, for statements.
       joints: `V` names of source joints, in array order.
       weights: `[20, V]`; rows add up to 1.
-      derived: common joints that are not a single source joint.
+      derived: common joints that combine several source joints.
     """
 
     name: str
@@ -99,22 +99,22 @@ class Layout:
     derived: tuple[str, ...]
 
     def to_common(self, joints: Float[np.ndarray, "... V 3"]) -> Float[np.ndarray, "... 20 3"]:
-        """Joints of `COMMON`, in the dtype and the frame of the source."""
+        """Maps to the joints of `COMMON`, in the dtype and the frame of the source."""
         mapped = np.einsum("uv,...vk->...uk", self.weights, joints)
         return mapped.astype(joints.dtype)
 
     @property
     def root(self) -> int | None:
-        """Index of the source joint that is the middle of the hips, if there is one."""
+        """Index of the source joint at the hip center, if there is one."""
         (sources,) = np.nonzero(self.weights[COMMON.hip_center])
         return int(sources[0]) if len(sources) == 1 else None
 
     @property
     def statement(self) -> str:
-        """Which joints were derived; empty if none."""
+        """A sentence with the derived joints; empty if there are none."""
         if not self.derived:
             return ""
-        return f"joints of {self.name}: derived from others are {', '.join(self.derived)}"
+        return f"joints of {self.name} derived from others: {', '.join(self.derived)}"
 
 
 def layout_of(
@@ -127,17 +127,17 @@ def layout_of(
     """The layout of a source.
 
     Args:
-      skeleton: one of `LAYOUTS`; or a mapping from each common joint that is not to be derived to a
-        source joint, a list of them (their mean) or a mapping from them to weights; None: by the
-        names.
-      names: of the source's `V` joints; None where it has none.
+      skeleton: one of `LAYOUTS`; or a mapping from common joints to a source joint, a list of
+        source joints (their mean) or weights of source joints, where missing joints are derived;
+        None: derived from the names.
+      names: names of the source's `V` joints; None if it has none.
       count: `V`.
-      absent: indices of joints without a single position, which are not used.
+      absent: indices of joints that are never tracked, which are not used.
       asf_ends: see `body_points`.
 
     Raises:
       ValueError: the layout is unknown or has another number of joints, or a common joint cannot be
-        had; names it and the joints that came.
+        derived; the message has the missing and the given joints.
     """
     if isinstance(skeleton, str):
         check_choice("skeleton", skeleton, LAYOUTS)
@@ -158,7 +158,7 @@ def layout_of(
     else:
         points = body_points(usable, asf_ends)
         title = skeleton or "the file"
-    return _solved(points, title, names, usable)
+    return _completed(points, title, names, usable)
 
 
 def _declared_points(skeleton: Mapping, names: Sequence[str]) -> dict[str, Weights]:
@@ -179,18 +179,18 @@ def _declared_points(skeleton: Mapping, names: Sequence[str]) -> dict[str, Weigh
     return points
 
 
-def _solved(
+def _completed(
     points: dict[str, Weights], title: str, names: tuple[str, ...], usable: Sequence[str]
 ) -> Layout:
-    """Derives the joints that are not there."""
-    for point, recipe in _all_rules():
-        if point not in points and recipe.keys() <= points.keys():
-            points[point] = _combined(points, recipe)
+    """The layout of some points, after the others are derived."""
+    for point, rule in _all_rules():
+        if point not in points and rule.keys() <= points.keys():
+            points[point] = _combined(points, rule)
     missing = [joint for joint in COMMON.joints if joint not in points]
     if missing:
         raise ValueError(
             f"no joint of {title} gives {', '.join(missing)}; the joints are {', '.join(usable)}. "
-            "Name them by a skeleton, or map common joints to them"
+            "Choose a skeleton, or map common joints to these joints"
         )
     weights = np.zeros((COMMON.num_joints, len(names)), np.float32)
     for row, joint in enumerate(COMMON.joints):
@@ -202,16 +202,16 @@ def _solved(
 
 def _all_rules() -> list[tuple[str, Weights]]:
     sided = [
-        (f"{side}_{point}", {f"{side}_{other}": weight for other, weight in recipe.items()})
+        (f"{side}_{point}", {f"{side}_{other}": weight for other, weight in rule.items()})
         for side in SIDES
-        for point, recipe in _SIDE_RULES
+        for point, rule in _SIDE_RULES
     ]
     return [*_RULES, *sided]
 
 
-def _combined(points: dict[str, Weights], recipe: Weights) -> Weights:
+def _combined(points: dict[str, Weights], rule: Weights) -> Weights:
     weights: Weights = {}
-    for point, share in recipe.items():
+    for point, share in rule.items():
         for name, weight in points[point].items():
             weights[name] = weights.get(name, 0.0) + share * weight
     return weights

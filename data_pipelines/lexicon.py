@@ -1,8 +1,8 @@
 """The lexicon: several hundred common actions with their names and motion sketches.
 
-`lexicon.txt` has one action a line, `name | other name :: part: waypoints; part: waypoints`. Parts
-are abbreviated (`PARTS`). A line that begins with `~` stands for its mirror image too, with `left`
-and `right` swapped in names and sketch. Lines that begin with `#` are comments.
+`lexicon.txt` has one action per line: `name | other name :: part: waypoints; part: waypoints`.
+Parts are abbreviated (`PARTS`). A line that begins with `~` also defines the mirrored action, with
+`left` and `right` swapped in names and sketch. Lines that begin with `#` are comments.
 """
 
 import re
@@ -31,8 +31,8 @@ class LexiconEntry:
     """An action.
 
     Attributes:
-      names: one or more; equal in meaning.
-      sketch: of its motion.
+      names: one or more synonyms.
+      sketch: sketch of the motion.
     """
 
     names: tuple[str, ...]
@@ -40,7 +40,7 @@ class LexiconEntry:
 
 
 def load_lexicon(file: Path = FILE) -> tuple[LexiconEntry, ...]:
-    """All actions in the order of the file, each mirror image after its original.
+    """All actions in the order of the file; a mirrored action follows its original.
 
     Raises:
       DataError: a line cannot be read, or two actions have the same first name.
@@ -51,26 +51,26 @@ def load_lexicon(file: Path = FILE) -> tuple[LexiconEntry, ...]:
             continue
         for entry in _entries(line, f"{file}, line {number}"):
             if entry.names[0] in found:
-                raise DataError(f"{entry.names[0]!r} is there already", f"{file}, line {number}")
+                raise DataError(f"{entry.names[0]!r} is defined twice", f"{file}, line {number}")
             found[entry.names[0]] = entry
     return tuple(found.values())
 
 
 def mirrored(sketch: Sketch) -> Sketch:
-    """The mirror image: left and right are swapped."""
+    """The mirrored sketch, with left and right swapped."""
     image = {other_side(part): [other_side(word) for word in row] for part, row in sketch.items()}
     steps = [waypoint.split() for waypoint in sketch["travel"]]
     return image | {"travel": [f"{0.0 - float(right):g} {forward}" for right, forward in steps]}
 
 
 def other_side(text: str) -> str:
-    """A text with the words `left` and `right` swapped."""
+    """The text with the words `left` and `right` swapped."""
     swapped = {"left": "right", "right": "left"}
     return re.sub(r"\b(left|right)\b", lambda found: swapped[found[1]], text)
 
 
 def _entries(line: str, where: str) -> list[LexiconEntry]:
-    """The action of a line, and its mirror image if the line asks for it."""
+    """The action of a line, and the mirrored action if the line begins with `~`."""
     names, separator, parts = line.lstrip("~ ").partition("::")
     titles = tuple(" ".join(name.split()) for name in names.split("|"))
     if not separator or not all(titles):
@@ -80,7 +80,7 @@ def _entries(line: str, where: str) -> list[LexiconEntry]:
         key, colon, row = part.strip().partition(":")
         if not colon or key not in PARTS or PARTS[key] in record:
             known = ", ".join(PARTS)
-            raise DataError(f"expected each part of {known} once at most, got {part!r}", where)
+            raise DataError(f"expected each of {known} at most once, got {part!r}", where)
         record[PARTS[key]] = row.strip()
     sketch = parse_sketch(record, titles[0], where)
     entries = [LexiconEntry(titles, sketch)]

@@ -1,4 +1,4 @@
-"""Locks between processes."""
+"""File locks between processes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,13 +9,13 @@ from filelock import FileLock, Timeout
 
 @contextmanager
 def one_at_a_time(file: Path) -> Iterator[None]:
-    """Holds the lock `file`; prints a line if another process holds it, and waits."""
+    """Holds the lock `file`; if another process holds it, prints a line and waits."""
     file.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(file)
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        print(f"waiting for another process that has {file}", flush=True)
+        print(f"waiting for another process that holds {file}", flush=True)
         lock.acquire()
     try:
         yield

@@ -1,23 +1,23 @@
-"""Clips from anywhere, before they are mapped: gaps are filled, useless clips are refused."""
+"""Repairs users' clips before joints are mapped: fills gaps, refuses unusable clips."""
 
 import numpy as np
 from jaxtyping import Float
 
 from data_pipelines.cleaning import fill_gaps
 
-MOST_MISSING = 0.3  # share of joint positions that are interpolated at most
+MOST_MISSING = 0.3  # maximum fraction of joint positions that may be interpolated
 INTERPOLATED = "missing joint positions are interpolated in time"
-UNEVEN = "frames come at uneven times: resampled to even ones"
-_JITTER = 0.1  # share of a frame's time
+UNEVEN = "frame times are not uniform: resampled at a constant rate"
+_JITTER = 0.1  # fraction of the time between frames
 _STILL = 1e-6  # motion over the size of the body
-_MOST_STRETCH = 10  # frames after resampling over those before
+_MAX_STRETCH = 10  # number of frames after resampling over that before
 
 
 def never_tracked(joints: Float[np.ndarray, "M T V k"], root: int | None) -> tuple[int, ...]:
     """Indices of joints that are 0, NaN or infinite in all frames.
 
-    None in a clip without any position, which `mend` refuses; not the root, where the clip is
-    relative to it.
+    The root is excluded if the clip is relative to it. The result is empty for a clip without any
+    position, which `mend` refuses.
     """
     finite = np.isfinite(joints).all(axis=-1)
     tracked = np.any(finite & (joints != 0).any(axis=-1), axis=(0, 1))
@@ -31,21 +31,21 @@ def never_tracked(joints: Float[np.ndarray, "M T V k"], root: int | None) -> tup
 def mend(
     joints: Float[np.ndarray, "M T V k"], used: np.ndarray, root: int | None
 ) -> tuple[Float[np.ndarray, "M T V 3"], list[str]]:
-    """Fills gaps of the joints that are used, and removes absent persons.
+    """Fills gaps of the used joints, and removes absent persons.
 
     A position that is NaN, infinite or 0 in all coordinates is missing. In a clip that is relative
-    to its root (which is at 0 in the first frame) zeros are positions; the clip is moved.
+    to its root (which is 0 in the first frame) zeros are positions; such a clip is shifted.
 
     Args:
-      joints: `k` is 3, or 2 for flat clips.
-      used: `[V]` bool; the others are 0 in the result.
+      joints: `k` is 3, or 2 for 2D clips.
+      used: `[V]` bool; the other joints are 0 in the result.
       root: index of the root joint, if known.
 
     Returns:
-      The clip, float64, and what was done in short sentences.
+      The clip, float64, and the changes in short sentences.
 
     Raises:
-      ValueError: a single frame, nothing but zeros, no motion, or too many gaps.
+      ValueError: the clip has a single frame, only zeros, no motion, or too many gaps.
     """
     if joints.shape[1] < 2:
         raise ValueError(f"expected 2 or more frames, got {joints.shape[1]}")
@@ -62,16 +62,16 @@ def mend(
         here = finite[..., None] & np.any(clip != 0, axis=(2, 3), keepdims=True)
         clip = np.where(here, clip + away, 0)
     clip = np.where(used[:, None], clip, 0)
-    said = _fill(clip, used)
-    filled = fill_gaps(clip)[0] if said else clip
+    statements = _fill(clip, used)
+    filled = fill_gaps(clip)[0] if statements else clip
     size = np.ptp(filled, axis=(0, 1, 2)).max()
     if np.ptp(filled, axis=1).max() <= _STILL * size:
         raise ValueError("no motion: all frames are the same")
-    return filled, said
+    return filled, statements
 
 
 def _is_relative(body: Float[np.ndarray, "V k"], root: int) -> bool:
-    """Whether the root is at 0 and the body around it, and not away from an untracked root."""
+    """Whether the root is 0 because the body surrounds it, not because it is untracked."""
     others = body[body.any(axis=-1)]
     if body[root].any() or not len(others):
         return False
@@ -79,7 +79,7 @@ def _is_relative(body: Float[np.ndarray, "V k"], root: int) -> bool:
 
 
 def _fill(clip: np.ndarray, used: np.ndarray) -> list[str]:
-    """What is missing, as a sentence; an error if it is too much."""
+    """Checks that few enough positions are missing; returns a sentence if there are any."""
     missing = np.all(clip == 0, axis=-1) & used
     absent = np.all(missing[..., used], axis=-1)
     absent[0] = False  # gaps of the first person are filled
@@ -100,13 +100,13 @@ def _fill(clip: np.ndarray, used: np.ndarray) -> list[str]:
 def even_frames(
     joints: Float[np.ndarray, "M T V 3"], times: Float[np.ndarray, " T"]
 ) -> tuple[np.ndarray, float, list[str]]:
-    """Frames at even times, by linear interpolation where they are uneven.
+    """Frames at a constant rate, by linear interpolation if times are not uniform.
 
     Args:
       times: seconds.
 
     Returns:
-      The clip, its frames per second, and what was done.
+      The clip, its frames per second, and the changes in short sentences.
 
     Raises:
       ValueError: times do not increase, or have long gaps.
@@ -118,7 +118,7 @@ def even_frames(
     if np.abs(steps - step).max() <= _JITTER * step:
         return joints, 1 / step, []
     count = int((times[-1] - times[0]) / step + 1.5)
-    if count > _MOST_STRETCH * len(times):
+    if count > _MAX_STRETCH * len(times):
         raise ValueError(f"times: expected no long gaps, got {steps.max():.3g} s")
     position = np.interp(np.linspace(times[0], times[-1], count), times, np.arange(len(times)))
     low = np.minimum(position.astype(int), len(times) - 2)

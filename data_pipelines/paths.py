@@ -1,4 +1,4 @@
-"""Folders of this project's files and of the users' archives."""
+"""Folders of prepared files and of datasets' archives."""
 
 import os
 from pathlib import Path
@@ -12,8 +12,8 @@ def data_home() -> Path:
 def find_manual_dir(name: str, manual_dir: str = "") -> Path:
     """Folder of the owner's archive.
 
-    It is the configured folder, or the first one that exists of `$DYNAPURLS_DATA/<name>` and
-    `../shared/data/<name>`, or `<cache>/manual/<name>`.
+    In order: the configured folder; `$DYNAPURLS_DATA/<name>` or `../shared/data/<name>` if it
+    exists; else `<cache>/manual/<name>`.
     """
     if manual_dir:
         return Path(manual_dir).expanduser().absolute()

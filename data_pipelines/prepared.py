@@ -1,4 +1,4 @@
-"""All clips of a corpus in the shape and frame of an encoder's input, as one array on disk."""
+"""Prepared clips: all clips of a corpus as encoder inputs, in one array on disk."""
 
 import hashlib
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from data_pipelines.progress import progress
 from data_pipelines.skeletons import SKELETONS, Skeleton, map_joints
 from data_pipelines.temporal_sampling import TEMPORAL_SAMPLING
 
-VERSION = 2  # of everything that is done to a clip here
+VERSION = 2  # of the preparation of a clip
 _CHUNK = 64
 
 
@@ -27,10 +27,10 @@ class PreparedClips:
 
     Attributes:
       clips: `[N, M, T, V, 3]` float32, metres, in the order of the corpus, memory-mapped.
-      skeleton: of the `V` joints.
+      skeleton: layout of the `V` joints.
       persons: `[N]` number of persons in each clip.
-      ids: `N` names of the clips.
-      version: of the preparation.
+      ids: `N` clip ids.
+      version: version of the preparation.
     """
 
     clips: Float[np.ndarray, "N M T V 3"]
@@ -41,15 +41,15 @@ class PreparedClips:
 
 
 def prepare(corpus: Corpus, frames: int, temporal_sampling: str, joints: str = "") -> PreparedClips:
-    """Opens the prepared clips, which are made on first use below `data_home()`.
+    """Opens the prepared clips; the first use makes them in `data_home()`.
 
     Args:
       frames: `T`.
       temporal_sampling: one of `TEMPORAL_SAMPLING`.
-      joints: name of a joint layout to map to; empty for the corpus's own.
+      joints: joint layout to map to; empty: the layout of the corpus.
 
     Raises:
-      ValueError: no such temporal sampling, layout or mapping.
+      ValueError: unknown temporal sampling, layout or mapping.
     """
     check_choice("temporal_sampling", temporal_sampling, TEMPORAL_SAMPLING)
     check_choice("joints", joints, ("", *SKELETONS))
@@ -81,7 +81,7 @@ def prepare_clip(
     temporal_sampling: str,
     shape: tuple[int, ...],
 ) -> np.ndarray:
-    """One clip as input of an encoder.
+    """Prepares one clip as input of an encoder.
 
     Args:
       clip: `[m, t, v, 3]`, metres, cleaned.
@@ -100,7 +100,7 @@ def prepare_clip(
 def _chunks(
     corpus: Corpus, first: int, shape: tuple, temporal_sampling: str, target: Skeleton
 ) -> Iterator[np.ndarray]:
-    """Prepared clips in chunks, from index `first` on."""
+    """Prepared clips in chunks, starting at index `first`."""
 
     def one(index: int) -> np.ndarray:
         clip = corpus.clips[index]

@@ -1,7 +1,7 @@
 """Augmentation and input streams, on the device.
 
-`augment` runs inside the training step and never at test time; `to_streams` follows it, at test
-time too. `temporal_sampling` comes before both, on the host.
+`augment` runs in the training step only. `to_streams` runs after it, and at test time.
+`temporal_sampling` precedes both, on the host.
 """
 
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ def to_streams(
 ) -> Float[Array, "B M T V c"]:
     """Input of the encoder: three channels for each stream, in the order of `streams`.
 
-    "joint" is the joints; "bone" each joint minus its parent; "joint_motion" and "bone_motion" the
-    next frame minus this one, 0 in the last and where a person comes or goes (two-stream and
-    four-stream inputs after 2s-AGCN). Absent persons stay 0.
+    "joint": joint positions. "bone": each joint minus its parent. "joint_motion" and "bone_motion":
+    the next frame minus the current one, 0 in the last frame and where a person appears or
+    disappears (as the two and four streams of 2s-AGCN). Absent persons stay 0.
 
     Args:
-      streams: of `settings.STREAMS`.
-      parents: `V` indices, the root's its own.
+      streams: elements of `settings.STREAMS`.
+      parents: `V` parent indices; the root is its own parent.
     """
     bones = clips - clips[:, :, :, jnp.asarray(parents)]
     present = jnp.any(clips != 0, axis=(3, 4), keepdims=True)
@@ -43,13 +43,13 @@ def to_streams(
 def augment(
     clips: Float[Array, "B M T V 3"], keys: Key[Array, " B"], strength: Augmentation
 ) -> Float[Array, "B M T V 3"]:
-    """Turns, crops, scales and jitters each clip independently; zeros (absent persons) stay zeros.
+    """Rotates, crops, scales and adds noise to each clip independently; zeros stay zeros.
 
-    Never mirrors: left and right are part of many classes.
+    Clips are never mirrored, since many classes depend on left and right.
 
     Args:
-      clips: metres, in the body's frame.
-      keys: one of each clip.
+      clips: metres, in the body's frame; zeros where a person is absent.
+      keys: one per clip.
     """
     return jax.vmap(lambda clip, key: _augment_one(clip, key, strength))(clips, keys)
 
@@ -64,7 +64,7 @@ def _augment_one(clip, key, strength):
     high = jnp.minimum(low + 1, frames - 1)
     weight = (position - low)[None, :, None, None]
     mixed = clip[:, low] * (1 - weight) + clip[:, high] * weight
-    # As in `temporal_sampling.resample`: a mixture of a body and zeros would be a smaller body.
+    # As in `temporal_sampling.resample`: interpolation with zeros would shrink the body.
     present = jnp.any(clip != 0, axis=(2, 3), keepdims=True)
     nearest = jnp.where(weight < 0.5, clip[:, low], clip[:, high])
     clip = jnp.where(present[:, low] & present[:, high], mixed, nearest)

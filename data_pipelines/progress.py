@@ -1,4 +1,4 @@
-"""A progress bar on a terminal, a line every half minute in a log."""
+"""Progress display: a bar in a terminal, a line every half minute in a log."""
 
 import sys
 import time
@@ -15,11 +15,12 @@ def progress(title: str, total: int, first: int = 0) -> Iterator[Callable[..., N
     """Shows the progress of a loop.
 
     Args:
-      title: of the display.
-      total, first: number of rounds, and of those done by an earlier, interrupted run.
+      title: title of the display.
+      total: number of iterations.
+      first: number of iterations done by an earlier, interrupted run.
 
     Yields:
-      `report(done, **figures)`, to call after each round.
+      `report(done, **figures)`, to call after each iteration.
     """
     if first:
         print(f"  {title}: resuming after {first} of {total}", flush=True)

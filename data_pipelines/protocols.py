@@ -1,4 +1,4 @@
-"""Zero-shot protocols: the clips that train, validate and test, and the seen classes."""
+"""Zero-shot protocols: training, validation and test clips, seen and unseen classes."""
 
 import json
 import math
@@ -17,15 +17,15 @@ VALIDATION_SHARE = 0.2
 
 @dataclass(frozen=True)
 class Protocol:
-    """A zero-shot protocol on one corpus. Class ids are the corpus's own, never renumbered.
+    """A zero-shot protocol on one corpus. Class ids are those of the corpus, not renumbered.
 
     Attributes:
-      split: its name.
-      seen, unseen: class ids, sorted.
+      split: name of the split.
+      seen, unseen: sorted class ids.
       train, val: indices of clips of seen classes by training subjects (views), without overlap.
       seen_test: indices of clips of seen classes by test subjects; for reports only.
       unseen_test: indices of clips of unseen classes by test subjects. In a pseudo split these are
-        classes held out of the seen ones, by training subjects: choices may be made on them.
+        held-out seen classes by training subjects, which may be used to choose settings.
     """
 
     split: str
@@ -38,29 +38,29 @@ class Protocol:
 
 
 def published_splits(dataset: str) -> dict[str, tuple[int, ...]]:
-    """Name to unseen classes, from the literature; empty for a dataset without them."""
+    """Unseen classes of each split in the literature, by name; empty if there are none."""
     text = resources.files("data_pipelines").joinpath("splits.json").read_text("utf-8")
     return {name: tuple(unseen) for name, unseen in json.loads(text).get(dataset, {}).items()}
 
 
 def base_split(split: str) -> str:
-    """The split whose seen classes a pseudo split divides; empty for any other split."""
+    """The split whose seen classes a pseudo split divides; empty for other splits."""
     found = re.fullmatch(r"pseudo-(.+)-\d+", split)
     if found and found[1].startswith("pseudo-"):
-        raise ValueError(f"split {split!r}: a pseudo split divides a real one, not another pseudo")
+        raise ValueError(f"split {split!r}: expected a pseudo split of a split that is not pseudo")
     return found[1] if found else ""
 
 
 def unseen_classes(corpus: Corpus, split: str) -> np.ndarray:
-    """Unseen class ids, sorted.
+    """Sorted unseen class ids.
 
     Args:
       split: a published name such as "55_5"; "random-<seen>_<unseen>-<k>" for the k-th seeded
-        random split; "pseudo-<split>-<k>" for classes held out of the seen ones of that split
-        (as many as it has unseen, at most a third of the seen, at least 2).
+        random split; or "pseudo-<split>-<k>" for held-out seen classes of that split (as many as
+        its unseen classes, but at most a third of the seen ones and at least 2).
 
     Raises:
-      ValueError: no such split; names the nearest.
+      ValueError: unknown split; the message suggests the nearest.
     """
     num_classes = len(corpus.class_names)
     if split in corpus.splits:
@@ -84,13 +84,13 @@ def unseen_classes(corpus: Corpus, split: str) -> np.ndarray:
 
 
 def side_of(corpus: Corpus, protocol: str = "") -> np.ndarray:
-    """Use of each clip by a protocol, `[N]` of `TRAIN`, `TEST` and `NEITHER`.
+    """Side of each clip in a protocol, `[N]` of `TRAIN`, `TEST` and `NEITHER`.
 
     Args:
-      protocol: such as "xsub"; empty for the dataset's usual one.
+      protocol: such as "xsub"; empty: the dataset's default.
 
     Raises:
-      ValueError: the dataset has no such protocol; names its protocols.
+      ValueError: the dataset has no such protocol; the message has its protocols.
     """
     if protocol and protocol not in corpus.sides:
         raise unknown(f"protocol of {corpus.name}", protocol, corpus.sides)
@@ -105,24 +105,24 @@ def make_protocol(corpus: Corpus, split: str, protocol: str = "") -> Protocol:
       protocol: see `side_of`.
 
     Raises:
-      ValueError: unknown split (see `unseen_classes`), or one that leaves a side empty.
+      ValueError: unknown split (see `unseen_classes`), or too few classes or clips.
     """
     num_classes = len(corpus.class_names)
     unseen = unseen_classes(corpus, split)
     hidden, base = unseen, base_split(split)
-    if base:  # the real unseen classes are excluded altogether
+    if base:  # the real unseen classes are excluded completely
         hidden = np.union1d(unseen, unseen_classes(corpus, base))
-    # A part of a dataset (PKU-MMD's phase II) may have no clips of some classes.
+    # A part of a dataset, such as PKU-MMD phase II, may lack clips of some classes.
     seen = np.setdiff1d(np.unique(corpus.labels), hidden)
     side = side_of(corpus, protocol)
     of_seen, of_unseen = np.isin(corpus.labels, seen), np.isin(corpus.labels, unseen)
     pool = np.flatnonzero((side == TRAIN) & of_seen)
     unseen_test = np.flatnonzero((side == (TRAIN if base else TEST)) & of_unseen)
     if not len(pool) or not len(unseen_test):
-        raise ValueError(f"split {split!r} leaves no training or no unseen test clips")
+        raise ValueError(f"split {split!r} has no training clips or no unseen test clips")
     if len(unseen) < 2:
         raise ValueError(
-            f"split {split!r}: expected 2 unseen classes or more, got one, which every model knows"
+            f"split {split!r}: expected 2 unseen classes or more, got 1: accuracy is always 100 %"
         )
     counts = np.bincount(corpus.labels[pool], minlength=num_classes)[seen]
     if counts.min() < 2:
@@ -147,5 +147,5 @@ def make_protocol(corpus: Corpus, split: str, protocol: str = "") -> Protocol:
 
 
 def pseudo_split(split: str) -> str:
-    """The name of the first pseudo split of a real one; its runs choose settings and fit gates."""
+    """Name of the first pseudo split of a split; used to choose settings and fit gates."""
     return f"pseudo-{split}-0"

@@ -1,7 +1,7 @@
 """Unpacking with limits, against decompression bombs.
 
-Packed data states its unpacked size. That claim is checked before unpacking, and unpacking stops
-at it. docs/security.md has the limits and their tests.
+Packed data declares its unpacked size. The declared size is checked before unpacking, and unpacking
+stops at it. docs/security.md has the limits and their tests.
 """
 
 import io
@@ -15,26 +15,26 @@ from data_pipelines.errors import DataError
 
 LARGEST = 2**28  # bytes of one recording; an hour of PKU-MMD's text has 2 * 10^8
 HARMLESS = 2**24  # bytes below which any expansion is allowed; real recordings have 3.5 * 10^5
-# Recordings shrink to a third at best, clips padded with zeros to a fifth, a bomb to a thousandth.
+# Compression ratios: recordings up to 3, clips padded with zeros up to 5, bombs about 1000.
 MOST_EXPANSION = 200
-_PARTS_A_BYTE = 10
+_PARTS_PER_BYTE = 10
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 def check_claim(
     claimed: int, packed: int, where: object, largest: int = LARGEST, harmless: int = HARMLESS
 ) -> None:
-    """Refuses packed data that claims to unpack to too much.
+    """Refuses packed data whose declared unpacked size is too large.
 
     Args:
-      claimed: bytes when unpacked, by its own claim.
-      packed: bytes now.
-      where: named in the error.
-      largest: most bytes when unpacked.
-      harmless: bytes below which the ratio of the two is not checked.
+      claimed: declared size when unpacked, bytes.
+      packed: packed size, bytes.
+      where: name for the error message.
+      largest: maximum unpacked size, bytes.
+      harmless: unpacked size below which the expansion is not checked, bytes.
 
     Raises:
-      DataError: it claims more than `largest`, or more than `MOST_EXPANSION` times its size.
+      DataError: `claimed` exceeds `largest`, or `MOST_EXPANSION` times the packed size.
     """
     if claimed > largest:
         reason = f"expected at most {largest} bytes when unpacked, it claims to have {claimed}"
@@ -55,16 +55,16 @@ def opened_member(
     largest: int = LARGEST,
     harmless: int = HARMLESS,
 ) -> Iterator[IO[bytes]]:
-    """Opens a member of a zip; the caller reads with sizes, which `zipfile` keeps to.
+    """Opens a member of a zip; the caller must read with sizes, to which `zipfile` keeps.
 
     Raises:
-      DataError: it is a bomb, damaged, or packed by a method without bounded unpacking.
+      DataError: it is a bomb, damaged, or packed by a method that cannot be unpacked in steps.
     """
     if info.compress_type not in _METHODS:
-        reason = f"packed by method {info.compress_type}: expected deflated or stored, pack it anew"
+        reason = f"packed by method {info.compress_type}: expected deflated or stored; repack it"
         raise DataError(reason, where)
     if info.header_offset + info.compress_size > archive.start_dir:  # where the directory begins
-        raise DataError("damaged in its zip archive (it would end behind the archive)", where)
+        raise DataError("damaged in its zip archive (it would end after the archive)", where)
     check_claim(info.file_size, info.compress_size, where, largest, harmless)
     try:
         with archive.open(info) as member:
@@ -78,7 +78,7 @@ def opened_member(
 
 
 def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: object) -> bytes:
-    """The bytes of a member, at most as many as it claims.
+    """The bytes of a member, at most its declared size.
 
     Raises:
       DataError: see `opened_member`.
@@ -94,7 +94,7 @@ def unpacked_copy(file: Path) -> io.BytesIO:
     """An uncompressed copy of a zip, for readers without limits of their own.
 
     Raises:
-      DataError: a member is a bomb, or all of them together are.
+      DataError: a member is a bomb, or all members together are.
     """
     copy = io.BytesIO()
     with zipfile.ZipFile(file) as archive, zipfile.ZipFile(copy, "w") as plain:
@@ -107,19 +107,19 @@ def unpacked_copy(file: Path) -> io.BytesIO:
 
 
 def check_parts(loaded: Any, size: int) -> None:
-    """Refuses nested containers in which few shared parts stand for very many.
+    """Refuses nested containers that expand a few shared parts to very many ("billion laughs").
 
-    Printing or comparing them visits each shared part again and again.
+    Printing or comparing such containers visits a shared part each time it occurs.
 
     Args:
-      loaded: dicts, lists, tuples and sets, nested, with any leaves.
-      size: bytes that they were read from.
+      loaded: nested dicts, lists, tuples and sets, with any leaves.
+      size: size of their file, bytes.
 
     Raises:
-      ValueError: there are more than `10 * size` parts, shared ones counted each time, or a
-        container contains itself.
+      ValueError: there are more than `10 * size` parts, where a shared part counts each time it
+        occurs, or a container contains itself.
     """
-    most = _PARTS_A_BYTE * (size + 1)
+    most = _PARTS_PER_BYTE * (size + 1)
     counts: dict[int, int] = {}  # by id; 0 while a container is being counted
 
     def count(item: Any) -> int:
@@ -133,7 +133,7 @@ def check_parts(loaded: Any, size: int) -> None:
             parts = [*item.keys(), *item.values()] if isinstance(item, dict) else item
             found = counts[id(item)] = 1 + sum(map(count, parts))
             if found > most:
-                raise ValueError(f"expected at most {most} parts, they repeat to more")
+                raise ValueError(f"expected at most {most} parts, shared parts repeat to more")
         return found
 
     count(loaded)

@@ -1,8 +1,8 @@
 """The clip that ships with the package, SYNTHETIC: an animated sketch of a wave, as a BVH file.
 
-No person was recorded, and the universal model knows sketches of its kind: its recognition shows
-that everything works, and no accuracy. After a change of the animation,
-`python -m data_pipelines.sample_clip` writes the file anew.
+The clip is not a recording, and the universal model is trained on similar sketches. Its recognition
+tests the installation and says nothing about accuracy. After a change of the animation,
+`python -m data_pipelines.sample_clip` writes the file again.
 """
 
 from pathlib import Path
@@ -25,24 +25,24 @@ _POSITION = ["Xposition", "Yposition", "Zposition"]
 
 
 def sample_text() -> str:
-    """The file: centimetres; each joint has positions, relative to its parent, and no rotations."""
+    """The text of the file: positions of joints relative to their parents, centimetres."""
     motion = animate(parse_sketch(SKETCH, FILE.stem, __file__), _FRAMES).astype(float)
     local = motion.copy()
     for child, parent in SKELETON.bones:
         local[:, child] -= motion[:, parent]
     local = (100 * local @ _TO_BVH.T).round(2) + 0.0  # no -0.0
     bvh = Bvh(frame_time=round(1 / _FPS, 6), motion=local.reshape(_FRAMES, -1))
-    places: dict[int, int] = {}  # of the skeleton's joints among those of the file
+    indices: dict[int, int] = {}  # joint of the skeleton to joint of the file
     for joint, name in enumerate(SKELETON.joints):
-        places[joint] = len(bvh.names)
+        indices[joint] = len(bvh.names)
         parent = SKELETON.parents[joint]
         bvh.names.append(name)
-        bvh.parents.append(-1 if parent == joint else places[parent])
+        bvh.parents.append(-1 if parent == joint else indices[parent])
         bvh.offsets.append(local[0, joint].tolist())
         bvh.channels.append(_POSITION)
-        if joint not in SKELETON.parents:  # the format wants an end below a last joint
+        if joint not in SKELETON.parents:  # the format requires an end site below a leaf
             bvh.names.append(name + END)
-            bvh.parents.append(places[joint])
+            bvh.parents.append(indices[joint])
             bvh.offsets.append([0.0, 0.0, 0.0])
             bvh.channels.append([])
     return bvh_text(bvh)

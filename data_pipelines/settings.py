@@ -9,7 +9,7 @@ from data_pipelines.temporal_sampling import TEMPORAL_SAMPLING
 
 # Input streams of an encoder, each three channels; see `preprocess.to_streams`.
 STREAMS = ("joint", "bone", "joint_motion", "bone_motion")
-STRIDE = 4  # frames of a clip for one frame of an encoder's last stage
+STRIDE = 4  # frames of a clip per frame of an encoder's last stage
 
 
 @dataclass(frozen=True)
@@ -17,19 +17,19 @@ class DataSettings:
     """The dataset of a run and the shape of its clips.
 
     Attributes:
-      name: one of `DATASETS`; "custom" is `manual_dir`, with a dataset.yaml or clip archives.
-      manual_dir: folder with the owner's archive; empty: the places of `paths.find_manual_dir`.
+      name: one of `DATASETS`; "custom" reads a dataset.yaml or clip archives in `manual_dir`.
+      manual_dir: folder with the owner's archive; empty: see `paths.find_manual_dir`.
       frames: `T`, a multiple of 4.
-      temporal_sampling: how a clip gets `T` frames, one of `TEMPORAL_SAMPLING`.
-      protocol: which clips train and which test, such as "xsub"; empty: the dataset's usual one.
-      streams: of `STREAMS`, fused by the encoder's first layer.
+      temporal_sampling: how clips are sampled to `T` frames, one of `TEMPORAL_SAMPLING`.
+      protocol: division into training and test clips, such as "xsub"; empty: the default.
+      streams: elements of `STREAMS`, fused by the encoder's first layer.
       joints: joint layout to map to, one of `SKELETONS`; empty: as recorded.
-      features: folder of backbone features in place of clips; no encoder is trained then.
-      skip_bad: leave out unreadable files, and count them.
-      seed: of the demo corpus.
+      features: folder of backbone features, used instead of clips and an encoder.
+      skip_bad: skip unreadable files, and count them.
+      seed: seed of the demo corpus.
 
     Raises:
-      ValueError: a value cannot be used; says what was expected and what came.
+      ValueError: a value is invalid; the message has the expected and the actual value.
     """
 
     name: str = DEMO
@@ -44,7 +44,7 @@ class DataSettings:
     seed: int = 0
 
     def __post_init__(self):
-        """Checks what needs no data."""
+        """Checks the values, without the data."""
         check_choice("dataset", self.name, DATASETS)
         check_choice("temporal_sampling", self.temporal_sampling, TEMPORAL_SAMPLING)
         check_choice("joints", self.joints, ("", *SKELETONS))
@@ -59,12 +59,12 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Strengths of the augmentation at training time; all zero (and crop 1) is the identity.
+    """Strengths of the augmentation in training; all zero and crop 1 is the identity.
 
     Attributes:
       turn: rotation about the vertical axis, uniform in +-turn radians.
       tilt: rotation about both horizontal axes, uniform in +-tilt radians.
-      crop: least share of the clip that a random temporal crop keeps, in (0, 1].
+      crop: minimum share of the clip that a random temporal crop keeps, in (0, 1].
       scale: body size, uniform in 1 +- scale.
       noise: standard deviation of the joint noise, metres.
 

@@ -1,4 +1,4 @@
-"""Joint layouts: names, bones, body parts, and the mappings from one layout to another."""
+"""Joint layouts: names, bones, body parts, and mappings between layouts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,13 +14,14 @@ class Skeleton:
     """A joint layout.
 
     Attributes:
-      name: in configurations and files.
+      name: name in configurations and files.
       joints: `V` names, in array order.
-      parents: index of each joint's parent; the root's is its own.
+      parents: index of each joint's parent; the root is its own parent.
       parts: joint indices of head, hands, torso and legs, the granularities 1-4.
-      hip_center, spine_mid, spine_top, shoulders: the joints of pre-normalisation: origin and lower
-        end of the vertical axis, its upper end in `normalise_published` and in `normalise`, right
-        and left ends of the horizontal axis.
+      hip_center: joint at the origin and at the lower end of the vertical axis in normalisation.
+      spine_mid: upper end of the vertical axis in `normalise_published`.
+      spine_top: upper end of the vertical axis in `normalise`.
+      shoulders: right and left end of the horizontal axis.
     """
 
     name: str
@@ -44,7 +45,7 @@ class Skeleton:
 
 
 def _parts(joints, head, torso, legs):
-    """Part to joint indices; joints of no other part are hands."""
+    """Joint indices of each part; the hands get all joints of no other part."""
     named = {"head": head, "torso": torso, "legs": legs}
     named["hands"] = [joint for joint in joints if joint not in (*head, *torso, *legs)]
     return {part: tuple(map(joints.index, named[part])) for part in PARTS}
@@ -100,7 +101,7 @@ KINECT_V1 = Skeleton(
     shoulders=(8, 4),
 )
 
-# The 18 joints of OpenPose that ST-GCN uses, and the paper for PKU-MMD ("J = 18", section 4.1.4).
+# The 18 OpenPose joints of ST-GCN, which the paper uses for PKU-MMD ("J = 18", section 4.1.4).
 _OPENPOSE_JOINTS = (
     "nose", "neck",
     "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist",
@@ -126,10 +127,10 @@ OPENPOSE_18 = Skeleton(
 
 SKELETONS = {layout.name: layout for layout in (KINECT_V1, KINECT_V2, OPENPOSE_18)}
 
-# (from, to) to the joint of `from` for each joint of `to`. Kinect v1 has no finger tips and thumbs:
-# the hand replaces them. A Kinect has a head and no face: the head replaces nose, eyes and ears,
-# and the middle of the shoulders OpenPose's neck.
-_STAND_INS = {
+# For each pair (source, target), the source joint of each target joint. Missing joints are
+# replaced: finger tips and thumbs by the hand; nose, eyes and ears by the head; OpenPose's neck by
+# the shoulder center.
+_SOURCE_JOINTS = {
     ("kinect_v1", "kinect_v2"): (0, 1, 2, 3, *range(4, 20), 2, 7, 7, 11, 11),
     ("kinect_v2", "openpose_18"): (3, 20, 8, 9, 10, 4, 5, 6, 16, 17, 18, 12, 13, 14, 3, 3, 3, 3),
     ("kinect_v1", "openpose_18"): (3, 2, 8, 9, 10, 4, 5, 6, 16, 17, 18, 12, 13, 14, 3, 3, 3, 3),
@@ -154,24 +155,24 @@ def map_joints(clips: np.ndarray, source: Skeleton, target: Skeleton) -> np.ndar
         )
     if source.name == target.name:
         return clips
-    if (source.name, target.name) not in _STAND_INS:
-        known = ", ".join(f"{a} to {b}" for a, b in _STAND_INS)
+    if (source.name, target.name) not in _SOURCE_JOINTS:
+        known = ", ".join(f"{a} to {b}" for a, b in _SOURCE_JOINTS)
         raise ValueError(
-            f"no mapping of joints from {source.name} to {target.name}; there is {known}"
+            f"no mapping of joints from {source.name} to {target.name}; known mappings: {known}"
         )
-    mapped = clips[..., _STAND_INS[source.name, target.name], :]
-    if target.name == "kinect_v2":  # its neck is between the shoulders' middle and the head
+    mapped = clips[..., _SOURCE_JOINTS[source.name, target.name], :]
+    if target.name == "kinect_v2":  # its neck is halfway between shoulder center and head
         mapped[..., 2, :] = 0.5 * (clips[..., 2, :] + clips[..., 3, :])
     return mapped
 
 
 def skeleton_of_names(record: Mapping[str, Any]) -> Skeleton:
-    """A layout from names, as in a dataset.yaml.
+    """A layout defined by names, as in a dataset.yaml.
 
     Args:
       record: `joints` (names in array order), `bones` (pairs child, parent; a joint without a bone
-        is the root), `parts` (head, hands, torso, legs to names), and names of `hip_center`,
-        `spine_top`, `shoulders` (right, left) and, optionally, `spine_mid`.
+        is the root), `parts` (names for each of head, hands, torso, legs), and the names of
+        `hip_center`, `spine_top`, `shoulders` (right, left) and, optionally, `spine_mid`.
 
     Raises:
       ValueError: a key is missing, or a name is not among the joints.
@@ -185,7 +186,7 @@ def skeleton_of_names(record: Mapping[str, Any]) -> Skeleton:
 
     def index(name: Any) -> int:
         if str(name) not in joints:
-            raise ValueError(f"skeleton: {name!r} is none of its joints: {', '.join(joints)}")
+            raise ValueError(f"skeleton: {name!r} is not one of its joints: {', '.join(joints)}")
         return joints.index(str(name))
 
     def pair(names: Any, key: str) -> tuple[int, int]:
@@ -198,11 +199,11 @@ def skeleton_of_names(record: Mapping[str, Any]) -> Skeleton:
         child, parent = pair(bone, "bones")
         parents[child] = parent
     ancestors = list(range(len(joints)))
-    for _ in joints:  # after V steps every joint is at a root, unless its bones form a circle
+    for _ in joints:  # after V steps each ancestor is a root, unless bones form a cycle
         ancestors = [parents[joint] for joint in ancestors]
     for joint, ancestor in enumerate(ancestors):
         if parents[ancestor] != ancestor:
-            raise ValueError(f"skeleton: the bones of {joints[joint]!r} form a circle")
+            raise ValueError(f"skeleton: the bones of {joints[joint]!r} form a cycle")
     if not isinstance(record["parts"], Mapping):
         raise ValueError(f"skeleton: expected parts with joints, got {record['parts']!r}")
     parts = {part: tuple(index(name) for name in record["parts"].get(part, ())) for part in PARTS}

@@ -1,11 +1,11 @@
-"""Motion sketches: what each class's motion looks like, as waypoints of hands, feet and trunk.
+"""Motion sketches: the motion of a class as waypoints of hands, feet, hips and trunk.
 
-A sketch is part of a class's description, written from its name as the texts are. Each of its parts
-is a row of waypoints from the clip's start to its end, for example
+A sketch is part of a class's description and, like the texts, written from the class name. Each
+part has a sequence of waypoints from the start of the clip to its end, for example
 
     {"right hand": "hang > chest out > chest front > chest across > hang"}
 
-`(a > b)*3` repeats. `animation.animate` makes joints of it.
+`(a > b)*3` repeats. `animation.animate` converts a sketch to joints.
 """
 
 import re
@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from data_pipelines.errors import DataError
 
-# Metres, for a person whose hips stand at 0.875 m and whose spine is 0.5 m long.
+# Metres, for a person whose hips are 0.875 m above the floor and whose spine is 0.5 m long.
 HEIGHT = {
     "floor": -0.8,
     "shin": -0.6,
@@ -35,13 +35,13 @@ HEIGHT = {
 # A hand's distance to its own side, and forward.
 HAND_SIDE = {"out": 0.475, "aside": 0.3, "middle": 0.025, "across": -0.15}
 HAND_DEPTH = {"front": 0.475, "ahead": 0.325, "near": 0.175, "back": -0.15, "behind": -0.275}
-_HAND_SIDE, _HAND_DEPTH, _DEPTH_OUT = 0.15, 0.2, 0.025  # where a waypoint does not say
+_HAND_SIDE, _HAND_DEPTH, _DEPTH_OUT = 0.15, 0.2, 0.025  # defaults
 # A foot's height above the floor, distance to its own side, and forward.
 FOOT_HEIGHT = {"ground": 0.0, "lifted": 0.125, "shin": 0.25, "knee": 0.425, "hip": 0.7}
 FOOT_SIDE = {"apart": 0.225, "wide": 0.375, "aside": 0.55}
 FOOT_DEPTH = {"front": 0.3, "ahead": 0.5, "back": -0.25, "behind": -0.45}
 _FOOT_SIDE = 0.1
-# Where the hips are: forward and up.
+# Position of the hips: forward and up.
 HIPS = {
     "stand": (0.0, 0.0),
     "dip": (0.0, -0.1),
@@ -52,7 +52,7 @@ HIPS = {
     "jump": (0.0, 0.225),
     "high jump": (0.0, 0.35),
 }
-# The trunk's lean forward, lean to the right and turn to the left, radians.
+# Orientation of the trunk: lean forward, lean to the right and turn to the left, radians.
 TORSO = {
     "upright": (0.0, 0.0, 0.0),
     "lean": (0.35, 0.0, 0.0),
@@ -71,8 +71,8 @@ TORSO = {
     "lean and turn left": (0.35, 0.0, 0.35),
 }
 _TRUNK: dict[str, Mapping[str, tuple[float, ...]]] = {"hips": HIPS, "torso": TORSO}
-_FARTHEST = 20  # metres that a person may travel
-HANG, ON_HIPS = "hang", "on hips"  # of hands: they follow the shoulder, or the hips
+_FARTHEST = 20  # maximum travel, metres
+HANG, ON_HIPS = "hang", "on hips"  # waypoints of hands that follow the shoulder or the hips
 REST = {"hand": HANG, "foot": "ground", "hips": "stand", "torso": "upright", "travel": "0 0"}
 PARTS = ("right hand", "left hand", "right foot", "left foot", "hips", "torso", "travel")
 _BOTH = {
@@ -80,18 +80,18 @@ _BOTH = {
     "both feet": ("right foot", "left foot"),
 }
 
-Sketch = dict[str, list[str]]  # part to waypoints, every part of PARTS
+Sketch = dict[str, list[str]]  # waypoints of each part of PARTS
 
 
 def parse_sketch(record: object, name: str, source: object) -> Sketch:
-    """Reads a sketch; parts that it leaves out rest.
+    """Parses a sketch; missing parts get the waypoint `REST`.
 
     Args:
-      record: part to a row of waypoints, such as `{"both hands": "hang > chest front > hang"}`.
-      name: of the class, for errors.
+      record: waypoints of each part, such as `{"both hands": "hang > chest front > hang"}`.
+      name: name of the class, for errors.
 
     Raises:
-      DataError: an unknown part or waypoint; says which are known.
+      DataError: a part or waypoint is unknown; the message has the known ones.
     """
 
     def fail(message: str) -> DataError:
@@ -103,7 +103,7 @@ def parse_sketch(record: object, name: str, source: object) -> Sketch:
     given: set[str] = set()
     for key, row in record.items():
         if key not in (*PARTS, *_BOTH):
-            raise fail(f"expected parts of {', '.join((*PARTS, *_BOTH))}, got {key!r}")
+            raise fail(f"expected parts from {', '.join((*PARTS, *_BOTH))}, got {key!r}")
         for part in _BOTH.get(key, (key,)):
             if part in given:
                 raise fail(f"expected waypoints of {part!r} once, got them twice")
@@ -142,11 +142,11 @@ def _vocabulary(part: str) -> list[str]:
 
 
 def position_of(part: str) -> Callable[[str], Float[np.ndarray, " k"]]:
-    """The function from a waypoint of a part to its numbers.
+    """The function from a waypoint of a part to its position or angles, in metres or radians.
 
-    Those of hands `[3]` are relative to the standing hips: x to the person's right, y forward, z
-    up; those of feet `[3]` are relative to the floor below the hips. Hips: forward and up. Torso:
-    angles, see `TORSO`. Travel: to the right and forward. Metres and radians.
+    Hands `[3]`: x to the person's right, y forward, z up, relative to the standing hips. Feet
+    `[3]`: relative to the floor below the hips. Hips `[2]`: forward and up. Torso `[3]`: angles,
+    see `TORSO`. Travel `[2]`: to the right and forward.
     """
     side = -1.0 if part.startswith("left") else 1.0
     if part.endswith("hand"):
@@ -167,7 +167,7 @@ def _travel(waypoint: str) -> Float[np.ndarray, "2"]:
 
 def _hand(waypoint: str, side: float) -> Float[np.ndarray, "3"]:
     if waypoint in (HANG, ON_HIPS):
-        return np.zeros(3)  # the animation places it
+        return np.zeros(3)  # replaced by the animation
     height, aside, depth = _words(waypoint, HEIGHT, HAND_SIDE, HAND_DEPTH)
     aside = _HAND_SIDE if aside is None else aside
     if depth is None:
@@ -181,16 +181,16 @@ def _foot(waypoint: str, side: float) -> Float[np.ndarray, "3"]:
 
 
 def _words(waypoint: str, *tables: dict[str, float]) -> list[float | None]:
-    """The number of the waypoint's word in each table; None where it has none.
+    """The value of the waypoint in each table; None for a table without one of its words.
 
     Raises:
-      ValueError: an unknown word, or two of one table.
+      ValueError: a word is unknown, or two words are from one table.
     """
     found: list[float | None] = [None] * len(tables)
     for word in waypoint.split():
         [number] = (n for n, table in enumerate(tables) if word in table)
         if found[number] is not None:
-            raise ValueError(f"{waypoint!r}: two words of one kind")
+            raise ValueError(f"{waypoint!r}: two words from one table")
         found[number] = tables[number][word]
     if tables[0] is HEIGHT and found[0] is None:
         raise ValueError(f"{waypoint!r}: no height")

@@ -1,6 +1,6 @@
-"""Sources of raw clips: the items of archives and folders, which are read independently.
+"""Sources of raw clips: archives and folders, divided into items that are read independently.
 
-A source is small and can be pickled, so that every process has a copy.
+A source is small and can be pickled, so that it can be sent to other processes.
 """
 
 import hashlib
@@ -28,10 +28,10 @@ def file_stamp(path: Path) -> str:
 
 @lru_cache(maxsize=4)
 def _open_zip(path: Path, stamp: str) -> zipfile.ZipFile:
-    """Opens a zip, once in each process for each `stamp`.
+    """Opens a zip, once per process and `stamp`.
 
     Raises:
-      DataError: it cannot be read.
+      DataError: the zip cannot be read.
     """
     try:
         return zipfile.ZipFile(path)
@@ -51,21 +51,25 @@ class Source(Protocol):
     parallel: bool
 
     def stamp(self) -> str:
-        """A text that changes with the content; cheaper than the stamps of all items."""
+        """A text that changes with the content; faster than the stamps of all items."""
 
     def identity(self) -> str:
-        """A text that changes with the way in which the bytes are read."""
+        """A text that changes with the reader of the content."""
 
     def items(self) -> dict[str, str]:
-        """Item names in order, each with a stamp that changes with its content."""
+        """Item names in order, each with a stamp that changes with the item's content."""
 
     def read(self, item: str) -> Iterable[RawClip]:
-        """The clips of one item; raises DataError if they cannot be used."""
+        """The clips of one item.
+
+        Raises:
+          DataError: the item cannot be used.
+        """
 
 
 @dataclass
 class Archive:
-    """The files with one suffix in zips and folders, sorted by name; zips are read in place."""
+    """The files with one suffix in zips and folders, sorted by name; zips are not unpacked."""
 
     paths: tuple[Path, ...]
     suffix: str
@@ -99,10 +103,10 @@ class Archive:
     def content(self, name: str) -> bytes:
         """The bytes of one file.
 
-        A member of a zip is found by its name and never written, so that `../evil` does no harm.
+        Members of a zip are read and never written to disk, so that names such as `../x` are safe.
 
         Raises:
-          DataError: the zip is damaged, the file unpacks to too much, or it is in none of `paths`.
+          DataError: the zip is damaged, the file is too large, or it is in none of `paths`.
         """
         for path in self.paths:
             if path.is_dir():
@@ -156,11 +160,11 @@ class FileSource:
 
 @dataclass
 class ArraySource:
-    """A `Source` of one file or folder with arrays of many clips; a base class.
+    """Base class: a `Source` of one file or folder with arrays of many clips.
 
     Attributes:
-      path: of the file or folder.
-      skeleton, num_classes: of the clips.
+      path: the file or folder.
+      skeleton, num_classes: joint layout and number of classes of the clips.
     """
 
     path: Path
@@ -177,5 +181,5 @@ class ArraySource:
         return f"{type(self).__name__} {self.skeleton} {self.num_classes}"
 
     def sides(self, clip_ids: list[str]) -> dict[str, np.ndarray]:
-        """The protocols of the file: name to `[N]`, each `TRAIN`, `TEST` or `NEITHER`."""
+        """The protocols: for each name `[N]`, each `TRAIN`, `TEST` or `NEITHER`."""
         raise NotImplementedError

@@ -1,6 +1,6 @@
-"""Clips of any length and camera frame to `T` frames in the body's frame, on the host.
+"""Samples clips of any length to `T` frames and moves them to the body's frame, on the host.
 
-`TEMPORAL_SAMPLING` names the ways; training and test use the same one.
+`TEMPORAL_SAMPLING` has the methods; training and test use the same one.
 """
 
 import numpy as np
@@ -8,18 +8,16 @@ from scipy.spatial.transform import Rotation
 
 from data_pipelines.skeletons import Skeleton
 
-# Axes shorter than this (metres) say more about the sensor than about the body.
-_MIN_AXIS = 0.05
-_FLOOR = 0.01  # metres below the lowest joint: a joint at 0, 0, 0 would be an untracked one
+_MIN_AXIS = 0.05  # metres; shorter axes are dominated by sensor noise
+_FLOOR = 0.01  # metres below the lowest joint: a joint at (0, 0, 0) would count as untracked
 
 
 def normalise(clip: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """Moves a clip into the body's own frame: hip at the origin, spine along +z, shoulders along x.
+    """Moves a clip to the body's frame: hip at the origin, spine along +z, shoulders along x.
 
     Origin and axes are those of the first person in the first frame whose axes are not degenerate
-    (2s-AGCN's pre-normalisation takes frame 0 in every case). One rotation and one shift serve the
-    whole clip, so that travelling and jumping stay visible. Absent persons and joints that were
-    never tracked stay 0.
+    (2s-AGCN's pre-normalisation always takes frame 0). The whole clip gets one rotation and one
+    shift, so that travelling and jumping are preserved. Absent persons and untracked joints stay 0.
 
     Args:
       clip: `[M, T, V, 3]`, metres, any rigid frame.
@@ -48,10 +46,10 @@ def normalise(clip: np.ndarray, skeleton: Skeleton) -> np.ndarray:
 
 
 def normalise_upright(clip: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """Turns a clip about the vertical axis and shifts it; how far a body leans stays visible.
+    """Rotates a clip about the vertical axis and shifts it, so that leaning is preserved.
 
-    Shoulders are along x, and the hip above the origin, in the first frame of the first person
-    whose shoulders can be seen; the lowest joint of the clip is just above the floor.
+    In the first frame with usable shoulders of the first person, the shoulders are along x and the
+    hip is above the origin. The lowest joint of the clip is just above the floor.
 
     Args:
       clip: `[M, T, V, 3]`, metres, z up.
@@ -74,8 +72,8 @@ def normalise_upright(clip: np.ndarray, skeleton: Skeleton) -> np.ndarray:
 def resample(clip: np.ndarray, frames: int) -> np.ndarray:
     """Interpolates linearly in time: `[M, t, V, 3]` to `[M, frames, V, 3]`.
 
-    Where a person is absent in either neighbouring frame, the nearest frame is taken instead: a
-    mixture of a body and zeros would be a smaller body.
+    If a person is absent in one of the two neighbouring frames, the nearest frame is taken instead,
+    since interpolation with zeros would shrink the body.
     """
     position = np.linspace(0, clip.shape[1] - 1, frames)
     low = np.floor(position).astype(int)
@@ -88,16 +86,16 @@ def resample(clip: np.ndarray, frames: int) -> np.ndarray:
 
 
 def pad(clip: np.ndarray, frames: int) -> np.ndarray:
-    """Cuts after `frames` frames, or fills with zeros (L = 300 in the paper, for NTU)."""
+    """Cuts to `frames` frames, or pads with zeros (L = 300 in the paper, for NTU)."""
     clip = clip[:, :frames]
     return np.pad(clip, ((0, 0), (0, frames - clip.shape[1]), (0, 0), (0, 0)))
 
 
 def loop(clip: np.ndarray, frames: int) -> np.ndarray:
-    """Repeats each person from the first frame until `frames` frames are full.
+    """Repeats each person's motion up to `frames` frames; longer clips are cut.
 
-    Of a person who is absent in the first frame only the frames with the person are repeated; a
-    longer clip is cut (2s-AGCN's pre-normalisation, with which Shift-GCN was published).
+    If a person is absent in the first frame, only the frames with the person are repeated (as in
+    2s-AGCN's pre-normalisation, which the published Shift-GCN uses).
     """
     clip = pad(clip, frames)
     for person in clip:
@@ -117,11 +115,11 @@ def loop(clip: np.ndarray, frames: int) -> np.ndarray:
 
 
 def normalise_published(clip: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """2s-AGCN's pre-normalisation: every frame centred, axes of the first frame.
+    """2s-AGCN's pre-normalisation: each frame is centred, with the axes of the first frame.
 
-    The middle of the first person's spine is the origin of each frame, which removes travelling
-    and jumping. The first frame's spine turns to +z, then its shoulders (left to right) to +x;
-    the second turn tilts the spine again where the two are not at a right angle.
+    The middle of the first person's spine is the origin of each frame, which removes travelling and
+    jumping. The first frame's spine is rotated to +z, then its shoulders (left to right) to +x. The
+    second rotation tilts the spine again if the two are not perpendicular.
 
     Args:
       clip: `[M, T, V, 3]`, metres.
@@ -150,7 +148,7 @@ def _shortest_rotation(direction: np.ndarray, axis: tuple[int, int, int]) -> Rot
     return Rotation.from_rotvec(about / length * np.arccos(np.clip(direction @ axis / norm, -1, 1)))
 
 
-# Name to `(clip [M, t, V, 3], skeleton, frames)` to `[M, frames, V, 3]` float32, metres.
+# Functions of `(clip [M, t, V, 3], skeleton, frames)` with the result `[M, frames, V, 3]`, metres.
 TEMPORAL_SAMPLING = {
     "resample": lambda clip, skeleton, frames: resample(normalise(clip, skeleton), frames),
     "upright": lambda clip, skeleton, frames: resample(normalise_upright(clip, skeleton), frames),

@@ -39,6 +39,6 @@ def test_a_lock_waits_for_another_process_and_says_so(tmp_path):
     with one_at_a_time(tmp_path / "a" / "lock"):
         command = [sys.executable, "-c", code, str(tmp_path / "a" / "lock")]
         waiting = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert "waiting for another process that has" in waiting.stdout.readline()
+        assert "waiting for another process that holds" in waiting.stdout.readline()
     assert waiting.communicate(timeout=60)[0] == "inside\n"
     assert waiting.returncode == 0

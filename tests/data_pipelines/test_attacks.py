@@ -71,7 +71,7 @@ def test_a_bomb_in_a_zip_is_refused_before_unpacking(tmp_path, cache, flat):
     ("claims", "message"),
     [
         ({"claimed": 2**31}, f"{MAT}: expected at most {LARGEST} bytes when unpacked"),
-        ({"claimed": LARGEST, "packed": LARGEST // 2}, "would end behind the archive"),
+        ({"claimed": LARGEST, "packed": LARGEST // 2}, "would end after the archive"),
         ({"claimed": 1000}, "damaged in its zip archive"),
         ({"claimed": 1000, "crc": zlib.crc32(bytes(1000))}, None),
         ({"claimed": 2**26}, "decompression bomb|expected 67108864 bytes"),
@@ -166,7 +166,7 @@ def test_a_description_with_endless_aliases_is_refused(tmp_path):
     folder = write_folder(tmp_path / "gym")
     laughs = "".join(f"x{n}: &x{n} [*x{n - 1}, *x{n - 1}]\n" for n in range(1, 60))
     (folder / "dataset.yaml").write_text(f"x0: &x0 [a, b]\n{laughs}classes: *x59\n")
-    with pytest.raises(DataError, match=r"dataset\.yaml: .* they repeat to more"):
+    with pytest.raises(DataError, match=r"dataset\.yaml: .* shared parts repeat to more"):
         load_spec(folder)
     (folder / "dataset.yaml").write_text("classes: &a [*a, *a]\n")
     with pytest.raises(DataError, match=r"dataset\.yaml, line 1: .*recursive"):

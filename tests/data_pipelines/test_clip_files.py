@@ -185,7 +185,7 @@ def test_times_in_place_of_a_rate(tmp_path):
     assert clip.fps == pytest.approx(20)
     times = np.arange(16) / 20 + 0.02 * (np.arange(16) % 2)
     clip = one(archive(tmp_path / "x.npz", times=times))
-    assert "frames come at uneven times: resampled to even ones" in clip.statements
+    assert "frame times are not uniform: resampled at a constant rate" in clip.statements
 
 
 @pytest.mark.parametrize("relative", [False, True])

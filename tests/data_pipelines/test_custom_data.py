@@ -277,9 +277,9 @@ def test_a_custom_skeleton():
     skeleton = skeleton_of_names(spec)
     assert skeleton.parents == (0, 0, 1, 1, 1, 0)
     assert skeleton.shoulders == (4, 3)
-    with pytest.raises(ValueError, match="'tail' is none of its joints"):
+    with pytest.raises(ValueError, match="'tail' is not one of its joints"):
         skeleton_of_names(spec | {"spine_top": "tail"})
-    with pytest.raises(ValueError, match="the bones of 'hip' form a circle"):
+    with pytest.raises(ValueError, match="the bones of 'hip' form a cycle"):
         skeleton_of_names(spec | {"bones": [["hip", "chest"], ["chest", "hip"]]})
     with pytest.raises(ValueError, match="expected parts with joints"):
         skeleton_of_names(spec | {"parts": ["head"]})

@@ -244,7 +244,7 @@ def test_random_splits_are_seeded():
         ("random-20_5-0", "seen \\+ unseen = 27"),
         ("pseudo-x-0", "unknown split"),
         ("", "Known: 22_5"),
-        ("pseudo-pseudo-22_5-0-0", "not another pseudo"),
+        ("pseudo-pseudo-22_5-0-0", "expected a pseudo split of a split that is not pseudo"),
     ],
 )
 def test_unknown_splits_are_errors(split, message):

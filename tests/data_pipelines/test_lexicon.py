@@ -56,10 +56,10 @@ def test_a_marked_line_has_its_mirror_image(tmp_path):
     [
         ("wave", "expected 'name | other name :: part: waypoints', got 'wave'"),
         ("wave | :: R: hang", "expected 'name"),
-        ("wave :: X: hang", "expected each part of R, L, .*, got ' X: hang'"),
-        ("wave :: R: hang; R: top", "once at most, got ' R: top'"),
+        ("wave :: X: hang", "expected each of R, L, .*, got ' X: hang'"),
+        ("wave :: R: hang; R: top", "at most once, got ' R: top'"),
         ("wave :: R: hang > moon", "sketch of class 'wave': right hand: expected waypoints"),
-        ("wave :: R: hang\nwave :: R: top", "'wave' is there already"),
+        ("wave :: R: hang\nwave :: R: top", "'wave' is defined twice"),
     ],
 )
 def test_lines_that_cannot_be_read_are_named(tmp_path, line, message):

@@ -97,7 +97,7 @@ def test_endlessly_shared_parts_are_refused(make):
     laughs = make(1)
     for _ in range(60):
         laughs = make(laughs)
-    with pytest.raises(DataError, match="they repeat to more"):
+    with pytest.raises(DataError, match="shared parts repeat to more"):
         load_pickle(pickle.dumps(laughs), "x.pkl")
 
 

@@ -149,7 +149,7 @@ def test_a_layout_without_a_mapping_is_refused():
     [
         ({}, "expected an object from parts to waypoints, got {}"),
         ("wave", "expected an object from parts to waypoints, got 'wave'"),
-        ({"arm": "hang"}, "expected parts of right hand, left hand, .*, got 'arm'"),
+        ({"arm": "hang"}, "expected parts from right hand, left hand, .*, got 'arm'"),
         ({"hips": "sit > fly"}, r"hips: .*of the words \(stand\) .*; got 'sit > fly'"),
         ({"left hand": "chest up"}, "left hand: .*of the words hang .*; got 'chest up'"),
         ({"left hand": "out"}, "left hand: "),  # no height
