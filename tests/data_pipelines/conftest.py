@@ -1,10 +1,10 @@
-"""Fixtures of data pipelines."""
+"""Fixtures for tests of data pipelines."""
 
 import pytest
 
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """A cache for one test, in `tmp_path`."""
+    """Cache folder of a single test."""
     monkeypatch.setenv("DYNAPURLS_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"

@@ -1,4 +1,4 @@
-"""A folder of clip archives is a dataset."""
+"""Datasets from folders of clip archives."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ MOVES = ({}, {"torso": "upright > fold > upright"}, {"right foot": "ground > hip
 
 
 def write(folder, name="one", subjects=("anna", "bob"), classes=CLASSES, unit=1.0, **fields):
-    """An archive with a clip of each class by each subject, y up; gives its folder."""
+    """Writes an archive with a clip of each class by each subject, y up; returns its folder."""
     folder.mkdir(exist_ok=True, parents=True)
     clips, labels, persons = [], [], []
     for number, subject in enumerate(subjects):
@@ -33,7 +33,7 @@ def write(folder, name="one", subjects=("anna", "bob"), classes=CLASSES, unit=1.
     return folder
 
 
-def test_archives_are_merged_by_the_names_of_classes_and_subjects(tmp_path, cache):
+def test_archives_are_merged_by_class_and_subject_names(tmp_path, cache):
     folder = write(tmp_path / "My gym-2", unit=100)
     write(folder / "more", "two", ("bob", "carl"), ("wave", "jump", "bow"))
     corpus = load("custom", folder)
@@ -48,12 +48,12 @@ def test_archives_are_merged_by_the_names_of_classes_and_subjects(tmp_path, cach
     assert [count for note, count in corpus.notes.items() if "centimetres" in note] == [6]
     heights = np.ptp(prepare(corpus, 8, "resample").clips[:, 0, 0, :, 2], axis=1)
     assert np.all((heights > 1.2) & (heights < 2))
-    # A new archive is noticed.
+    # A new archive is detected.
     write(folder, "three", ("dora",))
     assert len(load("custom", folder)) == 15
 
 
-def test_clips_of_one_subject_are_divided(tmp_path, cache):
+def test_clips_of_a_single_subject_are_divided_into_train_and_test(tmp_path, cache):
     folder = write(tmp_path / "gym", subjects=("anna", "anna"))
     corpus = load("custom", folder)
     for label in range(3):
@@ -61,7 +61,7 @@ def test_clips_of_one_subject_are_divided(tmp_path, cache):
         assert sorted(sides) == [TEST, TRAIN]
 
 
-def test_what_cannot_be_used_is_listed(tmp_path, cache):
+def test_unusable_clips_are_listed(tmp_path, cache):
     folder = write(tmp_path / "gym", labels=np.array([0, 1, -1, 0, 1, 2]))
     with pytest.raises(BadFilesError, match=r"1 of 6 files(.|\n)*clip one/2 has no label"):
         load("custom", folder)

@@ -1,4 +1,4 @@
-"""Attacks by arrays: objects that would run, headers that lie, streams without end."""
+"""Malicious arrays: pickled code, headers with false sizes, oversized input."""
 
 import io
 import json
@@ -88,7 +88,7 @@ READERS = (
 
 
 @pytest.mark.parametrize("read", READERS)
-def test_a_pickle_in_an_array_does_not_run(read, tmp_path):
+def test_pickled_code_in_arrays_is_not_executed(read, tmp_path):
     mark = tmp_path / "hacked"
     content = npy(np.array([Attack(mark), Attack(mark)], object))
     with pytest.raises(DataError, match="expected numbers or text, got object"):
@@ -116,13 +116,13 @@ def test_a_header_that_claims_more_than_the_file_is_refused(read, shape, tmp_pat
 
 
 @pytest.mark.parametrize("read", READERS)
-def test_arrays_of_empty_items_are_refused(read, tmp_path):
+def test_arrays_of_items_without_bytes_are_refused(read, tmp_path):
     with pytest.raises(DataError, match="expected numbers or text, got"):
         read(tmp_path, claim((10**12,), "<U0"))
 
 
 @pytest.mark.parametrize("read", READERS)
-def test_an_endless_header_is_refused(read, tmp_path):
+def test_an_oversized_header_is_refused(read, tmp_path):
     content = b"\x93NUMPY\x02\x00" + b"\xff\xff\xff\xff" + b" " * 10**5
     with pytest.raises(DataError, match="a header of 4294967295 bytes"):
         read(tmp_path, content)
@@ -132,7 +132,7 @@ def test_an_endless_header_is_refused(read, tmp_path):
     ("member", "mebibytes", "read"),
     [
         ("clip", 32, lambda file: custom_reader(file.parent)("wave.npz", file.read_bytes())),
-        # Whole datasets may be as large as clips may not.
+        # Whole datasets may exceed the size limit of clips.
         pytest.param(
             "x_train",
             260,
@@ -142,7 +142,7 @@ def test_an_endless_header_is_refused(read, tmp_path):
         pytest.param("x_test", 260, open_clips, marks=pytest.mark.slow),
     ],
 )
-def test_an_npz_that_is_a_bomb_is_refused(member, mebibytes, read, tmp_path, flat):
+def test_decompression_bombs_in_npz_files_are_refused(member, mebibytes, read, tmp_path, flat):
     beginning = claim((mebibytes, 2**20), "<u1")
     others = {"y_train.npy": npy(np.eye(2))}
     file = zeros_in_zip(tmp_path / "b.npz", f"{member}.npy", mebibytes, beginning, others)
@@ -150,8 +150,8 @@ def test_an_npz_that_is_a_bomb_is_refused(member, mebibytes, read, tmp_path, fla
         read(file)
 
 
-def test_one_hot_labels_are_no_bomb(tmp_path):
-    """Nothing honest is packed more tightly: 120 classes as float64, in NTU's order of files."""
+def test_one_hot_labels_are_not_taken_for_a_bomb(tmp_path):
+    """The legitimate input with the highest compression: 120 classes as float64, in NTU's order."""
     labels = np.arange(20_000) % 120
     shape = (len(labels), 1, 60)
     file = tmp_path / "x.npz"
@@ -159,7 +159,7 @@ def test_one_hot_labels_are_no_bomb(tmp_path):
     assert len(GcnArraySource(file, KINECT_V1, 120).items()) == len(labels)
 
 
-def test_a_false_claim_in_a_pipe_is_answered_at_once():
+def test_a_false_size_in_a_pipe_is_reported_at_once():
     reading, writing = os.pipe()
     os.write(writing, claim((10**9, 25, 3)))
     late = threading.Timer(20, os.close, [writing])
@@ -174,7 +174,7 @@ def test_a_false_claim_in_a_pipe_is_answered_at_once():
     assert "it claims to be [1000000000, 25, 3]" in found[0].value
 
 
-def test_a_line_that_is_too_long_is_answered_and_skipped(monkeypatch):
+def test_an_overlong_line_is_reported_and_skipped(monkeypatch):
     monkeypatch.setattr(sample_stream, "LARGEST", 50)
     lines = [{"id": "x" * 130, "reset": True}, {"reset": True}, {"id": "y" * 300, "reset": True}]
     sent = "\n".join(map(json.dumps, lines)).encode()

@@ -1,4 +1,4 @@
-"""Stores of arrays: whole or not at all, of one origin, resumed after an interruption."""
+"""Array stores: atomic creation, checked origin, resume after an interruption."""
 
 import signal
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 from data_pipelines.array_store import MANIFEST, PROGRESS, StaleStoreError, open_or_make, open_store
 
 
-def test_a_store_is_made_once_and_never_of_another_origin(tmp_path, capsys):
+def test_a_store_is_made_once_and_replaced_for_another_origin(tmp_path, capsys):
     tokens = np.random.default_rng(0).normal(size=(5, 3, 2, 4)).astype(np.float16)
     origin = {"checkpoint": "abc", "config": {"width": 8}}
     store, starts = tmp_path / "store", []
@@ -24,7 +24,7 @@ def test_a_store_is_made_once_and_never_of_another_origin(tmp_path, capsys):
 
     np.testing.assert_array_equal(make(), tokens)
     np.testing.assert_array_equal(make(), tokens)
-    assert starts == [0]  # the second call only opened it
+    assert starts == [0]  # the second call opened it
     other = origin | {"checkpoint": "new"}
     with pytest.raises(StaleStoreError, match="checkpoint is 'new' now, was 'abc'"):
         open_store(store, other)
@@ -34,7 +34,7 @@ def test_a_store_is_made_once_and_never_of_another_origin(tmp_path, capsys):
         make(other, (6, 3, 2, 4), lambda first: [tokens[first:]])
     with pytest.raises(ValueError, match=r"entries of \[5, 3, 2, 4\], got \[5, 3, 2, 3\] at 0"):
         make(other, chunks=lambda first: [tokens[..., :3]])
-    np.testing.assert_array_equal(make(), tokens)  # a failed write leaves the one before
+    np.testing.assert_array_equal(make(), tokens)  # a failed write keeps the previous store
     make(other)
     assert "checkpoint is 'new' now, was 'abc'; making it again" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["store", "store.lock"]
@@ -124,7 +124,7 @@ def test_a_full_disk_is_an_error_before_the_work_and_the_store_stays(tmp_path):
     assert done.stdout.endswith("8.0\n")
 
 
-def test_two_processes_make_it_once(tmp_path):
+def test_two_processes_make_a_store_once(tmp_path):
     code = """
 import pathlib, sys, time, numpy
 from data_pipelines.array_store import open_or_make
@@ -145,7 +145,7 @@ assert open_or_make(pathlib.Path(sys.argv[1]), {}, (2, 1), numpy.float32, chunks
 
 
 @pytest.mark.parametrize(
-    "damage", ["manifest", "half manifest", "array", "no array", "a bit of array"]
+    "damage", ["manifest", "empty manifest", "array", "no array", "bit of array"]
 )
 def test_a_damaged_store_is_made_again(damage, tmp_path):
     entries = np.ones((4, 1), np.float32)
@@ -157,12 +157,12 @@ def test_a_damaged_store_is_made_again(damage, tmp_path):
     file = tmp_path / "s" / ("array.npy" if "array" in damage else MANIFEST)
     if damage == "no array":
         file.unlink()
-    elif damage == "a bit of array":
+    elif damage == "bit of array":
         content = bytearray(file.read_bytes())
         content[-3] ^= 16
         file.write_bytes(content)
     else:
-        file.write_bytes(b"{}" if damage == "half manifest" else file.read_bytes()[:20])
+        file.write_bytes(b"{}" if damage == "empty manifest" else file.read_bytes()[:20])
     with pytest.raises(StaleStoreError, match="damaged"):
         open_store(tmp_path / "s", {"a": (1, 2)})
     np.testing.assert_array_equal(make(), entries)

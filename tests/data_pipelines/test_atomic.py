@@ -1,4 +1,4 @@
-"""Files appear whole or not at all; a lock waits for another process."""
+"""Atomic file writes, and locks between processes."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ from data_pipelines.atomic import replacing, write_text
 from data_pipelines.locks import one_at_a_time
 
 
-def test_an_error_keeps_the_previous_file_and_leaves_no_other(tmp_path):
+def test_an_error_keeps_the_previous_file_and_leaves_no_temporary_file(tmp_path):
     file = tmp_path / "x.json"
     write_text(file, "ä")
 
@@ -33,7 +33,7 @@ def test_two_writers_use_two_temporary_files(tmp_path):
     assert file.read_text() == "first"
 
 
-def test_a_lock_waits_for_another_process_and_says_so(tmp_path):
+def test_a_lock_waits_for_another_process_and_prints_a_line(tmp_path):
     code = "import pathlib, sys\nfrom data_pipelines.locks import one_at_a_time\n"
     code += "with one_at_a_time(pathlib.Path(sys.argv[1])):\n    print('inside')"
     with one_at_a_time(tmp_path / "a" / "lock"):

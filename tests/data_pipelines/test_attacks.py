@@ -1,6 +1,6 @@
-"""Attacks by archives, MATLAB files and descriptions of datasets.
+"""Malicious archives, MATLAB files and dataset descriptions.
 
-`test_array_attacks.py` has those by arrays, `test_pickles.py` those by pickles.
+See `test_array_attacks.py` for arrays, and `test_pickles.py` for pickles.
 """
 
 import io
@@ -18,7 +18,7 @@ from data_pipelines.errors import BadFilesError, DataError
 from data_pipelines.formats.ntu import MOST_FRAMES, parse_skeleton
 from data_pipelines.safe_io import HARMLESS, LARGEST, MOST_EXPANSION
 from data_pipelines.sources import Archive
-from tests.helpers.attacks import lying, zeros_in_zip
+from tests.helpers.attacks import with_false_sizes, zeros_in_zip
 from tests.helpers.custom_folder import write_folder
 from tests.helpers.raw_files import load, ucla_file
 from tests.helpers.skeleton_text import as_bytes, one_person
@@ -77,10 +77,10 @@ def test_a_bomb_in_a_zip_is_refused_before_unpacking(tmp_path, cache, flat):
         ({"claimed": 2**26}, "decompression bomb|expected 67108864 bytes"),
     ],
 )
-def test_claims_of_a_zip_are_checked_and_enforced(tmp_path, claims, message, flat):
-    file = lying(zeros_in_zip(tmp_path / "x.zip", MAT, 48), **claims)
+def test_declared_sizes_of_a_zip_are_checked_and_enforced(tmp_path, claims, message, flat):
+    file = with_false_sizes(zeros_in_zip(tmp_path / "x.zip", MAT, 48), **claims)
     archive = Archive((file,), ".mat")
-    if message is None:  # all that was lied about fits together: it gets what it claimed
+    if message is None:  # false but consistent values: the declared number of bytes is read
         assert archive.content(f"{file}/{MAT}") == bytes(1000)
         return
     with pytest.raises(DataError, match=message):
@@ -96,7 +96,7 @@ def test_methods_without_bounded_unpacking_are_refused(tmp_path, method):
 
 
 @pytest.mark.shared_data
-def test_real_archives_are_far_from_every_limit(shared_data):
+def test_real_archives_are_far_below_every_limit(shared_data):
     for place in ("utd_mhad/Skeleton.zip", "nw_ucla/all_sqe.zip", "kinder_gator/Kinder-Gator.zip"):
         for info in zipfile.ZipFile(shared_data / place).infolist():
             assert 20 * info.file_size < HARMLESS

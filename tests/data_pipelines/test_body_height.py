@@ -1,4 +1,4 @@
-"""The height of a body, and the units that it refuses."""
+"""Body height, and the refusal of clips in wrong units."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ J = {name: index for index, name in enumerate(COMMON.joints)}
 PERSON = person(16)[None].astype(np.float64)
 
 
-def test_height_is_robust_and_needs_legs_and_a_head():
+def test_height_is_robust_to_noise_and_needs_legs_and_a_head():
     height = body_height(PERSON[0], COMMON)
     assert height == pytest.approx(1.69, abs=0.03)
     noisy = PERSON[0].copy()
@@ -38,7 +38,7 @@ def test_other_units_are_refused(unit):
         check_metres(PERSON * unit, COMMON)
     untracked = PERSON * unit
     untracked[:, :, 3] = 0
-    check_metres(untracked, COMMON)  # tells nothing
+    check_metres(untracked, COMMON)  # frames with untracked joints are not checked
 
 
 def test_a_custom_dataset_in_another_unit_is_refused(tmp_path, cache):

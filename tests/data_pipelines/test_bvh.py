@@ -1,4 +1,4 @@
-"""BVH files: the hierarchy, forward kinematics against a slow reference, and damaged files."""
+"""BVH files: parsing, forward kinematics against a slow reference, and damaged files."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ REAL = ("dab", "zombie", "jumping_jacks_cmu", "wave-left-hand", "dash", "run_aal
 
 
 def random_bvh(seed: int, joints: int = 7, frames: int = 4) -> Bvh:
-    """Any tree, channels in any order, position channels anywhere."""
+    """A random tree, with channels in random order and position channels at any joint."""
     rng = np.random.default_rng(seed)
     bvh = Bvh(frame_time=float(rng.uniform(0.005, 0.1)))
 
@@ -40,7 +40,7 @@ def random_bvh(seed: int, joints: int = 7, frames: int = 4) -> Bvh:
 
 
 def slow_positions(bvh: Bvh) -> np.ndarray:
-    """Each joint of each frame by a walk up to its root, with rotations of scipy."""
+    """Positions by iteration from each joint to its root, with rotations of scipy."""
     first = np.cumsum([0, *map(len, bvh.channels)])
     positions = np.zeros((len(bvh.motion), len(bvh.names), 3))
     for frame, values in enumerate(bvh.motion):
@@ -119,14 +119,14 @@ Frame Time: 0.05
 """
 
 
-def test_a_turn_of_90_degrees():
+def test_a_rotation_of_90_degrees():
     bvh = parse_bvh(GOOD.encode(), "a file")
     assert bvh.names == ["hips", "knee", "knee_end"]
     expected = [[[1, 2, 3], [2, 2, 3], [3, 2, 3]], [[1, 2, 3], [1, 1, 3], [2, 1, 3]]]
     np.testing.assert_allclose(joint_positions(bvh), expected, atol=1e-12)
 
 
-def test_carriage_returns_tabs_empty_lines_and_braces_anywhere_are_read():
+def test_other_white_space_case_and_positions_of_braces_are_read():
     text = GOOD.replace("  ", "\t").replace("position", "POSITION").replace("hips\n{", "hips {")
     text = text.replace("\n", "\r\n\r\n")
     assert parse_bvh(text.encode(), "a file").motion.shape == (2, 9)
@@ -166,7 +166,7 @@ def test_errors_name_the_line(old, new, message):
     assert message in str(error.value)
 
 
-def test_many_and_deep_joints_are_refused_in_time():
+def test_too_many_and_too_deep_joints_are_refused():
     deep = "HIERARCHY\nROOT r\n{\n" + "".join(f"JOINT j{i}\n{{\n" for i in range(5000))
     with pytest.raises(DataError, match="expected at most 1024 joints"):
         parse_bvh(deep.encode(), "a file")

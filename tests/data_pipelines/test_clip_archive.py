@@ -1,4 +1,4 @@
-"""Clip archives: what is written is read back, defaults, and arrays that do not fit."""
+"""Clip archives: round trips, defaults, and invalid arrays."""
 
 import zipfile
 
@@ -55,7 +55,7 @@ def test_a_written_archive_is_read_back(tmp_path_factory, data):
         np.testing.assert_array_equal(back.clip(index), clip.astype(dtype).astype(np.float32))
 
 
-def test_joints_alone_are_one_clip(tmp_path):
+def test_an_archive_of_joints_alone_is_one_clip(tmp_path):
     np.savez(tmp_path / "x.npz", joints=np.ones((5, 3, 2)), other=np.array("ignored"))
     archive = read_archive(tmp_path / "x.npz")
     assert (len(archive), archive.clip_ids, archive.subjects) == (1, ("0",), ("",))
@@ -122,7 +122,7 @@ GOOD = {
         ({"origin": np.full((2, 3), np.nan)}, "origin: expected finite numbers"),
     ],
 )
-def test_arrays_that_do_not_fit_are_named(tmp_path, changes, message):
+def test_errors_name_the_invalid_array(tmp_path, changes, message):
     np.savez(tmp_path / "x.npz", **(GOOD | changes))
     with pytest.raises(DataError, match=message) as error:
         read_archive(tmp_path / "x.npz")
@@ -140,7 +140,7 @@ def test_objects_false_claims_and_bombs_are_refused(tmp_path):
         read_archive(bomb)
 
 
-def test_what_is_no_archive(tmp_path):
+def test_other_files_are_not_archives(tmp_path):
     (tmp_path / "x.npz").write_bytes(b"no zip")
     assert not is_archive(tmp_path / "x.npz")
     with pytest.raises(DataError, match="not a readable npz"):

@@ -1,4 +1,4 @@
-"""Files of clips from anywhere: each becomes the same person, or a message that says why not."""
+"""Clip files of all formats: each gives the same person, or a message with the reason."""
 
 import pickle
 
@@ -15,7 +15,7 @@ from tests.helpers.skeleton_text import as_bytes, skeleton_lines
 
 PERSON = person(16)
 EXPECTED = to_project(PERSON[None], Conventions("z", False, 1.0, ()))
-Y_UP = PERSON[..., [0, 2, 1]] * [1, 1, -1]  # y up, as sensors and archives have it
+Y_UP = PERSON[..., [0, 2, 1]] * [1, 1, -1]  # y up, as usual for sensors and archives
 
 
 def archive(file, clips=(Y_UP[None],), **fields):
@@ -124,7 +124,7 @@ def test_ntu_skeleton_files(tmp_path):
     np.testing.assert_allclose(clip.joints, EXPECTED, atol=1e-4)
 
 
-def test_a_folder_gives_the_good_clips_and_says_what_is_bad(tmp_path):
+def test_a_folder_gives_usable_clips_and_the_reasons_of_the_others(tmp_path):
     (tmp_path / "deep").mkdir()
     still = np.repeat(Y_UP[None, :1], 5, axis=1)
     archive(tmp_path / "deep" / "some.npz", [Y_UP[None], still, Y_UP[None, :1]])
@@ -158,7 +158,7 @@ def test_nothing_to_read_is_an_error(tmp_path):
 
 
 def test_the_clips_of_a_file_share_their_conventions(tmp_path):
-    """A lying person among standing ones, and one whose knees tell nothing."""
+    """Also for a clip of a lying person, which alone would not show the up axis."""
     lying = (PERSON @ np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0.0]])) + np.array([0, 0, 1])
     mirrored = np.array([-1, 1, 1])
     clips = [PERSON[None] * mirrored] * 4 + [lying[None] * mirrored]
@@ -167,7 +167,7 @@ def test_the_clips_of_a_file_share_their_conventions(tmp_path):
     assert any("mirrored" in text for text in last.statements)
     np.testing.assert_allclose(first.joints, EXPECTED, atol=1e-5)
     assert np.ptp(last.joints[..., 2]) < 1.2
-    # What is declared wins.
+    # Declared conventions override the estimate.
     stated = list(load_clips(tmp_path / "x.npz", declared=Declared(mirrored=False)))
     assert not any("mirrored" in text for text in stated[0].statements)
 
@@ -180,7 +180,7 @@ def test_clips_that_are_centred_in_every_frame(tmp_path):
     np.testing.assert_allclose(clip.joints - clip.joints[:, :, :1], centred, atol=1e-5)
 
 
-def test_times_in_place_of_a_rate(tmp_path):
+def test_frame_times_replace_the_frame_rate(tmp_path):
     clip = one(archive(tmp_path / "x.npz", times=np.arange(16) / 20))
     assert clip.fps == pytest.approx(20)
     times = np.arange(16) / 20 + 0.02 * (np.arange(16) % 2)
@@ -190,7 +190,7 @@ def test_times_in_place_of_a_rate(tmp_path):
 
 @pytest.mark.parametrize("relative", [False, True])
 @pytest.mark.parametrize("axes", [2, 3])
-def test_images_have_no_depth(tmp_path, relative, axes):
+def test_2d_clips_have_no_depth(tmp_path, relative, axes):
     flat = np.stack([320 + 200 * Y_UP[..., 0], 240 - 200 * Y_UP[..., 1], 0 * Y_UP[..., 2]], axis=-1)
     keep = [index for index, name in enumerate(COMMON.joints) if not name.endswith("hand")]
     flat = (flat - flat[0, 0] * relative)[:, keep, :axes]
@@ -215,7 +215,7 @@ def test_two_people(tmp_path):
 
 @pytest.mark.shared_data
 @pytest.mark.parametrize(
-    ("name", "frames", "fps", "said"),
+    ("name", "frames", "fps", "statement"),
     [
         ("dab", 339, 30, "the unit is unknown"),
         ("zombie", 779, 30, "up is z"),
@@ -225,11 +225,11 @@ def test_two_people(tmp_path):
         ("run_aalto", 185, 100, "lengths are in centimetres"),
     ],
 )
-def test_real_bvh_files(shared_data, name, frames, fps, said):
+def test_real_bvh_files(shared_data, name, frames, fps, statement):
     clip = one(shared_data / "bvh" / f"{name}.bvh")
     assert clip.joints.shape == (1, frames, 20, 3)
     assert clip.fps == pytest.approx(fps, rel=1e-3)
-    assert any(said in text for text in clip.statements)
+    assert any(statement in text for text in clip.statements)
     check_person(clip)
 
 
@@ -244,12 +244,12 @@ def test_open_corpora(shared_data, name, count):
     assert not [clip for clip in clips if isinstance(clip, str)]
     for clip in clips[:: max(1, count // 20)]:
         assert not any("mirrored" in text or "up" in text.split() for text in clip.statements)
-        if name == "cdta":  # elsewhere some bow or lie in the first frame
+        if name == "cdta":  # in other corpora some persons bow or lie in the first frame
             check_person(clip)
 
 
 def check_person(clip: Clip) -> None:
-    """A person who stands at first, faces forward, and has both hands on their own side."""
+    """Asserts that the person first stands and faces forward, with the right side at +x."""
     first = dict(zip(COMMON.joints, clip.joints[0, 0], strict=True))
     assert first["head"][2] > first["hip_center"][2] + 0.3
     assert first["hip_center"][2] > first["left_ankle"][2] + 0.3

@@ -1,4 +1,4 @@
-"""Coordinates of clips: what moved a person away from the project's frame is undone."""
+"""Coordinate conventions: transformations of a person in the project's frame are inverted."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ PROJECT = Conventions("z", False, 1.0, ())
 
 
 def upright(up: str) -> np.ndarray:
-    """A rotation of z to an axis, found independently of the code."""
+    """A rotation of z to an axis, computed independently of the tested code."""
     axis = np.eye(3)["xyz".index(up[-1])] * (-1 if up[0] == "-" else 1)
     return Rotation.align_vectors([axis], [[0, 0, 1]])[0].as_matrix()
 
@@ -37,7 +37,7 @@ def upright(up: str) -> np.ndarray:
     st.booleans(),
     st.integers(0, 99),
 )
-def test_axes_heading_unit_and_mirrors_are_undone(up, heading, unit, mirrored, seed):
+def test_axes_heading_unit_and_mirroring_are_inverted(up, heading, unit, mirrored, seed):
     turn = upright(up) @ Rotation.from_euler("z", heading).as_matrix()
     shift = np.random.default_rng(seed).normal(size=3)
     clip = (PERSON @ turn.T + shift) * unit
@@ -49,13 +49,13 @@ def test_axes_heading_unit_and_mirrors_are_undone(up, heading, unit, mirrored, s
     assert (found.up, found.mirrored) == (up, mirrored)
     assert found.metres == 1 / unit
     np.testing.assert_allclose(to_project(clip, found), to_project(PERSON, PROJECT), atol=1e-5)
-    said = " ".join(found.statements)
-    assert ("mirrored" in said) == mirrored
-    assert (f"up is {up}," in said) == (up != "y")
-    assert ("metres (a body" in said) == (unit > 1)
+    text = " ".join(found.statements)
+    assert ("mirrored" in text) == mirrored
+    assert (f"up is {up}," in text) == (up != "y")
+    assert ("metres (a body" in text) == (unit > 1)
 
 
-def test_the_result_is_in_the_frame_of_animations():
+def test_the_result_is_in_the_project_frame():
     clip = to_project(PERSON, PROJECT)
     assert clip.dtype == np.float32
     right = clip[0, 0, J["right_shoulder"]] - clip[0, 0, J["left_shoulder"]]
@@ -64,13 +64,13 @@ def test_the_result_is_in_the_frame_of_animations():
     assert clip[0, 0, J["left_foot"], 1] > clip[0, 0, J["left_ankle"], 1] + 0.1
     np.testing.assert_allclose(clip[0, 0, J["hip_center"], :2], 0, atol=1e-6)
     assert clip[..., 2].min() == pytest.approx(0.01)
-    # One rigid motion: nothing else is changed.
+    # The motion is rigid: differences in height are unchanged.
     np.testing.assert_allclose(
         np.diff(clip, axis=2)[..., 2], np.diff(PERSON, axis=2)[..., 2], atol=1e-5
     )
 
 
-def test_what_is_declared_is_not_estimated():
+def test_declared_conventions_are_not_estimated():
     declared = Declared(up="x", mirrored=True, metres=0.5)
     found = find_conventions([PERSON], declared)
     assert found == Conventions("x", True, 0.5, ())
@@ -87,7 +87,7 @@ def test_absent_persons_stay_absent():
     np.testing.assert_allclose(clip[1, 5:], clip[0, 5:] + np.array([1, 0, 0]), atol=1e-5)
 
 
-def test_a_lying_person_is_no_up_axis():
+def test_a_person_who_lies_down_makes_the_up_axis_unclear():
     standing = PERSON @ upright("y").T
     half = np.concatenate([standing[:, :8], (PERSON @ upright("x").T)[:, 8:]], axis=1)
     found = find_conventions([half], Declared())
@@ -128,7 +128,7 @@ def test_unknown_units_are_errors_or_scaled():
         find_conventions([np.ones((1, 4, 20, 3))], Declared())
 
 
-def test_straight_legs_without_feet_show_no_side():
+def test_straight_legs_without_feet_do_not_show_mirroring():
     straight = PERSON.copy()
     for side in ("left", "right"):
         hip, ankle = straight[..., J[f"{side}_hip"], :], straight[..., J[f"{side}_ankle"], :]

@@ -32,7 +32,7 @@ def test_a_text_folder_is_a_dataset(tmp_path, cache):
     protocol = make_protocol(corpus, "4_2")
     assert [CLASSES[c] for c in protocol.unseen] == ["bow", "clap"]
     assert set(corpus.subjects[protocol.unseen_test]) == {4}
-    # A new file and a changed description are noticed.
+    # A new file and a changed description are detected.
     (tmp_path / "gym" / "bow" / "s04_t2.txt").write_text(text_clip(7))
     assert len(load("custom", tmp_path / "gym")) == 49
     write_folder(tmp_path / "gym", train_subjects=[4])
@@ -42,8 +42,8 @@ def test_a_text_folder_is_a_dataset(tmp_path, cache):
     np.testing.assert_allclose(corpus.clips[0][0], 2 * body(210), atol=1e-3)
 
 
-def test_a_corrected_description_is_read_anew(tmp_path, cache):
-    """Also after a failure, whose part files still exist."""
+def test_a_corrected_description_is_read_again(tmp_path, cache):
+    """Also after a failure, when part files exist."""
     folder = write_folder(tmp_path / "gym", classes=CLASSES[:-1], splits=None)
     with pytest.raises(BadFilesError, match="8 of 48 files"):
         load("custom", folder)
@@ -173,7 +173,7 @@ def test_errors_in_the_description_are_named(tmp_path, cache, changes, message):
 
 
 def test_yaml_values_are_read_as_text(tmp_path, cache):
-    """Unquoted, where YAML would make 4_2 the number 42, and no a False."""
+    """Without quotes, YAML reads 4_2 as the number 42 and `no` as False."""
     folder = write_folder(tmp_path / "gym")
     for old, new in (("bow", "no"), ("clap", "7")):
         (folder / old).rename(folder / new)
@@ -195,7 +195,7 @@ def test_yaml_values_are_read_as_text(tmp_path, cache):
     np.testing.assert_allclose(corpus.clips[0][0], body(410), atol=1e-4)
 
 
-def test_no_description_and_no_yaml_are_named(tmp_path, cache):
+def test_a_missing_or_invalid_description_is_an_error(tmp_path, cache):
     with pytest.raises(
         FileNotFoundError, match=r"expected a description of your dataset in .*yaml"
     ):
@@ -205,7 +205,7 @@ def test_no_description_and_no_yaml_are_named(tmp_path, cache):
         load("custom", tmp_path)
 
 
-def test_files_that_do_not_fit_are_listed(tmp_path, cache):
+def test_files_that_do_not_match_are_listed(tmp_path, cache):
     folder = write_folder(tmp_path / "gym")
     (folder / "wave" / "readme.txt").write_text("hello")
     (folder / "dance").mkdir()

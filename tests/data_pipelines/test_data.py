@@ -1,4 +1,4 @@
-"""Readers, archives, protocols, batches and the feature store, whole and broken."""
+"""Readers of the Kinect v1 datasets, archives, prepared files, protocols and batches."""
 
 import zipfile
 
@@ -42,7 +42,7 @@ def test_nw_ucla_codes_are_labels():
     assert nw_ucla.ACTIONS[raw.label] == "put on clothes"
 
 
-def test_kinder_gator_class_is_in_the_name_in_any_spelling():
+def test_kinder_gator_classes_are_read_from_file_names():
     raw = read_kinder_gator(GATOR_NAME, "\n".join(gator_lines()).encode())
     assert kinder_gator.ACTIONS[raw.label] == "climb an imaginary ladder"
     assert (raw.subject, raw.view, raw.joints.shape) == (103, 1, (1, 4, 20, 3))
@@ -112,7 +112,7 @@ def _gator(change) -> bytes:
         ),
     ],
 )
-def test_broken_files_are_errors_that_name_file_and_place(read, name, content, message):
+def test_errors_of_broken_files_have_file_and_position(read, name, content, message):
     with pytest.raises(DataError, match=message) as error:
         read(name, content)
     assert name in str(error.value)
@@ -167,12 +167,12 @@ def test_a_folder_of_files_becomes_a_corpus_through_tfds(tmp_path):
     corpus = load("nw_ucla", tmp_path)
     assert corpus.digest == load("nw_ucla", tmp_path).digest
     assert set(corpus.views) == {1, 3}
-    # All takes of one length hold the same numbers, whatever their class: one of each is kept.
+    # Clips of equal length have equal content here, for all classes: one of each is kept.
     assert len(corpus) == 2
     assert corpus.notes["dropped, exact duplicate of another clip"] == 4
 
 
-def test_prepared_files_follow_the_named_archive(tmp_path, monkeypatch):
+def test_prepared_files_are_made_again_for_another_archive(tmp_path, monkeypatch):
     monkeypatch.setenv("DYNAPURLS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("DYNAPURLS_DATA", str(tmp_path / "none"))
     monkeypatch.chdir(tmp_path)
@@ -180,7 +180,7 @@ def test_prepared_files_follow_the_named_archive(tmp_path, monkeypatch):
         _ucla_folder(tmp_path / f"d{number}" / "all_sqe", a01_s01_e00_v01=ucla_file(frames, 1))
         corpus = load("nw_ucla", tmp_path / f"d{number}")
         assert corpus.clips[0].shape[1] == frames
-    # No archive in the usual places: what is prepared serves. One that is named must exist.
+    # Without an archive in the default places, prepared files are used. An explicit one must exist.
     assert load("nw_ucla").digest == corpus.digest
     (tmp_path / "empty").mkdir()
     for wrong in ("empty", "nowhere"):
@@ -212,7 +212,7 @@ def test_unknown_dataset_names_the_nearest():
         load("utd_mad")
 
 
-def test_protocol_sides_do_not_overlap_and_pseudo_never_touches_the_real_unseen():
+def test_protocol_sides_do_not_overlap_and_pseudo_splits_exclude_unseen_classes():
     corpus = tiny_corpus(classes=27, subjects=4, takes=3)
     real = make_protocol(corpus, "22_5")
     assert real.unseen.tolist() == [4, 14, 17, 23, 24]
@@ -252,7 +252,7 @@ def test_unknown_splits_are_errors(split, message):
         unseen_classes(tiny_corpus(classes=27, subjects=2, takes=1), split)
 
 
-def test_one_unseen_class_is_no_test():
+def test_a_single_unseen_class_is_an_error():
     with pytest.raises(ValueError, match="'random-7_1-0': expected 2 unseen classes or more"):
         make_protocol(tiny_corpus(), "random-7_1-0")
 
@@ -279,7 +279,7 @@ def test_epochs_differ_and_repeat_by_seed():
     assert len(set(flat)) == 8
 
 
-def test_padded_batches_cover_everything_once():
+def test_padded_batches_contain_every_entry_once():
     chosen = np.array([6, 1, 2, 3, 4, 0, 5])
     read = [batch.local[:real] for batch, real in padded_batches(np.arange(7) * 10, chosen, 3)]
     assert [len(batch.local) for batch, _ in padded_batches(np.arange(7), chosen, 3)] == [3, 3, 3]

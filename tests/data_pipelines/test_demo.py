@@ -1,4 +1,4 @@
-"""The demo corpus: deterministic, with shared part motions, and marked as synthetic."""
+"""The demo corpus: deterministic, with shared part motions, marked as synthetic."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def test_same_seed_same_corpus(small_demo):
     assert first.digest == again.digest != other.digest
 
 
-def test_lost_joints_are_filled(small_demo):
+def test_untracked_joints_are_filled(small_demo):
     corpus = small_demo(0)
     lost = sum(int((~np.any(clip[0] != 0, axis=-1)).sum()) for clip in corpus.clips)
     assert lost > 0
@@ -34,7 +34,7 @@ def test_lost_joints_are_filled(small_demo):
 
 
 @pytest.mark.slow
-def test_it_is_as_in_the_readme(demo):
+def test_the_demo_corpus_has_the_documented_size(demo):
     assert demo.synthetic
     assert "SYNTHETIC" in demo.summary()
     assert len(demo.class_names) == len(set(demo.class_names)) == 48
@@ -68,7 +68,7 @@ def test_descriptions_follow_from_the_recipe():
             assert still == (not active)
 
 
-def test_kinematics_move_the_right_part_the_right_way():
+def test_each_degree_of_freedom_moves_its_part_in_its_direction():
     joint = KINECT_V2.joints.index
     zero = np.zeros(1)
     rest = move(rest_offsets(), {"head.bend": zero})[0]

@@ -1,4 +1,4 @@
-"""What the field has on disk: PYSKL pickles, 2s-AGCN and CTR-GCN arrays, feature folders."""
+"""Formats of other projects: PYSKL pickles, 2s-AGCN and CTR-GCN arrays, feature folders."""
 
 import pickle
 
@@ -65,8 +65,8 @@ def test_gcn_arrays_round_trip(tmp_path, cache, corpus, form):
         assert back.clip_ids == corpus.clip_ids
 
 
-def test_centred_arrays_lose_no_joint_at_the_origin(tmp_path, cache):
-    """The pre-normalised clips of 2s-AGCN have the middle of the spine at 0 in every frame."""
+def test_joints_at_the_origin_of_centred_arrays_are_kept(tmp_path, cache):
+    """In pre-normalised clips of 2s-AGCN the middle of the spine is at 0 in every frame."""
     clip = body(0)
     clip -= clip[:, 1:2]
     padded = np.zeros((2, 3, 40, 25, 2), np.float32)

@@ -1,4 +1,4 @@
-"""Reading of a whole source: order, all cores, resuming, interruption."""
+"""Reading a whole source: order, all cores, resume, interruption."""
 
 import os
 import pickle
@@ -22,7 +22,7 @@ def _read(source, folder, skip_bad=False):
 
 
 @pytest.mark.parametrize("parallel", [False, True])
-def test_clips_come_in_order_from_one_process_and_from_several(tmp_path, parallel, monkeypatch):
+def test_clips_are_in_order_with_one_and_with_several_processes(tmp_path, parallel, monkeypatch):
     monkeypatch.setattr(module, "num_cores", lambda: 2)
     source = CountingSource(tmp_path / "trace", 13, parallel=parallel)
     clips = _read(source, tmp_path / "parts")
@@ -57,8 +57,8 @@ def test_parts_are_parsed_again_only_after_a_change(tmp_path):
     assert len(trace.read_text().splitlines()) == 40
     parts = sorted((tmp_path / "parts").glob("part-*"))
     assert len(parts) > 2
-    parts[0].unlink()  # an interrupted run
-    parts[1].write_bytes(parts[1].read_bytes()[:-100])  # a power failure
+    parts[0].unlink()  # as after an interrupted run
+    parts[1].write_bytes(parts[1].read_bytes()[:-100])  # as after a power failure
     assert len(_read(source, tmp_path / "parts")) == 40
     again = trace.read_text().splitlines()[40:]
     assert 2 <= len(again) < 40
@@ -67,7 +67,7 @@ def test_parts_are_parsed_again_only_after_a_change(tmp_path):
     assert len(trace.read_text().splitlines()) == 80 + len(again)
 
 
-def test_another_way_of_reading_reads_again(tmp_path):
+def test_a_changed_identity_of_the_reader_reads_again(tmp_path):
     source = CountingSource(tmp_path / "trace", 7, parallel=False)
     _read(source, tmp_path / "parts")
     source.meaning = "centimetres"
@@ -132,7 +132,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("cores", ["1", pytest.param("2", marks=pytest.mark.slow)])
-def test_ctrl_c_keeps_what_was_read(tmp_path, cores):
+def test_ctrl_c_keeps_finished_parts(tmp_path, cores):
     script = tmp_path / "slow.py"
     script.write_text(SLOW)
     arguments = [sys.executable, str(script), str(tmp_path), cores]
@@ -156,7 +156,7 @@ def test_ctrl_c_keeps_what_was_read(tmp_path, cores):
 
 
 @pytest.mark.slow
-def test_workers_end_with_their_parent(tmp_path):
+def test_workers_exit_with_their_parent(tmp_path):
     script = tmp_path / "slow.py"
     script.write_text(SLOW.replace("0.1", "0.5"))
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

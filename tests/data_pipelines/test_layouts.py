@@ -1,4 +1,4 @@
-"""Joint layouts: every source joint lands where its name says, and what is missing is named."""
+"""Joint layouts: source joints are mapped by their names, and errors name missing joints."""
 
 import numpy as np
 import pytest
@@ -87,13 +87,13 @@ def test_named_layouts_put_each_joint_on_its_side(name):
     assert layout_of(None, joints, len(joints)).weights.tolist() == layout.weights.tolist()
 
 
-def test_the_project_skeleton_is_not_changed():
+def test_the_common_skeleton_is_mapped_to_itself():
     layout = layout_of("kinect_v1", None, 20)
     np.testing.assert_array_equal(layout.weights, np.eye(20))
     assert not layout.statement
 
 
-def test_bones_are_named_by_their_start():
+def test_bones_are_mapped_by_their_start():
     found = sources(layout_of(None, MIXAMO, len(MIXAMO)))
     names = ("shoulder", "elbow", "wrist", "hand", "hip", "knee", "ankle", "foot")
     bones = ("Arm", "ForeArm", "Hand", "HandMiddle1", "UpLeg", "Leg", "Foot", "ToeBase")
@@ -103,7 +103,7 @@ def test_bones_are_named_by_their_start():
     assert found["head"] == {"mixamorig:Head": 2, "mixamorig:Neck": -1}
 
 
-def test_asf_bones_are_at_their_end_and_in_bvh_files_at_their_start():
+def test_asf_bones_are_mapped_by_their_end_and_in_bvh_files_by_their_start():
     found = sources(layout_of(None, ASF, len(ASF)))
     joints = ("shoulder", "elbow", "wrist", "hand", "hip", "knee", "ankle", "foot")
     ends = ("clavicle", "humerus", "radius", "hand", "hipjoint", "femur", "tibia", "foot")
@@ -117,7 +117,7 @@ def test_asf_bones_are_at_their_end_and_in_bvh_files_at_their_start():
 
 @pytest.mark.parametrize("name", ["coco_17", "openpose_25", "mediapipe_33", "human36m_17"])
 def test_derived_joints_are_near_those_of_a_person(name):
-    """A person's joints and points around them as another source would see them."""
+    """A person's joints, and nearby points as another source would estimate them."""
     body = person(3)
     common = dict(zip(COMMON.joints, np.moveaxis(body, 1, 0), strict=True))
     up, front = np.array([0, 0, 1.0]), np.array([0, 1.0, 0])
@@ -139,7 +139,7 @@ def test_derived_joints_are_near_those_of_a_person(name):
     source = np.stack([points.get(joint, 0 * up + common["head"]) for joint in LAYOUTS[name]], 1)
     distance = np.linalg.norm(layout.to_common(source) - body, axis=-1).max(axis=0)
     far = {joint: at for joint, at in zip(COMMON.joints, distance, strict=True) if at > 0.13}
-    # Without toes, the foot continues the shin.
+    # Without toes, the foot is extrapolated from the shin.
     assert far.keys() <= (
         {"left_foot", "right_foot"}
         if "foot_index" not in str(LAYOUTS[name]) and "toe" not in str(LAYOUTS[name])
@@ -173,9 +173,9 @@ def test_an_explicit_mapping():
     assert found["hip_center"] == {"p3": 0.5, "p10": 0.5}
     assert found["left_hand"] == {"p2": 1.32, "p1": -0.32}
     assert layout.derived[:4] == ("hip_center", "spine", "shoulder_center", "head")
-    # By their places, where they have no names.
-    places = {joint: i for i, joint in enumerate(COMMON.joints)}
-    np.testing.assert_array_equal(layout_of(places, None, 20).weights, np.eye(20))
+    # By index, for joints without names.
+    indices = {joint: i for i, joint in enumerate(COMMON.joints)}
+    np.testing.assert_array_equal(layout_of(indices, None, 20).weights, np.eye(20))
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_an_explicit_mapping():
         ({"head": []}, ["head"], 1, "head: expected weights that add up to 1"),
     ],
 )
-def test_what_cannot_be_mapped_is_named(skeleton, names, count, message):
+def test_errors_name_the_joint_that_cannot_be_mapped(skeleton, names, count, message):
     with pytest.raises(ValueError, match=message):
         layout_of(skeleton, names, count)
 

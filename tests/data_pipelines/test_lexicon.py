@@ -1,4 +1,4 @@
-"""The lexicon: every line is read, mirrored and animated."""
+"""The lexicon: all lines can be read, mirrored and animated."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_mirroring_twice_changes_nothing():
         np.testing.assert_array_equal(animate(twice, 4), animate(entry.sketch, 4))
 
 
-def test_a_marked_line_has_its_mirror_image(tmp_path):
+def test_a_marked_line_defines_the_mirrored_action(tmp_path):
     file = tmp_path / "lexicon.txt"
     file.write_text("# a comment\n\n~ lift the right hand | right hand up :: R: hang > top\n")
     first, second = load_lexicon(file)
@@ -62,7 +62,7 @@ def test_a_marked_line_has_its_mirror_image(tmp_path):
         ("wave :: R: hang\nwave :: R: top", "'wave' is defined twice"),
     ],
 )
-def test_lines_that_cannot_be_read_are_named(tmp_path, line, message):
+def test_errors_have_the_line(tmp_path, line, message):
     file = tmp_path / "lexicon.txt"
     file.write_text(line)
     with pytest.raises(DataError, match=message) as caught:

@@ -1,4 +1,4 @@
-"""NTU RGB+D: the parser against the published pipeline, person selection, protocols, builders."""
+"""NTU RGB+D: parser against the published pipeline, person selection, protocols, builders."""
 
 import gzip
 import zipfile
@@ -28,7 +28,7 @@ FILE = "S001C002P003R001A004.skeleton"
 
 
 @pytest.fixture(scope="module")
-def oracle(shared_data):
+def published(shared_data):
     return np.load(shared_data / "shift_gcn" / "oracle_ntu_clips.npz")
 
 
@@ -39,13 +39,13 @@ def _real(shared_data, name) -> tuple[str, bytes]:
 
 @pytest.mark.slow
 @pytest.mark.shared_data
-def test_real_clips_equal_the_published_pipeline(oracle, shared_data):
-    """The published pipeline keeps every body; this one drops six pieces of furniture."""
+def test_real_clips_equal_the_published_pipeline(published, shared_data):
+    """The published pipeline keeps every body; this one drops six that are furniture."""
     dropped = {}
-    for index, name in enumerate(oracle["name"]):
+    for index, name in enumerate(published["name"]):
         file, content = _real(shared_data, name)
-        raw = oracle["joint_raw"][index].transpose(3, 1, 2, 0)  # [2, 300, 25, 3]
-        prenorm = oracle["joint_prenorm"][index].transpose(3, 1, 2, 0)
+        raw = published["joint_raw"][index].transpose(3, 1, 2, 0)  # [2, 300, 25, 3]
+        prenorm = published["joint_prenorm"][index].transpose(3, 1, 2, 0)
         bodies = parse_skeleton(content, file)
         undenoised, _ = select_persons(
             bodies.num_frames, bodies.frame, bodies.track, bodies.joints, denoise=False
@@ -68,12 +68,12 @@ def test_real_clips_equal_the_published_pipeline(oracle, shared_data):
 
 @pytest.mark.slow
 @pytest.mark.shared_data
-def test_quick_and_line_by_line_parsing_agree_on_real_clips(oracle, shared_data):
-    for name in oracle["name"]:
+def test_fast_and_line_by_line_parsing_agree_on_real_clips(published, shared_data):
+    for name in published["name"]:
         file, content = _real(shared_data, name)
-        quick = ntu_format._parse_regular(content)  # every real file takes the fast path
+        fast = ntu_format._parse_regular(content)  # every real file takes the fast path
         if name.endswith(("1", "8")):
-            _assert_same(quick, parse_lines(content, file))
+            _assert_same(fast, parse_lines(content, file))
 
 
 def _assert_same(a, b):
@@ -148,7 +148,7 @@ REGULAR = as_bytes(one_person(frames=2))
 
 @st.composite
 def damaged(draw) -> bytes:
-    """A small good file with a few bytes cut, doubled, or replaced."""
+    """A small valid file with a few bytes removed, inserted, or replaced."""
     content = bytearray(REGULAR)
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, len(content) - 1))
@@ -164,7 +164,7 @@ def damaged(draw) -> bytes:
 
 @given(damaged() | st.binary(max_size=80) | st.text("0123456789 \n", max_size=60).map(str.encode))
 def test_damaged_files_are_errors_or_parse_as_line_by_line(content):
-    """Never a crash, never another array than that of the slow parser."""
+    """Any input gives an error, or the same array as the slow parser."""
     try:
         expected = parse_lines(content, FILE)
     except DataError:
@@ -272,7 +272,7 @@ def test_protocols_have_the_published_sizes(shared_data):
 
 
 @pytest.mark.shared_data
-def test_excluded_clips_are_the_owners(shared_data):
+def test_excluded_clips_match_the_owners_lists(shared_data):
     lists = shared_data / "ntu_lists"
     named = (lists / "NTU_RGBD120_samples_with_missing_skeletons.txt").read_text().split()
     assert ntu.excluded() == set(named)
@@ -293,7 +293,7 @@ NAMES = ["S001C001P001R001A001", "S001C002P003R001A002", "S017C003P002R002A060"]
 FIRST, SECOND = "nturgbd_skeletons_s001_to_s017.zip", "nturgbd_skeletons_s018_to_s032.zip"
 
 
-def test_the_zip_is_read_in_place(tmp_path, cache):
+def test_the_zip_is_read_without_unpacking(tmp_path, cache):
     left_out = "S001C002P005R002A008"  # one of the excluded
     _archive(tmp_path / FIRST, [*NAMES, left_out, "S018C001P008R001A061"])
     corpus = load("ntu60", tmp_path)
@@ -328,14 +328,14 @@ def test_a_folder_with_bad_files_lists_them_all_or_skips_them(tmp_path, cache):
     corpus = load("ntu60", tmp_path, skip_bad=True)
     assert list(corpus.clip_ids) == NAMES[2:]
     assert corpus.notes["files that cannot be read, skipped"] == 2
-    with pytest.raises(BadFilesError):  # skipped files are errors again
+    with pytest.raises(BadFilesError):  # skipped files are errors without `skip_bad`
         load("ntu60", tmp_path)
-    _archive(tmp_path / FIRST, NAMES)  # mended
+    _archive(tmp_path / FIRST, NAMES)  # repaired
     assert list(load("ntu60", tmp_path).clip_ids) == NAMES
 
 
-def test_no_shuffler_holds_the_clips_in_memory(tmp_path, cache, monkeypatch):
-    """TFDS's own does, and needs TensorFlow beyond 1 GB."""
+def test_clips_are_not_shuffled_in_memory(tmp_path, cache, monkeypatch):
+    """TFDS's own builders do so, and need TensorFlow for more than 1 GB."""
     monkeypatch.setattr("tensorflow_datasets.core.shuffle.Shuffler.add", None)
     names = [f"S001C001P{subject:03d}R001A001" for subject in range(1, 41)]
     _archive(tmp_path / FIRST, names)

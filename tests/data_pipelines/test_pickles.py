@@ -1,4 +1,4 @@
-"""The restricted pickle loader: data comes through, attacks do not."""
+"""The restricted pickle loader: plain data is loaded, attacks are refused."""
 
 import os
 import pickle
@@ -25,7 +25,7 @@ class Attack:
 
 
 @pytest.mark.parametrize("protocol", range(6))
-def test_a_malicious_pickle_is_refused_and_does_not_run(tmp_path, protocol):
+def test_a_malicious_pickle_is_refused_and_not_executed(tmp_path, protocol):
     mark = tmp_path / "hacked"
     attack = {"split": {}, "annotations": [{"frame_dir": Attack(f"touch {mark}")}]}
     (tmp_path / "x.pkl").write_bytes(pickle.dumps(attack, protocol=protocol))
@@ -42,8 +42,8 @@ def _reduced(function, *arguments, state=None):
     return Reduced()
 
 
-def test_a_pickle_cannot_make_bytes_into_pointers():
-    """dtypes that claim to hold objects, or fields far outside of their bytes."""
+def test_a_pickle_cannot_turn_bytes_into_pointers():
+    """dtypes that declare objects, or fields far outside of their bytes."""
     multiarray = np._core.multiarray
     objects = _reduced(np.dtype, "O8", False, True, state=(3, "|", None, None, None, -1, -1, 0))
     far = (3, "|", None, ("a",), {"a": (np.dtype("u8"), 10**12)}, 8, 1, 16)
@@ -80,7 +80,7 @@ def test_junk_pickles_are_errors_or_plain_data(junk):
     assert not callable(got)
 
 
-def test_arrays_survive_the_restricted_loader():
+def test_the_restricted_loader_keeps_arrays():
     data = {"a": np.arange(6.0).reshape(2, 3), "b": [np.float32(1.5), (1, "x", b"y")], "c": {1, 2}}
     data |= {"d": np.asfortranarray(np.ones((2, 3), ">f8") * 2), "e": (np.array(["ab", "c"]),)}
     for protocol in range(6):
@@ -140,7 +140,7 @@ DTYPE = b"cnumpy\ndtype\n"
         (b"]\x94h\0a.", "a part of itself"),
     ],
 )
-def test_pickles_that_hang_or_reach_into_the_program_are_refused(content, message):
+def test_pickles_that_hang_or_change_program_state_are_refused(content, message):
     with pytest.raises(DataError, match=message):
         load_pickle(b"\x80\x04" + content, "x.pkl")
 

@@ -1,4 +1,4 @@
-"""PKU-MMD: recordings cut by their labels, two persons, the owners' lists, both phases."""
+"""PKU-MMD: recordings cut by label, two persons, the owners' lists, both phases."""
 
 import shutil
 
@@ -18,7 +18,7 @@ from tests.helpers.skeleton_text import body
 
 
 def recording(seed: int, seconds: int = 3, second_from: int | None = None) -> np.ndarray:
-    """`[T, 150]`: one person all the time, another from a frame on."""
+    """`[T, 150]`: one person in all frames, another from `second_from` on."""
     first = np.concatenate([body(seed + s) for s in range(seconds)])
     other = np.zeros_like(first)
     if second_from is not None:
@@ -68,7 +68,7 @@ def test_recordings_become_labelled_clips(folder):
     np.testing.assert_allclose(
         corpus.clips[3][1], recording(1, second_from=40)[45:80, 75:].reshape(35, 25, 3), atol=1e-5
     )
-    # 0004-L is in no list, and so in no side.
+    # 0004-L is in no list, and so on neither side.
     assert corpus.sides["xsub"].tolist() == [TRAIN] * 4 + [TEST] * 2 + [NEITHER] * 2
     assert corpus.sides["xview"].tolist() == [TEST] * 2 + [TRAIN] * 4 + [NEITHER] * 2
 
@@ -90,7 +90,7 @@ def test_the_second_phase_is_read_beside_the_first(folder):
     assert len(unseen_classes(second, "r1")) == 5
 
 
-def test_a_person_in_the_second_place_alone_comes_first(folder):
+def test_a_single_person_in_the_second_columns_is_the_first(folder):
     frames = recording(3)
     swapped = np.concatenate([frames[:, 75:], frames[:, :75]], axis=1)
     (folder / "Skeleton" / "0004-L.txt").write_text(text(swapped))
@@ -108,7 +108,7 @@ def test_the_same_recording_in_two_places_is_an_error(folder):
         load("pku_mmd", folder)
 
 
-def test_eighteen_joints_are_an_option(folder):
+def test_clips_can_be_mapped_to_18_joints(folder):
     corpus = load("pku_mmd", folder)
     prepared = prepare(corpus, 16, "published", "openpose_18")
     assert prepared.skeleton is OPENPOSE_18

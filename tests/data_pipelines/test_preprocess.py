@@ -1,4 +1,4 @@
-"""Pre-normalisation, resampling and augmentation: properties that must hold for any clip."""
+"""Normalisation, resampling, augmentation, cleaning and joint mappings: properties for any clip."""
 
 import dataclasses
 
@@ -42,7 +42,7 @@ def test_normalise_is_invariant_to_the_camera(seed, angles, place):
     np.testing.assert_allclose(normalise(moved, KINECT_V2), normalise(clip, KINECT_V2), atol=2e-4)
 
 
-def test_normalise_puts_spine_up_and_shoulders_across():
+def test_normalise_aligns_the_spine_with_z_and_the_shoulders_with_x():
     clip = normalise(_clip(3), KINECT_V2)
     first = clip[0, 0]
     spine = first[KINECT_V2.spine_top] - first[KINECT_V2.hip_center]
@@ -54,7 +54,7 @@ def test_normalise_puts_spine_up_and_shoulders_across():
     assert across[0] > 0
 
 
-def test_normalise_keeps_absent_persons_and_survives_degenerate_bodies():
+def test_normalise_keeps_absent_persons_and_accepts_degenerate_bodies():
     clip = _clip(0)
     clip[1] = 0
     assert not normalise(clip, KINECT_V2)[1].any()
@@ -77,7 +77,7 @@ def _heights(person):
 
 
 @pytest.mark.parametrize("frames", [12, 32, 45])
-def test_resample_makes_no_small_body_where_a_person_comes_or_goes(frames):
+def test_resample_does_not_shrink_a_person_who_appears_or_disappears(frames):
     clip = np.stack([body(0), body(1)])
     clip[1, :3] = clip[1, 17:] = 0
     second = resample(clip, frames)[1]
@@ -85,7 +85,7 @@ def test_resample_makes_no_small_body_where_a_person_comes_or_goes(frames):
     assert second.any(axis=(1, 2)).sum() == pytest.approx(14 / 30 * frames, abs=1)
 
 
-def test_augment_makes_no_small_body_at_the_end_of_a_padded_clip():
+def test_augment_does_not_shrink_bodies_at_the_end_of_a_padded_clip():
     clips = np.repeat(pad(body(0)[None], 45)[None], 16, axis=0)
     strength = Augmentation(turn=0.0, tilt=0.0, crop=0.5, scale=0.0, noise=0.0)
     keys = jax.random.split(jax.random.key(0), len(clips))
@@ -108,7 +108,7 @@ def test_loop_repeats_each_person_from_the_first_frame():
     late[1, :2] = late[1, 4] = 0
     np.testing.assert_array_equal(loop(late, 12)[1], clip[1, [2, 3] * 6])
     early = clip.copy()
-    early[1, 1] = early[1, 4] = 0  # a gap stays, the end is filled
+    early[1, 1] = early[1, 4] = 0  # the gap is kept, the end is filled
     np.testing.assert_array_equal(loop(early, 8)[1], early[1, [0, 1, 2, 3] * 2])
     alone = clip.copy()
     alone[1] = 0
@@ -125,7 +125,7 @@ def test_the_published_normalisation_centres_every_frame():
     np.testing.assert_allclose(across[1:], 0, atol=1e-5)  # right minus left shoulder is the x axis
     assert across[0] > 0
     assert not got[1, 4].any()
-    np.testing.assert_allclose(  # rigid: distances to the centre stay
+    np.testing.assert_allclose(  # rigid: distances to the centre are kept
         np.linalg.norm(got[1, 3], axis=-1),
         np.linalg.norm(clip[1, 3] - clip[0, 3, 1], axis=-1),
         rtol=1e-5,
@@ -135,7 +135,7 @@ def test_the_published_normalisation_centres_every_frame():
 
 @settings(max_examples=10)
 @given(st.permutations(STREAMS), st.integers(1, 4))
-def test_streams_by_their_definitions(names, count):
+def test_streams_match_their_definitions(names, count):
     clips = _clip(5)[None]
     clips[0, 1] = 0
     got = np.asarray(to_streams(jnp.asarray(clips), names[:count], KINECT_V2.parents))
@@ -152,7 +152,7 @@ def test_streams_by_their_definitions(names, count):
             np.testing.assert_allclose(stream, source, atol=1e-6)
 
 
-def test_prepared_clips_are_stored_and_follow_the_corpus(monkeypatch, tmp_path, capsys):
+def test_prepared_clips_are_stored_and_made_again_for_another_corpus(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("DYNAPURLS_CACHE", str(tmp_path))
     corpus = tiny_corpus(classes=2, subjects=2, takes=1)
     first = np.array(prepare(corpus, 8, "pad").clips)  # a copy: the file is damaged below
@@ -201,7 +201,7 @@ def test_augment_is_rigid_up_to_scale_and_keeps_zeros():
         assert ratio.std() < 1e-3  # one scale for the whole clip
         assert 0.8 <= ratio.mean() <= 1.2
         assert np.linalg.det(np.linalg.lstsq(before[0], after[0], rcond=None)[0]) > 0  # no mirror
-    assert not np.allclose(got[0], got[1])  # each clip on its own
+    assert not np.allclose(got[0], got[1])  # clips are augmented independently
 
 
 def test_augment_without_strength_is_the_identity():

@@ -1,4 +1,4 @@
-"""A small NTU RGB+D 60 of real clips, through training, evaluation and export."""
+"""Training, evaluation and export on a small NTU RGB+D 60 of real clips."""
 
 from itertools import chain
 
@@ -11,9 +11,9 @@ from tests.helpers.commands import CLOSED_FORM, run
 
 pytestmark = [pytest.mark.shared_data, pytest.mark.slow]
 
-# Four seen classes, three unseen ones of the 55/5 split (two of them with one clip of two people).
+# Four seen and three unseen classes of the 55/5 split; one of each with two people.
 SEEN, UNSEEN = (1, 2, 3, 50), (11, 12, 57)
-SUBJECTS = {1: 0, 2: 1, 4: 2, 5: 3, 3: 4, 6: 5}  # and the first frame of their clips
+SUBJECTS = {1: 0, 2: 1, 4: 2, 5: 3, 3: 4, 6: 5}  # subject to first frame of the clips
 
 
 def _cut(text: str, frame: int) -> str:
@@ -30,7 +30,7 @@ def _cut(text: str, frame: int) -> str:
 
 @pytest.fixture(scope="module")
 def miniature(shared_data, tmp_path_factory):
-    """Real clips of seven classes, each of one person's renamed for six people."""
+    """One real clip of each of seven classes, copied with the names of six subjects."""
     folder = tmp_path_factory.mktemp("ntu")
     for action in SEEN + UNSEEN:
         name = f"S001C001P001R001A{action:03d}"

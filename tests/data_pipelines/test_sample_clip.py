@@ -1,4 +1,4 @@
-"""The clip that ships with the package."""
+"""The sample clip of the package."""
 
 import numpy as np
 
@@ -8,12 +8,12 @@ from data_pipelines.sample_clip import FILE, SKETCH, sample_text
 from data_pipelines.sketches import parse_sketch
 
 
-def test_its_code_writes_the_same_bytes():
+def test_the_file_equals_the_generated_text():
     assert FILE.read_bytes() == sample_text().encode()
     assert FILE.stat().st_size < 30_000
 
 
-def test_it_is_read_as_the_animation_that_it_was_written_from():
+def test_the_file_is_read_back_as_the_animation():
     [clip] = load_clips(FILE)
     assert clip.statements == ("lengths are in centimetres (a body is 169 tall): converted",)
     assert round(clip.fps) == 30

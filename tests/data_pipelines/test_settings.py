@@ -1,4 +1,4 @@
-"""The names of datasets and the settings of data: one source, checked, quick to import."""
+"""Dataset names and data settings: consistent, checked, fast to import."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from data_pipelines.settings import STREAMS, Augmentation, DataSettings
 from data_pipelines.skeletons import SKELETONS
 
 
-def test_names_and_settings_are_light():
+def test_settings_import_neither_jax_nor_tfds():
     code = "import sys, data_pipelines.settings\n"
     code += "assert not {'jax', 'sklearn', 'tensorflow_datasets'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,4 +1,4 @@
-"""The real datasets in their owners' files: counts, facts and protocols."""
+"""The real datasets, read from their owners' files: counts, orientation and protocols."""
 
 import numpy as np
 import pytest
@@ -48,12 +48,12 @@ def test_counts(corpus):
         assert [v for k, v in corpus.notes.items() if "'other' side" in k] == [200]
 
 
-def test_no_array_is_on_both_sides(corpus):
+def test_no_clip_is_on_both_sides(corpus):
     hashes = [clip.tobytes() for clip in corpus.clips]
     assert len(set(hashes)) == len(hashes)
 
 
-def test_bodies_stand_upright_and_right_is_right(corpus):
+def test_bodies_are_upright_with_the_right_side_at_positive_x(corpus):
     prepared = prepare(corpus, 8, "resample").clips
     joint = KINECT_V1.joints.index
     assert (prepared[:, 0, 0, joint("head"), 2] > 0.2).mean() > 0.99
@@ -62,7 +62,7 @@ def test_bodies_stand_upright_and_right_is_right(corpus):
     assert (right > left).mean() > 0.97
 
 
-def test_utd_swipe_left_is_a_right_hand_going_left(corpus):
+def test_the_right_hand_moves_left_in_swipe_left_of_utd_mhad(corpus):
     if corpus.name != "utd_mhad":
         return
     hand = KINECT_V1.joints.index("right_hand")
@@ -75,7 +75,7 @@ def test_utd_swipe_left_is_a_right_hand_going_left(corpus):
     assert fastest_step("swipe left") < 0 < fastest_step("swipe right")
 
 
-def test_splits_leave_enough_of_everything(corpus):
+def test_splits_have_enough_clips_on_every_side(corpus):
     protocol = make_protocol(corpus, SPLITS[corpus.name])
     for side in (protocol.train, protocol.val, protocol.seen_test, protocol.unseen_test):
         assert len(side) >= 40

@@ -1,4 +1,4 @@
-"""Motion sketches: what is understood, what is refused, and how the figure moves."""
+"""Motion sketches: parsing, errors, and the animated motion."""
 
 import json
 import re
@@ -20,7 +20,7 @@ J = {name: index for index, name in enumerate(SKELETON.joints)}
 
 
 def shipped() -> dict:
-    """The sketches of the project's descriptions, by dataset and class."""
+    """The shipped sketches, by file of descriptions and class."""
     folder = resources.files("data_pipelines").joinpath("descriptions")
     found = {}
     for file in folder.iterdir():
@@ -35,7 +35,7 @@ def moved(record: dict, frames: int = FRAMES) -> np.ndarray:
 
 
 def mirrored(record: dict) -> dict:
-    """The same motion with left and right exchanged."""
+    """The same motion with left and right swapped."""
 
     def swap(text: str) -> str:
         words = {"left": "right", "right": "left"}
@@ -50,7 +50,7 @@ def mirrored(record: dict) -> dict:
     return {swap(part): value(part, row) for part, row in record.items()}
 
 
-def test_most_classes_of_the_small_datasets_have_sketches():
+def test_all_classes_of_the_small_datasets_have_sketches():
     files = [file for file, _ in shipped()]
     counts = {name: files.count(f"{name}.json") for name in ("utd_mhad", "nw_ucla", "kinder_gator")}
     assert counts == {"utd_mhad": 27, "nw_ucla": 10, "kinder_gator": 58}
@@ -93,7 +93,7 @@ def test_any_row_of_waypoints_gives_finite_joints(hand, hips, torso):
     assert joints[:, :, 2].min() > -0.5
 
 
-def test_a_repeated_row_is_written_out():
+def test_repetitions_are_expanded():
     short = parse_sketch({"both hands": "hang > (chest out > waist)*2"}, "a", "b")
     assert short["left hand"] == ["hang", "chest out", "waist", "chest out", "waist"]
     assert short["left hand"] == short["right hand"]
@@ -101,7 +101,7 @@ def test_a_repeated_row_is_written_out():
     assert set(short) == set(PARTS)
 
 
-def test_the_figure_does_what_the_words_say():
+def test_the_animation_follows_the_waypoints():
     raised = moved({"right hand": "hang > top > hang"}, 25)
     hand, head = raised[:, J["right_hand"], 2], raised[:, J["head"], 2]
     assert hand[0] < raised[0, J["hip_center"], 2] + 0.1
@@ -166,6 +166,6 @@ def test_a_layout_without_a_mapping_is_refused():
         ({"left hand": "hang", "both hands": "waist"}, "expected waypoints of 'left hand' once"),
     ],
 )
-def test_mistakes_are_named(record, expected):
+def test_invalid_sketches_are_errors(record, expected):
     with pytest.raises(DataError, match=f"mine.json.*sketch of class 'wave': {expected}"):
         parse_sketch(record, "wave", "mine.json")

@@ -1,4 +1,4 @@
-"""Files that attack their reader: code in pickles, headers with false claims, zip bombs."""
+"""Malicious files: code in pickles, headers with false sizes, zip bombs."""
 
 import io
 import os
@@ -13,16 +13,16 @@ class Attack:
     """Makes a folder when it is unpickled."""
 
     def __init__(self, mark):
-        """Names the folder."""
+        """Stores the path of the folder."""
         self.mark = mark
 
     def __reduce__(self):
-        """Code in the pickle."""
+        """The code that unpickling would run."""
         return os.mkdir, (str(self.mark),)
 
 
 def npy(array) -> bytes:
-    """The file of `numpy.save`."""
+    """The bytes written by `numpy.save`."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=True)
     return buffer.getvalue()
@@ -37,7 +37,7 @@ def claim(shape, kind="<f4") -> bytes:
 
 
 def npz(file, method=zipfile.ZIP_STORED, **members):
-    """An npz of members with any content."""
+    """An npz of members with arbitrary content."""
     with zipfile.ZipFile(file, "w", method) as archive:
         for name, content in members.items():
             archive.writestr(f"{name}.npy", content)
@@ -45,7 +45,7 @@ def npz(file, method=zipfile.ZIP_STORED, **members):
 
 
 def zeros_in_zip(file, name, mebibytes, beginning=b"", others=None):
-    """A zip with a member of zeros, written piece by piece."""
+    """A zip with a member of zeros, written in steps of one MiB."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         with archive.open(name, "w") as member:
             member.write(beginning)
@@ -56,8 +56,8 @@ def zeros_in_zip(file, name, mebibytes, beginning=b"", others=None):
     return file
 
 
-def lying(file, claimed, crc=None, packed=None):
-    """Changes the size that the first member claims; gives the file."""
+def with_false_sizes(file, claimed, crc=None, packed=None):
+    """Changes the declared sizes of the first member; returns the file."""
     content = bytearray(file.read_bytes())
     at = content.index(CENTRAL)
     content[at + 24 : at + 28] = claimed.to_bytes(4, "little")

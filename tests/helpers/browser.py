@@ -1,4 +1,4 @@
-"""Pages in a real browser."""
+"""Opens pages in a real browser."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ import pytest
 
 
 def browser_path() -> str | None:
-    """Chromium or one of its kind, if there is one."""
+    """Path of Chromium or Chrome, if installed."""
     names = ("chromium", "chromium-browser", "google-chrome")
     found = (shutil.which(name) for name in names)
     return os.environ.get("CHROMIUM") or next(filter(None, found), None)
@@ -19,7 +19,7 @@ def launched():
     """Headless Chromium; without one the test is skipped, or fails with CI=true."""
     path = browser_path()
     if path is None:
-        reason = "no browser: install chromium, or say where one is with CHROMIUM"
+        reason = "no browser: install chromium, or set CHROMIUM to its path"
         if os.environ.get("CI"):
             raise FileNotFoundError(reason)
         pytest.skip(reason)
@@ -34,11 +34,11 @@ def launched():
 
 @contextmanager
 def open_page(browser, path, width=900, motion="reduce"):
-    """A page that plays nothing by itself; there must be no error and no request at the end."""
+    """Opens a page without automatic playback; checks at the end for errors and requests."""
     page = browser.new_page(
         viewport={"width": width, "height": 800},
         reduced_motion=motion,
-        bypass_csp=True,  # or no condition could be waited for
+        bypass_csp=True,  # needed to wait for conditions
     )
     page.set_default_timeout(10_000)
     messages, urls = [], []
@@ -54,26 +54,26 @@ def open_page(browser, path, width=900, motion="reduce"):
 
 
 def frame(page):
-    """The number of the frame that is shown, and what is drawn."""
+    """The number and the image of the displayed frame."""
     return page.inner_text("#frame"), page.evaluate(
         "document.getElementById('skeleton').toDataURL()"
     )
 
 
 def heads(page):
-    """Titles of the columns of the list."""
+    """Column titles of the list."""
     return page.eval_on_selector_all("#clips th", "all => all.map(head => head.textContent)")
 
 
 def rows(page):
-    """The cells of each row of the list."""
+    """Cells of each row of the list."""
     return page.eval_on_selector_all(
         "#clips tbody tr", "all => all.map(row => [...row.cells].map(cell => cell.textContent))"
     )
 
 
 def outcomes(page):
-    """The choices of the filter by outcome, without their numbers."""
+    """The choices of the filter by outcome, without their counts."""
     buttons = "all => all.map(button => button.textContent.replace(/ [(].*/, ''))"
     return page.eval_on_selector_all("#outcomes button", buttons)
 

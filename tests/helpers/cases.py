@@ -1,9 +1,9 @@
-"""Parameters of tests, of which a few are in the default selection."""
+"""Test parameters, of which only some run by default."""
 
 import pytest
 
 
 def cases(default, every):
-    """The default cases, and the others of `every` marked as slow; each is a tuple."""
+    """The default cases, and the other cases of `every` marked as slow; each is a tuple."""
     rest = [case for case in every if case not in default]
     return [*default, *[pytest.param(*case, marks=pytest.mark.slow) for case in rest]]

@@ -1,4 +1,4 @@
-"""People that move, and the files in which users bring them."""
+"""Clips of a moving person."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The commands of the project in subprocesses, and arguments for runs that take seconds."""
+"""Runs the project's commands in subprocesses; arguments for runs of seconds."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ CLOSED_FORM = ["--config.encoder.name=kinematics", "--config.method.name=ridge"]
 
 
 def run(*arguments, cwd, **environment):
-    """Runs `python -m <arguments>`; gives the completed process with its output as text."""
+    """Runs `python -m <arguments>`; returns the completed process with its output as text."""
     return subprocess.run(
         [sys.executable, "-m", *arguments],
         cwd=cwd,

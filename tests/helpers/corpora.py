@@ -6,7 +6,7 @@ from data_pipelines.corpus import TEST, TRAIN, Corpus, corpus_of_clips
 from data_pipelines.protocols import published_splits
 from data_pipelines.skeletons import KINECT_V1
 
-METRES = 0.16  # random joints about as far apart as those of a body
+METRES = 0.16  # scale of the random joints, so that distances are like those of a body
 
 
 def tiny_corpus(name="utd_mhad", classes=8, subjects=4, takes=2, seed=0) -> Corpus:

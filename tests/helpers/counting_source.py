@@ -1,4 +1,4 @@
-"""A source of clips for tests of `ingest`; light, since every process imports it."""
+"""A source of clips for tests of `ingest`; has few imports, since every process imports it."""
 
 import os
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from data_pipelines.formats.raw import RawClip
 
 @dataclass
 class CountingSource:
-    """Clips with known values; records every reading in a file."""
+    """Clips with known values; records each read in a file."""
 
     trace: Path
     count: int

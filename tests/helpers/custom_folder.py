@@ -14,14 +14,14 @@ def text_clip(seed: int) -> str:
 
 
 def write_spec(folder, **spec):
-    """Writes dataset.yaml without the keys that are None; gives the folder."""
+    """Writes dataset.yaml without the keys that are None; returns the folder."""
     spec = {key: value for key, value in spec.items() if value is not None}
     (folder / "dataset.yaml").write_text(yaml.safe_dump(spec))
     return folder
 
 
 def write_folder(folder, **changes):
-    """Writes text files of 6 classes, 4 subjects and 2 takes, and a changed dataset.yaml."""
+    """Writes text files of 6 classes, 4 subjects and 2 takes, and dataset.yaml with `changes`."""
     folder.mkdir(exist_ok=True)
     for label, name in enumerate(CLASSES):
         for subject in range(1, 5):

@@ -1,7 +1,7 @@
-"""A small training and a small stream, to be killed; both print their progress.
+"""A small training and a small stream for tests that kill them; both print their progress.
 
 python -m tests.helpers.killed_case train FOLDER
-python -m tests.helpers.killed_case stream WORKDIR FOLDER     sample by sample, one line each
+python -m tests.helpers.killed_case stream WORKDIR FOLDER     prints one line per sample
 """
 
 import sys
@@ -28,7 +28,7 @@ SAMPLES = 60
 
 
 def slow_down() -> None:
-    """A checkpoint at each step, and steps that take a while."""
+    """Writes a checkpoint at each step, and makes steps slow."""
     loop.CHECKPOINT_SECONDS = array_store.SAVE_EVERY = 0
     extract.clips_per_device = lambda: 4
     after, encoded = loop.Loop.after, extract.encoded
@@ -46,7 +46,7 @@ def slow_down() -> None:
 
 
 def inputs():
-    """Those of the small configuration, with more epochs."""
+    """Inputs of the small configuration, with more epochs."""
     config = small_config()
     config.pretrain.epochs, config.fit.epochs = 8, 30
     config.fit.patience = 6  # so that it stops early
@@ -56,17 +56,17 @@ def inputs():
 
 
 def train(folder: Path):
-    """One run."""
+    """Trains one run."""
     return train_small(inputs(), folder)
 
 
 def load(workdir: Path):
-    """The finished run."""
+    """Loads the finished run."""
     return load_run(inputs(), workdir, SPLIT, 0)
 
 
 def stream(workdir: Path, folder: Path) -> None:
-    """Resumes from the kept state, until all samples are answered."""
+    """Resumes from the saved state and answers the remaining samples."""
     stream_checkpoint.SAVE_EVERY = 3
     live = LiveStream(ModelInputs(model_of(load(workdir))))
     tokens = np.random.default_rng(0).normal(size=(SAMPLES, 60, 16)).astype(np.float32)

@@ -1,8 +1,8 @@
-"""What an executed notebook shows."""
+"""Outputs of executed notebooks."""
 
 
 def shown(cell, kind):
-    """The output of an executed cell of a kind such as text/markdown; "stream" is printed text."""
+    """Output of an executed cell; `kind` is such as text/markdown, or "stream" for printed text."""
     if kind == "stream":
         return "".join(out.text for out in cell.outputs if out.output_type == "stream")
     return "\n".join(out.data[kind] for out in cell.outputs if kind in out.get("data", {}))

@@ -1,4 +1,4 @@
-"""A page of an invented run."""
+"""A report page of random data."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,7 +14,7 @@ SEGMENTS, V = 3, KINECT_V2.num_joints
 
 
 def small_run(count=12, persons=2, frames=40, seed=0):
-    """Labels, inspection and clips of an invented run."""
+    """Labels, inspection and clips of a run with random data."""
     rng = np.random.default_rng(seed)
     static = rng.dirichlet(np.ones(len(NAMES)), count).astype(np.float32)
     adapted = rng.dirichlet(np.ones(len(NAMES)), count).astype(np.float32)

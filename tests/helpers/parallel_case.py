@@ -1,4 +1,4 @@
-"""A small training in both stages, for processes with one or many devices; prints their number.
+"""A small training of both stages, for processes with one or many devices; prints their number.
 
 python -m tests.helpers.parallel_case OUT [host:port,number,count]
 """
@@ -25,11 +25,11 @@ from dynapurls_jax.zero_shot.base import Shapes
 from dynapurls_jax.zero_shot.registry import make_method
 from tests.helpers.trained import SPLIT, small_inputs
 
-CLIPS, CLASSES, SEED = 44, 4, 3  # 44: 5 batches of 8, and four clips over
+CLIPS, CLASSES, SEED = 44, 4, 3  # 44: 5 batches of 8, and four remaining clips
 
 
 def small_config():
-    """Two steps' worth of everything that could differ between devices: two persons, dropout."""
+    """A configuration with everything that could differ between devices, such as dropout."""
     config = default_config()
     config.data.streams = ("joint", "bone")
     config.encoder.shift_gcn.width = 4
@@ -42,20 +42,20 @@ def small_config():
 
 
 def encoder_task() -> EncoderTask:
-    """Clips of one or two persons, with labels that their values show."""
+    """Clips of one or two persons, with values that depend on the labels."""
     rng = np.random.default_rng(0)
     clips = rng.normal(size=(CLIPS, 2, 8, 20, 3)).astype(np.float32)
     labels = np.arange(CLIPS) % CLASSES
     clips += labels[:, None, None, None, None]
     clips[::3, 1] = 0
-    most = np.full(CLIPS, 2)  # never packed closer: each number of persons would be compiled
+    most = np.full(CLIPS, 2)  # not packed: each number of persons would be compiled
     prepared = PreparedClips(clips, KINECT_V1, most, tuple(f"c{n}" for n in range(CLIPS)))
     everything = {"num_classes": CLASSES, "indices": np.arange(CLIPS), "labels": labels}
     return task_of(small_config(), prepared, **everything, seed=SEED)
 
 
 def method_task() -> MethodTask:
-    """Tokens that are the same to the bit, to see what the method's training adds."""
+    """Tokens that are bitwise equal in all processes, to test the method's training alone."""
     config, labels = small_config(), np.arange(CLIPS) % CLASSES
     tokens = np.random.default_rng(1).normal(size=(CLIPS, 6, 16)).astype(np.float16)
     tokens += labels[:, None, None]
@@ -75,7 +75,7 @@ def method_task() -> MethodTask:
 
 
 def train(folder: Path) -> dict[str, np.ndarray]:
-    """Both stages and the one between them; everything that must not depend on devices."""
+    """Trains both stages with the extraction between; returns what must not depend on devices."""
     for stage in ("encoder", "method"):
         (folder / stage).mkdir(parents=True, exist_ok=True)
     task = encoder_task()
@@ -105,7 +105,7 @@ def main() -> None:
     if len(sys.argv) > 2:
         processes.join(sys.argv[2])
     extract.clips_per_device = lambda: 2
-    loop.AGREE_EVERY, loop.LOG_SECONDS = 3, 1e9  # a record for each epoch, none by the clock
+    loop.AGREE_EVERY, loop.LOG_SECONDS = 3, 1e9  # records depend on epochs, not on time
     found = train(out.with_suffix(""))
     print(f"{jax.process_count()} processes, {jax.device_count()} devices")
     if processes.is_first():

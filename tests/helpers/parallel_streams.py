@@ -1,4 +1,4 @@
-"""Streams over several devices against the same streams one by one; for a process of its own."""
+"""Compares streams on several devices with the same streams run singly; run as a process."""
 
 import jax
 import numpy as np
@@ -12,7 +12,7 @@ from tests.helpers.small_model import small_model, small_tokens
 
 
 def main() -> None:
-    """Five orders over three devices: the third has one order, and one that does not count."""
+    """Five orders on three devices: the third has one order and one that is padding."""
     assert jax.device_count() == 3
     model, variables, candidates = small_model()
     features = model.encode(variables, small_tokens(24, seed=5))

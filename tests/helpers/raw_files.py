@@ -1,4 +1,4 @@
-"""Small raw files of the Kinect v1 datasets, and corpora of raw files."""
+"""Small raw files of the Kinect v1 datasets, and corpora read from raw files."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Variants of a trained run that need no training."""
+"""Variants of a trained run, made without training."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ from dynapurls_jax.zero_shot.registry import METHODS, make_method
 
 
 def changed(run: TrainedRun, overrides: dict) -> TrainedRun:
-    """The run with some keys of its configuration changed, and the method that belongs to them.
+    """The run with changed keys of its configuration, and the matching method.
 
     Args:
       overrides: such as {"eval.stream": "blocked"}.
@@ -32,7 +32,7 @@ def changed(run: TrainedRun, overrides: dict) -> TrainedRun:
 
 
 def fitted(run: TrainedRun, name: str) -> TrainedRun:
-    """The run with a closed-form method, fitted on its training clips; no class has a sketch."""
+    """The run with a closed-form method fitted on its training clips; classes have no sketches."""
     run = changed(run, {"method.name": name})
     train, seen = run.protocol.train, run.protocol.seen
     if METHODS.entry(name).sketches:
@@ -49,7 +49,7 @@ def fitted(run: TrainedRun, name: str) -> TrainedRun:
 
 
 def score_only(run: TrainedRun) -> TrainedRun:
-    """The run with a method that has neither an embedding nor attention."""
+    """The run with a method without embedding and attention."""
     method = run.method._replace(embedding=None, attend=None)
     return dataclasses.replace(run, method=method)
 

@@ -1,4 +1,4 @@
-"""Writes the raw formats of Kinect v2 datasets, so that tests have files of every kind."""
+"""Writes the raw text format of Kinect v2 datasets, for test files."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ def skeleton_lines(bodies: list[list[tuple[int, np.ndarray]]]) -> list[str]:
     """NTU's `.skeleton` text, line by line.
 
     Args:
-      bodies: for each frame its `(tracking id, joints [25, 3])`.
+      bodies: for each frame a list of `(tracking id, joints [25, 3])`.
     """
     lines = [str(len(bodies))]
     for frame in bodies:
@@ -23,7 +23,7 @@ def skeleton_lines(bodies: list[list[tuple[int, np.ndarray]]]) -> list[str]:
 
 
 def body(seed: int = 0, place: float = 0.0, pace: float = 1.0) -> np.ndarray:
-    """One person of 30 frames who stands and moves, `[30, 25, 3]` float32, metres."""
+    """A standing and moving person, `[30, 25, 3]` float32, metres."""
     rng = np.random.default_rng(seed)
     height = np.linspace(-0.8, 0.8, JOINTS)
     rest = np.stack([rng.normal(place, 0.1, JOINTS), height, rng.normal(3, 0.1, JOINTS)], axis=-1)
@@ -32,10 +32,10 @@ def body(seed: int = 0, place: float = 0.0, pace: float = 1.0) -> np.ndarray:
 
 
 def one_person(seed: int = 0, frames: int = 30) -> list[str]:
-    """A file with one person."""
+    """The lines of a file with one person."""
     return skeleton_lines([[(72057594037931101, joints)] for joints in body(seed)[:frames]])
 
 
 def as_bytes(lines: list[str]) -> bytes:
-    """With CRLF, as the owners' files have it."""
+    """The text with CRLF line ends, as in the owners' files."""
     return ("\r\n".join(lines) + "\r\n").encode()

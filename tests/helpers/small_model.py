@@ -1,4 +1,4 @@
-"""Small zero-shot methods with random weights, and streams for them."""
+"""Small zero-shot methods with random weights, and their input streams."""
 
 from functools import cache
 
@@ -16,25 +16,25 @@ KINDS = ("label_free", "per_candidate", "ridge")
 
 
 def small_tokens(count, seed=0):
-    """Tokens of `count` samples, those of a sample alike, so that samples differ."""
+    """Tokens of `count` samples; tokens vary less within a sample than between samples."""
     rng = np.random.default_rng(seed)
     whole = rng.normal(size=(count, 1, N))
     return jnp.asarray(whole + 0.3 * rng.normal(size=(count, S, N)), jnp.float32)
 
 
 def small_text(classes, seed=1):
-    """Random texts `[C, G, d]`, unit rows."""
+    """Random text embeddings `[C, G, d]`, unit rows."""
     rng = np.random.default_rng(seed)
     return jnp.asarray(unit_rows(rng.normal(size=(classes, G, D))), jnp.float32)
 
 
 @cache
 def small_model(kind="label_free", score="global", classes=4):
-    """Method, variables, and candidates that lie near samples: no class takes all.
+    """Method, variables, and candidates near samples, so that predictions vary.
 
     Args:
-      kind: "ridge", or the query of a "purls".
-      score: of a "purls".
+      kind: "ridge", or the query of PURLS.
+      score: score of PURLS.
     """
     tokens, text = small_tokens(30), small_text(classes)
     if kind == "ridge":
@@ -60,7 +60,7 @@ def small_model(kind="label_free", score="global", classes=4):
 
 
 def random_variables(model, tokens, text):
-    """The result of `model.init` with parameters by NumPy: JAX compiles random ones for seconds."""
+    """The result of `model.init` with NumPy parameters: JAX compiles random ones for seconds."""
     rng = np.random.default_rng(0)
 
     def init():

@@ -1,9 +1,9 @@
-"""Algorithm 1 in eager PyTorch, one sample at a time, at the paper's settings.
+"""Algorithm 1 in eager PyTorch, one sample at a time, with the paper's settings.
 
-The reference of `tests/adaptation/test_torch_dynapurls.py` and `scripts/benchmarks/stream.py`, in
-the way of a careful user: samples come with their keys, the memory stores both, gradients exist for
-scale and bias alone, only the global granularity is computed. Beyond Algorithm 1: `B_min`, and the
-draws of a balanced batch.
+The reference of `tests/adaptation/test_torch_dynapurls.py` and `scripts/benchmarks/stream.py`. The
+implementation is efficient: keys of samples are computed in advance, the memory stores tokens and
+keys, only scale and bias have gradients, only the global granularity is computed. Additions to
+Algorithm 1: `B_min`, and the sampling of a balanced batch.
 """
 
 import math
@@ -27,7 +27,7 @@ class TorchStatic:
     """PURLS without adaptation.
 
     Args:
-      variables, candidates: of a PURLS with the row head and the global score.
+      variables, candidates: from PURLS with the row head and the global score.
       query: "label_free" or "per_candidate".
     """
 
@@ -44,7 +44,7 @@ class TorchStatic:
         self.query = tensor(variables["query"][0], device)  # [d]
 
     def logits(self, tokens, keys, classes, query):
-        """Of samples `[B, S, n]` with their keys `[B, S, h]`: `[B, C]`."""
+        """Logits `[B, C]` of samples `[B, S, n]` with their keys `[B, S, h]`."""
         queries = classes if self.per_candidate else query[None]
         queries = functional.linear(queries, self.query_map)
         attention = torch.softmax(queries @ keys.transpose(1, 2), dim=-1)  # [B, Q, S]
@@ -61,12 +61,12 @@ class TorchStatic:
 
 
 class TorchRefinement(TorchStatic):
-    """The same, refined.
+    """PURLS with the dynamic refinement.
 
     Args:
-      settings: read are `learning_rate`, `capacity`, `threshold`, `min_samples`, and `per_class`:
-        1, a random sample of each class that has any, or 0, all samples.
-      info: of the stream; gives the shapes of a sample and the length of the cosine.
+      settings: used are `learning_rate`, `capacity`, `threshold`, `min_samples`, and `per_class`:
+        1 for a random sample of each stored class, or 0 for all samples.
+      info: shapes of a sample, and the length of the cosine schedule.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class TorchRefinement(TorchStatic):
         return label
 
     def offer(self, label, confidence, tokens, keys):
-        """The lowest confidence is evicted."""
+        """Stores a sample; evicts the one with the lowest confidence of its class."""
         lowest, place = (x.item() for x in self.priority[label].min(dim=0))
         if confidence > lowest:
             if lowest == -math.inf:
@@ -124,7 +124,7 @@ class TorchRefinement(TorchStatic):
             self.keys[label, place] = keys
 
     def draw(self):
-        """Class and place of each sample of a balanced batch."""
+        """Class and memory slot of each sample of a balanced batch."""
         if self.settings.per_class == 0:
             return torch.nonzero(self.priority > -torch.inf, as_tuple=True)
         labels = torch.nonzero(self.counts)[:, 0]
@@ -132,7 +132,7 @@ class TorchRefinement(TorchStatic):
         return labels, (chance * self.counts[labels]).long()
 
     def update(self):
-        """Eq. 15 and 16, with Adam and the cosine of section 4.1.4."""
+        """Eq. 15 and 16, with Adam and the cosine schedule of section 4.1.4."""
         phase = min(self.updates / self.horizon, 1.0)
         rate = 0.5 * self.settings.learning_rate * (1 + math.cos(math.pi * phase))
         self.optimizer.param_groups[0]["lr"] = rate

@@ -1,8 +1,8 @@
-"""Shift-GCN in PyTorch, written from the paper and the names of the published checkpoints' tensors.
+"""Shift-GCN in PyTorch, written from the paper and the tensor names of the published checkpoints.
 
-The reference of the parity tests and of `scripts/benchmarks/encoder.py`. Its layout is that of the
-published network, `[N, C, T, V]`; the temporal shift, a CUDA kernel there, is two lookups of
-whole rows here, which of the ways tried in eager PyTorch was among the two fastest on a CPU.
+The reference of the parity tests and of `scripts/benchmarks/encoder.py`. The layout is that of the
+published network, `[N, C, T, V]`. The temporal shift, a CUDA kernel in the published code, is two
+lookups of whole rows, one of the two fastest implementations tried in eager PyTorch on a CPU.
 """
 
 import torch

@@ -38,7 +38,7 @@ def small_config():
 
 
 def small_inputs(config=None, **corpus_changes) -> Inputs:
-    """Inputs without files: a corpus of smooth random clips, and random text."""
+    """Inputs without files: a corpus of smooth random clips, and random text embeddings."""
     config = config or small_config()
     corpus = dataclasses.replace(tiny_corpus(), **corpus_changes)
     text = unit(jax.random.normal(jax.random.key(7), (8, 8, 12)))
@@ -52,7 +52,7 @@ def train_small(inputs: Inputs, workdir, split=SPLIT, seed=0) -> TrainedRun:
 
 
 def build_workdir(workdir) -> None:
-    """Trains the shared workdir, with a pseudo run for gates."""
+    """Trains the shared workdir, with a run of a pseudo split for gates."""
     inputs = small_inputs()
     train_small(inputs, workdir)
     train_small(inputs, workdir, f"pseudo-{SPLIT}-0")
@@ -60,5 +60,5 @@ def build_workdir(workdir) -> None:
 
 
 def load_small(workdir, config=None, split=SPLIT, seed=0) -> TrainedRun:
-    """A run of the shared workdir."""
+    """Loads a run of the shared workdir."""
     return load_run(small_inputs(config), workdir, split, seed)
