@@ -1,7 +1,7 @@
 """The clip that ships with the package, SYNTHETIC: an animated sketch of a wave, as a BVH file.
 
 The clip is not a recording, and the universal model is trained on similar sketches. Its recognition
-tests the installation and says nothing about accuracy. After a change of the animation,
+tests the installation, not the accuracy. After a change of the animation,
 `python -m data_pipelines.sample_clip` writes the file again.
 """
 
