@@ -28,10 +28,10 @@ from dynapurls_jax.zero_shot.base import Candidates, Variables, ZeroShotMethod
 
 @dataclass(frozen=True)
 class AdaNpcSettings:
-    """The paper chooses them for each dataset; these are ours, chosen on nothing.
+    """The paper tunes them for each dataset; these defaults are not tuned.
 
     Attributes:
-      neighbours: `k`; all samples where there are fewer.
+      neighbours: `k`; all samples if there are fewer.
       capacity: stored samples of each class. The paper's memory is unbounded; here the least
         confident sample is evicted.
       threshold: only a higher confidence is stored.
@@ -51,12 +51,12 @@ def adanpc(
     settings: AdaNpcSettings,
     info: StreamInfo | None = None,
 ) -> Method:
-    """`p_c` is the share of class c in the `k` nearest, weighted by `exp(cos / tau)`.
+    """`p_c` is the weight of class c in the `k` nearest neighbours, weighted by `exp(cos / tau)`.
 
     The paper's memory starts with the labelled training set. Zero-shot candidates have no samples:
-    here it starts with the static class vectors, which stay. So with an empty memory, and `k` at
-    least the number of classes, the predictions are the static ones. Samples above the threshold
-    are stored under their pseudo-labels.
+    here it starts with the static class vectors, which are never evicted. With an empty memory, and
+    `k` at least the number of classes, the predictions are the static ones. Samples above the
+    threshold are stored with their pseudo-labels.
 
     Raises:
       ValueError: the zero-shot method has no embedding.
@@ -68,7 +68,7 @@ def adanpc(
         return empty_memory(len(classes), settings.capacity, jnp.zeros(classes.shape[1:]))
 
     def predict(state: State, features: Any) -> Float[Array, "B C"]:
-        """Log probabilities; a class without a neighbour gets a millionth."""
+        """Log probabilities; a class without a neighbour has the probability 1e-6."""
         vectors = scored_vectors(e, variables, features, state.candidates)
         static, memory = e.scored(state.candidates).classes, state.inner_state
         others = jnp.concatenate([static[None], memory.samples.swapaxes(0, 1)])

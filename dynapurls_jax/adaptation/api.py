@@ -1,8 +1,7 @@
 """Test-time methods as pure functions, and the scan that runs them all.
 
-A `Method` predicts and learns. `adapter_of` makes an `Adapter` of it and adds what all methods have
-in common: samples that are not finite, inactive classes, counters, and the order of prediction and
-update.
+A `Method` predicts and learns. `adapter_of` makes an `Adapter` of it, which handles samples that
+are not finite, inactive classes, counters, and the order of prediction and update.
 """
 
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from dynapurls_jax.encoders.jit import platform
 from dynapurls_jax.registry import Entry
 from dynapurls_jax.zero_shot.base import Candidates
 
-Number = float | int | Float[Array, ""] | Int[Array, ""]  # of settings: an array in sweeps
+Number = float | int | Float[Array, ""] | Int[Array, ""]  # a setting; an array in sweeps
 
 
 class State(NamedTuple):
@@ -31,8 +30,8 @@ class State(NamedTuple):
     Attributes:
       candidates: the static vectors of every slot, `C` of them: the capacity.
       active: the slots that hold a class; see `adaptation.class_slots`.
-      key: of all randomness, as `jax.random.key_data`; each chunk folds in the number of samples
-        that were used before it.
+      key: of all randomness, as `jax.random.key_data`; each chunk folds in the number of usable
+        samples before it.
       samples: number of samples so far, skipped ones included.
       skipped: number of samples that were not finite and changed nothing.
       inner_state: the method's own state; each method documents it.
@@ -51,10 +50,10 @@ class Prediction(NamedTuple):
 
     Attributes:
       label: position in `Candidates.classes`; -1 for a skipped sample.
-      confidence: the winner's probability; 0 for a skipped sample.
-      logits: of all slots; minus infinity where a slot is inactive.
-      admitted: whether the method chose to learn from the sample.
-      adapted: whether the method changed its state at this chunk.
+      confidence: probability of the predicted class; 0 for a skipped sample.
+      logits: of all slots; minus infinity for an inactive slot.
+      admitted: whether the method accepted the sample for learning.
+      adapted: whether the method changed its state with this chunk.
       skipped: whether the sample was not finite.
     """
 
@@ -67,7 +66,7 @@ class Prediction(NamedTuple):
 
 
 class UpdateInfo(NamedTuple):
-    """What `Method.learn` reports of a chunk; see `Prediction`."""
+    """The report of `Method.learn` on a chunk; see `Prediction`."""
 
     admitted: Bool[Array, " B"]
     adapted: Bool[Array, ""]
@@ -82,13 +81,13 @@ class Method(NamedTuple):
       init: `(candidates, active) -> inner_state`.
       predict: `(state, features) -> logits [B, C]`. Values of inactive slots are not used.
       learn: `(state, features, logits, usable [B]) -> (inner_state, UpdateInfo)`. The logits are
-        those of `predict`, minus infinity for inactive slots. Samples that are not usable must
-        leave no trace; a chunk without any usable one must leave `inner_state` as it is.
-      classes: `state -> [C, R, e]`: the class vectors that `predict` matches with, unit rows; the
-        static ones for a method that does not move them.
-      ahead: `(state, features) -> found`: what follows from a chunk, the static candidates, the key
-        and the counters alone. A stream computes it for many chunks at once, before its loop;
-        `state.inner_state` is None there. `predict` and `learn` then get `Prepared` features.
+        those of `predict`, minus infinity for inactive slots. Samples that are not usable must have
+        no effect; a chunk without any usable one must not change `inner_state`.
+      classes: `state -> [C, R, e]`: the class vectors that `predict` uses, unit rows; the static
+        ones for a method that does not change them.
+      ahead: `(state, features) -> found`: values that depend only on a chunk, the static
+        candidates, the key and the counters. A stream computes them for many chunks at once, before
+        its loop; `state.inner_state` is then None. `predict` and `learn` get `Prepared` features.
     """
 
     init: Callable[[Candidates, Array], Any]
@@ -101,13 +100,13 @@ class Method(NamedTuple):
         """Features as `predict` and `learn` take them.
 
         Args:
-          found: what `ahead` found of them.
+          found: the result of `ahead` for them.
         """
         return features if self.ahead is None else Prepared(features, found)
 
 
 class Prepared(NamedTuple):
-    """Features, and what `Method.ahead` found of them."""
+    """Features, and the result of `Method.ahead` for them."""
 
     features: Any
     found: Any
@@ -119,11 +118,11 @@ def learns_nothing(state: State, features: Any, logits, usable) -> tuple[Any, Up
 
 
 class Prompt(NamedTuple):
-    """What `tpt` tunes.
+    """The prompt that `tpt` tunes.
 
     Attributes:
-      start: `candidates -> prompt`, the prompt that changes nothing.
-      apply: `(prompt, candidates) -> candidates`, with the vectors that the prompt gives.
+      start: `candidates -> prompt`, the initial prompt, which changes nothing.
+      apply: `(prompt, candidates) -> candidates`, with the class vectors of the prompt.
     """
 
     start: Callable[[Candidates], Any]
@@ -131,12 +130,12 @@ class Prompt(NamedTuple):
 
 
 class StreamInfo(NamedTuple):
-    """What a test-time method has to know of the stream before it starts.
+    """Properties of a stream that a test-time method needs before it starts.
 
     Attributes:
-      sample: features of one sample, without a batch axis; only shapes and dtypes are read.
-      chunks: number of chunks of the stream; None for a stream without an end.
-      prompt: of `tpt`; None where classes are added and retired.
+      sample: features of one sample, without a batch axis; only shapes and dtypes are used.
+      chunks: number of chunks of the stream; None for an unbounded stream.
+      prompt: of `tpt`; None if classes are added and retired.
     """
 
     sample: Any
@@ -151,7 +150,8 @@ class StreamInfo(NamedTuple):
 
         Args:
           features: of one or more samples, leaves `[B, ...]`.
-          samples: length of the stream; None for a stream without an end.
+          samples: length of the stream; None for an unbounded stream.
+          chunk: samples of a chunk.
         """
         sample = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), features
@@ -167,31 +167,30 @@ class TestTimeEntry(Entry):
     """A test-time method in the registry; `make` is `(model, variables, settings, info) -> Method`.
 
     Attributes:
-      needs: what the zero-shot method must have. "score": nothing more than every one has;
-        "embedding": an `embedding`; "tokens": an `embedding` and `attend`, and features whose
-        leaves are `[B, S, ...]`.
+      needs: requirements on the zero-shot method. "score": none; "embedding": an `embedding`;
+        "tokens": an `embedding`, `attend`, and features with leaves `[B, S, ...]`.
     """
 
-    __test__ = False  # not a test case, whatever pytest reads into the name
+    __test__ = False  # not a test case, despite the name
     needs: Needs = "score"
 
 
 class Learned(NamedTuple):
-    """What the loop of a stream leaves of a chunk: logits, and `UpdateInfo`."""
+    """The outputs of a stream's loop for a chunk: logits, and `UpdateInfo`."""
 
     logits: Float[Array, "B C"]
     info: UpdateInfo
 
 
 class Adapter(NamedTuple):
-    """A method made ready for streams.
+    """A method for streams.
 
     Attributes:
       init: `(candidates, active=all, key=key(0)) -> state`.
       step: `(state, features of a chunk) -> (state, prediction)`. Pure, of fixed shapes.
       ahead, advance, finish: the three parts of a step: `(state, features) -> found`;
-        `(state, features, found, usable) -> (inner_state, Learned)`, which alone has to be in a
-        loop; `(Learned, usable) -> prediction`, of any number of samples.
+        `(state, features, found, usable) -> (inner_state, Learned)`, the only sequential part;
+        `(Learned, usable) -> prediction`, for any number of samples.
     """
 
     init: Callable[..., State]
@@ -202,11 +201,11 @@ class Adapter(NamedTuple):
 
 
 def adapter_of(method: Method, update_before_predict: bool = False) -> Adapter:
-    """Makes a method an adapter.
+    """The adapter of a method.
 
     Args:
       update_before_predict: adapt to a chunk before it is predicted, as the published code does.
-        Default: every sample is predicted by what was learned before it, as in Algorithm 1.
+        By default every chunk is predicted before it is learned from, as in Algorithm 1.
     """
 
     def init(candidates: Candidates, active=None, key=None) -> State:
@@ -274,7 +273,7 @@ def key_of_chunk(state: State) -> Array:
     return jax.random.fold_in(jax.random.wrap_key_data(state.key), state.samples - state.skipped)
 
 
-MOST_AHEAD = 16  # samples of a chunk whose loop mostly waits
+MOST_AHEAD = 16  # samples of a chunk, at most, with which an accelerator's loop is latency-bound
 
 
 @partial(jax.jit, static_argnums=0, static_argnames="chunk")
@@ -292,7 +291,7 @@ def run_stream(
     Returns:
       The last state, and the predictions `[N, ...]`.
     """
-    # A CPU has what it has just read in its cache; large chunks keep an accelerator busy.
+    # A CPU has a chunk's features in its cache; large chunks keep an accelerator busy.
     if platform() == "cpu" or chunk > MOST_AHEAD:
         return scan_chunks(adapter.step, state, features, chunk=chunk)
     state, learned, usable = run_ahead(adapter, state, features, chunk)

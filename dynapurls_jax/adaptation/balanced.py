@@ -1,4 +1,4 @@
-"""Balanced prototypes: class vectors drawn towards the mean of the samples assigned to them."""
+"""Balanced prototypes: class vectors shifted towards the mean of the samples assigned to them."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -22,15 +22,15 @@ from dynapurls_jax.zero_shot.base import Candidates, Variables, ZeroShotMethod, 
 
 
 class Window(NamedTuple):
-    """The last `W` samples as vectors, in a ring buffer, and the class vectors drawn to them.
+    """The last `W` samples as vectors, in a ring buffer, and the shifted class vectors.
 
     Attributes:
       vectors: of the samples, in the granularities that are scored.
       evidence: cosines of each sample with the static class vectors; minus infinity for a class
-        that was inactive when the sample came.
+        that was inactive when the sample arrived.
       filled: number of samples in the buffer.
       position: of the next sample.
-      classes: the drawn class vectors `f'`.
+      classes: the shifted class vectors `f'`.
     """
 
     vectors: Float[Array, "W Q R e"]
@@ -42,19 +42,21 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True)
 class BalancedSettings:
-    """Defaults chosen on pseudo-unseen classes; docs/refinement.md has the study.
+    """The method's settings; defaults were chosen on pseudo-unseen classes (docs/refinement.md).
 
     Attributes:
       window: `W`, number of samples in the buffer.
       temperature: of the assignments, on cosines.
       all_granularities: weight of all granularities (weighted by alpha) in the evidence of
-        assignments; the rest is that of the granularities that are scored.
+        assignments; the scored granularities have the rest.
       sinkhorn_iterations: see `balanced_assignment`.
-      share_count: samples of each class that are assumed beside those of the window where the
-        classes' shares are estimated. Few samples leave the shares equal; a long stream in which
-        classes come unevenly moves them.
-      gain: how far a class's vector is drawn, at most.
-      prior_count: number of assigned samples at which it is drawn half as far.
+      share_count: pseudo-count of each class in the estimate of the class proportions. With few
+        samples the proportions stay equal; many samples of unbalanced classes change them.
+      gain: limit of the shift, as a factor of the mean of assigned samples.
+      prior_count: number of assigned samples at which the shift is half of the limit.
+
+    Raises:
+      ValueError: a setting is out of range.
     """
 
     window: int = 512
@@ -83,12 +85,12 @@ def balanced(
 ) -> Method:
     """`f' = normalise(f + gain * sum / (count + prior_count))`.
 
-    Sum and count of a class are those of its balanced soft assignments over the window. The
-    evidence for these is that of the static class vectors, so assignments cannot feed on
-    themselves. Samples are embedded once: the buffer holds their vectors and their evidence.
+    Sum and count of a class are those of its balanced soft assignments over the window. Assignments
+    use the static class vectors, so that they do not reinforce themselves. Samples are embedded
+    once: the buffer holds their vectors and their evidence.
 
     Args:
-      known_prior: ORACLE of a study: the classes' shares in the stream.
+      known_prior: ORACLE, for studies: the true class proportions of the stream.
 
     Raises:
       ValueError: the zero-shot method has no embedding.
@@ -101,7 +103,7 @@ def balanced(
         return Window(
             vectors=jnp.zeros((settings.window, *shape)),
             evidence=jnp.full((settings.window, len(classes)), -jnp.inf),
-            filled=jnp.zeros((), jnp.int32),  # two arrays: steps that donate their state need it
+            filled=jnp.zeros((), jnp.int32),  # two arrays, as steps can donate their state
             position=jnp.zeros((), jnp.int32),
             classes=classes,
         )
@@ -121,11 +123,11 @@ def balanced(
 
     def learn(state: State, prepared: Prepared, logits, usable):
         window = append(state.inner_state, usable, **prepared.found)
-        classes = jnp.where(usable.any(), drawn(window, state), state.inner_state.classes)
+        classes = jnp.where(usable.any(), shifted(window, state), state.inner_state.classes)
         return window._replace(classes=classes), UpdateInfo(usable, usable.any())
 
-    def drawn(window: Window, state: State) -> Float[Array, "C R e"]:
-        """The class vectors, from the whole window."""
+    def shifted(window: Window, state: State) -> Float[Array, "C R e"]:
+        """The class vectors after the shift, from the whole window."""
         held = (jnp.arange(settings.window) < window.filled).astype(jnp.float32)
         share = assignment(settings, window.evidence, held, state.active, known_prior)
         means = means_of(share, window.vectors, settings.prior_count)
@@ -135,11 +137,11 @@ def balanced(
 
 
 def append(window: Any, usable: Bool[Array, " B"], **chunk: Float[Array, "B ..."]) -> Any:
-    """Writes the usable samples of a chunk into the ring buffer; of a longer chunk, the last.
+    """Writes the usable samples of a chunk into the ring buffer, at most the last `W` of them.
 
     Args:
       window: a named tuple with `vectors`, `filled`, `position`, and the fields of `chunk`.
-      chunk: name of a field to the samples' rows of it.
+      chunk: the samples' rows, by name of a field.
     """
     size, total = len(window.vectors), usable.sum()
     number = jnp.cumsum(usable) - 1
@@ -167,13 +169,13 @@ def assignment(
 
     Args:
       evidence: minus infinity where a sample cannot belong to a class.
-      held: 1 where the window holds a sample, else 0.
-      prior: share of each class; by default it is estimated.
+      held: 1 for a place with a sample, else 0.
+      prior: proportion of each class; by default it is estimated.
     """
     possible = active & jnp.isfinite(evidence)
-    held = held * possible.any(axis=1)  # 0 where all classes are newer than the sample
+    held = held * possible.any(axis=1)  # 0 if all classes are newer than the sample
     logits = jnp.where(possible, evidence / settings.temperature, -jnp.inf)
-    logits = jnp.where(held[:, None] > 0, logits, 0.0)  # of no weight, but must be finite
+    logits = jnp.where(held[:, None] > 0, logits, 0.0)  # weight 0, but must be finite
     iterations = settings.sinkhorn_iterations
     if prior is None:
         return window_shares(logits, held, active, settings.share_count, iterations)
@@ -183,7 +185,12 @@ def assignment(
 def means_of(
     share: Float[Array, "W C"], vectors: Float[Array, "W Q R e"], prior_count: Number
 ) -> Float[Array, "C R e"]:
-    """Means of the samples assigned to each class, shrunk to 0 by `prior_count` samples."""
+    """Means of the samples assigned to each class, shrunk towards 0.
+
+    Args:
+      share: soft assignments.
+      prior_count: pseudo-count of samples at 0.
+    """
     if vectors.shape[1] == 1:
         total = jnp.einsum("wc,wrd->crd", share, vectors[:, 0])
     else:

@@ -24,8 +24,8 @@ class CalipSettings:
     """Defaults are the paper's for ImageNet (arXiv 2209.14169, section 4).
 
     Attributes:
-      text_weight: beta_2, of the texts that have attended to the tokens.
-      visual_weight: beta_3, of the tokens that have attended to the texts. (beta_1 is 1.)
+      text_weight: beta_2, weight of the texts after attention to the tokens.
+      visual_weight: beta_3, weight of the tokens after attention to the texts. (beta_1 is 1.)
       sharpness: of both attentions, on cosines, as in the published code.
     """
 
@@ -47,11 +47,11 @@ def calip(
         F_t^a = softmax_over_tokens(2 A') F_s      F_s^a = softmax_over_classes(2 A) F_t
         logits = (F_v F_t' + beta_2 F_v F_t^a' + beta_3 (mean(F_s^a) + max(F_s^a)) F_t') / tau
 
-    with mean and highest value over tokens. `F_v` are the sample's vectors, as in the static
-    method. A token is embedded as a sample without other tokens.
+    with mean and maximum over tokens. `F_v` are the sample's vectors, as in the static method. Each
+    token is embedded as a sample with a single token.
 
     Raises:
-      ValueError: the zero-shot method has no features of tokens.
+      ValueError: the zero-shot method has no token features.
     """
     check_tokens(model, "calip")
     e = embedding_of(model)
@@ -59,7 +59,7 @@ def calip(
     def token_vectors(features: Any, candidates: Candidates) -> Float[Array, "B S R e"]:
         shape = jax.tree.leaves(features)[0].shape[:2]
         alone = jax.tree.map(lambda leaf: leaf.reshape(-1, 1, *leaf.shape[2:]), features)
-        # All attention is on the only token, whatever the query: one class stands for all.
+        # All attention is on the only token, for any query: one class is enough.
         one = candidates._replace(classes=candidates.classes[:1])
         vectors = scored_vectors(e, variables, alone, one)[:, 0]
         return vectors.reshape(*shape, *vectors.shape[1:])

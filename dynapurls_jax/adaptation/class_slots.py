@@ -1,7 +1,7 @@
-"""Classes that are added and retired during a stream, without compiling again.
+"""Adding and retiring classes during a stream, without recompilation.
 
-The capacity is the number of slots of the candidates that `adapter.init` gets. `State.active` says
-which slots hold a class; the method's state of a slot starts anew when a class is added.
+The capacity is the number of slots of the candidates that `adapter.init` gets. `State.active` marks
+the slots that hold a class. Adding a class resets the method's state of its slot.
 """
 
 from functools import partial
@@ -24,7 +24,7 @@ def with_capacity(candidates: Candidates, capacity: int) -> tuple[Candidates, Bo
     count = len(candidates.classes)
     if capacity < count:
         raise ValueError(f"capacity: expected {count} or more, one for each class, got {capacity}")
-    # Free slots hold a unit vector, so that nothing divides by zero; no result depends on it.
+    # Free slots hold a unit vector, to avoid division by zero; no result depends on it.
     filler = jnp.repeat(candidates.classes[:1], capacity - count, axis=0)
     classes = jnp.concatenate([candidates.classes, filler])
     return candidates._replace(classes=classes), jnp.arange(capacity) < count
@@ -36,11 +36,11 @@ def add_class(
     vectors: Float[Array, "G e"],
     allowed: Bool[Array, " C"] | bool = True,
 ) -> tuple[State, int]:
-    """Puts a class into the first free slot and clears the method's state of that slot.
+    """Puts a class into the first free slot and resets the method's state of that slot.
 
     Args:
-      vectors: the class's, as in `Candidates.classes`, unit rows.
-      allowed: the slots that it may take.
+      vectors: of the class, as in `Candidates.classes`, unit rows.
+      allowed: the slots that the class may take.
 
     Returns:
       The new state, and the slot, which is the label of the class in predictions.
@@ -50,7 +50,10 @@ def add_class(
     """
     expected = state.candidates.classes.shape[1:]
     if vectors.shape != expected or not bool(jnp.isfinite(vectors).all()):
-        raise ValueError(f"a class's vectors: expected {expected} finite, got {vectors.shape}")
+        raise ValueError(
+            f"vectors of a class: expected finite values of shape {expected}, got shape "
+            f"{vectors.shape}"
+        )
     allowed = jnp.broadcast_to(allowed, state.active.shape)
     free = allowed & ~state.active
     if not bool(free.any()):
@@ -66,23 +69,23 @@ def add_class(
 
 
 def retire_class(adapter: Adapter, state: State, slot: int) -> State:
-    """Frees a slot: its class is not predicted any more, and the state of the slot is cleared.
+    """Frees a slot: its class is no longer predicted, and the state of the slot is reset.
 
-    Without any class there are no predictions: the next one needs a class again.
+    Predictions need at least one active class.
 
     Raises:
       ValueError: the slot holds no class.
     """
     if not 0 <= slot < len(state.active) or not bool(state.active[slot]):
         taken = [int(slot) for slot in jnp.flatnonzero(state.active)]
-        raise ValueError(f"slot {slot} holds no class; taken are {taken}")
+        raise ValueError(f"slot {slot} holds no class; slots with a class: {taken}")
     return _clear(adapter, state, slot)._replace(active=state.active.at[slot].set(False))
 
 
 def reset(adapter: Adapter, state: State) -> State:
-    """Back to the static class vectors and an empty state, with the classes that are active now.
+    """Resets the method's state, and with it the class vectors; active classes stay active.
 
-    The counters go on, so that randomness does not repeat itself.
+    The counters continue, so that random numbers do not repeat.
     """
     key = jax.random.wrap_key_data(state.key)
     fresh = adapter.init(state.candidates, state.active, key)
@@ -107,9 +110,9 @@ def _clear(adapter: Adapter, state: State, slot: int | Int[Array, ""]) -> State:
 
 
 def class_axes(adapter: Adapter, candidates: Candidates) -> list[tuple[int, ...]]:
-    """The axes of classes of each leaf of `inner_state`.
+    """The class axes of each leaf of `inner_state`.
 
-    They are those that grow with one more class, so no method has to declare them.
+    These are the axes that grow with one more class, so methods need not declare them.
     """
 
     def shapes(extra: int) -> list[Any]:

@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 
 
 def normalized_entropy(logits: Float[Array, "B C"]) -> Float[Array, " B"]:
-    """The entropy of predictions as a share of the highest, log C: from 0 to 1.
+    """The entropy of predictions (eq. 17) as a fraction of its maximum, log C: from 0 to 1.
 
     Args:
       logits: minus infinity for inactive classes, which `C` does not count.

@@ -1,4 +1,4 @@
-"""DynaPURLS: scale and bias on the class vectors, learned online from its own predictions."""
+"""DynaPURLS: scale and bias of the class vectors, learned online from pseudo-labels."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -47,24 +47,27 @@ class DynaPurlsState(NamedTuple):
 
 @dataclass(frozen=True)
 class DynaPurlsSettings:
-    """Algorithm 1 with section 4.1.4, and what the paper leaves open.
+    """Settings of Algorithm 1 (values of section 4.1.4), and of what the paper does not specify.
 
     Those of type `Number` may be traced: `adaptation.sweep` runs a grid of them in one program.
 
     Attributes:
       learning_rate: of Adam.
-      anneal: the rate by a cosine to 0 over the stream (the paper does not say over how many
-        updates); a stream without an end has a constant rate.
-      steps: updates at each chunk.
-      capacity: `K`, stored samples of each class. 0: no memory (Table 8), each chunk is learned
-        from alone.
-      eviction: the sample that leaves a full memory: "least_confident" (the paper's) or
+      anneal: decay the rate by a cosine to 0 over the stream (the paper does not give the number of
+        updates); an unbounded stream has a constant rate.
+      steps: updates for each chunk.
+      capacity: `K`, stored samples of each class. 0: no memory (Table 8); each update uses its
+        chunk only.
+      eviction: the sample that a full memory evicts: "least_confident" (the paper's) or
         "least_recent".
-      threshold: `tau_conf`; only a higher confidence (the winner's probability) is offered to the
-        memory. 0.1 admits everything where there are fewer than ten classes.
+      threshold: `tau_conf`; only samples of a higher confidence (probability of the predicted
+        class) are offered to the memory. 0.1 admits all samples with fewer than ten classes.
       min_samples: `B_min`, over all classes, before the first update (not in the paper).
       per_class: draws of each class in a balanced batch (not in the paper); 0 for all samples.
-      anchor_weight: weight of 1 - cos(f', f), which holds class vectors at the static ones.
+      anchor_weight: weight of 1 - cos(f', f), which keeps class vectors near the static ones.
+
+    Raises:
+      ValueError: a setting is out of range.
     """
 
     learning_rate: Number = 0.01
@@ -91,11 +94,11 @@ def dynapurls(
     *,
     max_capacity: int | None = None,
 ) -> Method:
-    """Algorithm 1: offer to the memory, take a step on a balanced batch of it.
+    """Algorithm 1: offer samples to the memory, then take a step on a balanced batch (eq. 12-16).
 
     Args:
-      max_capacity: places allocated for each class, where `settings.capacity` is traced (in a
-        sweep); by default as many as the capacity.
+      max_capacity: places allocated for each class, if `settings.capacity` is traced (in a sweep);
+        by default the capacity.
 
     Raises:
       ValueError: the zero-shot method has no embedding.
@@ -110,7 +113,7 @@ def dynapurls(
         return DynaPurlsState(
             refinement=refinement,
             opt_state=optimizer.init(refinement),
-            # One place at least: an array without elements cannot be saved.
+            # At least one place: an array without elements cannot be saved.
             memory=empty_memory(len(classes), max(1, places), info.sample, settings.capacity),
         )
 
@@ -161,7 +164,7 @@ def dynapurls(
             grads = in_one_kernel(gradient, refinement, batch_of(step))
             updates, opt_state = optimizer.update(grads, opt_state)
             refinement = optax.apply_updates(refinement, updates)
-        # A select, not a cond: the memory would be copied to get into a branch.
+        # A select, not a cond: a branch would copy the memory.
         refinement, opt_state = optax.tree.where(enough, (refinement, opt_state), before)
         return DynaPurlsState(refinement, opt_state, memory), UpdateInfo(admitted, enough)
 
@@ -176,7 +179,7 @@ def pseudo_label_gradient(
     refinement: Refinement,
     batch: Batch,
 ) -> Refinement:
-    """The gradient of eq. 15, the cross-entropy of the pseudo-labels, to the parameters."""
+    """The gradient of eq. 15, the cross-entropy with the pseudo-labels, by the parameters."""
     static = embedding_of(model).scored(state.candidates)
 
     def score(refinement: Refinement) -> Float[Array, "B C"]:
@@ -190,7 +193,7 @@ def pseudo_label_gradient(
     logits, back = jax.vjp(score, refinement)
     share = jax.nn.softmax(jnp.where(state.active, logits, -jnp.inf))
     weight = batch.weight / jnp.maximum(batch.weight.sum(), 1)
-    # That of the cross-entropy to the logits; inactive classes have a share of 0.
+    # The gradient of the cross-entropy by the logits; inactive classes have a probability of 0.
     (found,) = back(weight[:, None] * (share - jax.nn.one_hot(batch.labels, share.shape[1])))
     if isinstance(settings.anchor_weight, float) and settings.anchor_weight == 0:
         return found
@@ -198,10 +201,10 @@ def pseudo_label_gradient(
 
 
 def optimizer_of(settings: DynaPurlsSettings, chunks: int | None) -> optax.GradientTransformation:
-    """Section 4.1.4: Adam with a cosine over all updates of a stream.
+    """Section 4.1.4: Adam with a cosine decay over all updates of a stream.
 
     Args:
-      chunks: of the stream; None for one without an end.
+      chunks: of the stream; None for an unbounded one.
     """
     rate = settings.learning_rate
     if settings.anneal and chunks is not None:

@@ -1,6 +1,6 @@
-"""The gate of generalised zero-shot recognition: is a sample of a seen or of an unseen class?
+"""The gate of generalised zero-shot recognition: sends samples to the seen or unseen classes.
 
-Behind it each side predicts and learns by its own method; the gate itself never learns.
+Each side predicts and learns by its own method; the gate itself does not learn.
 """
 
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ from dynapurls_jax.adaptation.confidence import normalized_entropy
 from dynapurls_jax.adaptation.registry import GATES
 from dynapurls_jax.zero_shot.base import Candidates, Variables, ZeroShotMethod
 
-Weights = tuple[float, ...]  # of a score that is fitted, `logistic_gate`; empty for the others
+Weights = tuple[float, ...]  # of the fitted score of `logistic_gate`; empty for others
 
 
 def entropy(
     logits: Float[Array, "B C"], seen: Bool[Array, " C"], temperature: Number, weights: Weights
 ) -> Float[Array, " B"]:
-    """Eq. 17 as a share of the highest entropy, log C: from 0 to 1 for any number of classes."""
+    """Eq. 17 as a fraction of the maximum, log C: from 0 to 1 for any number of classes."""
     return normalized_entropy(logits / temperature)
 
 
@@ -39,10 +39,10 @@ def energy(
 def stacking(
     logits: Float[Array, "B C"], seen: Bool[Array, " C"], temperature: Number, weights: Weights
 ) -> Float[Array, " B"]:
-    """Calibrated stacking (Chao et al. 2016): the best unseen logit less the best seen one.
+    """Calibrated stacking (Chao et al. 2016): the best unseen logit minus the best seen one.
 
-    A threshold of `-gamma` predicts as the argmax does after `gamma` is taken from all seen logits.
-    The temperature has no effect.
+    A threshold of `-gamma` gives the argmax after subtraction of `gamma` from all seen logits. The
+    temperature has no effect.
     """
     best_seen = jnp.where(seen, logits, -jnp.inf).max(axis=-1)
     return jnp.where(seen, -jnp.inf, logits).max(axis=-1) - best_seen
@@ -55,10 +55,11 @@ def gate_score(
     temperature: Number,
     weights: Weights = (),
 ) -> Float[Array, " B"]:
-    """A score of the registry `GATES`, higher where unseen is more likely.
+    """A score of the registry `GATES`, higher if an unseen class is more likely.
 
     Args:
       logits: minus infinity for inactive classes.
+      seen: the slots of seen classes.
 
     Raises:
       ValueError: unknown name, or a score without the weights that it needs.
@@ -73,7 +74,7 @@ class Gate:
     Attributes:
       score: name in the registry `GATES`.
       temperature: of the score, in units of the zero-shot method's own temperature.
-      threshold: `delta`; only a higher score is unseen.
+      threshold: `delta`; samples with a higher score are unseen.
       weights: of the score "logistic".
     """
 
@@ -86,7 +87,7 @@ class Gate:
 def is_unseen(
     gate: Gate, logits: Float[Array, "B C"], seen: Bool[Array, " C"]
 ) -> Bool[Array, " B"]:
-    """Which samples the gate sends to the unseen classes; a side without any class gets none.
+    """Which samples the gate sends to the unseen classes; a side without classes gets none.
 
     Raises:
       ValueError: see `gate_score`.
@@ -98,7 +99,7 @@ def is_unseen(
 
 
 class Sides(NamedTuple):
-    """What belongs to each side; the inner state holds those of the two methods."""
+    """A pair of values, one for each side; as inner state, those of the two methods."""
 
     seen: Any
     unseen: Any
@@ -112,16 +113,16 @@ def gated(
     unseen_method: Method,
     seen: Sequence[int] | Int[np.ndarray, " N"],
 ) -> Method:
-    """Section 3.5: the gate reads the static logits, then each side works on its own.
+    """Section 3.5: the gate uses the static logits, and each side has its own method.
 
-    A sample is predicted and learned by the side that the gate sends it to, and by no other: the
-    logits of the other side are minus infinity. Labels are slots, common to both sides.
+    Only the side that the gate chooses predicts a sample and learns from it: the logits of the
+    other side are minus infinity. Labels are slots, common to both sides.
 
     Args:
       model, variables: frozen; their static logits are the gate's input.
       seen_method, unseen_method: each has the state of all slots, of which its side is active.
-      seen: slots of the seen classes. All others are unseen, free slots too; a class that is added
-        later takes the side of its slot.
+      seen: slots of the seen classes. All others are unseen, including free slots; a class that is
+        added later has the side of its slot.
     """
     methods = Sides(seen_method, unseen_method)
 
@@ -145,7 +146,7 @@ def gated(
         return jnp.where(state.active, static, -jnp.inf), found
 
     def on_sides(state: State, prepared: Prepared) -> list[tuple[Method, State, Any]]:
-        """Each side's method, its state, and the features as it takes them."""
+        """Each side's method, its state, and its features."""
         each = zip(methods, side_states(state), prepared.found[1], strict=True)
         return [
             (method, side, method.given(prepared.features, found)) for method, side, found in each
@@ -167,7 +168,7 @@ def gated(
         inner_states, infos = [], []
         for method, side, features in on_sides(state, prepared):
             sent = side.active[logits.argmax(axis=-1)]
-            # Finite logits for the samples of the other side, of which all are minus infinity here.
+            # Samples of the other side have only infinite logits here: replaced by finite ones.
             side_logits = jnp.where(sent[:, None], logits, 0.0)
             side_logits = jnp.where(side.active, side_logits, -jnp.inf)
             inner_state, info = method.learn(side, features, side_logits, usable & sent)

@@ -1,16 +1,17 @@
-"""The logistic gate of SynSE and its relatives: logistic regression on probabilities of both sides.
+"""The logistic gate of SynSE and related methods: logistic regression on probabilities.
 
-The regression of CADA-VAE, ReViSE and JPoSE for skeletons, SynSE (Gupta et al., ICIP 2021) and
-SA-DVAE (Li et al., ECCV 2024), as it is meant. What differs from the published code:
+It is the regression of CADA-VAE, ReViSE and JPoSE for skeletons, SynSE (Gupta et al., ICIP 2021)
+and SA-DVAE (Li et al., ECCV 2024). Differences from the published code:
 
-- It tunes a threshold on P(unseen) and then applies it to 1 - P(unseen). Here one rule does both:
-  a score above the threshold is unseen. The threshold is carried over as a share of held-out seen
-  clips, as for every gate (`evaluation.gzsl.gate_of`).
-- Its seen probabilities are those of the encoder's own classifier. Here both sides' probabilities
-  are the zero-shot method's, so that the gate serves methods and encoders without a classifier.
-- It sets clips apart to choose temperature and threshold. Clips are few here: both are chosen by
-  the scores of clips held out in turn (`evaluation.logistic_fit`), for the highest H.
-- `k`, there the number of unseen classes, is that of the pseudo-unseen ones in the real run too.
+- The published code tunes a threshold on P(unseen) and then applies it to 1 - P(unseen). Here the
+  rule is the same for both: a score above the threshold is unseen. The threshold is transferred as
+  a fraction of held-out seen clips, as for every gate (`evaluation.gzsl.gate_of`).
+- The published seen probabilities are those of the encoder's classifier. Here the probabilities of
+  both sides are those of the zero-shot method, so that no classifier is needed.
+- The published code chooses temperature and threshold on a held-out set. Clips are few here: both
+  maximise H by cross-validation (`evaluation.logistic_fit`).
+- The published `k` is the number of unseen classes. Here it is the number of pseudo-unseen classes,
+  for the unseen classes too.
 """
 
 import jax
@@ -25,12 +26,12 @@ def logistic_inputs(
 ) -> Float[Array, "B m"]:
     """The `k` highest probabilities of the seen classes, then of the unseen ones: `m = 2 k` inputs.
 
-    Each side's are a softmax over its own classes, in descending order; the temperature is that of
-    the seen side. A side of fewer than `k` classes is filled up with zeros, so that the number of
-    classes may be any.
+    The probabilities of each side are a softmax over its own classes, in descending order. A side
+    of fewer than `k` classes is padded with zeros.
 
     Args:
       logits: minus infinity for inactive classes.
+      temperature: of the seen side.
     """
     seen_side = jnp.where(seen, logits / temperature, -jnp.inf)
     unseen_side = jnp.where(seen, -jnp.inf, logits)
@@ -59,7 +60,7 @@ def logistic(
 
 
 def _highest(logits: Float[Array, "B C"], k: int) -> Float[Array, "B k"]:
-    """The highest probabilities; zeros for those of no class."""
+    """The `k` highest probabilities; zero after the last class."""
     shares = jnp.where(jnp.isfinite(logits), jax.nn.softmax(logits, axis=-1), 0.0)
     shares = jnp.pad(shares, ((0, 0), (0, max(0, k - logits.shape[-1]))))
     return jax.lax.top_k(shares, k)[0]

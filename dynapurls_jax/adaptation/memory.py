@@ -13,7 +13,7 @@ class Memory(NamedTuple):
     Attributes:
       priority: of each sample; the lowest is evicted. Minus infinity for an empty place, plus
         infinity for a place that may not be used.
-      samples: a pytree with leaves `[C, K, ...]`; of `dynapurls` the features, so that nothing is
+      samples: a pytree with leaves `[C, K, ...]`; features in `dynapurls`, so that no sample is
         encoded again.
     """
 
@@ -35,8 +35,8 @@ def empty_memory(
       classes: `C`.
       places: `K`, allocated for each class.
       sample: one stored sample, or its shapes.
-      capacity: how many of the places may be used, all by default. May be traced, so that one
-        compiled program can try several.
+      capacity: number of places of a class that may be used, all by default. May be traced, so that
+        one compiled program can run several.
     """
     usable = jnp.arange(places) < (places if capacity is None else capacity)
     return Memory(
@@ -56,9 +56,10 @@ def insert(
 ) -> Memory:
     """Algorithm 1 for a chunk: each class keeps the `K` highest of its stored and new samples.
 
-    The outcome is that of one insertion after the other, except for ties, which Algorithm 1 leaves
-    open: here stored samples stay, then the first new ones. Instead of a sort, every new sample
-    counts the better ones, B (K + B) comparisons, and only those that stay are written.
+    The result equals that of sequential insertion, except for ties, which Algorithm 1 does not
+    specify: here stored samples have precedence, then earlier new ones. Instead of a sort, the
+    samples of higher priority are counted for each new sample, in B (K + B) comparisons, and only
+    samples that stay are written.
 
     Args:
       labels: the class of each sample.
@@ -111,9 +112,9 @@ def insert_latest(
     """`insert` with the time of arrival as priority: the oldest sample is evicted.
 
     Args:
-      usable: the samples that count as time; at least the admitted ones.
+      usable: the samples that advance the time; they include the admitted ones.
     """
-    # Ages, not times: a float would run out of times.
+    # Ages, not times: float32 could not represent the times of a long stream.
     memory = memory._replace(priority=memory.priority - usable.sum())
     return insert(memory, labels, jnp.cumsum(usable).astype(jnp.float32), samples, admitted)
 
@@ -143,7 +144,7 @@ class Batch(NamedTuple):
 def draw_words(
     key: PRNGKeyArray, classes: int, per_class: int
 ) -> UInt32[Array, "2 classes per_class"]:
-    """Random words for `balanced_batch`: those that `jax.random.randint` reads of each class' key.
+    """Random words for `balanced_batch`: those of `jax.random.randint` for the key of each class.
 
     The draws of a class do not depend on the number of classes.
     """
@@ -182,7 +183,7 @@ def balanced_batch(
 
 
 def below(words: UInt32[Array, "2 *shape"], bound: Int[Array, "..."]) -> Int[Array, "*shape"]:
-    """Whole numbers from 0 to below a bound, as `jax.random.randint` makes them of two words."""
+    """Integers in `[0, bound)`, as `jax.random.randint` computes them from two random words."""
     bound = bound.astype(jnp.uint32)
     high, low = words
     remainder = (1 << 16) % bound

@@ -1,4 +1,4 @@
-"""Many small operations as one kernel of a TPU, where each of its own would mostly wait."""
+"""Many small operations as one TPU kernel, because separate small kernels are latency-bound."""
 
 import math
 from collections.abc import Callable
@@ -13,14 +13,14 @@ from jaxtyping import Array
 from dynapurls_jax.encoders.jit import runs_kernels
 
 _MOST = 8 << 20  # bytes of all inputs together, padded to whole tiles of 8 x 128
-_ROOM = 100 << 20  # of fast memory, for them and for what is computed
+_ROOM = 100 << 20  # bytes of fast memory for inputs and intermediate values
 
 
 def in_one_kernel(function: Callable[..., Any], *arguments: Any) -> Any:
-    """`function(*arguments)`; on a TPU one kernel, if it fits and all its operations can be in one.
+    """`function(*arguments)`; on a TPU as one kernel, if its inputs fit and it can be lowered.
 
     Args:
-      function: of pytrees of arrays to such; it may close over arrays.
+      function: pytrees of arrays to pytrees of arrays; it may close over arrays.
     """
     if not runs_kernels():
         return function(*arguments)
@@ -32,10 +32,10 @@ def in_one_kernel(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _call(closed: Any, inputs: list[Array], interpret: bool = False) -> list[Array]:
-    """The kernel of a traced function. Its arrays get two axes at least, and no booleans.
+    """Runs the kernel of a traced function, whose arrays have at least two axes and no booleans.
 
     Args:
-      interpret: run it without a TPU.
+      interpret: run in interpret mode, without a TPU.
     """
     results = closed.out_avals
 
@@ -63,19 +63,19 @@ def _call(closed: Any, inputs: list[Array], interpret: bool = False) -> list[Arr
 
 
 def _can_be_lowered(closed: Any, inputs: list[Array]) -> bool:
-    """Whether all operations exist inside of a kernel."""
+    """Whether all operations can be lowered inside a kernel."""
     shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in inputs]
     try:
         jax.jit(lambda *arrays: _call(closed, list(arrays))).trace(*shapes).lower(
             lowering_platforms=("tpu",)
         )
-    except Exception:  # of many kinds, by what is missing
+    except Exception:  # the type depends on the operation
         return False
     return True
 
 
 def _stored(dtype: Any) -> Any:
-    """The type of an array outside of the kernel."""
+    """The type of an array outside the kernel."""
     return jnp.int32 if _is_flag(dtype) else dtype
 
 
@@ -85,7 +85,7 @@ def _is_flag(dtype: Any) -> bool:
 
 
 def _two_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A shape with two axes at least."""
+    """A shape with at least two axes."""
     return (1,) * (2 - len(shape)) + tuple(shape)
 
 

@@ -1,4 +1,4 @@
-"""Prompt vectors that go through the text tower with every class's sentences."""
+"""Prompt vectors in the inputs of the text tower, for the sentences of all classes."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
@@ -19,7 +19,7 @@ class Tower(Protocol):
     """A text encoder that exposes its token embeddings."""
 
     def embedded(self, texts: list[str]) -> tuple[Array, Callable[[Array], Array]]:
-        """Embeddings `[N, L, width]`, and a differentiable map of such to vectors `[N, d]`."""
+        """Embeddings `[N, L, width]`, and a differentiable map from these to vectors `[N, d]`."""
         ...
 
 
@@ -29,19 +29,21 @@ def tower_prompt(
     granularities: int,
     bind: Callable[[Array], Candidates],
 ) -> Prompt:
-    """A prompt that adds a vector to each of the first embeddings after the start of all sentences.
+    """A prompt that adds vectors to the first `CONTEXT` embeddings after the start token.
 
-    The paper tunes the words before the class names; here they are the first words of the template.
+    The prompt is the same for all sentences. The paper tunes the words before the class names; here
+    these are the first words of the template.
 
     Args:
-      encoder: of the texts; None where text vectors are precomputed.
+      encoder: of the texts; None for precomputed text vectors.
       sentences: of the candidates, in their order: `C` lists of `G` lists of phrasings, in their
         templates.
-      granularities: `R`, the number that is scored.
+      granularities: `R`, the number of scored granularities.
       bind: text `[C, R, d]` to candidates, of the zero-shot method.
 
     Raises:
-      ValueError: the text encoder has no tower.
+      ValueError: the text encoder is no `Tower`; `Prompt.start` raises it for another number of
+        candidates.
     """
     if not isinstance(encoder, Tower):
         raise ValueError(
@@ -60,7 +62,7 @@ def tower_prompt(
         return jnp.zeros((CONTEXT, embeddings.shape[-1]), embeddings.dtype)
 
     def apply(prompt: Float[Array, "L width"], static: Candidates) -> Candidates:
-        """Eq. 2-3, with the prompt in place."""
+        """Eq. 2-3, with the prompt."""
         vectors = unit(encode(embeddings.at[:, 1 : 1 + CONTEXT].add(prompt)))
         sums = jax.ops.segment_sum(vectors, group, len(groups))
         text = unit(sums).reshape(len(sentences), granularities, -1)

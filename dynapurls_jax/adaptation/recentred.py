@@ -1,9 +1,10 @@
-"""Balanced prototypes around the stream's own mean: for streams of another sensor or place.
+"""Balanced prototypes on centred features, for streams from another sensor or place.
 
-The mean of what a stream shows differs from that of the training clips, by sensor, place and
-persons more than by classes. Its running mean is subtracted from every sample, and the classes'
-mean from the class vectors; the rest is `adaptation.balanced`. As domain adaptation by centring: B.
-Sun, J. Feng and K. Saenko, "Return of frustratingly easy domain adaptation", AAAI 2016.
+The mean feature of a stream differs from that of the training clips, more because of sensor, place
+and persons than because of classes. The running mean is subtracted from every sample, and the mean
+of the classes from the class vectors; the rest is `adaptation.balanced`. Domain adaptation by
+statistics of features: B. Sun, J. Feng and K. Saenko, "Return of frustratingly easy domain
+adaptation", AAAI 2016.
 """
 
 from dataclasses import dataclass
@@ -28,15 +29,15 @@ from dynapurls_jax.zero_shot.base import Candidates, Variables, ZeroShotMethod, 
 
 
 class Centre(NamedTuple):
-    """The last samples, the sum of all, and how far the class vectors are drawn to them.
+    """The last samples, the sum of all, and the shift of the class vectors.
 
     Attributes:
-      vectors: of the last `W` samples, as they came, in a ring buffer.
+      vectors: of the last `W` samples, not centred, in a ring buffer.
       filled: number of samples in the buffer.
       position: of the next sample.
       total: sum of the vectors of all samples.
-      seen: their number.
-      drawn: what is added to the class vectors around their mean.
+      seen: number of all samples.
+      drawn: the shift, which is added to the centred class vectors.
     """
 
     vectors: Float[Array, "W Q R e"]
@@ -49,10 +50,13 @@ class Centre(NamedTuple):
 
 @dataclass(frozen=True)
 class RecentredSettings(BalancedSettings):
-    """Those of `balanced`, of which `all_granularities` is not read, and one more.
+    """The settings of `balanced`, without effect of `all_granularities`, and one more.
 
     Attributes:
-      mean_count: samples at the training's mean that the running mean starts from.
+      mean_count: pseudo-count of the training mean in the running mean.
+
+    Raises:
+      ValueError: a setting is out of range.
     """
 
     mean_count: Number = 5.0
@@ -65,10 +69,10 @@ class RecentredSettings(BalancedSettings):
 def recentred(
     model: ZeroShotMethod, variables: Variables, settings: RecentredSettings, info: StreamInfo
 ) -> Method:
-    """`balanced`, of `normalise(v - mean of the stream)`.
+    """`balanced` on `normalise(v - mean of the stream)`.
 
-    A sample is centred by the mean of the samples before it and itself; the window, by the mean of
-    all, before it is assigned anew.
+    A sample is centred by the mean of all samples up to and including it. For each assignment, the
+    window is centred by the mean of all samples so far.
 
     Raises:
       ValueError: the zero-shot method has no embedding.
@@ -78,7 +82,7 @@ def recentred(
     def static(candidates: Candidates, active: Bool[Array, " C"]) -> Float[Array, "C R e"]:
         classes = e.scored(candidates).classes
         weight = (active / jnp.maximum(active.sum(), 1))[:, None, None]
-        # A class alone is its own mean.
+        # A single class equals the mean and is not centred.
         several = (active.sum() > 1).astype(jnp.float32)
         return unit(classes - several * (weight * classes).sum(axis=0))
 
@@ -86,7 +90,7 @@ def recentred(
         shape = scored_shape(e, variables, info, candidates)
         return Centre(
             vectors=jnp.zeros((settings.window, *shape)),
-            filled=jnp.zeros((), jnp.int32),  # two arrays: steps that donate their state need it
+            filled=jnp.zeros((), jnp.int32),  # two arrays, as steps can donate their state
             position=jnp.zeros((), jnp.int32),
             total=jnp.zeros(shape),
             seen=jnp.zeros(()),
@@ -114,11 +118,11 @@ def recentred(
         centre = centre._replace(
             total=centre.total + kept.sum(axis=0), seen=centre.seen + usable.sum()
         )
-        further = jnp.where(usable.any(), drawn(centre, state), state.inner_state.drawn)
-        return centre._replace(drawn=further), UpdateInfo(usable, usable.any())
+        shift = jnp.where(usable.any(), shift_of(centre, state), state.inner_state.drawn)
+        return centre._replace(drawn=shift), UpdateInfo(usable, usable.any())
 
-    def drawn(centre: Centre, state: State) -> Float[Array, "C R e"]:
-        """How far the class vectors are drawn, by the whole window."""
+    def shift_of(centre: Centre, state: State) -> Float[Array, "C R e"]:
+        """The shift of the class vectors, from the whole window."""
         mean = centre.total / (settings.mean_count + centre.seen)
         vectors, around = unit(centre.vectors - mean), static(state.candidates, state.active)
         evidence = e.match(variables, vectors, around) / e.scale(variables)

@@ -11,7 +11,7 @@ from dynapurls_jax.zero_shot.base import Candidates, unit
 class Refinement(NamedTuple):
     """The parameters `S` and `Delta F`, for the `R` granularities that are scored.
 
-    Those of other granularities would never get a gradient.
+    Other granularities have no gradient.
     """
 
     scale: Float[Array, "C R e"]
@@ -24,9 +24,9 @@ def no_refinement(classes: Float[Array, "C R e"]) -> Refinement:
 
 
 def refine(candidates: Candidates, refinement: Refinement, active: Bool[Array, " C"]) -> Candidates:
-    """Eq. 12 for the classes; label-free queries move as the active classes do on average.
+    """Eq. 12 for the classes, and eq. 13 for label-free queries.
 
-    Eq. 13 of the paper refines queries of classes. Label-free queries have no class, so they take
+    Eq. 13 of the paper refines queries of classes. Label-free queries have no class, so they get
     the mean scale and bias of the active classes.
 
     Args:
@@ -36,7 +36,7 @@ def refine(candidates: Candidates, refinement: Refinement, active: Bool[Array, "
     if candidates.query is None:
         return Candidates(classes)
     share = active / active.sum()
-    # A product of matrices, whose gradient is one too.
+    # A matrix product, whose gradient is one too.
     flat = (share[None] @ leaf.reshape(len(leaf), -1) for leaf in refinement)
     scale, bias = (mean.reshape(candidates.query.shape) for mean in flat)
     return Candidates(classes, unit(scale * candidates.query + bias))

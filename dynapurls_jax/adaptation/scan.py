@@ -1,7 +1,7 @@
 """Loops over the chunks of a stream.
 
-On an accelerator every operation in a loop is a kernel that mostly waits: `run_ahead` leaves there
-what depends on the method's own state alone.
+On an accelerator, the small kernels of a loop are latency-bound: `run_ahead` keeps only those
+operations in the loop that depend on the method's own state.
 """
 
 from collections.abc import Callable
@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
-_AT_ONCE = 64  # samples, about, of which that is computed at once which no state changes
+_AT_ONCE = 64  # samples, about, for which `run_ahead` computes `ahead` at once
 
 
 def finite(features: Any) -> Bool[Array, " B"]:
-    """Which samples have finite features only."""
+    """Which samples have only finite features."""
     leaves = jax.tree.leaves(features)
     flags = [jnp.isfinite(leaf).reshape(len(leaf), -1).all(axis=1) for leaf in leaves]
     return jnp.stack(flags).all(axis=0)
@@ -35,7 +35,8 @@ def scan_chunks(step: Callable, state: Any, samples: Any, *, chunk: int) -> tupl
 
     Args:
       step: `(state, chunk of samples) -> (state, outputs)`.
-      samples: a pytree with a leading axis of samples, as the returned outputs have.
+      samples: a pytree with a leading axis of samples, like the returned outputs.
+      chunk: samples of a chunk.
     """
     count = len(jax.tree.leaves(samples)[0])
     whole = count // chunk * chunk
@@ -55,7 +56,7 @@ def run_ahead(
 ) -> tuple[Any, Any, Bool[Array, " N"]]:
     """`api.run_stream` with `adapter.ahead` before the loop.
 
-    It is in the loop where it takes more room than the features.
+    It is in the loop if its result needs more memory than the features.
 
     Returns:
       The last state, `Learned` of all samples, and which are finite.
@@ -83,7 +84,7 @@ def run_ahead(
         features = zero_unusable(features, usable)
         found = adapter.advance(at(counters, inner_state), features, found, usable)
         packed.append(_Packed(found[1]))
-        return found[0], packed[-1].matrix  # written down at once
+        return found[0], packed[-1].matrix  # one output array
 
     counters = state.samples + jnp.arange(count, dtype=jnp.int32), skipped
     starts = jax.tree.map(lambda leaf: leaf[:whole:chunk], counters)

@@ -18,24 +18,24 @@ def embedding_of(model: ZeroShotMethod) -> Embedding:
       ValueError: it has none.
     """
     if model.embedding is None:
-        raise ValueError("the zero-shot method has no vectors of samples: expected one with some")
+        raise ValueError("expected a zero-shot method with an embedding, got one without")
     return model.embedding
 
 
 def check_tokens(model: ZeroShotMethod, name: str) -> None:
-    """Refuses a zero-shot method whose features have no token axis.
+    """Checks that the features of a zero-shot method have a token axis.
 
     Args:
-      name: of the test-time method that reads tokens.
+      name: of the test-time method that needs tokens.
 
     Raises:
-      ValueError: the method has no `attend`; a sweep's model has none either, as it gets numbers of
-        samples in place of their features.
+      ValueError: the method has no `attend`; the model of a sweep has none, because it gets indices
+        of samples instead of features.
     """
     if model.attend is None:
         raise ValueError(
-            f"{name} reads the tokens of a sample: expected features of tokens, got a zero-shot "
-            "method with pooled features, or numbers of samples in a sweep"
+            f"{name} needs the tokens of a sample: expected a zero-shot method with token "
+            "features, got pooled features, or indices of samples in a sweep"
         )
 
 
@@ -49,7 +49,7 @@ def scored_vectors(
 def scored_shape(
     embedding: Embedding, variables: Variables, info: StreamInfo, candidates: Candidates
 ) -> tuple[int, ...]:
-    """The shape `(Q, R, e)` of a sample's scored vectors; nothing is computed."""
+    """The shape `(Q, R, e)` of a sample's scored vectors, by shape inference."""
     batch = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape), leaf.dtype), info.sample
     )
@@ -60,7 +60,7 @@ def scored_shape(
 def vectors_of_class(
     embedded: Float[Array, "B Q R e"], labels: Int[Array, " B"]
 ) -> Float[Array, "B R e"]:
-    """Each sample's vectors in the view of one class; with `Q = 1` all classes share one view."""
+    """Each sample's vectors for one class; with `Q = 1`, they are the same for all classes."""
     return embedded[jnp.arange(len(embedded)), labels % embedded.shape[1]]
 
 
@@ -70,10 +70,11 @@ def sample_similarity(
     embedded: Float[Array, "B Q R e"],
     others: Float[Array, "K C R e"],
 ) -> Float[Array, "B K C"]:
-    """Cosines of samples with `K` others in the view of each class, weighted as in `match`.
+    """Cosines of samples with `K` others, for the vectors of each class, weighted as in `match`.
 
     Args:
-      others: the other samples' vectors in the view of each class.
+      embedded: vectors of the samples.
+      others: vectors of the other samples for each class.
     """
     match = jax.vmap(embedding.match, in_axes=(None, None, 0), out_axes=1)
     return match(variables, embedded, others) / embedding.scale(variables)

@@ -1,7 +1,7 @@
-"""Soft assignments of samples to classes, balanced so that no class takes all.
+"""Soft assignments of samples to classes, balanced so that no class gets all samples.
 
-All rounds start from the same plain softmax `S`: what moves is a factor for each class. So a round
-is two reductions over `S`, and takes no exponential.
+Iterations only change a factor for each class of the same softmax `S`: an iteration is two
+reductions over `S`, without exponentials.
 """
 
 import jax
@@ -22,18 +22,19 @@ def balanced_assignment(
 ) -> Float[Array, "N C"]:
     """Entropic optimal transport of samples to classes by Sinkhorn's algorithm.
 
-    Each iteration moves a factor for each class by what its share lacks of `prior`, then normalises
-    each row. M. Cuturi, "Sinkhorn distances", 2013; as pseudo-labels: Y. M. Asano et al.,
-    "Self-labelling via simultaneous clustering and representation learning", 2020.
+    Each iteration multiplies the factor of each class by the ratio of `prior` to the proportion of
+    the class, then normalises each row. M. Cuturi, "Sinkhorn distances", 2013; as pseudo-labels:
+    Y. M. Asano et al., "Self-labelling via simultaneous clustering and representation learning",
+    2020.
 
     Args:
       logits: minus infinity where a sample cannot belong to a class.
       weight: of each sample; 0 for an empty place.
-      prior: share of each class; 0 for an inactive one.
+      prior: proportion of each class; 0 for an inactive one.
       iterations: 0 gives a plain softmax.
 
     Returns:
-      Shares of each sample; a row sums to the sample's weight.
+      Soft assignments; a row sums to the sample's weight.
     """
     plain, held = jax.nn.softmax(logits), weight[:, None]
     return _balanced(plain, held, prior[None], iterations)
@@ -45,21 +46,21 @@ def estimated_prior(
     active: Bool[Array, " C"],
     count: Number,
 ) -> Float[Array, " C"]:
-    """Class shares of the samples, by five steps of expectation maximisation.
+    """Class proportions of the samples, by five steps of expectation maximisation.
 
     M. Saerens et al., "Adjusting the outputs of a classifier to new a priori probabilities", 2002;
-    here with a Dirichlet prior, under which the shares are equal until there are samples.
+    here with a Dirichlet prior, so that the proportions are equal without samples.
 
     Args:
       logits, weight: see `balanced_assignment`.
-      count: samples that each active class has beside those that were seen.
+      count: pseudo-count of each active class.
     """
     plain, held = jax.nn.softmax(logits), weight[:, None]
     return _prior(plain, held, active[None].astype(jnp.float32), jnp.float32(count))[0]
 
 
 def _shares(plain, held, factor) -> Float[Array, "N C"]:
-    """Shares under a factor `[1, C]` of each class."""
+    """Soft assignments for a factor `[1, C]` of each class."""
     moved = plain * factor
     return moved * (held / moved.sum(axis=1, keepdims=True))
 
@@ -91,7 +92,7 @@ def window_shares(
     count: Number,
     iterations: int,
 ) -> Float[Array, "N C"]:
-    """`balanced_assignment` to the `estimated_prior`, which on a TPU is one kernel."""
+    """`balanced_assignment` with the `estimated_prior`; on a TPU in one kernel."""
 
     def shares(logits, held, active, count):
         plain = jax.nn.softmax(logits)

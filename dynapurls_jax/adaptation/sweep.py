@@ -24,7 +24,7 @@ from dynapurls_jax.zero_shot.base import Candidates, Embedding, ZeroShotMethod
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class SweepTask:
-    """What all runs of a sweep share.
+    """The common inputs of all runs of a sweep.
 
     Attributes:
       candidates: as for `adapter.init`.
@@ -45,10 +45,10 @@ class Swept(NamedTuple):
 
 
 class Numbered(NamedTuple):
-    """A sample by its number.
+    """A sample by its index.
 
     Attributes:
-      number: position in `SweepTask.features`.
+      number: index in `SweepTask.features`.
       damage: 0, or NaN for a sample that is not finite, so that it is skipped.
     """
 
@@ -57,7 +57,7 @@ class Numbered(NamedTuple):
 
 
 def grid_of(**axes) -> dict[str, np.ndarray]:
-    """Every combination of some values, the last name running fastest: the `grid` of `sweep`."""
+    """Every combination of some values, the `grid` of `sweep`; the last name varies fastest."""
     meshes = np.meshgrid(*map(np.asarray, axes.values()), indexing="ij")
     return {name: mesh.reshape(-1) for name, mesh in zip(axes, meshes, strict=True)}
 
@@ -75,9 +75,9 @@ def sweep(
 ) -> Swept:
     """Runs every setting over every order, all at once.
 
-    The features exist once: each run has the numbers of samples only, also in its memory, and
-    looks the features up where they are scored. So a method that reads the tokens of a sample
-    itself cannot be swept.
+    The features exist once: each run has only the indices of samples, also in its memory, and
+    gathers features when it scores them. A method that uses the tokens of a sample itself cannot be
+    swept.
 
       def make(model, info, **cell):
           settings = DynaPurlsSettings(**cell)
@@ -92,16 +92,16 @@ def sweep(
 
     Args:
       make: `(model, info, **cell) -> Method`, with a zero-shot method and a `StreamInfo` of
-        numbered samples, and one value of each name in `grid`, traced. Compiled once for each
+        `Numbered` samples, and one value of each name in `grid`, traced. Compiled once for each
         function and shape.
-      orders: positions in the features.
+      orders: permutations of indices of the features.
       keys: of each order's randomness, as for `adapter.init`.
       grid: values of each setting, arrays of one length; settings of type `Number` may vary.
       chunk: see `run_stream`.
       update_before_predict: see `adapter_of`.
 
     Raises:
-      ValueError: the method reads the tokens of samples (calip, tpt, tpt_residual).
+      ValueError: the method uses the tokens of samples (calip, tpt, tpt_residual).
     """
     usable = finite(task.features)
     model = numbered_model(task.model, zero_unusable(task.features, usable))
@@ -124,7 +124,7 @@ def sweep(
 
 
 def numbered_model(model: ZeroShotMethod, features: Any) -> ZeroShotMethod:
-    """A zero-shot method on `Numbered` samples in place of their features; it has no tokens."""
+    """A zero-shot method that takes `Numbered` samples instead of features; it has no tokens."""
 
     def looked_up(samples: Numbered) -> Any:
         return jax.tree.map(lambda leaf: leaf[samples.number], features)

@@ -32,9 +32,9 @@ class NegativeSample(NamedTuple):
     """A sample of the negative cache.
 
     Attributes:
-      vectors: in the view of each class.
-      possible: the classes with a probability above `mask_threshold`: samples like this one are
-        less likely of these.
+      vectors: for each class.
+      possible: the classes with a probability above `mask_threshold`, whose logits the sample
+        lowers for similar samples.
     """
 
     vectors: Float[Array, "*axes Q R e"]
@@ -45,7 +45,7 @@ class Caches(NamedTuple):
     """The inner state; both caches evict the highest entropy.
 
     Attributes:
-      positive: vectors `[C, K, R, e]` in the view of the class that a sample is stored under.
+      positive: vectors `[C, K, R, e]`, for the class that a sample is stored under.
       negative: a memory of `NegativeSample`.
     """
 
@@ -61,9 +61,12 @@ class TdaSettings:
       capacity, alpha, beta: of the positive cache: samples of a class, weight and sharpness of the
         affinity.
       negative_capacity, negative_alpha, negative_beta: of the negative cache.
-      entropy_low, entropy_high: shares of the highest entropy, log C, between which a sample is
+      entropy_low, entropy_high: fractions of the maximum entropy, log C, between which a sample is
         offered to the negative cache. (The published code divides nats by bits: 0.29 and 0.72.)
       mask_threshold: probability above which a class is possible.
+
+    Raises:
+      ValueError: a setting is out of range.
     """
 
     capacity: int = 3
@@ -83,7 +86,7 @@ class TdaSettings:
 def tda(
     model: ZeroShotMethod, variables: Variables, settings: TdaSettings, info: StreamInfo
 ) -> Method:
-    """Static logits, plus the affinity to confident samples, less that to uncertain ones.
+    """Static logits, plus the affinity to confident samples, minus that to uncertain ones.
 
     With `A(z) = alpha exp(-beta (1 - z))`, `v` a sample and `k` the stored ones:
 
@@ -126,7 +129,7 @@ def tda(
         uncertain: NegativeSample = jax.tree.map(
             lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), negative.samples
         )
-        # With Q = 1 all classes share one view.
+        # With Q = 1 the vectors are the same for all classes.
         shape = (len(uncertain.vectors), *static.shape[1:], *uncertain.vectors.shape[2:])
         others = jnp.broadcast_to(uncertain.vectors, shape)
         near = affinity(vectors, others, settings.negative_alpha, settings.negative_beta)

@@ -51,11 +51,11 @@ def tent(
     settings: TentSettings,
     info: StreamInfo | None = None,
 ) -> Method:
-    """Lowers the mean entropy of a chunk's predictions by scale and bias of the class vectors.
+    """Minimises the mean entropy of a chunk's predictions by scale and bias of the class vectors.
 
-    The paper moves the affine parameters of normalisation layers. A zero-shot method may have none,
-    so here those of eq. 12 move, as in `dynapurls`. A chunk of one sample has no other to agree
-    with: use `eval.chunk`.
+    The paper trains the affine parameters of normalisation layers. A zero-shot method may have
+    none, so here the parameters of eq. 12 are trained, as in `dynapurls`. Use an `eval.chunk` above
+    1: the entropy of a single prediction is a weak signal.
 
     Raises:
       ValueError: the zero-shot method has no embedding.

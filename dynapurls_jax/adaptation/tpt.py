@@ -1,4 +1,4 @@
-"""TPT: a prompt tuned anew for each sample (Shu et al., NeurIPS 2022, arXiv 2209.07511)."""
+"""TPT: test-time prompt tuning for each sample (Shu et al., NeurIPS 2022, arXiv 2209.07511)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -29,10 +29,13 @@ class TptSettings:
 
     Attributes:
       views: of each sample.
-      confident_share: share of the views, those of the lowest entropy, that the prompt is tuned on.
-      token_share: share of the tokens in a view. The paper crops images.
+      confident_share: fraction of the views, those of the lowest entropy, for tuning.
+      token_share: fraction of the tokens in a view. The paper crops images.
       learning_rate: of AdamW.
       steps: updates for each sample.
+
+    Raises:
+      ValueError: a setting is out of range.
     """
 
     views: int = 64
@@ -51,7 +54,7 @@ class TptSettings:
 
 
 def residual_prompt(model: ZeroShotMethod) -> Prompt:
-    """A vector added to each class's, for classes without a text tower (as TaskRes learns)."""
+    """A vector that is added to each class vector, as in TaskRes; it needs no text tower."""
     scored = embedding_of(model).scored
 
     def start(candidates: Candidates) -> Float[Array, "C R e"]:
@@ -84,7 +87,7 @@ def tpt(
     """
     if info.prompt is None:
         raise ValueError(
-            "adapter tpt tunes a prompt for a fixed set of classes, here classes are added and "
+            "adapter tpt needs a fixed set of classes, but in this stream classes are added and "
             "retired: expected adapter tpt_residual"
         )
     return prompt_tuning(model, variables, settings, info.prompt)
@@ -93,13 +96,13 @@ def tpt(
 def prompt_tuning(
     model: ZeroShotMethod, variables: Variables, settings: TptSettings, prompt: Prompt
 ) -> Method:
-    """Lowers the entropy of the mean prediction over the most confident views of a sample.
+    """Minimises the entropy of the mean prediction over the most confident views of a sample.
 
-    The views are random parts of the sample's tokens; the paper has the whole image among them.
-    Each sample starts from the same prompt: the method has no state.
+    The views are random subsets of the sample's tokens; in the paper, one of them is the whole
+    image. Each sample starts from the same prompt: the method has no state.
 
     Raises:
-      ValueError: the zero-shot method has no features of tokens.
+      ValueError: the zero-shot method has no token features.
     """
     check_tokens(model, "tpt")
     optimizer = optax.adamw(settings.learning_rate, weight_decay=0.01)

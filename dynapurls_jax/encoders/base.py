@@ -1,11 +1,11 @@
-"""The contract of encoders, and the wrapper that makes an encoder of a backbone.
+"""The encoder interface, and the wrapper that turns a backbone into an encoder.
 
 An encoder is a Flax module with a method `tokens`, `(clips [B, M, T, V, c], capacity) ->
-[B, T', P, n]`. `P` is joints, or whatever else a backbone resolves in space. A trained encoder is a
-`SkeletonEncoder` around a backbone; one without parameters is a module of its own.
+[B, T', P, n]`. `P` is the number of joints, or of other spatial positions of a backbone. A trained
+encoder is a `SkeletonEncoder` with a backbone; one without parameters is a module of its own.
 
-A backbone maps packed persons `[N, T, V, c]` to `[N, T / stride, P, n]` and normalises by
-`BatchStatistics` of these persons while it is trained. Absent persons and clips are the wrapper's.
+A backbone maps packed persons `[N, T, V, c]` to `[N, T / stride, P, n]`. In training it normalises
+with the `BatchStatistics` of these persons. The wrapper handles absent persons and clip lengths.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from dynapurls_jax.encoders.batch_norm import BatchNorm, BatchStatistics
 from dynapurls_jax.encoders.masking import clip_lengths, pack, present_persons, segment_weights
 from dynapurls_jax.registry import Entry
 
-TOKEN_DTYPE = np.float16  # of stored tokens: half the bytes, 11 bits of each number
+TOKEN_DTYPE = np.float16  # of stored tokens: half the bytes of float32
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ class TrainedEncoder(NamedTuple):
     """An encoder with its variables.
 
     Attributes:
-      tokens: `(variables, clips [b, M, T, V, 3], capacity) -> [b, T', P, n]` float16, metres in.
+      tokens: `(variables, clips [b, M, T, V, 3], capacity) -> [b, T', P, n]` float16; clips in
+        metres.
       variables: empty for an encoder without parameters.
     """
 
@@ -55,9 +56,10 @@ class TrainedEncoder(NamedTuple):
 def trained_encoder(
     module: nn.Module, variables: dict, streams: tuple[str, ...], skeleton: Skeleton
 ) -> TrainedEncoder:
-    """Puts an encoder behind the input streams that it takes.
+    """Combines an encoder with the computation of its input streams from joint coordinates.
 
     Args:
+      variables: of `module`.
       streams: see `data_pipelines.preprocess.to_streams`.
     """
     derive = partial(to_streams, streams=streams, parents=skeleton.parents)
@@ -73,15 +75,15 @@ class SkeletonEncoder(nn.Module):
     """Clips to tokens through a backbone: input normalisation, packing, segments, persons.
 
     Attributes:
-      backbone: see the top of this module; `backbone.stride` frames become one.
+      backbone: see the top of this module; it reduces `backbone.stride` frames to one.
       segments: `T'`, the temporal segments that tokens are pooled into.
       count_absent: treat absent persons as present, as the published networks do, whose features
         are means over two persons always. For converted checkpoints.
-      axis: name of the mesh axis over which a batch is divided, inside `jax.shard_map`: statistics
+      axis: name of the mesh axis over which a batch is sharded, inside `jax.shard_map`: statistics
         are then those of the global batch.
 
-    All methods take `capacity`, the number of persons that are computed: at least the number that
-    are present in the batch, `B * M` if not given. Where it is too small the result is NaN.
+    All methods take `capacity`, the number of persons to compute: at least the number of present
+    persons in the batch, by default `B * M`. If it is too small, the result is NaN.
     """
 
     backbone: Any
@@ -94,14 +96,14 @@ class SkeletonEncoder(nn.Module):
         self.data_norm = BatchNorm(per_joint=True)
 
     def _features(self, clips, train: bool, capacity: int | None):
-        """Features of persons `[n, T / stride, P, N]`, and the share of each in a clip `[N, B]`."""
+        """Features of persons `[n, T / stride, P, N]`, and their weights in clip means `[N, B]`."""
         b, m, t, v, c = clips.shape
         stride = self.backbone.stride
         if t % stride:
             raise ValueError(f"expected T divisible by {stride}, got clips {clips.shape}")
         present = present_persons(clips) | self.count_absent
         x = clips.transpose(4, 2, 1, 3, 0).reshape(c, t, m * v, b)
-        # Input statistics are those of each person slot's each joint.
+        # Input statistics are separate for each joint of each person slot.
         in_slots = BatchStatistics.of(jnp.any(present, axis=1), self.axis) if train else None
         batch = in_slots.moments(x, per_joint=True) if in_slots else None
         x = self.data_norm(x, batch).reshape(c, t, m, v, b)
@@ -118,7 +120,10 @@ class SkeletonEncoder(nn.Module):
     ) -> Float[Array, "B n"]:
         """Mean features over the clip's frames, joints and present persons.
 
-        Zeros behind a clip's end are in no mean, as in `tokens`.
+        Padding after the end of a clip is excluded, as in `tokens`.
+
+        Raises:
+          ValueError: `T` is not divisible by the stride of the backbone.
         """
         x, share = self._features(clips, train, capacity)
         whole = self._weights(clips, share, 1, x.shape[1])[0]
@@ -130,7 +135,10 @@ class SkeletonEncoder(nn.Module):
     ) -> Float[Array, "B segments P n"]:
         """Tokens: segment means in time, mean over present persons.
 
-        The segments divide the frames that a clip has: zeros behind its end are in none of them.
+        The segments divide the true length of a clip; padding after its end is excluded.
+
+        Raises:
+          ValueError: `T` is not divisible by the stride of the backbone.
         """
         x, share = self._features(clips, False, capacity)
         weights = self._weights(clips, share, self.segments, x.shape[1])
@@ -140,19 +148,19 @@ class SkeletonEncoder(nn.Module):
     def _weights(
         self, clips, share: Float[Array, "N B"], segments: int, frames: int
     ) -> Float[Array, "segments T_out N"]:
-        """Each person's weights of feature frames in the segments of the clip's true length."""
+        """Weights of feature frames in each segment of the true length of each person's clip."""
         lengths = clip_lengths(clips) / self.backbone.stride
         weights = segment_weights(lengths, segments, frames)
         return jnp.einsum("bst,pb->stp", weights, (share > 0).astype(jnp.float32))
 
 
 def clips_per_device() -> int:
-    """Clips that a device encodes at once: few where caches are fast."""
+    """Clips that a device encodes at once: few on a CPU, so that features stay in its cache."""
     return 16 if jax.default_backend() == "cpu" else 128
 
 
 def token_shape(module: nn.Module, clip_shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """`(T', P, n)` of the tokens of one clip, found without computing anything.
+    """`(T', P, n)` of the tokens of one clip, by shape inference.
 
     Args:
       clip_shape: `(M, T, V, c)`, with the channels of all input streams.

@@ -1,7 +1,7 @@
-"""Batch normalisation over present persons, its statistics in float32.
+"""Batch normalisation over present persons, with statistics in float32.
 
-Statistics are those of the global batch, also where its persons are divided among devices. Flax's
-own `BatchNorm` takes a mask too, but wants channels last and writes its input in float32.
+Statistics are those of the global batch, even if its persons are sharded over devices. Flax's
+`BatchNorm` also takes a mask, but expects channels last and converts its input to float32.
 """
 
 import flax.linen as nn
@@ -15,12 +15,11 @@ Moments = tuple[Array, Array]  # mean and variance, [channels] or [channels, V]
 
 
 class BatchStatistics(flax.struct.PyTreeNode):
-    """The persons over whose features statistics are taken.
+    """The weights of persons in batch statistics.
 
     Attributes:
-      share: `[N]` of each person in a mean over all present ones, on all devices; 0 for absent
-        ones.
-      axis: name of the mesh axis over which persons are divided; None on one device.
+      share: each person's weight in the mean over the present persons of all devices; 0 if absent.
+      axis: name of the mesh axis over which persons are sharded; None on one device.
     """
 
     share: Float[Array, " N"]
@@ -28,13 +27,13 @@ class BatchStatistics(flax.struct.PyTreeNode):
 
     @classmethod
     def of(cls, mask: Bool[Array, " N"], axis: str | None = None) -> "BatchStatistics":
-        """The persons of a mask."""
+        """Equal weights of the present persons; `mask` is True for these."""
         number = mask.sum()
         number = number if axis is None else jax.lax.psum(number, axis)
         return cls(mask / jnp.maximum(number, 1), axis)
 
     def moments(self, x: Float[Array, "channels T V N"], per_joint: bool = False) -> Moments:
-        """Mean and variance of each channel, or of each joint's each channel, float32."""
+        """Mean and variance of each channel `[channels]`, or per joint `[channels, V]`, float32."""
         axes = (1,) if per_joint else (1, 2)
         weight = self.share / np.prod([x.shape[axis] for axis in axes])
         wide = x.astype(jnp.float32)
@@ -50,7 +49,11 @@ class BatchStatistics(flax.struct.PyTreeNode):
 class BatchNorm(nn.Module):
     """Normalises by the moments of a batch, or by running ones.
 
-    Parameters and statistics are kept joint by joint, as the published checkpoints keep them.
+    Parameters and statistics are stored joint by joint, as in the published checkpoints.
+
+    Attributes:
+      per_joint: normalise each channel at each joint separately.
+      momentum: weight of the old running statistics in an update.
     """
 
     per_joint: bool = False
@@ -58,7 +61,7 @@ class BatchNorm(nn.Module):
     epsilon: float = 1e-5
 
     def __call__(self, x: Float[Array, "channels T V N"], batch: Moments | None):
-        """Normalises `x` by the batch's moments; None: by the running ones."""
+        """`x`, normalised by the moments of the batch, or for None by the running ones."""
         gain, offset = self.affine(x.shape[0], x.shape[2], batch)
         return (x * gain[:, None, :, None] + offset[:, None, :, None]).astype(x.dtype)
 

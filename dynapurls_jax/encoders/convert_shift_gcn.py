@@ -1,8 +1,8 @@
-"""Published Shift-GCN checkpoints to Flax variables and back: arrays on both sides, no PyTorch.
+"""Converts published Shift-GCN checkpoints to Flax variables and back, as arrays, without PyTorch.
 
-The published network has ten layers `l1` to `l10` of `gcn1` (spatial) and `tcn1` (temporal), a
-`data_bn` before and an `fc` behind. Its constant index tables are not parameters here; on the way
-back they are made anew.
+The published network has a `data_bn`, ten layers `l1` to `l10` of `gcn1` (spatial) and `tcn1`
+(temporal), and an `fc`. Its constant index tables are not parameters here; `to_state_dict`
+recomputes them.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +17,7 @@ State = Mapping[str, np.ndarray]
 STATISTICS = "batch_stats"
 
 
-# How a tensor becomes a leaf, and a leaf a tensor.
+# Conversion of a tensor to a leaf of the variables, and back.
 KINDS: dict[str, tuple[Callable, Callable]] = {
     "same": (np.asarray, np.asarray),
     "dense": (np.transpose, np.transpose),  # [out, in] for [in, out]
@@ -54,7 +54,7 @@ def _dense(name: str, kind: str, *path: str) -> Iterator[Entry]:
 
 
 def entries() -> Iterator[Entry]:
-    """All tensors that are learned."""
+    """All learned tensors and running statistics."""
     yield from _norm("data_bn", "data_norm")
     width = 0
     for index, (multiple, stride) in enumerate(LAYERS):
@@ -86,7 +86,7 @@ def from_state_dict(state: State) -> dict:
       state: name to array, float32.
 
     Raises:
-      ValueError: a tensor is missing; names it.
+      ValueError: a tensor is missing; the message has its name.
     """
     leaves = {}
     for entry in entries():
@@ -98,9 +98,12 @@ def from_state_dict(state: State) -> dict:
 
 
 def to_state_dict(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The state dict that the published network loads, index tables and counters included.
+    """The state dict of the published network, with index tables and counters.
 
-    The number of batches seen, which nothing but BatchNorm's own averaging would need, is 0.
+    The counters `num_batches_tracked` are 0: the published network does not use them.
+
+    Args:
+      variables: of a classifier with a `ShiftGCN` of the published layers, of any width.
     """
     state: dict[str, np.ndarray] = {}
     leaves = flatten_dict(variables)
@@ -119,7 +122,7 @@ def to_state_dict(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 
 def _index_tables(name: str, joints: int, channels: int, variables) -> dict[str, np.ndarray]:
-    """`shift_in` and `shift_out`: where each joint's each channel is read from, joint by joint."""
+    """`shift_in` and `shift_out`: the source index of each channel at each joint."""
     layer = name.partition(".")[0]
     own = variables["params"][f"layers_{int(layer[1:]) - 1}"]
     features = own["spatial"]["linear"]["bias"].shape[0]

@@ -1,4 +1,4 @@
-"""How functions that run an encoder are compiled, and for which platform."""
+"""Compilation of functions that run an encoder, and the platform that they are compiled for."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -6,23 +6,23 @@ from contextlib import contextmanager
 
 import jax
 
-# XLA for CPU drops optimization barriers before it fuses, and then repeats shifts in each of their
-# readers: without this pass it keeps them. Where the pass has another name, it is only slower.
+# XLA's CPU compiler removes optimization barriers before fusion and then recomputes shifts in each
+# consumer. Without this pass it keeps the barriers. If XLA renames the pass, encoders are slower.
 _CPU = {"xla_disable_hlo_passes": "cse_barrier_expander"}
-_LARGE = ("v5 lite", "v5e", "v6")  # of the kinds of TPU
+_LARGE = ("v5 lite", "v5e", "v6")  # kinds of TPU with 128 MB of fast memory
 _target: list[str] = []
 
 
 def platform() -> str:
-    """Where encoders will run: "cpu", "gpu" or "tpu"."""
+    """The platform that encoders are compiled for: "cpu", "gpu" or "tpu"."""
     return _target[-1] if _target else jax.default_backend()
 
 
 def runs_kernels() -> bool:
     """Whether this is a TPU with the 128 MB of fast memory that the project's kernels need.
 
-    The kernels were compiled and interpreted, and have never run on a device:
-    DYNAPURLS_TPU_KERNELS=0 in the environment switches them off.
+    The kernels are tested in interpret mode and by compilation, but have never run on a device.
+    The environment variable DYNAPURLS_TPU_KERNELS=0 disables them.
     """
     if platform() != "tpu" or os.environ.get("DYNAPURLS_TPU_KERNELS") == "0":
         return False
@@ -31,7 +31,7 @@ def runs_kernels() -> bool:
 
 @contextmanager
 def compiling_for(name: str) -> Iterator[None]:
-    """Within it encoders are traced for another platform than this process runs on."""
+    """A context in which encoders are traced for the platform `name`, not for the current one."""
     _target.append(name)
     try:
         yield
@@ -40,5 +40,5 @@ def compiling_for(name: str) -> Iterator[None]:
 
 
 def jit(function: Callable, **options) -> Callable:
-    """`jax.jit` with the same options, and with what encoders need to be fast on this platform."""
+    """`jax.jit` with `options` and with the compiler options that make encoders fast."""
     return jax.jit(function, compiler_options=_CPU if platform() == "cpu" else None, **options)

@@ -1,8 +1,8 @@
 """Kinematic statistics of each joint and segment of time: an encoder without parameters.
 
 Coordinates are relative to the hip centre of the same frame and in units of the person's mean spine
-length, so that a clip's place and a person's size do not matter. The hip centre itself would be
-zero: its coordinates are the root's path instead, relative to the first frame.
+length, so that tokens do not depend on the position and size of a person. The hip centre itself
+would be zero: its coordinates are the root trajectory instead, relative to the first frame.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from dynapurls_jax.encoders.base import EncoderEntry
 from dynapurls_jax.encoders.masking import clip_lengths, person_shares, segment_weights
 from dynapurls_jax.registry import check_at_least, check_choice
 
-_MIN_SPINE = 1e-3  # metres: a shorter one is no measurement
+_MIN_SPINE = 1e-3  # metres: lower bound of the measured length
 
 Joints = Float[Array, "B M T V 3"]
 
@@ -44,8 +44,8 @@ def _range(x: Joints, weight: Float[Array, "B M T"]) -> Float[Array, "B M V 3"]:
     return jnp.where(there.any(axis=2), high - low, 0.0)
 
 
-# Of each coordinate over the frames of a segment: mean, standard deviation, mean absolute change
-# from frame to frame, largest minus smallest value.
+# Statistics of each coordinate over the frames of a segment. "velocity" is the mean absolute change
+# from frame to frame, "range" the largest minus the smallest value.
 STATISTICS: dict[str, Callable] = {
     "mean": _mean,
     "std": _std,
@@ -60,8 +60,8 @@ class KinematicsSettings:
 
     Attributes:
       segments: `T'`.
-      statistics: of `STATISTICS`, three channels each.
-      path: give the root's path in place of the hip centre's zeros.
+      statistics: names in `STATISTICS`; each gives three channels.
+      path: replace the zeros of the hip centre by the root trajectory.
     """
 
     segments: int = 1
@@ -88,11 +88,11 @@ class Kinematics(nn.Module):
         """Tokens: a vector for each joint and segment, mean over present persons.
 
         Args:
-          clips: metres; joint coordinates alone.
+          clips: joint coordinates in metres, `c = 3`.
           capacity: unused, all persons are computed.
 
         Raises:
-          ValueError: input streams beside the joints.
+          ValueError: `c` is not 3: there are other input streams.
         """
         if clips.shape[-1] != 3:
             raise ValueError(
@@ -111,10 +111,11 @@ class Kinematics(nn.Module):
 
 
 def body_coordinates(clips: Joints, skeleton: Skeleton, path: bool = True) -> Joints:
-    """Hip-centred, spine-scaled coordinates; zero where a person is absent.
+    """Hip-centred coordinates in spine lengths; zero in frames where a person is absent.
 
     Args:
-      path: give the root's path in place of the hip centre's zeros.
+      clips: metres.
+      path: replace the zeros of the hip centre by the root trajectory.
     """
     in_frame = jnp.any(clips != 0, axis=(3, 4))
     there = in_frame[..., None, None]

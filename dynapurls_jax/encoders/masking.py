@@ -1,4 +1,4 @@
-"""Masks of a clip: its persons and its length. Absent persons and frames take no part."""
+"""Present persons and true lengths of clips: masks, weights and packing."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -6,32 +6,32 @@ from jaxtyping import Array, Bool, Float
 
 
 def present_persons(clips: Float[Array, "B M T V c"]) -> Bool[Array, "B M"]:
-    """A person whose coordinates are all exactly zero is absent."""
+    """Which persons are present; a person whose coordinates are all exactly zero is absent."""
     return jnp.any(clips != 0, axis=(2, 3, 4))
 
 
 def person_shares(clips: Float[Array, "B M T V c"]) -> Float[Array, "B M"]:
-    """The share of each person in the mean over those that are present."""
+    """The weight of each person in the mean over the present persons of its clip."""
     persons = present_persons(clips)
     return persons / jnp.maximum(persons.sum(axis=1, keepdims=True), 1)
 
 
 def clip_lengths(clips: Float[Array, "B M T V c"]) -> Float[Array, " B"]:
-    """Frames up to the last one that is not all zero; `T` for a clip without any."""
+    """Frames up to the last one that is not all zero; `T` for a clip of zeros."""
     there = jnp.any(clips != 0, axis=(1, 3, 4))
     last = clips.shape[2] - jnp.argmax(there[:, ::-1], axis=1)
     return last.astype(jnp.float32)
 
 
 def capacity_for(persons: np.ndarray, most: int, parts: int = 1) -> int:
-    """Persons to compute on a device for a batch, for `pack`.
+    """The `capacity` of `pack` on each device: the number of present persons, rounded up.
 
-    The number that are present, rounded up to one of at most eight steps: each is compiled once.
+    It is a multiple of an eighth of all person slots, so that few shapes are compiled.
 
     Args:
-      persons: `[B]` how many each clip has.
-      most: `M`, how many a clip may have.
-      parts: devices among which the batch is divided; that with most persons decides.
+      persons: `[B]` number of present persons in each clip.
+      most: `M`, the largest number of persons in a clip.
+      parts: number of devices over which the batch is sharded; the capacity fits all of them.
     """
     slots = len(persons) // parts * most
     step = max(1, slots // 8)
@@ -42,14 +42,14 @@ def capacity_for(persons: np.ndarray, most: int, parts: int = 1) -> int:
 def pack(
     x: Float[Array, "c T M V B"], present: Bool[Array, "B M"], capacity: int
 ) -> tuple[Float[Array, "c T V P"], Float[Array, "P B"]]:
-    """Present persons side by side, so that absent ones cost nothing.
+    """Packs the present persons of a batch, so that absent ones are not computed.
 
     Args:
       capacity: `P`, at least the number of present persons.
 
     Returns:
-      The persons (filled up with absent ones), and the share of each in its clip's mean: 0 for the
-      absent, NaN if there are more persons than places.
+      The persons (padded with absent ones), and the weight of each in the mean of its clip: 0 for
+      absent ones; NaN if more than `capacity` persons are present.
     """
     c, frames, m, joints, b = x.shape
     persons = x.transpose(0, 1, 3, 2, 4).reshape(c, frames, joints, m * b)
@@ -70,7 +70,7 @@ def segment_weights(
 
     Args:
       lengths: of the clips, in feature frames; may be fractions.
-      segments: equal parts of that length; a frame on a border belongs to both sides.
+      segments: number of equal parts of that length; a frame on a boundary is in both.
       frames: `T`.
     """
     bounds = jnp.linspace(0, 1, segments + 1) * lengths[:, None]

@@ -1,10 +1,10 @@
-"""Posture and motion of upright clips in some hundred numbers: an encoder without parameters.
+"""Posture and motion features of upright clips: an encoder without parameters.
 
-Clips come from `temporal_sampling="upright"`: z is up, so that leaning, lying and height count.
-Beside the statistics of `encoders.kinematics`, for a body whose bones have the lengths of an
-average adult: angles of joints and distances between hands, feet and trunk; how the hands and feet
-move together; the height above the lowest foot; the path and the turns of the body; and which
-parts move most. Only ratios of lengths enter, so a person's proportions hardly matter.
+Clips come from `temporal_sampling="upright"`: z is up, so that leaning, lying and height are
+preserved. Features are the statistics of `encoders.kinematics`, and for a body with the bone
+lengths of an average adult: joint angles; distances between hands, feet and trunk; correlations of
+hands and feet; the height above the lower foot; the trajectory and the turns of the body; and the
+fraction of each body part in all motion. They hardly depend on a person's size and proportions.
 """
 
 import flax.linen as nn
@@ -34,7 +34,7 @@ _BONES = {
 _LEG = _BONES["knee"] + _BONES["ankle"]
 _SHORTEST = 0.02  # metres: the direction of a shorter bone is mostly noise
 _JOINTS = KINECT_V1.joints
-# Joint angles: at the second, between the first and the third.
+# Joint angles: at the second joint, between the first and the third.
 _ANGLES = (
     ("left_shoulder", "left_elbow", "left_wrist"),
     ("right_shoulder", "right_elbow", "right_wrist"),
@@ -81,11 +81,11 @@ class Posture(nn.Module):
         """One token: the mean over present persons.
 
         Args:
-          clips: metres, z up; joint coordinates alone.
+          clips: joint coordinates in metres, z up, `c = 3`.
           capacity: unused, all persons are computed.
 
         Raises:
-          ValueError: input streams beside the joints, or joints that Kinect v1 does not have.
+          ValueError: there are other input streams, or the skeleton lacks joints of Kinect v1.
         """
         if missing := sorted(set(_JOINTS) - set(self.skeleton.joints)):
             raise ValueError(
@@ -101,7 +101,7 @@ class Posture(nn.Module):
 
 
 def _without_gaps(clips: Body) -> Body:
-    """Frames without a person become the last one with that person, or the first."""
+    """Fills frames without a person with the last frame of that person, or else the first."""
     there = jnp.any(clips != 0, axis=(3, 4))
     frames = jnp.arange(clips.shape[2])
     last = jnp.max(jnp.where(there[:, :, None], frames, -1) * (frames <= frames[:, None]), axis=-1)
@@ -111,7 +111,7 @@ def _without_gaps(clips: Body) -> Body:
 
 
 def _average_bones(clips: Body) -> Body:
-    """The same directions of bones, with the lengths of an average adult; the hip's path scaled."""
+    """Bones of an average adult in the same directions; the hip trajectory is scaled with them."""
 
     def length(side: str) -> Float[Array, "B M"]:
         hip, knee, ankle = (_of(clips, f"{side}_{name}") for name in ("hip", "knee", "ankle"))
@@ -128,7 +128,7 @@ def _average_bones(clips: Body) -> Body:
 
 
 def _features(body: Body) -> Features:
-    """Everything but the statistics of coordinates."""
+    """All features except the statistics of coordinates."""
     facing, path, heading = _facing(body)
     measures = _measures(body)
     steps = jnp.abs(jnp.diff(measures, axis=2)).mean(axis=2)
@@ -138,7 +138,7 @@ def _features(body: Body) -> Features:
         steps,
         measures.max(axis=2),
         measures.min(axis=2),
-        _together(facing),
+        _correlations(facing),
         _height(body),
         _path(body, path, heading),
         _shares(body, facing),
@@ -147,7 +147,7 @@ def _features(body: Body) -> Features:
 
 
 def _facing(body: Body) -> tuple[Body, Series, Float[Array, "B M T"]]:
-    """The body around its hip as it faces in each frame, the hip's steps so, and the heading."""
+    """Hip-centred, heading-aligned body, the hip's displacements so aligned, and the heading."""
     shoulders, hips = (
         _of(body, f"right_{name}") - _of(body, f"left_{name}") for name in ("shoulder", "hip")
     )
@@ -167,7 +167,7 @@ def _facing(body: Body) -> tuple[Body, Series, Float[Array, "B M T"]]:
 
 
 def _measures(body: Body) -> Series:
-    """Angles in radians and distances in metres."""
+    """Joint angles in radians and distances in metres."""
 
     def angle(names: tuple[str, str, str]) -> Float[Array, "B M T"]:
         first, middle, last = (_of(body, name) for name in names)
@@ -180,8 +180,8 @@ def _measures(body: Body) -> Series:
     return jnp.stack(found, axis=-1)
 
 
-def _together(facing: Body) -> Features:
-    """Correlations of hands and feet, of the coordinates of a hand, and areas that hands circle."""
+def _correlations(facing: Body) -> Features:
+    """Correlations of hands and feet, of a hand's coordinates, and areas of hand trajectories."""
     left, right, left_foot, right_foot = (_of(facing, name) for name in _PARTS[:4])
 
     def correlation(a: Array, b: Array) -> Array:
@@ -202,7 +202,7 @@ def _together(facing: Body) -> Features:
 
 
 def _height(body: Body) -> Features:
-    """Of the hip above the lower foot, and of that foot."""
+    """Statistics of the height of the hip above the lower foot, and of that foot, in metres."""
     low = jnp.stack([_of(body, name)[..., 2] for name in _FEET], axis=-1).min(axis=-1)
     above = body[:, :, :, 0, 2] - low
     found = [above.mean(axis=2), above.min(axis=2), above.max(axis=2)]
@@ -210,7 +210,7 @@ def _height(body: Body) -> Features:
 
 
 def _path(body: Body, steps: Series, heading: Float[Array, "B M T"]) -> Features:
-    """How far the body goes in a clip, as it faces, how it turns, and the hip's height."""
+    """Displacement of the body relative to its heading, its turns, and the hip's height."""
     count, height = steps.shape[2] - 1, body[:, :, :, 0, 2]
     moved = [steps.mean(axis=2), jnp.abs(steps).mean(axis=2), steps.std(axis=2)]
     turns = [
@@ -225,7 +225,7 @@ def _path(body: Body, steps: Series, heading: Float[Array, "B M T"]) -> Features
 
 
 def _shares(body: Body, facing: Body) -> Features:
-    """The shares of hands, feet, head and the hip's height in all motion."""
+    """The fractions of hands, feet, head and the hip's height in all motion."""
     speeds = [_norm(jnp.diff(_of(facing, name), axis=2)) for name in _PARTS]
     speeds.append(jnp.abs(jnp.diff(body[:, :, :, 0, 2], axis=2)))
     mean = jnp.stack(speeds, axis=-1).mean(axis=2)

@@ -1,20 +1,20 @@
-"""Shift-GCN (Cheng et al., CVPR 2020): a skeleton encoder of shifts and 1x1 maps, for any V.
+"""Shift-GCN (Cheng et al., CVPR 2020): a skeleton encoder of shifts and 1x1 convolutions, any V.
 
 Expected cost of one person at full size (width 64, T = 300, V = 25), forward:
 
-  maps   1.78 GMAC, so 3.6 GFLOP; a clip of two persons takes 3.57 GMAC. The layers of width 64, 128
-         and 256 have 12, 29 and 59 % of them. Cost goes with T, with V and with the square of the
-         width.
-  bytes  0.32 GB in float32: 166 feature maps of 1.92 MB are read or written, about 14 a layer. That
-         is 11 FLOPs a byte, so on an accelerator it is memory that binds, not arithmetic.
+  1x1 convolutions  1.78 GMAC, so 3.6 GFLOP; a clip of two persons takes 3.57 GMAC. The layers of
+                    width 64, 128 and 256 take 12, 29 and 59 %. The cost is proportional to T, to V
+                    and to the square of the width.
+  bytes             0.32 GB in float32: 166 feature maps of 1.92 MB are read or written, about 14 a
+                    layer. That is 11 FLOPs a byte: memory bandwidth limits accelerators.
 
-Training takes three times the FLOPs and about three times the bytes. On a TPU `shift_gcn_tpu` has
-the same layers in other kernels, which read or write ten maps a layer.
+Training takes three times the FLOPs and about three times the bytes. On a TPU, `shift_gcn_tpu` has
+the same layers with other kernels, which read or write ten feature maps a layer.
 
-`jax.lax.optimization_barrier` marks what is written to memory: whatever stands between two of them
-is one pass over the features. Without it XLA repeats shifts and normalisations for each of their
-readers (docs/speed.md has the difference). At inference a normalisation is a gain and an offset
-inside such a pass, like the feature mask: folding them into the maps would save no pass.
+`jax.lax.optimization_barrier` marks arrays that are written to memory: the operations between two
+barriers are one pass over the features. Without barriers XLA recomputes shifts and normalisations
+in each consumer (docs/speed.md has the difference). At inference a normalisation is a gain and an
+offset in such a pass, like the feature mask: folding it into a convolution would save no pass.
 """
 
 import math
@@ -39,7 +39,7 @@ from dynapurls_jax.registry import check_at_least, check_choice
 LAYERS = ((1, 1),) * 4 + ((2, 2), (2, 1), (2, 1)) + ((4, 2), (4, 1), (4, 1))
 DTYPES = ("float32", "bfloat16")
 
-_written = jax.lax.optimization_barrier
+_barrier = jax.lax.optimization_barrier
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,12 @@ class ShiftGcnSettings:
       width: channels of the first stage; with the published layers tokens have four times as many.
       layers: width multiple and temporal stride (1 or 2) of each layer.
       segments: `T'`.
-      dtype: of features, "float32" or "bfloat16"; statistics and parameters are float32 always.
-      remat: keep only what is between the layers for the gradient, and compute the rest again: a
-        quarter of the memory for a third more time.
+      dtype: of features, "float32" or "bfloat16"; statistics and parameters are always float32.
+      remat: rematerialise: store only the features between layers for the gradient and recompute
+        the others, a quarter of the memory for a third more time.
+
+    Raises:
+      ValueError: a setting is out of range.
     """
 
     width: int = 64
@@ -72,18 +75,18 @@ class ShiftGcnSettings:
 
 
 class PointwiseConv(nn.Module):
-    """A dense layer over the leading channel axis, the same for every frame, joint and person."""
+    """A 1x1 convolution: a dense layer over the leading channel axis."""
 
     features: int
     kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
     def __call__(self, x):
-        """`[c, T, V, N]` to `[features, T, V, N]`; its bias joins the pass that follows."""
+        """`[c, T, V, N]` to `[features, T, V, N]`; the bias is added in the next pass."""
         kernel = self.param("kernel", self.kernel_init, (x.shape[0], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         y = kernel.T.astype(x.dtype) @ x.reshape(x.shape[0], -1)
-        y = _written(y.reshape(self.features, *x.shape[1:]))
+        y = _barrier(y.reshape(self.features, *x.shape[1:]))
         return y + bias[:, None, None, None].astype(x.dtype)
 
 
@@ -105,12 +108,12 @@ class SpatialShiftConv(nn.Module):
         mix = PointwiseConv(
             self.features, nn.initializers.normal(self.features**-0.5), name="linear"
         )
-        y = mix(_written(spatial_shift(x, 1) * gain))
-        # A roll moves joints about: moments are taken before it, and only they are rolled.
+        y = mix(_barrier(spatial_shift(x, 1) * gain))
+        # A roll permutes joints: moments are computed before it, then rolled.
         batch = persons.moments(y, per_joint=True) if persons else None
         batch = jax.tree.map(lambda m: spatial_shift(m[:, None, :, None], -1)[:, 0, :, 0], batch)
         y = BatchNorm(per_joint=True, name="norm")(spatial_shift(y, -1), batch)
-        return _written(nn.relu(y + skip))
+        return _barrier(nn.relu(y + skip))
 
 
 class TemporalShiftConv(nn.Module):
@@ -125,9 +128,9 @@ class TemporalShiftConv(nn.Module):
         shift_in = self.param("shift_in", displacements, (x.shape[0],))
         shift_out = self.param("shift_out", displacements, (self.features,))
         y = BatchNorm(name="norm_in")(x, persons.moments(x) if persons else None)
-        y = _written(temporal_shift(y, shift_in, 1))
+        y = _barrier(temporal_shift(y, shift_in, 1))
         y = nn.relu(PointwiseConv(self.features, name="linear")(y))
-        y = _written(temporal_shift(y, shift_out, self.stride))
+        y = _barrier(temporal_shift(y, shift_out, self.stride))
         return BatchNorm(name="norm_out")(y, persons.moments(y) if persons else None)
 
 
@@ -145,11 +148,11 @@ class ShiftBlock(nn.Module):
         temporal = TemporalShiftConv(self.features, self.stride, name="temporal")
         y = temporal(y, persons)
         if not self.residual:
-            return _written(nn.relu(y))
+            return _barrier(nn.relu(y))
         if x.shape[0] != self.features or self.stride != 1:
-            x = PointwiseConv(self.features, name="residual")(_written(x[:, :: self.stride]))
+            x = PointwiseConv(self.features, name="residual")(_barrier(x[:, :: self.stride]))
             x = BatchNorm(name="residual_norm")(x, persons.moments(x) if persons else None)
-        return _written(nn.relu(y + x))
+        return _barrier(nn.relu(y + x))
 
 
 class ShiftGCN(nn.Module):
@@ -159,12 +162,12 @@ class ShiftGCN(nn.Module):
     layers: tuple[tuple[int, int], ...] = LAYERS
     dtype: Any = jnp.float32
     remat: bool = False
-    form: str | None = None  # "gather" or "tpu"; None: the platform's
+    form: str | None = None  # "gather" or "tpu"; None: by platform
 
     def setup(self):
         form: Any = shift_gcn_tpu.ShiftBlock if self._for_tpu else ShiftBlock
         block = nn.remat(form) if self.remat else form
-        # The list's name is in the parameters' names, and so in the keys that they start from.
+        # The name is part of the parameter names, which determine their initialisation keys.
         self.layers_ = [
             block(self.width * multiple, stride, i > 0, name=f"layers_{i}")
             for i, (multiple, stride) in enumerate(self.layers)
@@ -177,7 +180,7 @@ class ShiftGCN(nn.Module):
 
     @property
     def _for_tpu(self) -> bool:
-        """The one place where the form is chosen."""
+        """Whether the layers are those of `shift_gcn_tpu`."""
         return runs_kernels() if self.form is None else self.form == "tpu"
 
     def __call__(
@@ -186,7 +189,7 @@ class ShiftGCN(nn.Module):
         """Features of each person.
 
         Args:
-          persons: takes the statistics of a training batch; None to use the running ones.
+          persons: weights in the statistics of a training batch; None for running statistics.
         """
         if self._for_tpu:
             features, laid_out = folded(

@@ -1,9 +1,8 @@
-"""The layers of Shift-GCN as a TPU wants them: the same function and parameters as `shift_gcn`.
+"""Shift-GCN layers for TPUs: the same function and parameters as `shift_gcn`.
 
-Features are laid out as in `tpu_kernels`; four passes make a layer, with ten maps of features read
-or written instead of the fourteen of `shift_gcn` at inference: the kernels `mix`, `unroll` and
-`shift_mix`, then the last normalisation with the residual, which XLA fuses. Moments are summed by
-the kernel that writes the features.
+Features are laid out as in `tpu_kernels`. A layer has four passes: the kernels `mix`, `unroll` and
+`shift_mix`, then the last normalisation with the residual, which XLA fuses. It reads or writes ten
+feature maps, `shift_gcn` fourteen at inference. The kernel that writes features sums their moments.
 """
 
 import flax.linen as nn
@@ -20,12 +19,13 @@ from dynapurls_jax.encoders.tpu_temporal import Weights, shift_mix
 
 
 class Persons(flax.struct.PyTreeNode):
-    """How persons are laid out, and over which of them statistics are taken.
+    """The layout of persons, and their weights in batch statistics.
 
     Attributes:
-      share: `[M, fold]`, see `BatchStatistics`; zeros where no statistics are taken.
-      batch: None to use running statistics.
-      interpret: run the kernels without a TPU.
+      share: see `BatchStatistics`; zeros without batch statistics.
+      batch: None for running statistics.
+      fold: persons in a row of lanes.
+      interpret: run the kernels in interpret mode, without a TPU.
     """
 
     share: Float[Array, "M fold"]
@@ -35,15 +35,15 @@ class Persons(flax.struct.PyTreeNode):
 
     @property
     def counted(self) -> bool:
-        """Whether statistics are taken."""
+        """Whether batch statistics are computed."""
         return self.batch is not None
 
     def lanes(self, channels: int) -> Float[Array, "M L"]:
-        """The share of each person in each of its lanes."""
+        """The weight of each person, for each of its lanes."""
         return jnp.repeat(self.share, channels, axis=1)
 
     def moments(self, sums: tuple[Array, Array], per_joint: bool = False) -> Moments | None:
-        """Moments `[channels]` or `[channels, V]` from the two sums of a mean, `[V, 1, L]`."""
+        """Moments `[channels]` or `[channels, V]` from two weighted sums, `[V, 1, L]` each."""
         if self.batch is None:
             return None
         both = jnp.stack(sums)
@@ -52,7 +52,7 @@ class Persons(flax.struct.PyTreeNode):
         return self.batch.of_all(both)
 
     def sums(self, x: Float[Array, "V T M L"]) -> tuple[Array, Array]:
-        """The two sums of features that XLA wrote, over frames and joints."""
+        """Weighted sums of features and of their squares over frames and joints, `[1, 1, L]`."""
         wide, share = x.astype(jnp.float32), self.lanes(x.shape[3] // self.fold)
         number = x.shape[0] * x.shape[1]
         first = (jnp.sum(wide, axis=(0, 1)) * share).sum(axis=0)
@@ -60,8 +60,8 @@ class Persons(flax.struct.PyTreeNode):
         return first[None, None] / number, second[None, None] / number
 
 
-def _side_by_side(values: Float[Array, "channels V"], fold: int) -> Float[Array, "V 1 L"]:
-    """Values of channels, at joints, for the lanes."""
+def _tiled(values: Float[Array, "channels V"], fold: int) -> Float[Array, "V 1 L"]:
+    """Values of channels at joints, repeated for each person in a row of lanes."""
     return jnp.tile(values.T, fold)[:, None]
 
 
@@ -84,11 +84,11 @@ class PointwiseConv(nn.Module):
 
 
 def projected(conv: PointwiseConv, norm: BatchNorm, x, persons: Persons):
-    """The normalised product of a residual connection that changes its width."""
+    """A normalised 1x1 convolution, `[V, T, M, L]` to `[V, T, M, D]`, for residual connections."""
     y = conv(x, persons.fold)
     batch = persons.moments(persons.sums(y)) if persons.counted else None
     gain, offset = norm.affine(conv.features, 1, batch)
-    gain, offset = (_side_by_side(a, persons.fold) for a in (gain, offset))
+    gain, offset = (_tiled(a, persons.fold) for a in (gain, offset))
     return (y * gain + offset).astype(y.dtype)
 
 
@@ -110,7 +110,7 @@ class SpatialShiftConv(nn.Module):
         init = nn.initializers.normal(self.features**-0.5)
         kernel, bias = PointwiseConv(self.features, init, name="linear").weights(channels)
         weights = Mix(
-            _side_by_side(jnp.tanh(feature_mask.T) + 1, fold),
+            _tiled(jnp.tanh(feature_mask.T) + 1, fold),
             joined(kernel.astype(x.dtype), fold),
             jnp.tile(bias, fold)[None],
         )
@@ -121,19 +121,19 @@ class SpatialShiftConv(nn.Module):
         batch = jax.tree.map(lambda m: spatial_shift(m[:, None, :, None], -1)[:, 0, :, 0], batch)
         norm = BatchNorm(per_joint=True, name="norm")
         affine = norm.affine(self.features, joints, batch)
-        affine = Affine(*(_side_by_side(a, fold) for a in affine))
+        affine = Affine(*(_tiled(a, fold) for a in affine))
         lanes = Lanes(share / joints, _turn(self.features, joints, fold))
         y, *sums = unroll(y, skip, affine, lanes, persons.counted, persons.interpret)
         return y, persons.moments(tuple(sums))
 
 
 def _turn(channels: int, joints: int, fold: int) -> Array:
-    """By how many joints each lane is rolled, `[1, L]`."""
+    """The number of joints by which each lane is rolled, `[1, L]`."""
     return jnp.tile(jnp.arange(channels, dtype=jnp.int32) % joints, fold)[None]
 
 
 class TemporalShiftConv(nn.Module):
-    """`shift_gcn.TemporalShiftConv` in one kernel; its last normalisation is the caller's."""
+    """`shift_gcn.TemporalShiftConv` in one kernel, without the last normalisation."""
 
     features: int
     stride: int
@@ -143,7 +143,7 @@ class TemporalShiftConv(nn.Module):
         """`[V, T, M, L]` to `[V, T // stride, M, D]`, with gain and offset `[1, 1, D]`.
 
         Args:
-          moments: of `x`.
+          moments: of `x`; None for running ones.
         """
         fold = persons.fold
         channels = x.shape[3] // fold
@@ -164,7 +164,7 @@ class TemporalShiftConv(nn.Module):
         y, *sums = shift_mix(x, weights, share, self.stride, persons.counted, persons.interpret)
         batch = persons.moments((sums[0][None], sums[1][None]))
         gain, offset = BatchNorm(name="norm_out").affine(self.features, 1, batch)
-        return y, _side_by_side(gain, fold), _side_by_side(offset, fold)
+        return y, _tiled(gain, fold), _tiled(offset, fold)
 
 
 class ShiftBlock(nn.Module):
@@ -193,10 +193,12 @@ class ShiftBlock(nn.Module):
 def folded(
     x: Float[Array, "N T V c"], width: int, batch: BatchStatistics | None, interpret: bool
 ) -> tuple[Float[Array, "V T M L"], Persons]:
-    """Persons laid out for the kernels, filled up with absent ones.
+    """Features in the layout of the kernels, padded with absent persons, and this layout.
 
     Args:
-      width: channels of the first layer, by which persons are folded.
+      width: channels of the first layer, which determine the fold.
+      batch: see `Persons`.
+      interpret: see `Persons`.
     """
     number, frames, joints, channels = x.shape
     rows, fold = rows_of(x.dtype), fold_of(width)
@@ -210,7 +212,7 @@ def folded(
 
 
 def unfolded(x: Float[Array, "V T M L"], fold: int, number: int) -> Float[Array, "N T V n"]:
-    """The features of so many persons."""
+    """The inverse of `folded`, for the first `number` persons."""
     joints, frames, rows, _ = x.shape
     x = x.reshape(joints, frames, rows, fold, -1).transpose(3, 2, 1, 0, 4)
     return x.reshape(fold * rows, frames, joints, -1)[:number]

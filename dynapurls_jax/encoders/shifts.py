@@ -1,10 +1,10 @@
-"""The two shift operations of Shift-GCN (Cheng et al., CVPR 2020), with gradients that are shifts.
+"""The two shift operations of Shift-GCN (Cheng et al., CVPR 2020), with custom gradients.
 
-Features are laid out `[channels, T, V, N]`, persons innermost: both shifts then move whole blocks
-of memory (a spatial one `N` numbers, a temporal one `V N`), the 1x1 maps between them are plain
-matrix products on the leading axis, and nothing is ever transposed. A shift costs no more than a
-copy, `2 * 4` bytes a feature. Left to itself, differentiation would make scatters of the gathers;
-both have inverses or transposes that are gathers too, and those are used.
+Features are laid out `[channels, T, V, N]`, persons innermost. Both shifts then copy contiguous
+blocks of memory (a spatial one `N` numbers, a temporal one `V N`), the 1x1 convolutions between
+them are matrix products on the leading axis, and nothing is transposed. A shift costs no more than
+a copy, `2 * 4` bytes a feature. Automatic differentiation would turn the gathers into scatters; the
+custom gradients are gathers too.
 """
 
 from functools import partial
@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-displacements = partial(jax.random.uniform, minval=-1.0, maxval=1.0)  # of a new network
+displacements = partial(jax.random.uniform, minval=-1.0, maxval=1.0)  # initial ones
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -67,13 +67,13 @@ def _temporal_forward(x, displacement, stride):
 
 
 def _temporal_backward(stride, saved, g):
-    """The transpose of the interpolation, a gather as well, and the sum that moves a displacement.
+    """The transpose of the interpolation, as a gather, and the gradient of the displacements.
 
-    Frame t was read by the output frames s with `|stride s + place - t| < 1`: two neighbours if
-    every frame is read, one if every other is.
+    The output frames s with `|stride s + place - t| < 1` read frame t: two neighbours with stride
+    1, one with stride 2.
     """
     x, displacement = saved
-    # Two reads of g, one for each result: shared, XLA would write down what it reads, twice.
+    # A read of g for each result: XLA would write the values of a shared read to memory, twice.
     again = jax.lax.optimization_barrier(g)
     if stride == 1:
         whole = jnp.floor(-displacement)

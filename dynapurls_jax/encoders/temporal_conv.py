@@ -1,9 +1,10 @@
-"""A small temporal convolutional network beside kinematic statistics: for datasets of few clips.
+"""Kinematic statistics and a small temporal convolutional network, for datasets of few clips.
 
-Two convolutions over the frames of all joints, after T. S. Kim and A. Reiter, "Interpretable 3D
-human action analysis with temporal convolutional networks", CVPR workshops 2017, with layer
-normalisation. The token of a clip is the statistics of `encoders.kinematics` and the mean feature
-of its frames, side by side. Coordinates are those of `encoders.kinematics`.
+The network has two convolutions over the frames of all joints, with layer normalisation, after
+T. S. Kim and A. Reiter, "Interpretable 3D human action analysis with temporal convolutional
+networks", CVPR workshops 2017. The token of a clip is the concatenation of the statistics of
+`encoders.kinematics` and the mean feature of its frames. Coordinates are those of
+`encoders.kinematics`.
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from dynapurls_jax.encoders.masking import clip_lengths, present_persons, segmen
 from dynapurls_jax.registry import check_at_least
 
 _KERNELS = (5, 3)  # frames that each convolution sees; each halves the number of frames
-_STRIDE = 4  # of both
+_STRIDE = 4  # of both together
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class TemporalConvSettings:
     """The encoder's settings.
 
     Attributes:
-      width: channels of the convolutions, and of the token beside the statistics.
+      width: channels of the convolutions, and of the mean feature in the token.
     """
 
     width: int = 64
@@ -88,7 +89,7 @@ class TemporalConv(nn.Module):
         """One token: the statistics of all joints, then the mean feature.
 
         Raises:
-          ValueError: input streams beside the joints.
+          ValueError: `c` is not 3: there are other input streams.
         """
         statistics = self.statistics.tokens(clips).reshape(len(clips), -1)
         return jnp.concatenate([statistics, self.pooled(clips)], axis=-1)[:, None, None]

@@ -1,4 +1,4 @@
-"""Linear interpolation in time, inside of a TPU kernel: sums over whole places."""
+"""Linear interpolation in time, inside a TPU kernel, as weighted sums over whole frames."""
 
 import jax
 import jax.numpy as jnp
@@ -7,32 +7,40 @@ from jaxtyping import Array, Float, Int
 
 
 def reach(place: Float[Array, "1 L"], stride: int, frames: int) -> Int[Array, "2"]:
-    """The first and the last step of `stride` frames that any lane reads, inside of the clip."""
+    """The first and the last step that any lane reads, limited to the length of the clip.
+
+    Args:
+      place: displacement of each lane, frames.
+      stride: frames of a step.
+      frames: length of the clip, steps.
+    """
     low, high = jnp.floor(place.min()), jnp.floor(place.max()) + 1
     bounds = jnp.floor(jnp.stack([low, high]) / stride)
-    bounds = jnp.clip(jnp.nan_to_num(bounds), -frames, frames)  # NaN is in the weights anyway
+    bounds = jnp.clip(jnp.nan_to_num(bounds), -frames, frames)  # weights keep the NaN
     return bounds.astype(jnp.int32)
 
 
 def share_of(place, k):
-    """The weight of frame k."""
+    """The weight of frame `k` in the interpolation at a place."""
     return jnp.maximum(1 - jnp.abs(place - k), 0)
 
 
 def slope_of(place, k):
-    """The derivative of the weight by the place: that of the interpolation to the right."""
+    """The derivative of the weight of frame `k` by the place; the right one at whole frames."""
     before = jnp.floor(place)
     return jnp.where(k == before, -1.0, jnp.where(k == before + 1, 1.0, 0.0))
 
 
 def read(source, start, length, bounds, weights, part):
-    """`sum_k weights[i](k) * source[start + k]` of some frames and lanes, for each of the weights.
+    """`sum_k weights[i](k) * source[start + k]` for each of the weights, `[length, rows, lanes]`.
 
     Args:
       source: `[frames, stride, rows, L]`, padded.
-      start: of the frames, a traced number; `length` of them, in steps of the stride.
-      bounds: the first and the last step.
+      start: first step, traced.
+      length: number of steps.
+      bounds: the first and the last step of the sum, see `reach`.
       weights: functions of k to `[1, L]`.
+      part: slice of the lanes.
     """
     stride, rows = source.shape[1:3]
     width = part.stop - part.start

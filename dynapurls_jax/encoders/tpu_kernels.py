@@ -1,9 +1,9 @@
-"""What the kernels of `tpu_spatial` and `tpu_temporal` share: layout, blocks, barrel shifts.
+"""Common parts of the kernels in `tpu_spatial` and `tpu_temporal`: layout, blocks, barrel shifts.
 
-Features are laid out `[V, T, M, L]`: persons stand in `M` rows, `fold` side by side in a row of
-`L = fold * channels` lanes, so that 64 channels fill the 128 lanes of a TPU. Person `h * M + m` is
-part `h` of row `m`. A shift over joints or frames then moves whole tiles and costs no arithmetic;
-which tile a channel reads is a select (joints) or a weight (frames).
+Features are laid out `[V, T, M, L]`: `M` rows with `fold` persons each, in `L = fold * channels`
+lanes, so that 64 channels fill the 128 lanes of a TPU. Person `h * M + m` is part `h` of row `m`.
+A shift over joints or frames then copies whole tiles without arithmetic; a select (joints) or a
+weight (frames) chooses the tile of each channel.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,30 +17,31 @@ from jaxtyping import Array, Float
 
 LANES = 128
 _BLOCK = 1 << 21  # bytes of a block of features; several of them are in fast memory at a time
-_VMEM = 100 << 20  # of 128 MB
+_VMEM = 100 << 20  # bytes of fast memory for a kernel, of 128 MB
 
 
 def rows_of(dtype: Any) -> int:
-    """Rows of a tile: 8 of four bytes, 16 of two."""
+    """Rows of a tile: 8 for types of four bytes, 16 for types of two."""
     return 32 // jnp.dtype(dtype).itemsize
 
 
 def fold_of(channels: int) -> int:
-    """Persons side by side: as many as fill the lanes."""
+    """Number of persons in a row: as many as fill the lanes."""
     return max(1, LANES // channels) if LANES % channels == 0 else 1
 
 
 def frames_in_block(shape: Sequence[int], rows: int) -> int:
-    """The most frames `[V, frames, rows, L]` of a block, a divisor of all frames."""
+    """The number of frames in a block `[V, frames, rows, L]`: a divisor of all frames."""
     joints, frames, _, lanes = shape
     most = max(1, _BLOCK // (4 * joints * rows * lanes))
     return max(n for n in range(1, frames + 1) if frames % n == 0 and n <= most)
 
 
 def joined(kernel: Float[Array, "c d"], fold: int) -> Float[Array, "c_in d_out"]:
-    """The map of channels for persons side by side, block diagonal.
+    """The matrix of channels for `fold` persons in a row, block diagonal.
 
-    Parts of whole tiles need none: each is a product of its own.
+    If both widths are multiples of the lanes, it is `kernel` itself: `product` then multiplies the
+    part of each person separately.
     """
     if all(side % LANES == 0 for side in kernel.shape):
         return kernel
@@ -48,7 +49,7 @@ def joined(kernel: Float[Array, "c d"], fold: int) -> Float[Array, "c_in d_out"]
 
 
 def product(x: Float[Array, "R L"], kernel: Any, transposed: bool = False) -> Array:
-    """`x @ kernel` for each part of the lanes, in float32; inside a kernel."""
+    """`x @ kernel` for each part of the lanes, in float32; called inside a TPU kernel."""
     axis = 1 if transposed else 0
     width = kernel.shape[axis]
     contract = (((1,), (axis,)), ((), ()))
@@ -62,7 +63,7 @@ def product(x: Float[Array, "R L"], kernel: Any, transposed: bool = False) -> Ar
 
 
 def outer(x: Float[Array, "R L"], g: Float[Array, "R D"], kernel: Any) -> Float[Array, "c d"]:
-    """The gradient of `product` to its kernel; inside a kernel."""
+    """The gradient of `product` with respect to `kernel`; called inside a TPU kernel."""
     c, d = kernel.shape
     contract = (((0,), (0,)), ((), ()))
     total = jnp.zeros((c, d), jnp.float32)
@@ -90,7 +91,7 @@ def rolled(tiles: list[Array], turn: Array, sign: int) -> list[Array]:
 
 
 def lanes_of(width: int) -> list[slice]:
-    """The lanes of each tile."""
+    """Slices of the lanes, one for each tile."""
     return [slice(i, min(i + LANES, width)) for i in range(0, width, LANES)]
 
 
@@ -104,10 +105,11 @@ def call(
     flops: int,
     interpret: bool,
 ) -> list[Array]:
-    """`pl.pallas_call` over a grid that is walked in order, so that blocks can add up.
+    """`pl.pallas_call` over a sequential grid, so that blocks can accumulate sums.
 
     Args:
-      flops: told to the compiler, with the bytes: each input is read once.
+      flops: estimate for the compiler, which also gets the bytes of all inputs and outputs.
+      interpret: run in interpret mode, without a TPU.
     """
     run = pl.pallas_call(
         kernel,
@@ -129,22 +131,22 @@ def call(
 
 
 def whole(shape: Sequence[int]) -> pl.BlockSpec:
-    """A small array, all of it in every block."""
+    """The spec of a small array that every block has whole."""
     return pl.BlockSpec(tuple(shape), lambda *_: (0,) * len(shape))
 
 
 def summed(*shape: int) -> tuple[jax.ShapeDtypeStruct, pl.BlockSpec]:
-    """An output that all blocks add to."""
+    """Shape and spec of a float32 output that all blocks accumulate into."""
     return jax.ShapeDtypeStruct(shape, jnp.float32), whole(shape)
 
 
 def over_rows(sums: Float[Array, "*shape rows L"]) -> Float[Array, "*shape 1 L"]:
-    """Adds up the rows of a tile, which kernels keep apart."""
+    """Sums over the rows of a tile, which kernels accumulate separately."""
     return jnp.sum(sums, axis=-2, keepdims=True)
 
 
 def start_sums(*refs: Any) -> None:
-    """Clears sums, or the frames around a clip, in the first block; inside a kernel."""
+    """Sets sums and padding to zero in the first block; called inside a TPU kernel."""
 
     @pl.when((pl.program_id(0) == 0) & (pl.program_id(1) == 0))
     def _():
@@ -153,6 +155,9 @@ def start_sums(*refs: Any) -> None:
 
 
 def divisor(number: int, most: int, multiple: int = 1) -> int:
-    """The largest divisor up to `most` that is a multiple."""
+    """The largest divisor of `number` up to `most` that is a multiple of `multiple`.
+
+    If all such divisors are larger than `most`, the smallest of them.
+    """
     fitting = [n for n in range(1, number + 1) if number % n == 0 and n % multiple == 0]
     return max((n for n in fitting if n <= most), default=min(fitting))

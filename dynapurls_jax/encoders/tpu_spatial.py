@@ -29,7 +29,7 @@ from dynapurls_jax.encoders.tpu_kernels import (
 
 
 class Mix(NamedTuple):
-    """Parameters of `mix`; the kernel as of `tpu_kernels.joined`."""
+    """Parameters of `mix`; `kernel` is the result of `tpu_kernels.joined`."""
 
     gain: Float[Array, "V 1 L"]
     kernel: Float[Array, "c d"]
@@ -37,18 +37,18 @@ class Mix(NamedTuple):
 
 
 class Affine(NamedTuple):
-    """A normalisation."""
+    """Gain and offset of a normalisation."""
 
     gain: Float[Array, "V 1 L"]
     offset: Float[Array, "V 1 L"]
 
 
 class Lanes(NamedTuple):
-    """What belongs to lanes.
+    """Values for each lane.
 
     Attributes:
-      share: of each person in a mean, for each lane of the result.
-      turn: by how many joints each lane of the input is rolled, in `[0, V)`.
+      share: weight of each person in a mean, for each lane of the result.
+      turn: number of joints by which each lane of the input is rolled, in `[0, V)`.
     """
 
     share: Float[Array, "M D"]
@@ -85,7 +85,7 @@ def _roll_into(target, source, turn, sign, factor=None):
 
 
 def _flat(block):
-    """`[T, M, L]` to rows."""
+    """`[T, M, L]` to `[T * M, L]`."""
     return block.reshape(-1, block.shape[-1])
 
 
@@ -94,10 +94,11 @@ def mix(x: Float[Array, "V T M L"], weights: Mix, lanes: Lanes, moments: bool, i
     """`y = (roll(x) * gain) @ kernel + bias`, and `sum(share * y)`, `sum(share * y * y)`.
 
     Args:
-      moments: whether the sums are wanted; otherwise they are zero.
+      moments: whether to compute the sums; otherwise they are zero.
+      interpret: run in interpret mode, without a TPU.
 
     Returns:
-      `[V, T, M, D]`, and twice `[V, 1, D]`, float32.
+      `y` `[V, T, M, D]`, and the two sums `[V, 1, D]`, float32.
     """
     return _mix(x, weights, lanes, moments, interpret)
 
@@ -204,10 +205,13 @@ def unroll(
     moments: bool,
     interpret: bool,
 ):
-    """`z = relu(roll_back(y) * gain + offset + skip)`, and its sums, as of `mix`.
+    """`z = relu(roll_back(y) * gain + offset + skip)`, and its sums as in `mix`.
+
+    Args:
+      moments, interpret: see `mix`.
 
     Returns:
-      `[V, T, M, L]`, and twice `[V, 1, L]`, float32.
+      `z` `[V, T, M, L]`, and the two sums `[V, 1, L]`, float32.
     """
     return _unroll(y, skip, norm, lanes, moments, interpret)
 

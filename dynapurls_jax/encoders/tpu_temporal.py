@@ -1,10 +1,10 @@
 """The temporal half of a Shift-GCN layer as one TPU kernel, with its gradient.
 
-`shift_mix` normalises, reads each channel at its place in time, mixes channels and reads again: the
-features are read once and written once. Frames are read at whole places k with the weight
-`max(0, 1 - |place - k|)`, which is linear interpolation, for as many k as the displacements reach.
-Shapes are those of `tpu_kernels`. The frames around a clip are zero: in fast memory a clip has as
-many of them on either side as it is long. With a stride of 2 its even and odd frames lie apart.
+`shift_mix` normalises, shifts each channel in time, mixes channels and shifts again: the features
+are read once and written once. A shift is linear interpolation: a sum over whole frames k with the
+weights `max(0, 1 - |place - k|)`, within the range of the displacements. Shapes are those of
+`tpu_kernels`. Frames outside a clip are zero: in fast memory a clip is padded by its own length on
+either side. With a stride of 2, even and odd frames are stored separately.
 """
 
 from functools import partial
@@ -50,7 +50,7 @@ class Weights(NamedTuple):
 
 
 class _Sizes(NamedTuple):
-    """Frames in and out, and how many are computed at once: element by element, and as products."""
+    """Frames in and out, stride, and frames per step of elementwise code and of products."""
 
     frames: int
     out: int
@@ -65,7 +65,7 @@ class _Sizes(NamedTuple):
 
 
 def _normalise(x, gain, offset, n, sizes):
-    """`n = x * gain + offset` inside of the clip."""
+    """`n = x * gain + offset` inside the clip."""
 
     @pl.loop(0, sizes.frames // sizes.few)
     def _(i):
@@ -87,7 +87,7 @@ def _shift_in(n, bounds, place, u, sizes):
 
 
 def _mix(u, kernel, bias, h, sizes):
-    """`h = relu(u @ kernel + bias)`, even and odd frames apart if the stride is 2."""
+    """`h = relu(u @ kernel + bias)`, with separate even and odd frames if the stride is 2."""
     weights = kernel[...]
 
     @pl.loop(0, sizes.frames // sizes.many)
@@ -111,11 +111,14 @@ def shift_mix(
     """`y = shift(relu(shift(x * gain + offset) @ kernel + bias))`, and its sums.
 
     Args:
-      share: of each person in a mean.
-      moments: whether the sums `share * y`, `share * y * y` are wanted; otherwise they are zero.
+      share: weight of each person in a mean.
+      stride: of the second shift, 1 or 2.
+      moments: whether to compute the sums of `share * y` and `share * y * y`; otherwise they are
+        zero.
+      interpret: run in interpret mode, without a TPU.
 
     Returns:
-      `[V, T // stride, M, D]`, and twice `[1, D]`, float32.
+      `y` `[V, T // stride, M, D]`, and the two sums `[1, D]`, float32.
     """
     return _forward(x, weights, share, stride, moments, interpret)
 
@@ -134,7 +137,7 @@ def _layout(x, width: int, stride: int):
 
 
 def _bounds(weights: Weights, sizes: _Sizes):
-    """What both shifts reach, `[4]`, for the scalar memory."""
+    """The ranges of both shifts, `[4]`, and the spec for scalar memory."""
     first = reach(weights.place_in, 1, sizes.frames)
     second = reach(weights.place_out, sizes.stride, sizes.out)
     spec = pl.BlockSpec(memory_space=pltpu.SMEM)
@@ -205,7 +208,7 @@ def _shift_mix_backward(stride, moments, interpret, saved, g):
         _mix(u, kernel, bias, h, sizes)
 
         @pl.loop(0, sizes.out // few)
-        def _(i):  # the whole gradient of y, and that of the second displacement
+        def _(i):  # the total gradient of y, and that of the second displacement
             at = i * few
             for part in lanes_of(width):
                 total = g[0, pl.ds(at, few), :, part].astype(jnp.float32)

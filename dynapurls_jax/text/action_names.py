@@ -6,9 +6,9 @@ A row has three parts side by side:
 
 The sentence vector is MiniLM's of the name without its sides, in a template. Words are hashed
 stems. Side is one of left, neutral and right. The dot product of two rows without their sides is
-0.7 * cosine of sentences + 0.3 * cosine of words; `similarity` and `sides` read rows, which may
-have been scaled or averaged. Sentence encoders are nearly blind to left and right, which are
-mirror images as motions: hence a part of their own.
+0.7 * cosine of sentences + 0.3 * cosine of words; `similarity` and `sides` take rows, which may be
+scaled or averaged. Sides are a separate part because sentence encoders hardly distinguish left and
+right, which are mirror images as motions.
 """
 
 import re
@@ -28,7 +28,7 @@ SIDES = ("left", "neutral", "right")
 WORDS = 512  # hashed
 VERSION = 1  # of everything here; part of the digest
 
-# Words that say nothing about the motion.
+# Words without information on the motion.
 _STOP = frozenset(
     """a an the of with and to in on at your his her their one from for it is do then by into
     something someone somebody person people while other like as you can imaginary front""".split()  # noqa: SIM905
@@ -51,14 +51,14 @@ class ActionNames:
         """Finds the weights of MiniLM.
 
         Raises:
-          ModuleNotFoundError: they are not installed; says how to install them.
+          ModuleNotFoundError: they are not installed; the message has the command.
         """
         self._sentences = MiniLM()
         self._words = HashingVectorizer(n_features=WORDS, analyzer=stems, norm="l2")
         self.digest = f"{self._sentences.digest}-names{VERSION}"
 
     def encode(self, texts: list[str]) -> np.ndarray:
-        """`[N, 899]` float32; a text of stop words only has a zero in place of its words."""
+        """`[N, 899]` float32; the words of a text of stop words only are zeros."""
         sentences = self._sentences.encode([TEMPLATE.format(without_sides(t)) for t in texts])
         words = self._words.transform(texts).toarray()
         side = np.eye(len(SIDES))[[SIDES.index(side_of(text)) for text in texts]]
@@ -68,7 +68,7 @@ class ActionNames:
 
 
 def side_of(text: str) -> str:
-    """The one of `SIDES` that a text names; neutral if it names both, or none."""
+    """The side in `SIDES` of a text; neutral if it names both sides or none."""
     named = set(re.findall(r"\b(left|right)\b", text.lower()))
     return named.pop() if len(named) == 1 else "neutral"
 
@@ -79,7 +79,7 @@ def without_sides(text: str) -> str:
 
 
 def stems(text: str) -> list[str]:
-    """Stems of the words that say something about the motion, sides left out."""
+    """Stems of the words with information on the motion, without sides."""
     words = re.findall("[a-z]+", without_sides(text))
     found = [_stem(word) for word in words if word not in _STOP]
     return [_SAME.get(stem, stem) for stem in found]
@@ -96,13 +96,13 @@ def _stem(word: str) -> str:
 
 
 def similarity(rows: Float[Array, "N d"], others: Float[Array, "M d"]) -> Float[Array, "N M"]:
-    """Similarity of names without their sides, at most 1."""
+    """Cosine similarity of names without their sides."""
     meaning, other = (_unit(x[:, : -len(SIDES)]) for x in (rows, others))
     return meaning @ other.T
 
 
 def sides(rows: Float[Array, "N d"]) -> Float[Array, "N 3"]:
-    """Shares of `SIDES` in each row; they add up to 1."""
+    """Weights of `SIDES` in each row, with the sum 1."""
     named = jnp.maximum(rows[:, -len(SIDES) :], 0)
     return named / jnp.maximum(named.sum(axis=1, keepdims=True), 1e-6)
 

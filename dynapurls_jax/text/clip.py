@@ -24,7 +24,7 @@ from dynapurls_jax.text.transformer import (
 )
 
 _LENGTHS = 16  # texts are padded to a multiple of this, so that few shapes are compiled
-_OLD_EOS = 2  # `eos_token_id` of configs before 2023, which stands for the largest token id
+_OLD_EOS = 2  # `eos_token_id` of configs before 2023; the end token then has the largest id
 
 
 class CLIPText(nn.Module):
@@ -98,7 +98,7 @@ def clip_params(weights: Mapping[str, np.ndarray], num_layers: int) -> dict:
 class CLIPEncoder:
     """Sentences to CLIP text vectors; the encoder of the paper (ViT-B/32, d = 512).
 
-    The constructor hashes the weights; the first text loads them.
+    The constructor hashes the weights; the first call of `encode` or `embedded` loads them.
     """
 
     def __init__(self, model: str, dtype: str = "float32"):
@@ -109,7 +109,7 @@ class CLIPEncoder:
           dtype: of features.
 
         Raises:
-          FileNotFoundError: no such model; says which files to fetch and where to put them.
+          FileNotFoundError: no such model; the message lists the files, and where to put them.
           DataError: not a CLIP model with safetensors.
         """
         self._pretrained = Pretrained.find(model)
@@ -173,7 +173,7 @@ class CLIPEncoder:
 
 
 def text_config(model: Pretrained) -> Any:
-    """The text config of a CLIP model, or of a model with CLIP's text tower alone.
+    """The text config of a CLIP model, or of CLIP's text tower alone.
 
     Raises:
       DataError: not a CLIP model.
@@ -188,7 +188,7 @@ def text_config(model: Pretrained) -> Any:
         raise DataError(f"expected {expected}, got {kind!r}", model.folder / CONFIG)
     config = CLIPConfig(**model.config)
     text: Any = config.text_config
-    # The width of the joint space stands in the config of the whole model.
+    # The width of the joint space is in the config of the whole model.
     return CLIPTextConfig(**text.to_dict() | {"projection_dim": config.projection_dim})
 
 

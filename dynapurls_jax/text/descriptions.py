@@ -1,4 +1,4 @@
-"""Class descriptions: eight texts per class, from a file or shipped with the project."""
+"""Class descriptions: eight texts for each class, from a file or shipped with the project."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ def shipped_descriptions(dataset: str) -> Path:
     """The file of the project's own descriptions of a dataset.
 
     Raises:
-      ValueError: there is none; names the datasets with descriptions.
+      ValueError: there is none; the message lists the datasets with descriptions.
     """
     path = _shipped(dataset)
     if not path.is_file():
@@ -85,7 +85,7 @@ def check_descriptions(
     if missing:
         raise DataError(
             f"expected descriptions of all {len(class_names)} classes, got {len(descriptions)}; "
-            f"without one: {', '.join(map(repr, missing[:5]))}" + (", ..." * (len(missing) > 5)),
+            f"missing: {', '.join(map(repr, missing[:5]))}" + (", ..." * (len(missing) > 5)),
             source,
         )
     return [

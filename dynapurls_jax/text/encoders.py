@@ -27,7 +27,8 @@ def make_text_encoder(settings: TextSettings) -> TextEncoder:
     """The encoder `settings.encoder`.
 
     Raises:
-      ModuleNotFoundError, FileNotFoundError: its weights are missing; says how to get them.
+      ModuleNotFoundError, FileNotFoundError: its weights are missing; the message explains how to
+        install them.
     """
     return TEXT_ENCODERS.entry(settings.encoder).make(settings)
 
@@ -55,7 +56,7 @@ def encode_descriptions(texts: ClassTexts, encoder: TextEncoder) -> Float[np.nda
       texts: `C` lists of `G` lists of phrasings.
 
     Raises:
-      ValueError: the encoder gives NaN or infinity.
+      ValueError: a vector has NaN or infinity.
     """
     phrasings = [phrasings for texts_of_class in texts for phrasings in texts_of_class]
     vectors = unit_vectors(encoder.encode([text for group in phrasings for text in group]))

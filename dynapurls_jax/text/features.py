@@ -36,13 +36,13 @@ VERSION = 1  # of the processing of texts here and in the encoders; part of the 
 def text_features(settings: TextSettings, corpus: Corpus) -> tuple[Float[np.ndarray, "C G d"], str]:
     """`F` of all classes of a corpus, in class id order (eq. 2-3), and its digest.
 
-    The digest is a hash of the encoder's weights and of the texts in their templates. It is not of
-    the vectors, whose last bits differ between devices. The vectors are cached by digest in
+    The digest is a hash of the encoder's weights and of the texts in their templates, not of the
+    vectors, whose last bits differ between devices. The vectors are cached by digest in
     `data_home()`.
 
     Raises:
-      ValueError, FileNotFoundError, DataError: descriptions, weights or vectors cannot be used;
-        says which file, what was expected and what came.
+      ValueError, FileNotFoundError, DataError: descriptions, weights or vectors cannot be used; the
+        message has the file, the expected and the actual content.
     """
     encoder = make_text_encoder(settings)
     if isinstance(encoder, Precomputed):
@@ -73,7 +73,8 @@ def class_sketches(settings: TextSettings, corpus: Corpus) -> tuple[Sketch | Non
     """The motion sketch of every class, None for one without, in class id order.
 
     Raises:
-      DataError: a sketch cannot be read; says which words are known.
+      ValueError, FileNotFoundError: descriptions cannot be used.
+      DataError: a sketch cannot be parsed; the message lists the known words.
     """
     try:
         descriptions, source = _descriptions(settings, corpus)

@@ -10,8 +10,8 @@ from dynapurls_jax.text.settings import TextSettings
 class Hashing:
     """Signed hashes of words and word pairs.
 
-    Texts are similar if they share words, so synonyms are as far apart as opposites. Enough for
-    texts with a small, shared vocabulary, such as the demo's; weak for anything else.
+    Texts are similar if they share words: synonyms are as far apart as opposites. This is enough
+    for texts with a small common vocabulary, such as the demo's, and weak for others.
     """
 
     digest = "scikit-learn"

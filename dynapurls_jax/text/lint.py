@@ -1,11 +1,11 @@
-"""Checks class descriptions, and reports classes with similar words.
+"""Checks class descriptions, and lists classes with similar words.
 
   python -m dynapurls_jax.text.lint data_pipelines/descriptions/utd_mhad.json
   python -m dynapurls_jax.text.lint mine.json --tokenizer openai/clip-vit-base-patch32
 
-Errors (exit status 1): a missing or empty text, a text that is too short, or too long for CLIP, or
-that occurs twice in the file. Without errors follows a report: the pairs of classes with the most
-similar words, and the share of words that only one class uses.
+Errors (exit status 1): a text that is missing, empty, too short, too long for CLIP, or repeated in
+the file. If there are no errors, a report follows: the pairs of classes with the most similar
+words, and the fraction of words that only one class uses.
 """
 
 import itertools
@@ -30,10 +30,10 @@ _WORD = r"[^\W\d_]+"
 
 
 def estimated_tokens(text: str) -> int:
-    """An upper estimate of the number of CLIP tokens of English, without CLIP's vocabulary.
+    """An upper estimate of the number of CLIP tokens of an English text, without a vocabulary.
 
-    Two for start and end, one for a word and one more for each five letters of it, one for a digit
-    or a mark, one for each byte beyond ASCII.
+    Two for start and end, one for each word and one more for every five letters of it, one for each
+    digit or punctuation mark, one for each byte beyond ASCII.
     """
     single = sum(not (mark.isalpha() or mark.isspace()) for mark in text)
     foreign = len(text.encode()) - len(text)
@@ -45,7 +45,7 @@ def lint(descriptions: Mapping, count_tokens: Callable[[str], int] = estimated_t
 
     Args:
       descriptions: class name to granularity to a text or several.
-      count_tokens: of a text, start and end included.
+      count_tokens: text to its number of tokens, with start and end.
     """
     errors, places = [], defaultdict(list)
     for name in descriptions:
@@ -81,8 +81,12 @@ def overlaps(descriptions: Mapping) -> tuple[list[tuple[float, str, str]], float
     """Similarity of classes by the words of their descriptions.
 
     Returns:
-      Pairs of classes by falling similarity (cosine of TF-IDF vectors of all words of a class), and
-      the share of words, without stop words, that only one class uses.
+      Pairs of classes `(similarity, name, name)`, most similar first (cosine of TF-IDF vectors of
+      all words of a class), and the fraction of words, without stop words, that only one class
+      uses.
+
+    Raises:
+      DataError: a text is missing.
     """
     names = list(descriptions)
     texts = check_descriptions(descriptions, names, "it")
@@ -105,7 +109,7 @@ def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("file", help="JSON file of descriptions")
     parser.add_argument("--tokenizer", help="hub id or folder of a CLIP model, for exact counts")
-    parser.add_argument("--pairs", type=int, default=10, help="pairs in the report [10]")
+    parser.add_argument("--pairs", type=int, default=10, help="number of pairs in the report [10]")
     options = parser.parse_args()
     count_tokens = estimated_tokens
     try:

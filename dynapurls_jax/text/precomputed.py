@@ -34,10 +34,10 @@ class Precomputed:
         return load_precomputed(self._path, class_names)
 
     def encode(self, texts: list[str]) -> np.ndarray:
-        """Always an error: the file has no vectors of other texts.
+        """Not supported: the file has no vectors of other texts.
 
         Raises:
-          ValueError: names the encoders of texts.
+          ValueError: always; the message lists the encoders of texts.
         """
         raise ValueError(
             f"text.encoder=precomputed has vectors of fixed classes only ({self._path}): expected "
@@ -78,7 +78,7 @@ def load_precomputed(path: str | Path, class_names: Sequence[str]) -> Float[np.n
     if missing:
         raise DataError(
             f"expected text of all {len(class_names)} classes, got {len(names)}; "
-            f"without: {', '.join(map(repr, missing[:5]))}",
+            f"missing: {', '.join(map(repr, missing[:5]))}",
             path,
         )
     if not np.isfinite(text).all():

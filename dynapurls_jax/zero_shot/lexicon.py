@@ -1,19 +1,20 @@
-"""Any action from its name: imagined actions of a lexicon, corrected by classes of many corpora.
+"""Recognition by class names: features of a lexicon's animated sketches, corrected on corpora.
 
-A lexicon has common actions, each with several names and a motion sketch, whose animation goes
-through the encoder as any clip does. Features are standardised and squashed,
-`arcsinh(squash * z) / squash`, and whitened within the classes of all corpora, each centred by
-itself. There the expected mean of an action with the name q is
+A lexicon has common actions, each with several names and a motion sketch. The sketch is animated
+and encoded like any clip; the result is the imagined vector of the action. Features are
+standardised, squashed as `arcsinh(squash * z) / squash`, and whitened within the classes of all
+corpora, each centred by its own mean. In this space the expected mean of a class with the name q is
 
     m(q) = sum_a softmax_a(sharpness * s(q, a)) v(a) + sum_c kernel(q, c) coefficients(c)
 
-where `v` are the lexicon's imagined vectors, mapped linearly to what clips look like, `s` the
-similarity of q with the nearest name of a, and the second term the kernel ridge regression of what
-the first leaves of the corpora's class means. Left and right are mirror images: each action of the
-lexicon whose names tell no side stands in three versions, and a factor for the sides multiplies
-both similarities. The nearest action by cosine wins. Text is that of `text.action_names`.
+where `v` are the imagined vectors after a linear map to the vectors of clips, and `s` is the
+similarity of q with the most similar name of a. The second term is a kernel ridge regression of
+the residuals of the first on the class means of the corpora. Left and right are mirror images: each
+action whose names have no side has three versions, and a factor for the sides multiplies the
+softmax weights and the kernel. The prediction is the class of the highest cosine. Text vectors are
+those of `text.action_names`.
 
-It is fitted on several corpora by `lexicon_fit.fit_corpora` (`scripts/train_universal.py`), and a
+`lexicon_fit.fit_corpora` (`scripts/train_universal.py`) fits the method on several corpora. A
 stream of another corpus needs its own centre: `adaptation.recentred`.
 """
 
@@ -41,21 +42,25 @@ _NEUTRAL = SIDES.index("neutral")
 
 @dataclass(frozen=True)
 class LexiconSettings:
-    """The method's settings; defaults were chosen on corpora left out in turn.
+    """The method's settings; defaults were chosen by leave-one-corpus-out validation.
 
     Attributes:
-      sharpness: of the softmax over the lexicon, on similarities.
-      squash: how early features far from the mean are drawn in, per standard deviation.
+      sharpness: inverse temperature of the softmax over the lexicon, on similarities.
+      squash: values beyond `1 / squash` standard deviations are compressed.
       kernel_sharpness, close_sharpness, close_weight: of the regression's kernel
         `exp(kernel_sharpness * (similarity - 1)) + close_weight * exp(close_sharpness * ...)`,
         scaled to 1 for equal names.
       ridge: regularisation, in units of the kernel's diagonal.
-      map_ridge: of the linear map from imagined vectors to those of clips, towards one gain.
-      one_sided: factor between a name that tells a side and one that does not.
+      map_ridge: regularisation of the linear map from imagined vectors to those of clips, towards
+        a multiple of the identity.
+      one_sided: factor between a name with a side and one without.
       other_side: factor between left and right.
-      error_weight: of the lexicon's errors on the corpora's classes, in the whitening.
-      most_clips: clips of a class that count, at most.
+      error_weight: weight of the lexicon's errors on the corpora's classes, in the whitening.
+      most_clips: largest count of clips of a class.
       components, shrinkage, scale: see `RidgeSettings`.
+
+    Raises:
+      ValueError: a setting is out of range.
     """
 
     sharpness: float = 20.0
@@ -74,7 +79,7 @@ class LexiconSettings:
     scale: float = 10.0
 
     def __post_init__(self):
-        """Refuses values that cannot be used."""
+        """Checks the values."""
         check_at_least(0, error_weight=self.error_weight, close_weight=self.close_weight)
         check_at_least(1, components=self.components, most_clips=self.most_clips)
         check_positive(sharpness=self.sharpness, kernel_sharpness=self.kernel_sharpness)
@@ -91,12 +96,22 @@ def shares(
     text: Float[Array, "C d"],
     actions: int,
 ) -> Float[Array, "C versions"]:
-    """How much of each version of each action names recall, by the softmax over the lexicon."""
+    """Softmax weights of the versions of the lexicon's actions, for class names.
+
+    Args:
+      names: text vectors of the lexicon's names.
+      action: index of the action of each name.
+      text: text vectors of the classes.
+      actions: `A`, number of actions.
+
+    Returns:
+      `[C, 3 A]`; rows sum to 1.
+    """
     side, own = sides(text) @ _side_factors(settings), sides(names)
-    # A name without a side stands for all three versions.
-    stands_for = (own > 0.5) | (own[:, _NEUTRAL : _NEUTRAL + 1] > 0.5)
+    # A name without a side belongs to all three versions.
+    belongs = (own > 0.5) | (own[:, _NEUTRAL : _NEUTRAL + 1] > 0.5)
     score = settings.sharpness * similarity(text, names)[:, :, None] + jnp.log(side)[:, None]
-    score = jnp.where(stands_for, score, -jnp.inf).swapaxes(0, 1)
+    score = jnp.where(belongs, score, -jnp.inf).swapaxes(0, 1)
     best = jax.ops.segment_max(score, action, actions)
     return jax.nn.softmax(best.swapaxes(0, 1).reshape(len(text), -1), axis=1)
 
@@ -104,7 +119,7 @@ def shares(
 def kernel_of(
     settings: LexiconSettings, rows: Float[Array, "N d"], others: Float[Array, "M d"]
 ) -> Float[Array, "N M"]:
-    """1 for equal names, less for less similar ones and other sides."""
+    """The regression's kernel: 1 for equal names, less for less similar ones and other sides."""
     side = sides(rows) @ _side_factors(settings) @ sides(others).T
     away, weight = similarity(rows, others) - 1, settings.close_weight
     wide, close = (
@@ -125,12 +140,12 @@ def squashed(
     mean: Float[Array, " D"],
     deviation: Float[Array, " D"],
 ) -> Float[Array, "N D"]:
-    """Standardised features, of which large ones grow like logarithms."""
+    """Standardised features, of which large values are compressed to their logarithm."""
     return jnp.arcsinh(settings.squash * (features - mean) / deviation) / settings.squash
 
 
 def make(settings: LexiconSettings, shapes: Shapes) -> ZeroShotMethod:
-    """The method, for text of `action_names`, of which the global granularity is read."""
+    """The method, for text vectors of `action_names`; it uses the global granularity."""
 
     def encode(variables: Variables, tokens: Float[Array, "B S n"]) -> Float[Array, "B k"]:
         visual = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), variables["visual"])

@@ -1,4 +1,4 @@
-"""The fit of `zero_shot.lexicon`: class means of several corpora, and an animated lexicon."""
+"""The fit of `zero_shot.lexicon` to class means of several corpora and an animated lexicon."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,18 +14,18 @@ from dynapurls_jax.zero_shot.lexicon import LexiconSettings, kernel_of, shares
 from dynapurls_jax.zero_shot.ridge import whitening_of
 
 _LEFT = SIDES.index("left")
-# Exponents of a class's number of clips: its weight in its corpus's centre, and in regressions.
+# Exponents of the number of clips of a class: its weight in the corpus centre and in regressions.
 _CENTRE_POWER, _RIDGE_POWER = 0.5, 0.5
 
 
 class CorpusMeans(NamedTuple):
-    """What is read of a corpus.
+    """Statistics of a corpus.
 
     Attributes:
-      text: of the classes.
-      means: of each class's clips.
-      counts: number of clips, at most `most_clips`.
-      scatter: within classes, summed over `counts` clips of each.
+      text: text vectors of the classes.
+      means: mean features of each class.
+      counts: number of clips of each class, at most `most_clips`.
+      scatter: within-class scatter, summed over `counts` clips of each class.
     """
 
     text: Float[Array, "C d"]
@@ -35,13 +35,13 @@ class CorpusMeans(NamedTuple):
 
 
 class ImaginedActions(NamedTuple):
-    """The lexicon as text and features.
+    """The lexicon as text vectors and features of animated sketches.
 
     Attributes:
-      text: of all names; a row of zeros stands for nothing.
-      action: which action each names.
-      features: of the animated sketches.
-      mirrored: of their mirror images.
+      text: text vectors of all names; rows of zeros have no effect.
+      action: index of the action of each name.
+      features: features of the animated sketches.
+      mirrored: features of their mirror images.
     """
 
     text: Float[Array, "P d"]
@@ -56,7 +56,7 @@ def corpus_means(
     text: Float[np.ndarray, "C d"],
     most_clips: int,
 ) -> CorpusMeans:
-    """Means and scatter of a corpus; every class needs a clip."""
+    """Statistics of a corpus, of squashed features; every class needs a clip."""
     number = np.bincount(labels, minlength=len(text))
     means = np.stack([features[labels == label].mean(axis=0) for label in range(len(text))])
     counts = np.minimum(number, most_clips).astype(np.float32)
@@ -68,9 +68,13 @@ def corpus_means(
 def fit_corpora(
     settings: LexiconSettings, corpora: Sequence[CorpusMeans], imagined: ImaginedActions
 ) -> Variables:
-    """Everything but the standardisation, in closed form, of the classes of several corpora.
+    """Fits the method to the classes of several corpora, in closed form.
 
-    All features are squashed.
+    Args:
+      corpora, imagined: of squashed features.
+
+    Returns:
+      The variables of the method, without "mean" and "deviation" in "visual".
     """
     corpora, imagined = jax.tree.map(jnp.asarray, (tuple(corpora), imagined))
     centres = [_weighted_mean(c.means, c.counts**_CENTRE_POWER) for c in corpora]
@@ -80,11 +84,11 @@ def fit_corpora(
     within = jnp.sum(jnp.stack([c.scatter for c in corpora]), axis=0) / counts.sum()
     versions = _versions(imagined)
     share = shares(settings, imagined.text, imagined.action, text, len(versions))
-    recalled = share @ versions.reshape(share.shape[1], -1)
-    projection = _whitening(settings, within, means, recalled, counts)
-    targets, recalled = means @ projection, recalled @ projection
+    predicted = share @ versions.reshape(share.shape[1], -1)
+    projection = _whitening(settings, within, means, predicted, counts)
+    targets, predicted = means @ projection, predicted @ projection
     weight = counts**_RIDGE_POWER
-    mapped = _linear_map(settings, recalled, targets, weight / weight.mean())
+    mapped = _linear_map(settings, predicted, targets, weight / weight.mean())
     kernel = kernel_of(settings, text, text) + jnp.diag(settings.ridge * weight.mean() / weight)
     return {
         "visual": {"centre": jnp.mean(jnp.stack(centres), axis=0), "projection": projection},
@@ -95,7 +99,7 @@ def fit_corpora(
         },
         "known": {
             "text": text,
-            "coefficients": jnp.linalg.solve(kernel, targets - recalled @ mapped),
+            "coefficients": jnp.linalg.solve(kernel, targets - predicted @ mapped),
         },
     }
 
@@ -106,7 +110,7 @@ def _linear_map(
     targets: Float[Array, "C k"],
     weight: Float[Array, " C"],
 ) -> Float[Array, "k k"]:
-    """From imagined vectors to those of clips: ridge regression towards one gain for all."""
+    """The map from imagined to clip vectors: ridge regression towards a scaled identity."""
     gain = jnp.maximum(_scale(rows, targets), 0.0)
     root = jnp.sqrt(weight)[:, None]
     rows, left = rows * root, (targets - gain * rows) * root
@@ -129,12 +133,12 @@ def _whitening(
     settings: LexiconSettings,
     within: Float[Array, "D D"],
     means: Float[Array, "C D"],
-    recalled: Float[Array, "C D"],
+    predicted: Float[Array, "C D"],
     counts: Float[Array, " C"],
 ) -> Float[Array, "D k"]:
     """Standardisation, principal components and whitening as one matrix.
 
-    Whitened is what differs within classes, and what the lexicon says wrongly of their means.
+    The whitened covariance is that within classes plus that of the lexicon's errors on their means.
     """
     away = means - _weighted_mean(means, counts)
     total = within + away.T @ (away * (counts / counts.sum())[:, None])
@@ -145,7 +149,7 @@ def _whitening(
     axes = axes[:, ::-1][:, : settings.components]
     weight = jnp.sqrt(counts)[:, None] / jnp.sqrt(counts).sum()
     root = gain * jnp.sqrt(weight)
-    wrong = means - _scale(recalled * root, means * root) * recalled
+    wrong = means - _scale(predicted * root, means * root) * predicted
     noise = within + settings.error_weight * wrong.T @ (wrong * weight)
     reduced = axes.T @ (noise * gain[:, None] * gain) @ axes
     every = jnp.ones(len(reduced), bool)
@@ -153,9 +157,9 @@ def _whitening(
 
 
 def _versions(imagined: ImaginedActions) -> Float[Array, "A 3 D"]:
-    """Features of each action as done with the left, with no or with the right side named.
+    """Features of the versions of each action: left, no side, right.
 
-    A sketch is taken as right-sided, unless a name of its action says left.
+    A sketch is right-sided, unless a name of its action has the left side.
     """
     actions = len(imagined.features)
     is_left = jax.ops.segment_max(sides(imagined.text)[:, _LEFT], imagined.action, actions)

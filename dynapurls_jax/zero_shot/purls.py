@@ -1,7 +1,7 @@
-"""PURLS and DynaPURLS' static model (section 3.2-3.3): text queries gather tokens, a head projects.
+"""PURLS and DynaPURLS' static model (section 3.2-3.3): text attends to tokens, a head projects.
 
-Differs from the published code: queries never come from the true label unless
-`query="oracle_label"` is set, the published protocol, whose results are marked ORACLE.
+Difference from the published code: queries come from the true label only with
+`query="oracle_label"`, the published protocol, whose results are marked ORACLE.
 """
 
 import math
@@ -31,8 +31,8 @@ from dynapurls_jax.zero_shot.nn.heads import HEADS
 from dynapurls_jax.zero_shot.nn.losses import symmetric_info_nce
 from dynapurls_jax.zero_shot.nn.static_partition import StaticPartition
 
-# Settings under which rows differ and attention chooses (docs/method.md); the paper's are the
-# defaults of `PurlsSettings`.
+# Settings with which granularities differ and attention is selective (docs/method.md); the defaults
+# of `PurlsSettings` are those of the paper.
 REPAIRED = {
     "unit_logits": True,
     "head": "separate",
@@ -51,19 +51,22 @@ class PurlsSettings:
     """The method's settings.
 
     Attributes:
-      query: the text that queries come from. "per_candidate": each class's own. "label_free": the
-        mean of the seen classes, one set of queries for all. "oracle_label": the true label's, the
+      query: source of the queries. "per_candidate": the text of each class. "label_free": the mean
+        text of the seen classes, for all classes. "oracle_label": the text of the true label, the
         published protocol; such a model has no `score`.
       head: "row" (eq. 9), "joint" or "separate", see `nn.heads`.
-      centred: subtract the seen classes' mean text, so that what all texts share has no weight.
+      centred: subtract the mean text of the seen classes, the common part of all texts.
       unit_logits: see `nn.attention.TextAttention`.
-      score: "global" reads the global granularity alone (eq. 14), "weighted" all of them by alpha.
+      score: "global" uses the global granularity only (eq. 14), "weighted" all with weights alpha.
       partition: "adaptive" (attention) or "static" (body parts and thirds of the time, Fig. 4).
-      granularities: which are trained and weighted: "all", "global", or global and "parts" or
-        "phases" (Table 7).
+      granularities: those in loss and score: "all", "global", or global and "parts" or "phases"
+        (Table 7).
       weights: of the granularities (eq. 11): "learned", or "average" for equal ones.
       attention, hidden: `h` and the width of the head's hidden layer.
-      dropout: in the head, while training.
+      dropout: in the head, in training.
+
+    Raises:
+      ValueError: a setting is out of range, or a combination is not possible.
     """
 
     query: str = "label_free"
@@ -79,7 +82,7 @@ class PurlsSettings:
     dropout: float = 0.0
 
     def __post_init__(self):
-        """Refuses names that do not exist and pairs that make no sense."""
+        """Checks values and combinations."""
         check_choice("query", self.query, QUERIES)
         check_choice("head", self.head, HEADS)
         check_choice("score", self.score, SCORES)
@@ -100,7 +103,7 @@ class PurlsSettings:
 
 
 class VisualFeatures(NamedTuple):
-    """Standardised tokens, and their keys (eq. 6) or, in a static partition, their shares."""
+    """Standardised tokens, and their keys (eq. 6), or their weights in a static partition."""
 
     tokens: Float[Array, "*B S n"]
     keys: Float[Array, "*B S h"]
@@ -126,11 +129,11 @@ class PurlsModule(nn.Module):
         self.log_scale = self.param("log_scale", nn.initializers.constant(-math.log(0.07)), ())
 
     def keys(self, tokens: Float[Array, "*B S n"]) -> Float[Array, "*B S h"]:
-        """Eq. 6."""
+        """Keys (eq. 6)."""
         return self.partition.keys(tokens)
 
     def attend(self, keys, queries: Float[Array, "#B Q G d"]) -> Float[Array, "B Q G S"]:
-        """Eq. 5 and 7."""
+        """Attention weights over tokens (eq. 5 and 7)."""
         return self.partition.attend(keys, queries)
 
     def gather_and_project(
@@ -147,7 +150,7 @@ class PurlsModule(nn.Module):
     def weights(self) -> Float[Array, " G"]:
         """The granularities' weights alpha (eq. 11), positive, with the sum 1; 0 if not used.
 
-        The paper leaves them free; free weights would run to minus infinity under eq. 11.
+        The paper does not constrain them; unconstrained, they would diverge to minus infinity.
         """
         used = jnp.array(GRANULARITY_SETS[self.settings.granularities])
         used = jnp.isin(jnp.arange(len(GRANULARITIES)), used)
@@ -156,16 +159,16 @@ class PurlsModule(nn.Module):
         return jax.nn.softmax(jnp.where(used, alpha, -jnp.inf))
 
     def __call__(self, tokens, queries):
-        """Touches every parameter; for initialisation."""
+        """Uses every parameter; for initialisation."""
         attention = self.attend(self.keys(tokens), queries)
         return self.gather_and_project(tokens, attention), self.scale(), self.weights()
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def at_most(x: Float[Array, ""], bound: float) -> Float[Array, ""]:
-    """The smaller of the two. Above the bound only gradients that lower `x` under descent pass.
+    """`min(x, bound)`, with gradients above the bound if gradient descent lowers `x`.
 
-    So a parameter that oversteps the bound can come back, and does not run away from it.
+    A parameter above the bound can therefore return, and does not move further away.
     """
     return jnp.minimum(x, bound)
 
@@ -188,7 +191,7 @@ def mean_text(classes: Float[Array, "C G d"]) -> Float[Array, "G d"]:
 
 @dataclass(frozen=True, eq=False)
 class Purls:
-    """The functions of the method; `make` puts them together."""
+    """The functions of the method, for `make`."""
 
     settings: PurlsSettings
     module: PurlsModule
@@ -198,7 +201,7 @@ class Purls:
         return self.module.apply(params, *args, method=method, **kwargs)
 
     def init(self, key, tokens: Float[Array, "N S n"], text: Float[Array, "C G d"]) -> Variables:
-        """Variables: parameters, the tokens' mean and deviation, the label-free queries."""
+        """Variables: parameters, mean and standard deviation of tokens, the label-free queries."""
         statistics = {"mean": tokens.mean(axis=(0, 1)), "std": tokens.std(axis=(0, 1)) + 1e-3}
         params = self.module.init(key, tokens[:1], text[None, :1]).get("params")
         variables = {"params": params, "tokens": statistics, "query": mean_text(text)}
@@ -211,25 +214,25 @@ class Purls:
         return VisualFeatures(tokens, self._apply(variables, "keys", tokens))
 
     def bind(self, variables: Variables, text: Float[Array, "C G d"]) -> Candidates:
-        """The text, centred if so chosen, and the label-free queries of the seen classes."""
+        """The text, centred if `settings.centred`, and the label-free queries."""
         if self.settings.centred:
             text = unit(text - variables["mean_text"][: text.shape[1]])
         return Candidates(text, variables["query"])
 
     def scored(self, candidates: Candidates) -> Candidates:
-        """The granularities that `match` reads: the first one, or all.
+        """The granularities that `match` uses: the first one, or all.
 
-        A joint head projects all of them together, so it needs all.
+        A joint head needs all of them.
         """
         if self.settings.score == "weighted" or self.settings.head == "joint":
             return candidates
         return jax.tree.map(lambda vectors: vectors[..., :1, :], candidates)
 
     def queries(self, candidates: Candidates) -> Float[Array, "1 Q G d"]:
-        """The queries: one set for all classes, or one for each.
+        """The queries: one set for all classes, `Q = 1`, or one for each, `Q = C`.
 
         Raises:
-          ValueError: they would need the true labels.
+          ValueError: the model has `query="oracle_label"` and needs the true labels.
         """
         if self.settings.query == "oracle_label":
             raise ValueError(
@@ -242,7 +245,7 @@ class Purls:
         return candidates.query[None, None]
 
     def attend(self, variables, features: VisualFeatures, candidates: Candidates):
-        """Where each description looks, `[B, Q, G, S]` (eq. 5-7)."""
+        """Attention weights over tokens, `[B, Q, G, S]` (eq. 5-7)."""
         return self._apply(variables, "attend", features.keys, self.queries(candidates))
 
     def embed(self, variables, features: VisualFeatures, candidates: Candidates):
@@ -295,7 +298,7 @@ class Purls:
     def oracle(self, variables, features, candidates, labels) -> Float[Array, "B C"]:
         """ORACLE, the published protocol: logits under queries from each sample's true label.
 
-        Nothing that this returns is accuracy. It exists to measure what the protocol is worth.
+        The result gives no accuracy; it measures the effect of the protocol.
 
         Args:
           labels: `[B]` positions in `candidates.classes`.
@@ -309,7 +312,7 @@ def make(settings: PurlsSettings, shapes: Shapes) -> ZeroShotMethod:
     """The method for tokens and text of these shapes.
 
     Raises:
-      ValueError: a static partition of tokens that are not of joints.
+      ValueError: the partition is static and the tokens are not joints.
     """
     joints = shapes.skeleton.num_joints
     if settings.partition == "static" and shapes.tokens[1] != joints:

@@ -1,10 +1,10 @@
-"""The closed-form baseline: whitened features, and kernel ridge regression between text and them.
+"""The closed-form baseline: kernel ridge regression between text and whitened features.
 
 Features are standardised, projected on their principal components and whitened within the classes
-of the seen training clips. Three maps are to be had:
+of the seen training clips. There are three maps:
 
-  "text_to_visual"  kernel ridge regression from text to the seen classes' means; a class is its
-                    predicted mean, which the nearest clip has by cosine;
+  "text_to_visual"  kernel ridge regression from text to the seen classes' means; cosine of a clip
+                    with the predicted mean of a class;
   "visual_to_text"  ridge regression from clips to the text of their class; cosine in text space;
   "eszsl"           the bilinear closed form of ESZSL (Romera-Paredes & Torr, ICML 2015).
 
@@ -39,11 +39,14 @@ class RidgeSettings:
     Attributes:
       map: one of `MAPS`.
       features: "tokens" side by side, or their "mean" over tokens, for wide tokens.
-      components: of the principal components, at most.
+      components: largest number of principal components.
       shrinkage: share of the isotropic covariance in the within-class covariance.
       text_ridge: regularisation on text, in units of the mean of the kernel's diagonal.
       visual_ridge: regularisation on features, in units of their mean variance.
       scale: `1 / tau` of the logits on cosines.
+
+    Raises:
+      ValueError: a setting is out of range.
     """
 
     map: str = "text_to_visual"
@@ -64,7 +67,7 @@ class RidgeSettings:
 
 @dataclass(frozen=True, eq=False)
 class Ridge:
-    """The functions of the method; `make` puts them together."""
+    """The functions of the method, for `make`."""
 
     settings: RidgeSettings
 
@@ -80,7 +83,7 @@ class Ridge:
         labels: Int[Array, " N"],
         text: Float[Array, "C G d"],
     ) -> Variables:
-        """All in closed form; `key` changes nothing."""
+        """Fits all variables in closed form; `key` is not used."""
         settings = self.settings
         visual, means = fit_whitening(
             self._flat(tokens), labels, len(text), settings.components, settings.shrinkage
@@ -108,7 +111,7 @@ class Ridge:
     def bind(self, variables: Variables, text: Float[Array, "C G d"]) -> Candidates:
         """Unit vectors of the classes `[C, 1, e]`: predicted means, or text.
 
-        Of ESZSL unit vectors too: its dot products become cosines.
+        The dot products of ESZSL are replaced by cosines.
         """
         centred = self._centred_text(variables, text)
         if self.settings.map == "text_to_visual":
@@ -133,7 +136,7 @@ def fit_whitening(
 ) -> tuple[Variables, Float[Array, "C k"]]:
     """Standardisation, principal components and within-class whitening as one affine map.
 
-    Components without variance are switched off, so that shapes do not depend on values.
+    Components without variance are set to zero, so that shapes do not depend on values.
 
     Returns:
       `{"mean" [D], "projection" [D, k], "centre" [k]}`, and the classes' centred means.
@@ -169,10 +172,11 @@ def whitened(visual: Variables, features: Float[Array, "N D"]) -> Float[Array, "
 def whitening_of(
     covariance: Float[Array, "k k"], used: Bool[Array, " k"], shrinkage: float
 ) -> Float[Array, "k k"]:
-    """The inverse root of a covariance that is shrunk to a multiple of the identity.
+    """The inverse square root of a covariance after shrinkage towards a multiple of the identity.
 
     Args:
       used: components with variance; the others stay 0.
+      shrinkage: weight of the multiple of the identity, from 0 to 1.
     """
     isotropic = jnp.trace(covariance) / used.sum() * jnp.diag(used.astype(covariance.dtype))
     shrunk = (1 - shrinkage) * covariance + shrinkage * isotropic
@@ -185,14 +189,18 @@ def whitening_of(
 def text_to_visual(
     text: Float[Array, "C D"], targets: Float[Array, "C k"], ridge: float
 ) -> Float[Array, "D k"]:
-    """Kernel ridge regression from centred text to vectors of the classes."""
+    """Kernel ridge regression from centred text to vectors of the classes, as a matrix.
+
+    Args:
+      ridge: regularisation, in units of the mean diagonal of the kernel.
+    """
     return text.T @ jnp.linalg.solve(regularised(text @ text.T, ridge), targets)
 
 
 def regularised(gram: Float[Array, "k k"], ridge: float) -> Float[Array, "k k"]:
-    """A Gram matrix with a multiple of its mean diagonal on the diagonal; unused entries are 0.
+    """A Gram matrix plus `ridge` times its mean diagonal; zeros on the diagonal are not averaged.
 
-    A matrix of zeros, as of texts that are all the same, gets the multiple of 1.
+    The mean diagonal of a matrix of zeros, as of equal texts of all classes, counts as 1.
     """
     diagonal = jnp.diag(gram)
     mean = diagonal.sum() / jnp.maximum((diagonal > 0).sum(), 1)

@@ -1,13 +1,14 @@
-"""Motion sketches and ridge regression: what a class looks like is imagined, then corrected.
+"""Motion sketches and ridge regression: class means from animated sketches, corrected by text.
 
-Each class has a motion sketch (`data_pipelines.sketches`), which is animated and goes through the
-encoder as any clip does. In the whitened features of `ridge`, the expected mean of a class is
+Each class has a motion sketch (`data_pipelines.sketches`), which is animated and encoded like any
+clip. In the whitened features of `ridge`, the expected mean of a class is
 
     m(c) = weight * gain * v(c) + (text(c) - seen mean) A
 
-where `v` is the imagined clip's vector, centred by the seen classes, `gain` its least-squares scale
-on the seen classes' means, and `A` the ridge regression, from text, of what `v` leaves. The nearest
-class by cosine wins. Classes without a sketch have `v = 0`: without any, this is `ridge`.
+where `v` is the vector of the animated clip, centred by the seen classes, `gain` its least-squares
+scale on the seen classes' means, and `A` the ridge regression of the residuals on text. The
+prediction is the class of the highest cosine. Classes without a sketch have `v = 0`: without any
+sketch, this is `ridge`.
 """
 
 from dataclasses import dataclass
@@ -35,8 +36,11 @@ class SketchSettings:
     """The method's settings; defaults were chosen on pseudo-unseen classes of three datasets.
 
     Attributes:
-      weight: of the imagined clips; 0 leaves ridge regression from text.
+      weight: of the animated clips; 0 gives ridge regression from text.
       components, shrinkage, text_ridge, scale: see `RidgeSettings`.
+
+    Raises:
+      ValueError: a setting is out of range.
     """
 
     weight: float = 0.8
@@ -46,7 +50,7 @@ class SketchSettings:
     scale: float = 10.0
 
     def __post_init__(self):
-        """Refuses values that cannot be used."""
+        """Checks the values."""
         check_at_least(0, weight=self.weight)
         check_at_least(1, components=self.components)
         check_positive(text_ridge=self.text_ridge, scale=self.scale)
@@ -59,37 +63,43 @@ def fit_sketches(
     labels: Int[Array, " N"],
     described: ClassText,
 ) -> Variables:
-    """All in closed form, of the seen classes."""
+    """Fits all variables to the seen classes, in closed form.
+
+    Args:
+      described: of the `C` seen classes.
+    """
     flat = tokens.reshape(len(tokens), -1)
     text = described.text.reshape(len(described.text), -1)
     visual, means = fit_whitening(flat, labels, len(text), settings.components, settings.shrinkage)
-    drawn, vectors = _imagined(visual, described)
-    centre = vectors.sum(axis=0) / jnp.maximum(drawn.sum(), 1)
-    vectors = jnp.where(drawn, vectors - centre, 0.0)
+    has_sketch, vectors = _animated(visual, described)
+    centre = vectors.sum(axis=0) / jnp.maximum(has_sketch.sum(), 1)
+    vectors = jnp.where(has_sketch, vectors - centre, 0.0)
     size = jnp.maximum(jnp.sum(vectors * vectors), 1e-12)
     gain = jnp.maximum(jnp.sum(vectors * means) / size, 0.0)
-    drawn_means, text_mean = settings.weight * gain * vectors, text.mean(axis=0)
+    sketch_means, text_mean = settings.weight * gain * vectors, text.mean(axis=0)
     return {
         "visual": visual,
         "sketch_centre": centre,
         "sketch_factor": settings.weight * gain,
         "text_mean": text_mean,
-        "map": text_to_visual(text - text_mean, means - drawn_means, settings.text_ridge),
+        "map": text_to_visual(text - text_mean, means - sketch_means, settings.text_ridge),
     }
 
 
-def _imagined(visual: Variables, described: ClassText) -> tuple[Array, Float[Array, "C k"]]:
-    """Which classes have a sketch `[C, 1]`, and their imagined clips' vectors; 0 without one."""
+def _animated(visual: Variables, described: ClassText) -> tuple[Array, Float[Array, "C k"]]:
+    """Which classes have a sketch `[C, 1]`, and the vectors of their animated clips, else 0."""
     flat = described.sketch.reshape(len(described.sketch), -1)
-    drawn = jnp.isfinite(flat).all(axis=1, keepdims=True)
-    return drawn, jnp.where(drawn, whitened(visual, jnp.where(drawn, flat, 0.0)), 0.0)
+    has_sketch = jnp.isfinite(flat).all(axis=1, keepdims=True)
+    return has_sketch, jnp.where(
+        has_sketch, whitened(visual, jnp.where(has_sketch, flat, 0.0)), 0.0
+    )
 
 
 def bind_sketches(variables: Variables, described: ClassText) -> Candidates:
     """Unit vectors of the classes' expected means `[C, 1, k]`."""
     text = described.text.reshape(len(described.text), -1)
-    drawn, vectors = _imagined(variables["visual"], described)
-    expected = jnp.where(drawn, vectors - variables["sketch_centre"], 0.0)
+    has_sketch, vectors = _animated(variables["visual"], described)
+    expected = jnp.where(has_sketch, vectors - variables["sketch_centre"], 0.0)
     corrected = (text - variables["text_mean"]) @ variables["map"]
     return Candidates(unit(variables["sketch_factor"] * expected + corrected)[:, None])
 

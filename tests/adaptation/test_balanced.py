@@ -19,7 +19,7 @@ BASE = {"window": 32, "temperature": 0.2, "sinkhorn_iterations": 3}
 
 
 @given(st.sampled_from([(2, 4), (6, 3)]), st.integers(0, 10_000))
-def test_rows_sum_to_their_weight_and_shares_become_the_prior(shape, seed):
+def test_rows_sum_to_their_weight_and_class_proportions_equal_the_prior(shape, seed):
     rng, (samples, classes) = np.random.default_rng(seed), shape
     logits = jnp.asarray(rng.normal(size=(samples, classes)), jnp.float32)
     weight = jnp.asarray(rng.integers(0, 2, samples) + (np.arange(samples) == 0), jnp.float32)
@@ -31,7 +31,7 @@ def test_rows_sum_to_their_weight_and_shares_become_the_prior(shape, seed):
     np.testing.assert_allclose(unbalanced, weight[:, None] * softmax(logits, axis=1), atol=1e-6)
 
 
-def test_an_estimated_prior_finds_uneven_shares():
+def test_the_estimated_prior_equals_unbalanced_class_proportions():
     rng = np.random.default_rng(0)
     labels = rng.choice(3, 400, p=[0.7, 0.2, 0.1])
     logits = jnp.asarray(2.5 * np.eye(4)[labels] + rng.normal(size=(400, 4)), jnp.float32)
@@ -44,7 +44,7 @@ def test_an_estimated_prior_finds_uneven_shares():
 
 
 class PlainBalanced:
-    """The method, chunk after chunk, with growing arrays."""
+    """The method in NumPy, chunk by chunk, with growing arrays."""
 
     def __init__(self, small, features, settings, prior=None):
         model, variables, candidates = small
@@ -78,7 +78,7 @@ class PlainBalanced:
         return share
 
     def expected_shares(self, evidence):
-        """By expectation maximisation, with some samples more of each class."""
+        """Class proportions by expectation maximisation, with pseudo-counts."""
         samples, count = evidence.shape
         estimate = np.ones(count) / count
         for _ in range(5):
@@ -133,7 +133,7 @@ def test_scan_equals_plain_numpy(kind, score, chunk, changes):
     np.testing.assert_allclose(state.inner_state.classes, vectors, atol=2e-4)
 
 
-def test_a_known_prior_replaces_equal_shares():
+def test_a_known_prior_replaces_the_estimated_one():
     small = model, variables, candidates = small_model()
     chosen = BalancedSettings(**BASE)
     features = model.encode(variables, small_tokens(COUNT, seed=3))
@@ -154,7 +154,7 @@ def test_samples_before_a_class_was_added_cannot_belong_to_it():
     state, _ = run_stream(adapter, adapter.init(larger, active), part(features, 12))
     state, slot = add_class(adapter, state, candidates.classes[0])
     assert (np.asarray(state.inner_state.evidence)[:12, slot] == -np.inf).all()
-    for old in range(4):  # the class that is left can have none of the samples in the window
+    for old in range(4):  # the remaining class is newer than all samples in the window
         state = retire_class(adapter, state, old)
     state, prediction = run_stream(adapter, state, part(features, 12, None))
     assert (np.asarray(prediction.label) == slot).all()

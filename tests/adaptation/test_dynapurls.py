@@ -39,7 +39,7 @@ def references(kind, score):
 
 
 class PlainAlgorithm1:
-    """Lists for the memory, one sample after another."""
+    """Algorithm 1 with lists for the memory, sample by sample."""
 
     def __init__(self, kind, score, settings, key):
         self.logits, self.gradient = references(kind, score)
@@ -72,7 +72,7 @@ class PlainAlgorithm1:
         return admitted
 
     def batch(self, key):
-        """Numbers and labels: the same draws as the scan, which shares the randomness only."""
+        """Numbers and labels of a batch; only the random keys are those of the scan."""
         drawn = []
         for c, bank in enumerate(self.places):
             stored = [pair[1] for pair in bank if pair]
@@ -163,9 +163,9 @@ def test_scan_equals_algorithm_1_in_plain_python(variant):
     model, variables, candidates = small_model(kind, score)
     features, key = model.encode(variables, small_tokens(COUNT, seed=3)), jax.random.key(5)
     static = jax.nn.softmax(model.score(variables, features, candidates))
-    half = float(np.median(static.max(axis=1)))  # a threshold that about half of them pass
+    half = float(np.median(static.max(axis=1)))  # about half of the samples are above it
     chosen = replace(BASE, threshold=half, **variant)
-    info = StreamInfo.of(features)._replace(chunks=COUNT)  # so that no rate gets to 0
+    info = StreamInfo.of(features)._replace(chunks=COUNT)  # so that no rate decays to 0
     adapter = adapter_of(dynapurls(model, variables, chosen, info), update_first)
     start = adapter.init(candidates, key=key)
     state, prediction = run_stream(adapter, start, features, chunk=chunk)
@@ -199,7 +199,7 @@ def streams():
     return jax.vmap(run)(jnp.array([0.0, 0.0, 1.1]), jnp.array([0.0, 100.0, 0.0]))
 
 
-def test_with_a_threshold_above_one_nothing_is_admitted_and_the_text_stays():
+def test_with_a_threshold_above_one_no_sample_is_admitted_and_text_is_unchanged():
     state, prediction = streams()
     assert not prediction.admitted[2].any()
     assert not prediction.adapted[2].any()
@@ -207,7 +207,7 @@ def test_with_a_threshold_above_one_nothing_is_admitted_and_the_text_stays():
     np.testing.assert_array_equal(state.inner_state.refinement.bias[2], 0)
 
 
-def test_a_heavy_anchor_holds_the_text():
+def test_a_large_anchor_weight_keeps_the_text_vectors():
     model, _, candidates = small_model()
     static = model.embedding.scored(candidates)
     refinements = streams()[0].inner_state.refinement

@@ -1,4 +1,4 @@
-"""The gate of generalised recognition: its scores by hand, and its two sides."""
+"""The gate of generalised recognition: its scores, and its two sides."""
 
 from functools import cache
 
@@ -30,7 +30,7 @@ def score(name, row, temperature=1.0, seen=SEEN):
     return float(gate_score(name, jnp.asarray([row], jnp.float32), seen, temperature)[0])
 
 
-def test_scores_worked_by_hand():
+def test_scores_equal_manual_computation():
     third = np.log([0.5, 0.25, 0.25])  # of four slots the last holds no class
     row = [*third, -np.inf]
     assert score("entropy", row) == pytest.approx(1.5 * np.log(2) / np.log(3), rel=1e-5)
@@ -49,7 +49,7 @@ def test_scores_worked_by_hand():
         score("logistic", row)
 
 
-def test_inputs_of_the_logistic_gate_worked_by_hand():
+def test_inputs_of_the_logistic_gate_equal_manual_computation():
     seen = jnp.array([True, False, True, False, False, True])
     row = jnp.log(jnp.array([[4.0, 1.0, 9.0, 3.0, 0.0, 0.0]]))  # the last two hold no class
     inputs = logistic_inputs(row, seen, 2.0, 3)  # at temperature 2 the seen side is 2 and 3 of 5
@@ -62,8 +62,8 @@ def test_inputs_of_the_logistic_gate_worked_by_hand():
     hnp.arrays(np.float32, (5, 4), elements=st.floats(-9, 9, width=32)),
     st.permutations(range(9)),
 )
-def test_the_logistic_gate_knows_no_slots(logits, order):
-    """Neither free slots nor the order of classes matter, though each side has fewer than `k`."""
+def test_the_logistic_gate_does_not_depend_on_slots(logits, order):
+    """Scores do not depend on free slots and the order of classes; each side has fewer than `k`."""
     slots = np.full((5, 9), -np.inf, np.float32)
     slots[:, :4] = logits
     seen = np.pad(SEEN, (0, 5))
@@ -73,7 +73,7 @@ def test_the_logistic_gate_knows_no_slots(logits, order):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_a_side_without_classes_gets_nothing():
+def test_a_side_without_classes_gets_no_samples():
     logits = jnp.array([[1.0, 2.0, -jnp.inf, -jnp.inf], [-jnp.inf, -jnp.inf, 1.0, 2.0]])
     for name in GATES.names:
         for threshold in (-1e9, 1e9):
@@ -105,7 +105,7 @@ def stream():
 
 @cache
 def two_sides(threshold, seen_side="learning", unseen_side="learning"):
-    """An adapter with a gate that compares the best logits of both sides; one compiles once."""
+    """A cached adapter with a gate that compares the best logits of both sides."""
     model, variables, _ = small_model()
     methods = {"learning": tent(model, variables, TENT), "static": static(model, variables)}
     gate = Gate("stacking", 1.0, threshold)
@@ -140,7 +140,7 @@ def test_each_sample_is_predicted_by_its_side(stream):
     np.testing.assert_array_equal(np.isin(prediction.label, [0, 1]), to_seen)  # common labels
 
 
-def test_the_logistic_gate_sends_the_samples_of_a_stream(stream):
+def test_the_logistic_gate_assigns_the_samples_of_a_stream(stream):
     model, variables, candidates, features = stream
     logits = model.score(variables, features, candidates)
     threshold = float(jnp.median(gate_score("logistic", logits, SEEN, 1.0, WEIGHTS)))
@@ -154,7 +154,7 @@ def test_the_logistic_gate_sends_the_samples_of_a_stream(stream):
 
 
 def test_a_side_learns_from_its_own_samples_alone(stream):
-    """As it does without a gate and another side."""
+    """State and predictions equal those without a gate and another side."""
     model, variables, candidates, features = stream
     logits = model.score(variables, features, candidates)
     to_seen = ~is_unseen(Gate("stacking", 1.0, 0.0), logits, SEEN)
@@ -173,7 +173,7 @@ def test_a_side_learns_from_its_own_samples_alone(stream):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
-def test_a_side_whose_last_class_retires_leaves_all_to_the_other(stream):
+def test_after_the_last_class_of_a_side_retires_the_other_gets_all_samples(stream):
     _, _, candidates, features = stream
     adapter = two_sides(0.0)
     state, _ = run_stream(adapter, adapter.init(candidates), features, chunk=CHUNK)
@@ -184,7 +184,7 @@ def test_a_side_whose_last_class_retires_leaves_all_to_the_other(stream):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(refinement))
 
 
-def test_the_rows_of_table_9_are_the_predictions_of_such_methods(stream):
+def test_the_rows_of_table_9_are_the_predictions_of_gated_methods(stream):
     model, variables, candidates, features = stream
     predictions = {}
     for row, sides in {

@@ -67,7 +67,7 @@ def plain(chunks):
     for label, priority, admitted, number in (one for chunk in chunks for one in chunk):
         if admitted:
             bank[label].append((float(np.float32(priority)), number))
-            if len(bank[label]) > CAPACITY:  # the lowest leaves, of equal ones the newest
+            if len(bank[label]) > CAPACITY:  # evict the lowest, of equal ones the newest
                 lowest = min(bank[label], key=lambda pair: (pair[0], -pair[1]))
                 bank[label].remove(lowest)
     return {c: sorted(pairs) for c, pairs in bank.items()}
@@ -86,10 +86,10 @@ def test_memory_equals_plain_python_after_each_chunk(stream, size):
             assert [p for p, _ in now] == [p for p, _ in expected[c]]
             offered = [(float(np.float32(p)), n) for y, p, ok, n in numbered if y == c and ok]
             assert set(now) <= set(offered)
-            if len({p for p, _ in offered}) == len(offered):  # ties are left open by Algorithm 1
+            if len({p for p, _ in offered}) == len(offered):  # Algorithm 1 does not specify ties
                 assert now == expected[c]
             filled = np.asarray(memory.filled[c])
-            assert filled[: filled.sum()].all()  # a prefix: draws rely on it
+            assert filled[: filled.sum()].all()  # a prefix, as draws require
 
 
 @given(st.permutations(range(6)), st.lists(st.integers(0, 2), min_size=6, max_size=6))

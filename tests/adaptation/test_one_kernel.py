@@ -1,4 +1,4 @@
-"""Functions in one kernel of a TPU, interpreted, against themselves."""
+"""Functions in one interpreted TPU kernel, against the same functions without."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from tests.helpers.small_model import small_model, small_tokens
 
 
 def score_gradient():
-    """The gradient of a sum of logits to the refinement, of label-free PURLS, and its arguments."""
+    """The gradient of a sum of logits by the refinement (label-free PURLS), and its arguments."""
     model, variables, candidates = small_model("label_free")
     scored = model.embedding.scored(candidates)
     active = jnp.array([True, True, False, True])
@@ -31,7 +31,7 @@ def traced(function, arguments):
     return closed, [jnp.asarray(a) for a in (*closed.consts, *jax.tree.leaves(arguments))]
 
 
-def test_a_gradient_in_one_kernel_is_the_same():
+def test_a_gradient_in_one_kernel_equals_that_without():
     function, arguments = score_gradient()
     expected = jax.tree.leaves(jax.jit(function)(*arguments))
     found = _call(*traced(function, arguments), interpret=True)
@@ -40,11 +40,11 @@ def test_a_gradient_in_one_kernel_is_the_same():
         np.testing.assert_allclose(other, one, atol=1e-5)
 
 
-def test_what_a_kernel_can_hold_is_known_before():
+def test_functions_that_cannot_be_lowered_are_detected():
     function, arguments = score_gradient()
     assert _can_be_lowered(*traced(function, arguments))
     assert not _can_be_lowered(*traced(jnp.linalg.qr, (jnp.ones((8, 8)),)))
 
 
-def test_elsewhere_nothing_changes():
+def test_other_platforms_call_the_function_directly():
     assert in_one_kernel(lambda x: x + 1, 2) == 3

@@ -1,4 +1,4 @@
-"""Prompts that are tuned through a text tower: real sentences, MiniLM's real weights."""
+"""Prompt tuning through a text tower, with real sentences and MiniLM's real weights."""
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +37,7 @@ def tower():
 
 
 @pytest.mark.parametrize("granularities", [1, pytest.param(G, marks=pytest.mark.slow)])
-def test_an_untouched_prompt_gives_the_static_vectors(tower, granularities):
+def test_the_initial_prompt_gives_the_static_vectors(tower, granularities):
     encoder, candidates = tower
     prompt = tower_prompt(encoder, SENTENCES, granularities, Candidates)
     start = prompt.start(candidates)

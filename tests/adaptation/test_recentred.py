@@ -1,4 +1,4 @@
-"""Centring by the stream's mean, against plain NumPy, and a shift of the sensor."""
+"""Centring by the mean of the stream: against plain NumPy, and with a shift of the sensor."""
 
 import jax
 import jax.numpy as jnp
@@ -23,12 +23,12 @@ def unit(vectors):
 def plain(vectors, classes, s, chunk):
     """Predictions and last class vectors of one granularity: `[N, e]`, `[C, e]`."""
     fixed = unit(classes - classes.mean(axis=0))
-    drawn, predicted, count = fixed, [], len(vectors)
+    moved, predicted, count = fixed, [], len(vectors)
     for start in range(0, count, chunk):
         end = min(start + chunk, count)
         for n in range(start, end):
             mean = vectors[: n + 1].sum(axis=0) / (s.mean_count + n + 1)
-            predicted.append(int((unit(vectors[n] - mean) @ drawn.T).argmax()))
+            predicted.append(int((unit(vectors[n] - mean) @ moved.T).argmax()))
         mean = vectors[:end].sum(axis=0) / (s.mean_count + end)
         window = unit(vectors[max(0, end - s.window) : end] - mean)
         logits = window @ fixed.T / s.temperature
@@ -43,8 +43,8 @@ def plain(vectors, classes, s, chunk):
             bias += np.log(len(window) * prior) - np.log(share.sum(axis=0) + 1e-6)
         share = softmax(logits + bias, axis=1)
         means = share.T @ window / (share.sum(axis=0)[:, None] + s.prior_count)
-        drawn = unit(fixed + s.gain * means)
-    return predicted, drawn
+        moved = unit(fixed + s.gain * means)
+    return predicted, moved
 
 
 SHORT = {"window": 7, "share_count": 0.5, "mean_count": 1.0}
@@ -69,13 +69,13 @@ def test_scan_equals_plain_numpy(kind, chunk, changes):
     e = model.embedding
     scored = e.scored(candidates)
     vectors = np.asarray(e.embed(variables, features, scored), np.float64)[:, 0, 0]
-    predicted, drawn = plain(vectors, np.asarray(scored.classes)[:, 0], settings, chunk)
+    predicted, moved = plain(vectors, np.asarray(scored.classes)[:, 0], settings, chunk)
     np.testing.assert_array_equal(prediction.label, predicted)
-    np.testing.assert_allclose(method.classes(state)[:, 0], drawn, atol=2e-4)
+    np.testing.assert_allclose(method.classes(state)[:, 0], moved, atol=2e-4)
 
 
-def test_a_shift_that_all_samples_share_does_not_matter():
-    """Another sensor adds one vector to all features: `static` fails, this does not."""
+def test_a_common_shift_of_all_samples_has_no_effect():
+    """Another sensor adds one vector to all features: `static` fails, `recentred` does not."""
     rng = np.random.default_rng(0)
     classes = unit(rng.normal(size=(5, 16)))
     labels = rng.integers(5, size=200)

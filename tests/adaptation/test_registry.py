@@ -33,7 +33,7 @@ NO_PROMPT = Prompt(lambda candidates: (), lambda prompt, candidates: candidates)
 
 @pytest.mark.parametrize("name", ADAPTERS.names)
 @pytest.mark.parametrize("kind", ["label_free", "ridge"])
-def test_each_pair_works_or_is_refused_in_one_sentence(name, kind):
+def test_each_pair_works_or_is_an_error_in_one_sentence(name, kind):
     if kind == "ridge" and ADAPTERS.entry(name).needs == "tokens":
         fitting = "expected one of balanced, recentred, dynapurls, tent, tda, adanpc, static"
         message = f"adapter {name} needs features of tokens, .*does not have: {fitting}$"
@@ -43,7 +43,7 @@ def test_each_pair_works_or_is_refused_in_one_sentence(name, kind):
         assert labels_of(name, kind, prompt=NO_PROMPT).shape == (3,)
 
 
-def test_without_an_embedding_only_static_is_left():
+def test_without_an_embedding_only_static_is_available():
     model, variables, _ = small_model()
     model = model._replace(embedding=None)
     info = StreamInfo.of(small_tokens(1))
@@ -79,12 +79,12 @@ def test_tpt_needs_a_prompt():
         ("tpt_residual", {"token_share": 1.5}, "token_share: .* at most 1, got 1.5"),
     ],
 )
-def test_settings_that_cannot_be_used_are_refused(name, changes, message):
+def test_invalid_settings_are_errors(name, changes, message):
     message = message if ".*" in message else re.escape(message)
     with pytest.raises(ValueError, match=message):
         ADAPTERS.settings(section_of(name, **changes))
 
 
-def test_an_unknown_name_is_refused_with_the_nearest():
+def test_the_error_of_an_unknown_name_has_the_nearest():
     with pytest.raises(ValueError, match=r"unknown adapter 'balance'; did you mean 'balanced'\?"):
         ADAPTERS.entry("balance")

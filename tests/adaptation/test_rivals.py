@@ -1,4 +1,4 @@
-"""Test-time methods of others against plain NumPy, with lists for caches."""
+"""Published test-time methods against plain NumPy, with lists for caches."""
 
 import itertools
 
@@ -21,7 +21,7 @@ PURLS = list(itertools.product(("label_free", "per_candidate"), ("global", "weig
 
 
 class Plain:
-    """A small method's stream as ordinary arrays.
+    """The stream of a small zero-shot method as NumPy arrays.
 
     Attributes:
       vectors: `[N, Q, R, e]`.
@@ -45,7 +45,7 @@ class Plain:
         return float(((a * b).sum(axis=-1) * self.alpha).sum())
 
     def viewed(self, vectors, label):
-        """A sample's vectors in the view of one class."""
+        """A sample's vectors for one class."""
         return vectors[label if len(vectors) > 1 else 0]
 
     def static(self, vectors):
@@ -60,9 +60,9 @@ class Plain:
 
 
 def store(cache, entry, capacity):
-    """One more entry `(confidence, ...)`; the least confident one leaves."""
+    """Adds an entry `(confidence, ...)` and evicts the least confident one."""
     cache.append(entry)
-    cache.sort(key=lambda stored: -stored[0])  # stable: of equal ones the newest leaves
+    cache.sort(key=lambda stored: -stored[0])  # stable: of equal ones, evict the newest
     del cache[capacity:]
 
 

@@ -1,4 +1,4 @@
-"""A stream as an accelerator runs it, on this CPU, against the loop of a CPU."""
+"""The stream loop for accelerators, run on the CPU, against the loop for CPUs."""
 
 import inspect
 from itertools import product
@@ -38,7 +38,7 @@ def test_an_accelerator_predicts_as_a_cpu(name, kind, chunk):
         adapter = adapter_of(made(name, model, variables, info))
         with compiling_for(platform):
             state, first = run_stream(adapter, adapter.init(candidates), features, chunk=chunk)
-            again = run_stream(adapter, state, features, chunk=chunk)  # counters go on
+            again = run_stream(adapter, state, features, chunk=chunk)  # counters continue
         both.append((state, first, again))
     leaves = zip(*map(jax.tree_util.tree_leaves_with_path, both), strict=True)
     for (path, one), (_, other) in leaves:

@@ -1,7 +1,7 @@
-"""What holds for every test-time method: streams are continued, interrupted, changed, damaged.
+"""Properties of every test-time method: continued streams, changes of classes, damaged samples.
 
-Programs take longer to compile than to run, so streams are loops of one compiled step, which equal
-`run_stream` by the first test.
+Programs take longer to compile than to run. Therefore streams are loops of one compiled step; the
+first test shows that they equal `run_stream`.
 """
 
 from functools import cache
@@ -82,7 +82,7 @@ class Setup(NamedTuple):
         return self.adapter.init(self.candidates, active, jax.random.key(key))
 
     def run(self, state, *where):
-        """A part of the stream, chunk after chunk."""
+        """Runs a part of the stream, chunk by chunk."""
         features, predictions = part(self.features, *where), []
         for start in range(0, len(jax.tree.leaves(features)[0]), CHUNK):
             state, prediction = self.step(state, part(features, start, start + CHUNK))
@@ -92,7 +92,7 @@ class Setup(NamedTuple):
 
 @cache
 def setup(name, kind="label_free"):
-    """The same adapter for all tests, so that each program is compiled once."""
+    """A cached adapter for all tests, so that each program is compiled once."""
     model, variables, candidates = small_model(kind)
     features = model.encode(variables, small_tokens(COUNT))
     info = StreamInfo.of(features, COUNT, CHUNK)
@@ -117,7 +117,7 @@ SOME = [("balanced", "per_candidate"), ("dynapurls", "ridge"), ("tda", "label_fr
 @pytest.mark.parametrize(
     ("name", "kind"), cases([*SOME, ("tent", "label_free"), ("adanpc", "ridge")], PAIRS)
 )
-def test_one_scan_equals_a_loop_of_steps_that_a_scan_continues(name, kind):
+def test_one_scan_equals_a_loop_of_steps_continued_by_a_scan(name, kind):
     s = setup(name, kind)
     rest = COUNT - HALF - 3  # the last chunk is smaller
     whole, predicted = run_stream(s.adapter, s.start(), part(s.features, COUNT - 3), chunk=CHUNK)
@@ -138,7 +138,7 @@ def test_a_stream_saved_and_restored_continues_bit_by_bit(name, kind, tmp_path):
     checkpoints = Checkpoints(tmp_path / "state")
     checkpoints.save(int(middle.samples), middle)
     checkpoints.close()
-    # Another process has nothing but a fresh state of the same shapes.
+    # Another process has only a fresh state of the same shapes.
     again = Checkpoints(tmp_path / "state")
     restored = again.restore(jax.eval_shape(s.start))
     again.close()
@@ -149,7 +149,7 @@ def test_a_stream_saved_and_restored_continues_bit_by_bit(name, kind, tmp_path):
 @every_pair
 def test_samples_that_are_not_finite_change_nothing_and_are_counted(name, kind):
     s, rng = setup(name, kind), np.random.default_rng(0)
-    # Chunks of bad samples beside chunks of good ones: the good ones must not change.
+    # Whole chunks are bad or good, so that the chunks of good samples do not change.
     places = np.repeat(np.sort(rng.integers(0, HALF // CHUNK + 1, 3)) * CHUNK, CHUNK)
     is_bad = np.insert(np.zeros(HALF, bool), places, True)
     values = rng.choice([np.nan, np.inf, -np.inf], is_bad.sum())
@@ -171,7 +171,7 @@ def test_samples_that_are_not_finite_change_nothing_and_are_counted(name, kind):
 
 
 @every_method
-def test_one_bad_sample_in_a_chunk_leaves_no_trace(name):
+def test_one_bad_sample_in_a_chunk_has_no_effect(name):
     s = setup(name)
     state, _ = s.run(s.start(), HALF)
     chunk = part(s.features, HALF, HALF + CHUNK)
@@ -184,7 +184,7 @@ def test_one_bad_sample_in_a_chunk_leaves_no_trace(name):
 
     mixed, other = damaged(np.float32("nan")), damaged(np.float32("-inf"))
     (a, p), (b, _) = s.step(state, mixed), s.step(state, other)
-    assert_same(a, b)  # whatever its values were
+    assert_same(a, b)  # for any values of the bad sample
     assert p.skipped.tolist() == [False, True, False, False]
     empty = jax.tree.map(lambda leaf: np.full_like(leaf, np.nan), chunk)
     assert_same(s.step(state, empty)[0].inner_state, state.inner_state)
@@ -205,7 +205,7 @@ def test_predictions_do_not_depend_on_free_slots(name, kind):
 
 
 @pytest.mark.parametrize(("name", "kind"), cases([*LABEL_FREE, *vector_views], PAIRS))
-def test_classes_are_added_and_retired_without_compiling_again(name, kind):
+def test_classes_are_added_and_retired_without_recompilation(name, kind):
     s = setup(name, kind)
     vectors = s.candidates.classes[3]
     state, _ = s.run(s.start(jnp.arange(4) < 3), HALF)
@@ -214,7 +214,7 @@ def test_classes_are_added_and_retired_without_compiling_again(name, kind):
     assert slot == 3
     state, prediction = s.run(state, HALF)
     finite = jnp.isfinite(prediction.logits)
-    assert_same(finite[:, 3], finite[:, 2])  # behind a gate both are on one side
+    assert_same(finite[:, 3], finite[:, 2])  # of one side of a gate
     assert finite[:, 3].any() if name == "gated" else finite.all()
     state = retire_class(s.adapter, state, 1)
     state, prediction = s.run(state, HALF, None)
@@ -263,14 +263,14 @@ def test_all_classes_are_replaced_in_any_order(name):
     assert_same(s.run(state, HALF), s.run(s.start(), HALF))
 
 
-def test_classes_are_refused_with_a_reason():
+def test_impossible_changes_of_classes_are_errors():
     s = setup("dynapurls")
     state, vectors = s.start(), s.candidates.classes[0]
     with pytest.raises(ValueError, match="all 4 slots are taken"):
         add_class(s.adapter, state, vectors)
-    with pytest.raises(ValueError, match="slot 9 holds no class; taken are"):
+    with pytest.raises(ValueError, match="slot 9 holds no class; slots with a class"):
         retire_class(s.adapter, state, 9)
-    with pytest.raises(ValueError, match=r"expected \(8, 7\) finite"):
+    with pytest.raises(ValueError, match=r"expected finite values of shape \(8, 7\)"):
         add_class(s.adapter, retire_class(s.adapter, state, 0), vectors.at[0].set(jnp.nan))
     with pytest.raises(ValueError, match="all 2 slots are taken"):
         add_class(s.adapter, state, vectors, jnp.arange(4) < 2)
@@ -287,7 +287,7 @@ def test_reset_returns_to_the_static_predictions(name):  # `recentred` never giv
     back = reset(s.adapter, state)
     assert int(back.samples) == HALF
     _, prediction = s.step(back, chunk)
-    finite = np.isfinite(prediction.logits)  # behind a gate, those of one side
+    finite = np.isfinite(prediction.logits)  # with a gate, those of one side
     p, static_p = (
         jax.nn.softmax(jnp.where(finite, one.logits, -jnp.inf)) for one in (prediction, expected)
     )
@@ -296,7 +296,7 @@ def test_reset_returns_to_the_static_predictions(name):  # `recentred` never giv
 
 
 @pytest.mark.parametrize("name", LEARNING)
-def test_it_learns_and_the_key_alone_decides(name):
+def test_learning_changes_the_state_and_depends_only_on_the_key(name):
     s = setup(name)
     (a, x), (b, y) = s.run(s.start(), HALF), s.run(s.start(), HALF)
     assert_same((a, x), (b, y))

@@ -1,4 +1,4 @@
-"""A sweep equals its cells run one by one."""
+"""Sweeps against separate streams for each cell."""
 
 from dataclasses import replace
 from functools import cache
@@ -102,7 +102,7 @@ def test_cells_equal_their_own_streams(name, kind):
 
 
 @pytest.mark.parametrize("name", ["calip", "tpt", "tpt_residual"])
-def test_methods_that_read_tokens_are_refused(name):
+def test_methods_that_use_tokens_are_errors(name):
     task, variables, orders, keys = task_of("label_free")
 
     def make(model, info, learning_rate):
@@ -113,7 +113,7 @@ def test_methods_that_read_tokens_are_refused(name):
         factory = tpt if name == "tpt" else tpt_residual
         return factory(model, variables, settings, info._replace(prompt=nothing))
 
-    with pytest.raises(ValueError, match=r"reads the tokens of a sample.*in a sweep"):
+    with pytest.raises(ValueError, match=r"needs the tokens of a sample.*in a sweep"):
         sweep(make, task, orders, keys, {"learning_rate": np.ones(1)})
 
 

@@ -1,4 +1,4 @@
-"""The eager PyTorch reference does what `run_stream` does: predictions, scale and bias."""
+"""`run_stream` against an eager PyTorch reference: predictions, scale and bias."""
 
 import os
 
@@ -23,7 +23,7 @@ SETTINGS = DynaPurlsSettings(
 
 
 @pytest.mark.parametrize("query", ["label_free", "per_candidate"])
-def test_torch_refines_as_the_scan_does(query):
+def test_torch_refinement_equals_the_scan(query):
     model, variables, candidates = small_model(query)
     features = model.encode(variables, small_tokens(COUNT, seed=3))
     info = StreamInfo.of(features)._replace(chunks=HORIZON)
@@ -44,7 +44,7 @@ def test_torch_refines_as_the_scan_does(query):
 
 
 @pytest.mark.parametrize("query", ["label_free", "per_candidate"])
-def test_torch_scores_as_the_static_method_does(query):
+def test_torch_scores_equal_the_static_method(query):
     model, variables, candidates = small_model(query)
     features = model.encode(variables, small_tokens(COUNT))
     adapter = adapter_of(static(model, variables))

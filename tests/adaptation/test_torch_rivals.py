@@ -1,4 +1,4 @@
-"""Test-time methods of others that need gradients, against PyTorch's autograd and optimizers."""
+"""Published test-time methods with gradients, against PyTorch's autograd and optimizers."""
 
 import os
 
@@ -26,7 +26,7 @@ QUERIES = ("label_free", "per_candidate")
 
 
 def entropy(logits):
-    """In nats, `[B, C]` to `[B]`."""
+    """Entropy in nats, `[B, C]` to `[B]`."""
     return -(torch.softmax(logits, -1) * torch.log_softmax(logits, -1)).sum(-1)
 
 
@@ -37,7 +37,7 @@ def entropy(logits):
         [(query, *shape) for query in QUERIES for shape in [(6, 1), (6, 2), (5, 2)]],
     ),
 )
-def test_tent_lowers_the_entropy_as_adam_does(query, chunk, steps):
+def test_tent_equals_adam_on_the_entropy(query, chunk, steps):
     model, variables, candidates = small_model(query)
     features = model.encode(variables, small_tokens(COUNT, seed=3))
     adapter = adapter_of(tent(model, variables, TentSettings(0.02, steps)))
@@ -90,7 +90,7 @@ def torch_tpt(reference, settings, sample, views):
 @pytest.mark.parametrize(
     "query", ["label_free", pytest.param("per_candidate", marks=pytest.mark.slow)]
 )
-def test_tpt_tunes_each_sample_as_adamw_does(query):
+def test_tpt_equals_adamw_for_each_sample(query):
     model, variables, candidates = small_model(query)
     features = model.encode(variables, small_tokens(COUNT, seed=3))
     s = TptSettings(views=10, confident_share=0.3, learning_rate=0.02, steps=2)
@@ -107,7 +107,7 @@ def test_tpt_tunes_each_sample_as_adamw_does(query):
         order = torch.from_numpy(np.argsort(noise, axis=1)[:, : S // 2]).long()
         expected.append(torch_tpt(reference, s, sample, [leaf[order] for leaf in sample]))
     expected = torch.stack(expected)
-    # Adam divides a vanishing gradient by itself, so single logits may go either way.
+    # Adam normalises vanishing gradients, so single logits may differ.
     difference = np.abs(np.asarray(prediction.logits) - expected.numpy())
     assert np.median(difference) < 1e-3
     assert (difference.max(axis=1) < 2e-2).mean() > 0.9

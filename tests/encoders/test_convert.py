@@ -1,4 +1,4 @@
-"""Published Shift-GCN checkpoints: names, round trips, and what they give on real clips."""
+"""Published Shift-GCN checkpoints: names, round trips, and outputs on real clips."""
 
 import jax
 import jax.numpy as jnp
@@ -16,13 +16,13 @@ CHECKPOINTS = ("ntu_ShiftGCN_joint_xsub", "ntu120_ShiftGCN_joint_xsetup")
 
 
 def published(classes, form=None):
-    """The published network: absent persons count."""
+    """The published network, whose means include absent persons."""
     return Classifier(SkeletonEncoder(ShiftGCN(64, form=form), count_absent=True), classes)
 
 
 @pytest.fixture(scope="module")
 def variables():
-    """A full-size encoder's, with every leaf different."""
+    """Variables of a full-size classifier; every leaf is different."""
     model = published(60)
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 2, 8, 25, 3)))
     leaves, tree = jax.tree.flatten(shapes)
@@ -31,7 +31,7 @@ def variables():
     return jax.tree.unflatten(tree, arrays)
 
 
-def test_there_and_back(variables):
+def test_state_dict_round_trip(variables):
     state = to_state_dict(variables)
     assert len(state) == 302  # what the published checkpoints have
     assert state["l5.gcn1.Linear_weight"].shape == (64, 128)
@@ -42,7 +42,7 @@ def test_there_and_back(variables):
     jax.tree.map(np.testing.assert_array_equal, back, variables)
 
 
-def test_a_missing_tensor_is_named(variables):
+def test_the_error_of_a_missing_tensor_names_it(variables):
     state = to_state_dict(variables)
     del state["l3.tcn1.shift_in.ypos"]
     with pytest.raises(ValueError, match=r"it lacks l3\.tcn1\.shift_in\.ypos"):
@@ -62,7 +62,7 @@ def test_npz_round_trip(variables, tmp_path):
 @pytest.mark.parametrize("form", [None, "tpu"])
 @pytest.mark.parametrize("name", CHECKPOINTS)
 def test_published_checkpoints_round_trip_and_give_the_published_features(shared_data, name, form):
-    """All 302 tensors come back, and features, logits and decisions on real clips are theirs."""
+    """302 tensors survive a round trip; features and logits on real clips equal the published."""
     pytest.importorskip("torch", reason="reading .pt files needs torch, which is not installed")
     state = script.load_pt(shared_data / "shift_gcn" / f"{name}.pt")
     converted = jax.tree.map(jnp.asarray, from_state_dict(state))

@@ -1,4 +1,4 @@
-"""Attacks by checkpoints."""
+"""Malicious checkpoints."""
 
 import numpy as np
 import pytest

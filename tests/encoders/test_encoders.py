@@ -25,7 +25,7 @@ def small_encoder(width=4, layers=TWO_LAYERS, **options) -> SkeletonEncoder:
 
 
 def small_classifier(width=4, layers=TWO_LAYERS, **options) -> Classifier:
-    """The same with a classifier of four classes."""
+    """`small_encoder` with a classifier of four classes."""
     return Classifier(small_encoder(width, layers, **options), 4)
 
 
@@ -106,7 +106,7 @@ def interpolation(x, where, stride):
 @given(*DISPLACED)
 def test_temporal_shift_gradients_equal_those_of_a_matrix(displacement, stride, seed):
     where = jnp.asarray(displacement, jnp.float32)
-    # On a frame exactly, the interpolation has no derivative but one on either side.
+    # Exactly on a frame, the interpolation has only one-sided derivatives.
     where = jnp.where(jnp.abs(where * 2 - jnp.round(where * 2)) < 1e-3, where + 0.1, where)
     rng = np.random.default_rng(seed)
     x = jnp.asarray(rng.normal(size=(len(displacement), 8, 3, 2)), jnp.float32)
@@ -160,7 +160,7 @@ def test_token_shape_of_the_published_network():
     assert token_shape(encoder, (2, 32, 25, 3)) == (3, 25, 256)
 
 
-def test_settings_that_no_network_can_be_built_from_are_refused():
+def test_invalid_settings_are_errors():
     with pytest.raises(ValueError, match="expected pairs of a width multiple"):
         ShiftGcnSettings(layers=((1, 3),))
     with pytest.raises(ValueError, match="did you mean 'float32'"):
@@ -170,7 +170,7 @@ def test_settings_that_no_network_can_be_built_from_are_refused():
 
 
 def test_absent_second_person_changes_nothing():
-    """Tokens are the mean over present persons, so a twin and an absent person give the same."""
+    """Tokens are the mean over present persons: the same for one person and for two equal ones."""
     encoder = small_classifier()
     one = jax.random.normal(jax.random.key(0), (2, 1, 16, 20, 3))
     alone = jnp.concatenate([one, jnp.zeros_like(one)], axis=1)
@@ -191,8 +191,8 @@ def test_frames_must_fit_the_strides():
         small_classifier().init(jax.random.key(0), jnp.ones((1, 1, 15, 20, 3)))
 
 
-def test_padded_frames_are_in_no_mean():
-    """Pooled features are the mean of the tokens where segments have as many frames each."""
+def test_padded_frames_are_excluded_from_means():
+    """Pooled features are the mean of the tokens if all segments have as many frames."""
     encoder = small_encoder()
     clips = jax.random.normal(jax.random.key(0), (2, 1, 24, 5, 3)).at[:, :, 12:].set(0)
     variables = jax.jit(partial(encoder.init, method="pooled"))(jax.random.key(1), clips)
@@ -201,8 +201,8 @@ def test_padded_frames_are_in_no_mean():
     np.testing.assert_allclose(pooled, tokens.mean(axis=(1, 2)), atol=1e-5)
 
 
-def test_a_batch_of_present_persons_alone_gives_the_same():
-    """Packed to their number, persons give the same outputs, statistics and gradients."""
+def test_packing_of_present_persons_does_not_change_results():
+    """Outputs, statistics and gradients with a capacity equal those without."""
     classifier = small_classifier()
     clips = jax.random.normal(jax.random.key(0), (6, 2, 8, 5, 3))
     clips = clips.at[jnp.array([0, 2, 3, 5]), 1].set(0)  # 8 of 12 persons are present
@@ -224,7 +224,7 @@ def test_a_batch_of_present_persons_alone_gives_the_same():
     encoder = classifier.encoder
     every = tokens_of(encoder, variables, clips)
     np.testing.assert_allclose(tokens_of(encoder, variables, clips, 8), every, atol=1e-5)
-    assert np.isnan(tokens_of(encoder, variables, clips, 7)).all()  # never silently fewer
+    assert np.isnan(tokens_of(encoder, variables, clips, 7)).all()  # too small
 
 
 def test_capacity_has_few_values_and_holds_all_persons():
@@ -250,7 +250,7 @@ def test_segments_divide_the_true_length(length, segments):
         np.testing.assert_allclose(weight, window / window.sum(), atol=1e-6)
 
 
-def test_frames_behind_the_end_are_in_no_segment():
+def test_the_length_of_a_clip_excludes_padding():
     clips = np.ones((3, 2, 12, 4, 3), np.float32)
     clips[0, :, 9:] = 0
     clips[1, 1, 5:] = 0
@@ -259,7 +259,7 @@ def test_frames_behind_the_end_are_in_no_segment():
 
 
 @pytest.mark.slow
-def test_rematerialisation_leaves_the_gradient():
+def test_rematerialisation_does_not_change_the_gradient():
     clips = jax.random.normal(jax.random.key(0), (2, 1, 8, 5, 3))
     variables = init(small_classifier(), clips)
 
@@ -279,7 +279,7 @@ def test_rematerialisation_leaves_the_gradient():
 
 
 @pytest.mark.parametrize("layers", [TWO_LAYERS, pytest.param(LAYERS, marks=pytest.mark.slow)])
-def test_bfloat16_features_give_nearly_the_same(layers):
+def test_bfloat16_features_are_close_to_float32(layers):
     clips = jax.random.normal(jax.random.key(0), (2, 1, 16, 5, 3))
     wide, narrow = (small_encoder(8, layers, dtype=d) for d in (jnp.float32, jnp.bfloat16))
     variables = jax.jit(partial(wide.init, method="pooled"))(jax.random.key(1), clips)

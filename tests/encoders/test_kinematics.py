@@ -1,4 +1,4 @@
-"""The kinematic statistics against NumPy, and what they do not depend on."""
+"""The kinematic statistics against NumPy, and their invariances."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ T, V = 12, KINECT_V1.num_joints
 
 
 def random_clips(seed=0):
-    """A clip of two persons, one of a person who comes late, and one that ends early."""
+    """A clip of two persons, one whose person appears late, and one that ends early."""
     rng = np.random.default_rng(seed)
     clips = rng.normal(size=(3, 2, T, V, 3)).astype(np.float32)
     clips[1, 1] = 0
@@ -29,7 +29,7 @@ def tokens_of(clips, **settings):
 
 
 def body(person, path):
-    """Coordinates of one person `[t, V, 3]` by the definition."""
+    """Body coordinates of one person `[t, V, 3]`, by definition."""
     hip = person[:, KINECT_V1.hip_center]
     joints = person - hip[:, None]
     if path:
@@ -64,7 +64,7 @@ def test_segments_are_parts_of_the_clip():
         np.testing.assert_allclose(got[0, part], expected, atol=2e-4)
 
 
-def test_place_and_size_of_a_person_do_not_matter():
+def test_features_do_not_depend_on_position_and_size():
     clips = random_clips()[:1]
     moved = 1.7 * clips + np.array([3.0, -2.0, 1.0], np.float32)
     np.testing.assert_allclose(tokens_of(moved), tokens_of(clips), atol=1e-3)

@@ -1,4 +1,4 @@
-"""Posture and motion of upright clips, against NumPy and by what must not matter."""
+"""Posture and motion of upright clips: against NumPy, and their invariances."""
 
 import dataclasses
 
@@ -55,7 +55,7 @@ def test_a_squat_lowers_the_hip_and_a_jump_lifts_it(clips):
     assert (mean <= high + 1e-5).all()
 
 
-def test_size_and_place_and_heading_do_not_matter(clips):
+def test_features_do_not_depend_on_size_position_and_heading(clips):
     turn = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1.0]])
     moved = 1.3 * clips[:, 0] @ turn.T + np.array([3.0, -2.0, 0.0])
     there = [normalise_upright(clip[None].astype(np.float32), KINECT_V1) for clip in moved]
@@ -77,7 +77,7 @@ def test_a_mirrored_clip_swaps_the_sides(clips):
     np.testing.assert_allclose(images, measures[..., pairs], atol=1e-3)
 
 
-def test_absent_frames_and_persons_leave_no_trace(clips):
+def test_absent_frames_and_persons_have_no_effect(clips):
     gap = clips.copy()
     gap[:, :, 20:] = gap[:, :, 19:20]
     absent = gap.copy()
@@ -105,7 +105,7 @@ def test_joints_are_read_by_name_or_refused(clips):
         Posture(NoSettings(), OPENPOSE_18).tokens(jnp.zeros((1, 1, 8, 18, 3)))
 
 
-def test_upright_clips_stand_on_the_floor_and_lean_as_they_did(clips):
+def test_upright_clips_have_their_lowest_point_on_the_floor_and_keep_their_lean(clips):
     tilt = np.array([[1, 0, 0], [0, 0.8, -0.6], [0, 0.6, 0.8]])
     leaning = (clips[0] @ tilt.T + np.array([1.0, 2.0, 5.0])).astype(np.float32)
     found = normalise_upright(leaning, KINECT_V1)

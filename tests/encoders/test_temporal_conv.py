@@ -1,4 +1,4 @@
-"""The temporal convolutional network against PyTorch, and what its token does not depend on."""
+"""The temporal convolutional network against PyTorch, and its invariances."""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ MODULE = ENTRY.make(TemporalConvSettings(width=WIDTH), KINECT_V1)
 
 
 def clips_of(count=3, persons=2):
-    """Random clips; the second has one person alone."""
+    """Random clips; the second has only one person."""
     clips = np.random.default_rng(0).normal(size=(count, persons, T, V, 3)).astype(np.float32)
     clips[1, 1] = 0
     return jnp.asarray(clips)
@@ -24,7 +24,7 @@ def clips_of(count=3, persons=2):
 
 @pytest.fixture(scope="module")
 def variables():
-    """Random ones, running statistics too."""
+    """Random variables, including running statistics."""
     found = jax.jit(lambda clips: MODULE.init(jax.random.key(0), clips, method="pooled"))(
         clips_of()
     )
@@ -74,7 +74,7 @@ def test_the_token_has_the_statistics_first(variables):
     np.testing.assert_allclose(token[:, 0, 0, 12 * V :], pooled(variables, clips), atol=1e-5)
 
 
-def test_place_and_size_of_a_person_do_not_matter(variables):
+def test_features_do_not_depend_on_position_and_size(variables):
     clips = clips_of()[:1]
     moved = 1.7 * clips + jnp.array([3.0, -2.0, 1.0])
     np.testing.assert_allclose(pooled(variables, moved), pooled(variables, clips), atol=1e-3)

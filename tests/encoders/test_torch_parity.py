@@ -59,7 +59,7 @@ KINDS = (0, 1, 4)  # one layer of each kind: without a residual, with one, wider
 
 @pytest.mark.parametrize("train", [False, True])
 @pytest.mark.parametrize("indices", [KINDS, pytest.param(range(10), marks=pytest.mark.slow)])
-def test_each_layer_gives_the_same_and_the_same_gradients(network, train, indices):
+def test_outputs_and_gradients_of_each_layer_equal_pytorch(network, train, indices):
     variables = converted(network)
     for index in indices:
         multiple, stride = LAYERS[index]
@@ -103,7 +103,7 @@ def test_each_layer_gives_the_same_and_the_same_gradients(network, train, indice
             np.testing.assert_allclose(ours, grad, rtol=2e-3, atol=5e-3, err_msg=f"{index} {name}")
 
 
-def test_whole_network_and_its_statistics_after_a_training_pass(network):
+def test_the_network_and_its_running_statistics_equal_pytorch(network):
     variables = converted(network)
     ours, theirs = clips_for_both()
     encoder = published(WIDTH)
@@ -119,12 +119,12 @@ def test_whole_network_and_its_statistics_after_a_training_pass(network):
     for name, tensor in network.state_dict().items():
         if "running_mean" in name:
             np.testing.assert_allclose(state[name], tensor, atol=1e-4, err_msg=name)
-        elif "running_var" in name:  # PyTorch's are of the sample, count / (count - 1) larger
+        elif "running_var" in name:  # PyTorch's have Bessel's correction, count / (count - 1)
             np.testing.assert_allclose(state[name], tensor, rtol=2e-2, err_msg=name)
 
 
 @pytest.mark.slow
-def test_our_state_dict_loads_there(network):
+def test_the_state_dict_loads_into_pytorch(network):
     ours, theirs = clips_for_both(2, 8)
     encoder = published(WIDTH)
     variables = jax.jit(encoder.init)(jax.random.key(3), ours)
@@ -136,7 +136,7 @@ def test_our_state_dict_loads_there(network):
         np.testing.assert_allclose(got, model.eval()(theirs), atol=1e-4)
 
 
-def test_the_published_recipe_is_that_of_torch():
+def test_the_published_optimizer_equals_pytorch():
     """SGD with Nesterov momentum, decay and steps after 60, 80 and 100 of 140 epochs."""
     settings = PretrainSettings(epochs=14, learning_rate=0.1, weight_decay=1e-2)
     start = np.random.default_rng(0).normal(size=3).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The TPU's form of Shift-GCN, its kernels interpreted, against the form of CPUs and GPUs."""
+"""The TPU form of Shift-GCN, with interpreted kernels, against the form for CPUs and GPUs."""
 
 from functools import cache, partial
 
@@ -30,7 +30,7 @@ def batch(clips: int):
 
 
 def noisy(width: int, clips, reach: float) -> dict:
-    """Variables without a zero, a one, or a displacement within a frame of zero alone."""
+    """Random variables: none is 0 or 1, and displacements are scaled by `reach` frames."""
     variables = jax.jit(classifier("gather", width).init)(jax.random.key(1), clips)
 
     def moved(path, leaf):
@@ -54,7 +54,7 @@ def results(form: str, width: int, clips, variables: dict, **options):
     return jax.jit(model.apply)(variables, clips), value, updated, grads
 
 
-# Width 64 puts two persons side by side; a reach of 12 goes beyond the 8 frames of a clip.
+# Width 64 puts two persons into a row; a reach of 12 exceeds the 8 frames of a clip.
 CASES = {"narrow": (4, 3, 1.0), "far": (4, 3, 12.0), "two persons in a row": (64, 9, 2.0)}
 
 
@@ -80,12 +80,12 @@ def test_both_forms_have_the_same_gradients(name):
     largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(grads))
     leaves = zip(jax.tree_util.tree_leaves_with_path(grads), jax.tree.leaves(found), strict=True)
     for (path, one), other in leaves:
-        # A bias in front of a normalisation has no gradient but rounding.
+        # A bias before a normalisation has no gradient except for rounding.
         bound = 1e-3 * float(jnp.abs(one).max()) + 1e-6 * largest
         np.testing.assert_allclose(other, one, atol=bound, err_msg=jax.tree_util.keystr(path))
 
 
-def test_bfloat16_is_near():
+def test_bfloat16_is_close_to_float32():
     x = batch(3)
     variables = noisy(4, x, 1.0)
     exact = results("gather", 4, x, variables)[0]
@@ -94,7 +94,7 @@ def test_bfloat16_is_near():
 
 
 @pytest.mark.parametrize(("number", "width"), [(3, 4), (20, 64), (40, 128)])
-def test_persons_are_laid_out_and_back(number, width):
+def test_unfolded_inverts_folded(number, width):
     x = jnp.arange(number * 4 * JOINTS * 3, dtype=jnp.float32).reshape(number, 4, JOINTS, 3)
     there, persons = folded(x, width, None, interpret=True)
     assert there.shape[2] % rows_of(x.dtype) == 0
@@ -109,7 +109,7 @@ def test_the_platform_chooses_the_form():
     assert not ShiftGCN()._for_tpu
 
 
-def test_the_kernels_can_be_switched_off(monkeypatch):
+def test_the_kernels_can_be_disabled(monkeypatch):
     assert not runs_kernels()
     with compiling_for("tpu"):
         assert runs_kernels()

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of text."""
+"""Fixtures of the text tests."""
 
 import pytest
 
@@ -10,7 +10,7 @@ NAMES = ("wave", "kick a ball")
 
 @pytest.fixture(scope="session")
 def minilm() -> MiniLM:
-    """One encoder for all tests: its weights and its programs are loaded once."""
+    """One encoder for all tests, so that its weights and programs are loaded once."""
     return MiniLM()
 
 

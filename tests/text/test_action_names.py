@@ -43,7 +43,7 @@ def rows():
         ("leftover, upright", "neutral"),
     ],
 )
-def test_the_side_that_is_named(text, side):
+def test_the_side_of_a_text(text, side):
     assert side_of(text) == side
 
 
@@ -77,7 +77,7 @@ def test_rows_have_unit_length_and_do_not_depend_on_others(rows):
     np.testing.assert_allclose(ActionNames().encode(NAMES[3:4]), rows[3:4], atol=1e-5)
 
 
-def test_as_class_text_nothing_is_lost(rows):
+def test_encoded_descriptions_equal_the_rows(rows):
     texts = [[[name]] * len(GRANULARITIES) for name in NAMES]
     found = encode_descriptions(texts, ActionNames())[:, 0]
     np.testing.assert_allclose(found, rows, atol=1e-5)

@@ -35,7 +35,7 @@ def demo_corpus():
     return replace(tiny_corpus(classes=2), name="demo", class_names=names)
 
 
-def test_settings_survive_a_section_and_its_overrides():
+def test_settings_round_trip_through_a_config_section():
     section = section_of(TextSettings)
     assert settings_of(TextSettings, section, "text") == TextSettings()
     section.encoder, section.template["head"] = "hashing", "the head: {}"
@@ -52,13 +52,13 @@ def test_settings_survive_a_section_and_its_overrides():
         ("template", {"head": "{}"}, r"template\.global: expected a text with one \{\}, got ''"),
     ],
 )
-def test_wrong_settings_are_errors(key, value, expected):
+def test_invalid_settings_are_errors(key, value, expected):
     with pytest.raises(ValueError, match=expected):
         TextSettings(**{key: value})
 
 
 @pytest.mark.parametrize("wrong", ["the legs", "{} or {}"])
-def test_a_template_has_one_gap(wrong):
+def test_a_template_has_one_placeholder(wrong):
     template = TextSettings().template | {"legs": wrong}
     with pytest.raises(ValueError, match=r"template\.legs: expected a text with one \{\}"):
         TextSettings(template=template)
@@ -66,7 +66,7 @@ def test_a_template_has_one_gap(wrong):
         TextSettings(template=TextSettings().template | {"leg": "{}"})
 
 
-def test_each_granularity_has_its_template(texts):
+def test_each_granularity_has_its_own_template(texts):
     templates = TextSettings().template | {"legs": "the legs: {}"}
     filled = in_templates(check_descriptions(texts, NAMES, "here"), templates)
     assert filled[1][GRANULARITIES.index("head")] == ["a video of kick a ball with the head"]
@@ -151,7 +151,7 @@ def test_broken_precomputed_files_are_errors(tmp_path):
     with pytest.raises(DataError, match=r"expected text \[2, 8, d\] for 2 names, got \[3, 8, 5\]"):
         load_precomputed(path, NAMES)
     _precomputed(path)
-    with pytest.raises(DataError, match="all 3 classes, got 2; without: 'jump'"):
+    with pytest.raises(DataError, match="all 3 classes, got 2; missing: 'jump'"):
         load_precomputed(path, [*NAMES, "jump"])
     _precomputed(path, text=np.full((2, 8, 5), np.nan))
     with pytest.raises(DataError, match="finite"):
@@ -180,12 +180,12 @@ def test_a_new_class_has_the_vector_of_a_class_of_the_corpus(tmp_path, texts):
     np.testing.assert_allclose(new, vectors[0], atol=1e-6)
 
 
-def test_the_digest_of_the_demo_is_that_of_earlier_versions(demo_corpus):
+def test_the_digest_of_the_demo_equals_that_of_earlier_versions(demo_corpus):
     """Another digest invalidates all cached vectors and trained runs."""
     assert text_features(HASHING, demo_corpus)[1] == "01c392ba63692c04"
 
 
-def test_features_are_encoded_once(demo_corpus, monkeypatch, tmp_path):
+def test_features_are_cached(demo_corpus, monkeypatch, tmp_path):
     monkeypatch.setenv("DYNAPURLS_CACHE", str(tmp_path))
     first, digest = text_features(HASHING, demo_corpus)
     (file,) = (tmp_path / "text").iterdir()

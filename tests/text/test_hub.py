@@ -1,4 +1,4 @@
-"""Models by hub id: downloaded from a local server with the hub's interface, then cached."""
+"""Models by hub id, from a local server with the hub's interface and from the cache."""
 
 import hashlib
 import json
@@ -121,7 +121,7 @@ def test_a_model_is_downloaded_once(revision, tmp_path):
     assert find(endpoint, tmp_path).stdout == first.stdout  # without the hub
 
 
-def test_without_the_hub_the_error_says_which_files_to_put_where(tmp_path):
+def test_the_error_without_the_hub_lists_the_files(tmp_path):
     failed = find("http://127.0.0.1:9", tmp_path)
     message = failed.stderr.strip().splitlines()[-1]
     for part in (
@@ -147,13 +147,13 @@ def test_weights_in_several_files_are_read_as_one(tmp_path):
     with pytest.raises(DataError, match=r"expected a tensor decoder\.c, found none"):
         Pretrained.find(str(tmp_path)).weights()["decoder.c"]
     (tmp_path / "model-1.safetensors").unlink()
-    with pytest.raises(DataError, match=r"2 files of weights, without \['model-1\.safetensors'\]"):
+    with pytest.raises(DataError, match=r"2 files of weights, missing: \['model-1\.safetensors'\]"):
         Pretrained.find(str(tmp_path))
     index.write_text("[]")
     with pytest.raises(DataError, match=r"index\.json: expected an index of weights"):
         Pretrained.find(str(tmp_path))
     index.write_text(json.dumps({"weight_map": {"text_model.a": "../model-0.safetensors"}}))
-    with pytest.raises(DataError, match=r"expected names of files beside it, got \['\.\./model"):
+    with pytest.raises(DataError, match=r"files in the same folder, got \['\.\./model"):
         Pretrained.find(str(tmp_path))
 
 

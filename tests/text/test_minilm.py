@@ -77,15 +77,15 @@ def test_features_equal_the_published_ones_of_descriptions(shared_data, minilm):
     np.testing.assert_allclose(features, published, atol=1e-5)
 
 
-def test_without_the_package_the_hub_has_the_weights(monkeypatch):
-    package, asked = _find_weights(), []
+def test_without_the_package_weights_come_from_the_hub(monkeypatch):
+    package, requested = _find_weights(), []
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    monkeypatch.setattr(Pretrained, "find", lambda model: asked.append(model) or package)
+    monkeypatch.setattr(Pretrained, "find", lambda model: requested.append(model) or package)
     assert MiniLM().digest == package.digest
-    assert asked == [HUB_MODEL]
+    assert requested == [HUB_MODEL]
 
 
-def test_without_weights_the_error_says_how_to_install_them(monkeypatch):
+def test_the_error_without_weights_has_the_install_command(monkeypatch):
     def unreachable(model):
         raise FileNotFoundError("no hub")
 

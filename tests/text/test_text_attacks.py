@@ -1,4 +1,4 @@
-"""Attacks by spreadsheets and by files of text vectors."""
+"""Malicious spreadsheets and files of text vectors."""
 
 import tracemalloc
 import zipfile
@@ -36,7 +36,7 @@ def test_objects_and_false_claims_in_vectors_are_refused(read, tmp_path):
         read(tmp_path, claim((10**12,)) + bytes(1000))
 
 
-def test_a_bomb_of_vectors_is_refused(tmp_path, flat):
+def test_a_decompression_bomb_of_vectors_is_refused(tmp_path, flat):
     others = {"names.npy": npy(np.array(NAMES))}
     beginning = claim((32, 2**20), "<u1")
     file = zeros_in_zip(tmp_path / "b.npz", "text.npy", 32, beginning, others)
@@ -75,7 +75,7 @@ def book(tmp_path):
     return changed
 
 
-def test_a_bomb_in_a_spreadsheet_is_refused(book, flat):
+def test_a_decompression_bomb_in_a_spreadsheet_is_refused(book, flat):
     assert read_sheet(book(SHEET), "Sheet", ("wave", "kick"))[0] == ["wave", "kick"]
     zeros = bytes(2**24)
     file = book(SHEET, (b"</worksheet>", b"</worksheet>" + zeros + zeros))
@@ -107,7 +107,7 @@ MERGED = b'</sheetData><mergeCells><mergeCell ref="A4:XFD1048576"/></mergeCells>
         [(b"</sheetData>", MERGED)],
     ],
 )
-def test_cells_far_out_do_not_make_all_between_them(book, changes, flat):
+def test_distant_cells_do_not_allocate_all_cells_before_them(book, changes, flat):
     labels, _ = read_sheet(book(SHEET, *changes), "Sheet", ("wave", "kick"))
     assert labels == ["wave", "kick"]
 

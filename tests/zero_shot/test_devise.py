@@ -1,4 +1,4 @@
-"""DeViSE: its loss and score against direct sums, and learning on a small problem."""
+"""DeViSE: its loss and score against direct sums, and training on a small problem."""
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +45,7 @@ def test_loss_and_score_equal_direct_sums(granularities):
     assert float(method.embedding.scale(variables)) == pytest.approx(1 / 0.07)
 
 
-def test_it_learns_one_batch():
+def test_training_fits_one_batch():
     method, variables, tokens, text = setup()
 
     @jax.jit

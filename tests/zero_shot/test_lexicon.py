@@ -19,7 +19,7 @@ FACTORS = np.array([[1, 0.5, 0.1], [0.5, 1, 0.5], [0.1, 0.5, 1]])
 
 
 def rows(rng, side):
-    """Names with sides 0 to 2, as the text encoder lays them out."""
+    """Rows of names with sides 0 to 2, in the layout of the text encoder."""
     meaning = rng.normal(size=(len(side), WIDTH - 3))
     meaning /= np.linalg.norm(meaning, axis=1, keepdims=True)
     return (np.concatenate([meaning, np.eye(3)[side]], axis=1) / 2**0.5).astype(np.float32)
@@ -49,7 +49,7 @@ def problem():
 
 
 def fitted(settings, means, imagined):
-    """Variables for features that are squashed already, but for the inverse of the squashing."""
+    """Variables with an identity as standardisation."""
     variables = fit_corpora(settings, means, imagined)
     standard = {"mean": jnp.zeros(FEATURES), "deviation": jnp.ones(FEATURES)}
     return variables | {"visual": variables["visual"] | standard}
@@ -68,8 +68,8 @@ def test_means_and_scatter_of_a_corpus(problem):
     np.testing.assert_allclose(found.scatter, scatter, rtol=1e-4, atol=1e-4)
 
 
-def recalled(imagined, vectors, text):
-    """Imagined vectors of names, by loops; `vectors` by action and side."""
+def predicted(imagined, vectors, text):
+    """Means of imagined vectors for names, by loops; `vectors` by action and side."""
     found = []
     for row in text:
         scores = {}
@@ -93,16 +93,16 @@ def kernel(a, b):
     return side * (np.exp(2.0 * away) + 0.5 * np.exp(10.0 * away)) / 1.5
 
 
-def whitening(within, means, recalled, counts):
-    """By NumPy, as in the docstring."""
+def whitening(within, means, predicted, counts):
+    """The whitening in NumPy, by its docstring."""
     away = means - np.average(means, axis=0, weights=counts)
     total = within + (away.T * counts / counts.sum()) @ away
     gain = 1 / np.sqrt(np.diag(total))
     _, axes = np.linalg.eigh(total * np.outer(gain, gain))
     axes = axes[:, ::-1][:, :5]
     weight = np.sqrt(counts)[:, None] / np.sqrt(counts).sum()
-    first, wanted = recalled * gain, means * gain
-    wrong = means - (weight * first * wanted).sum() / (weight * first**2).sum() * recalled
+    first, wanted = predicted * gain, means * gain
+    wrong = means - (weight * first * wanted).sum() / (weight * first**2).sum() * predicted
     within = within + wrong.T @ (weight * wrong)
     reduced = axes.T @ (within * np.outer(gain, gain)) @ axes
     reduced = 0.7 * reduced + 0.3 * np.trace(reduced) / 5 * np.eye(5)
@@ -118,22 +118,22 @@ def reference(means, imagined, queries):
     text = np.concatenate([c.text for c in means])
     centre = (imagined.features + imagined.mirrored).mean(axis=0) / 2
     original, image = (x - centre for x in (imagined.features, imagined.mirrored))
-    # The third action is a left one: its sketch is that of the left.
+    # The third action has the left side: its sketch is the left version.
     vectors = [(image[a] if a != 2 else original[a], original[a], original[a]) for a in range(4)]
-    first = recalled(imagined, vectors, text)
+    first = predicted(imagined, vectors, text)
     within = sum(c.scatter for c in means) / counts.sum()
     projection = whitening(within, stacked, first, counts)
     targets, first = stacked @ projection, first @ projection
     gain = max((first * targets).sum() / (first**2).sum(), 0)
     weight = counts**0.5 / (counts**0.5).mean()
-    # Weighted ridge regression of what one gain leaves, as least squares with more rows.
+    # Weighted ridge regression of the residuals, as least squares with more rows.
     root, penalty = np.sqrt(weight)[:, None], 3.0 * (weight @ first**2).sum() / 5
     inputs = np.concatenate([root * first, np.sqrt(penalty) * np.eye(5)])
     outputs = np.concatenate([root * (targets - gain * first), np.zeros((5, 5))])
     mapped = gain * np.eye(5) + np.linalg.lstsq(inputs, outputs, rcond=None)[0]
     regularised = kernel(text, text) + np.diag(0.5 / weight)
     coefficients = np.linalg.solve(regularised, targets - first @ mapped)
-    expected = recalled(imagined, vectors, queries) @ projection @ mapped
+    expected = predicted(imagined, vectors, queries) @ projection @ mapped
     expected = expected + kernel(queries, text) @ coefficients
     return (
         expected / np.linalg.norm(expected, axis=1, keepdims=True),
@@ -142,17 +142,17 @@ def reference(means, imagined, queries):
     )
 
 
-def test_names_and_clips_become_the_vectors_of_the_reference(problem):
+def test_vectors_of_names_and_clips_equal_the_reference(problem):
     corpora, means, imagined, variables = problem
     queries = rows(np.random.default_rng(1), np.array([0, 1, 2, 1]))
     expected, projection, centre = reference(means, imagined, queries)
     found = np.asarray(METHOD.bind(variables, jnp.asarray(queries[:, None])).classes[:, 0])
     clips = corpora[0][0][:5]
-    raw = np.sinh(0.3 * clips) / 0.3  # the squashing undoes it
+    raw = np.sinh(0.3 * clips) / 0.3  # the inverse of squashing
     encoded = np.asarray(METHOD.encode(variables, jnp.asarray(raw[:, None])))
     whitened = (clips - centre) @ projection
     whitened /= np.linalg.norm(whitened, axis=1, keepdims=True)
-    # The signs of principal components cancel in the whitening's symmetric root only by pairs.
+    # Signs of principal components are arbitrary: only dot products are compared.
     np.testing.assert_allclose(encoded @ found.T, whitened @ expected.T, atol=2e-3)
     np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=2e-3)
 
@@ -163,8 +163,8 @@ def test_a_class_does_not_depend_on_the_others(problem):
     np.testing.assert_allclose(METHOD.bind(problem[3], queries[1:2]).classes, every[1:2], atol=1e-5)
 
 
-def test_a_name_without_a_side_is_recalled_mirrored_for_the_left(problem):
-    """With sharp similarities, the left of an action is its mirror image."""
+def test_the_left_version_of_an_action_without_a_side_is_its_mirror_image(problem):
+    """With sharp similarities, a name with the left side has the mirrored features."""
     _, means, imagined, _ = problem
     settings = LexiconSettings(components=5, sharpness=300.0, ridge=1e9, map_ridge=1e9)
     settings = dataclasses.replace(settings, one_sided=1e-9, other_side=1e-9)
@@ -180,7 +180,7 @@ def test_a_name_without_a_side_is_recalled_mirrored_for_the_left(problem):
     np.testing.assert_allclose(np.abs(cosine), 1, atol=1e-2)
 
 
-def test_an_action_of_zero_rows_counts_for_nothing(problem):
+def test_an_action_with_zero_rows_has_no_effect(problem):
     _, means, imagined, _ = problem
     queries = jnp.asarray(imagined.text[2:3][:, None])
     gone = imagined._replace(text=imagined.text * (imagined.action != 1)[:, None])
@@ -208,14 +208,14 @@ def test_half_precision_changes_little(problem):
     np.testing.assert_allclose(METHOD.bind(half, queries).classes, expected, atol=1e-2)
 
 
-def test_one_dataset_is_refused_with_the_way_to_train():
+def test_the_error_for_one_dataset_names_the_training_script():
     with pytest.raises(ValueError, match=r"scripts/train_universal.py; for one dataset choose"):
         METHOD.fit(
             jax.random.key(0), jnp.zeros((2, 1, FEATURES)), jnp.arange(2), jnp.zeros((2, 1, WIDTH))
         )
 
 
-def test_features_far_from_the_mean_are_drawn_in():
+def test_large_features_are_compressed():
     features = jnp.array([[0.0, 2.0, -2.0, 1000.0]])
     found = squashed(SETTINGS, features, jnp.ones(4), 2 * jnp.ones(4))[0]
     np.testing.assert_allclose(found[:3], [-0.5, 0.5, -1.5], atol=0.05)
@@ -223,6 +223,6 @@ def test_features_far_from_the_mean_are_drawn_in():
 
 
 @pytest.mark.parametrize("wrong", [{"sharpness": 0.0}, {"other_side": 0.0}, {"most_clips": 0}])
-def test_values_that_cannot_be_used_are_refused(wrong):
+def test_invalid_settings_are_errors(wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))}: expected"):
         LexiconSettings(**wrong)

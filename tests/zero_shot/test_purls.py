@@ -1,4 +1,4 @@
-"""PURLS: scores against the equations, losses against direct sums, and no way for labels in."""
+"""PURLS: scores against the equations, losses against direct sums, predictions without labels."""
 
 import inspect
 from functools import cache
@@ -62,8 +62,8 @@ def test_score_equals_the_equations(query, head, score):
     logits = np.zeros((B, C))
     for b in range(B):
         for c in range(C):
-            asked = np.asarray(mean_text(text) if query == "label_free" else classes[c])
-            scores = sharpness * (asked @ query_map) @ (standard[b] @ key_map).T / np.sqrt(4)
+            queries = np.asarray(mean_text(text) if query == "label_free" else classes[c])
+            scores = sharpness * (queries @ query_map) @ (standard[b] @ key_map).T / np.sqrt(4)
             weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
             gathered = weights / weights.sum(axis=-1, keepdims=True) @ standard[b]
             if head == "row":
@@ -102,7 +102,7 @@ def test_info_nce_equals_direct_sums():
 
 @pytest.mark.parametrize("name", METHODS.names)
 def test_only_fitting_and_the_oracle_take_labels(name):
-    """The functions that predict have no argument through which a label could come."""
+    """The functions that predict have no label argument."""
     model = METHODS.entry(name).make(METHODS.entry(name).settings(), SHAPES)
     functions = {key: getattr(model, key) for key in ZeroShotMethod._fields}
     functions |= model.embedding._asdict()
@@ -112,7 +112,7 @@ def test_only_fitting_and_the_oracle_take_labels(name):
             assert bool(takes) == (key in ("fit", "loss", "oracle")), key
 
 
-def test_a_method_is_one_object_for_the_same_settings():
+def test_equal_settings_give_the_same_method_object():
     section = METHODS.section("purls")
     assert make_method(section, SHAPES) is make_method(section, SHAPES)
     section.purls.hidden = 8
@@ -120,14 +120,14 @@ def test_a_method_is_one_object_for_the_same_settings():
 
 
 def test_candidates_are_independent():
-    """per_candidate: a class's logit is the same whatever other candidates there are."""
+    """per_candidate: the logit of a class does not depend on the other candidates."""
     model, variables, tokens, text = _setup("per_candidate")
     alone = scores_of(model, variables, tokens, text[1:2])
     every = scores_of(model, variables, tokens, text)
     np.testing.assert_allclose(every[:, 1:2], alone, atol=1e-4)
 
 
-def test_an_oracle_model_has_no_score_and_follows_the_labels():
+def test_an_oracle_model_has_no_score_and_depends_on_the_labels():
     model, variables, tokens, text = _setup("oracle_label")
     with pytest.raises(ValueError, match="oracle_label needs the true labels"):
         scores_of(model, variables, tokens, text)
@@ -174,12 +174,12 @@ def test_loss_decreases_on_one_batch(query):
         ({"hidden": 0}, "hidden: expected 1 or more, got 0"),
     ],
 )
-def test_settings_that_cannot_be_used_are_errors(settings, message):
+def test_invalid_settings_are_errors(settings, message):
     with pytest.raises(ValueError, match=message):
         PurlsSettings(**settings)
 
 
-def test_the_configuration_has_every_setting_and_names_the_wrong_one():
+def test_the_configuration_has_every_setting_and_its_errors_name_the_wrong_one():
     section = METHODS.section("purls")
     assert section.purls == section_of(PurlsSettings)
     section.purls.head = "rows"
@@ -235,15 +235,15 @@ def test_scored_granularities_are_the_first_or_all():
         assert (scored.classes.shape[1], scored.query.shape[0]) == (expected, expected)
 
 
-def test_a_scale_above_its_bound_comes_back():
-    """At the bound a gradient that would raise it stops, and one that lowers it passes."""
+def test_a_scale_above_its_bound_can_return():
+    """Above the bound, gradients that raise the scale are 0, and others pass."""
     for x, pull, expected in ((1.0, 1.0, 1.0), (3.0, 1.0, 1.0), (3.0, -1.0, 0.0)):
         gradient = jax.grad(lambda x, pull=pull: pull * at_most(x, 2.0))(jnp.float32(x))
         assert float(gradient) == expected
     assert float(at_most(jnp.float32(3.0), 2.0)) == 2.0
 
 
-def test_the_temperature_of_a_method_comes_back_from_above_its_bound():
+def test_the_temperature_of_a_method_can_return_from_above_its_bound():
     model, variables, tokens, text = _setup("label_free")
     params = variables["params"] | {"log_scale": jnp.float32(5.0)}
     batch = (tokens, jnp.array([0, 1, 2, 0, 1, 2]))

@@ -19,7 +19,7 @@ def problem(seed=0):
     labels = np.arange(N) % SEEN
     centres = rng.normal(size=(SEEN, S, WIDTH))
     tokens = centres[labels] + 0.5 * rng.normal(size=(N, S, WIDTH))
-    tokens[:, 0, 0] = 1.0  # never changes
+    tokens[:, 0, 0] = 1.0  # a constant feature
     text = rng.normal(size=(SEEN + UNSEEN, 8, D))
     tokens, text = (jnp.asarray(array, jnp.float32) for array in (tokens, unit_rows(text)))
     return tokens, jnp.asarray(labels), text
@@ -30,7 +30,7 @@ def regularised(gram, ridge):
 
 
 def reference(settings, tokens, labels, text, test):
-    """Cosines of test clips with the unseen classes, by the definition."""
+    """Cosines of test clips with the unseen classes, by definition."""
     tokens, labels, text, test = (np.asarray(array) for array in (tokens, labels, text, test))
     x = tokens.reshape(N, -1).astype(np.float64)
     mean, std = x.mean(axis=0), x.std(axis=0)
@@ -88,7 +88,7 @@ def test_scores_equal_the_definition(name, components):
     np.testing.assert_allclose(np.linalg.norm(candidates.classes, axis=-1), 1, atol=1e-5)
 
 
-def test_mean_of_tokens_takes_wide_tokens():
+def test_the_feature_mean_is_the_mean_over_tokens():
     tokens, labels, text = problem()
     method = make(RidgeSettings(features="mean"), Shapes(KINECT_V1, (1, S, WIDTH), D))
     variables = method.fit(jax.random.key(0), tokens, labels, text[:SEEN])
@@ -109,12 +109,12 @@ def test_mean_of_tokens_takes_wide_tokens():
         ({"text_ridge": 0.0}, "text_ridge: expected more than 0"),
     ],
 )
-def test_settings_that_cannot_be_used_are_errors(settings, message):
+def test_invalid_settings_are_errors(settings, message):
     with pytest.raises(ValueError, match=message):
         RidgeSettings(**settings)
 
 
-def test_equal_texts_of_all_classes_are_no_division_by_zero():
-    """Nothing can be told from them: every class is expected at the mean."""
+def test_equal_texts_of_all_classes_do_not_divide_by_zero():
+    """Without information in text, the expected vector of every class is the mean."""
     map_ = text_to_visual(jnp.zeros((3, 5)), jnp.ones((3, 2)), 1.0)
     np.testing.assert_array_equal(map_, np.zeros((5, 2)))

@@ -1,4 +1,4 @@
-"""Sketches and ridge regression against NumPy, and what happens without sketches."""
+"""Sketches and ridge regression against NumPy, with and without sketches."""
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +41,7 @@ def scores(settings, tokens, labels, described, test):
 
 
 def reference(settings, tokens, labels, described, test):
-    """Cosines by the definition, in double precision; every class has a sketch."""
+    """Cosines by definition, in double precision; every class has a sketch."""
     flat = [np.asarray(a, np.float64).reshape(len(a), -1) for a in (tokens, test, *described)]
     x, test, text, sketch = flat
     mean, std = x.mean(axis=0), x.std(axis=0)
@@ -60,15 +60,15 @@ def reference(settings, tokens, labels, described, test):
     def vectors_of(rows):
         return (rows - mean) / std @ whitening - centre.mean(axis=0)
 
-    wanted, drawn = centre - centre.mean(axis=0), vectors_of(sketch)
-    drawn = drawn - drawn[:SEEN].mean(axis=0)
-    gain = (drawn[:SEEN] * wanted).sum() / (drawn[:SEEN] ** 2).sum()
-    drawn = settings.weight * max(gain, 0) * drawn
+    wanted, animated = centre - centre.mean(axis=0), vectors_of(sketch)
+    animated = animated - animated[:SEEN].mean(axis=0)
+    gain = (animated[:SEEN] * wanted).sum() / (animated[:SEEN] ** 2).sum()
+    animated = settings.weight * max(gain, 0) * animated
     text = text - text[:SEEN].mean(axis=0)
     kernel = text[:SEEN] @ text[:SEEN].T
     kernel += settings.text_ridge * np.trace(kernel) / SEEN * np.eye(SEEN)
-    left = np.linalg.solve(kernel, wanted - drawn[:SEEN])
-    classes = drawn[SEEN:] + text[SEEN:] @ text[:SEEN].T @ left
+    left = np.linalg.solve(kernel, wanted - animated[:SEEN])
+    classes = animated[SEEN:] + text[SEEN:] @ text[:SEEN].T @ left
     clips = vectors_of(test)
     clips /= np.linalg.norm(clips, axis=1, keepdims=True)
     return settings.scale * clips @ (classes / np.linalg.norm(classes, axis=1, keepdims=True)).T
@@ -86,7 +86,7 @@ def test_scores_equal_the_definition(settings):
     )
 
 
-def test_sketches_recognise_where_text_says_nothing():
+def test_sketches_recognise_classes_without_information_in_text():
     tokens, test, sketch, text, labels, truth = problem()
     settings = SketchSettings(text_ridge=1e6)  # text has no weight
     found = scores(settings, tokens, labels, ClassText(text, sketch), test)
@@ -106,7 +106,7 @@ def test_without_sketches_it_is_ridge_regression(case):
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
-def test_a_class_without_a_sketch_is_recognised_by_its_text_beside_others():
+def test_classes_without_a_sketch_do_not_affect_the_others():
     tokens, test, sketch, text, labels, truth = problem()
     sketch = sketch.at[SEEN].set(jnp.nan).at[0].set(jnp.nan)
     found = np.asarray(scores(SketchSettings(), tokens, labels, ClassText(text, sketch), test))
@@ -122,6 +122,6 @@ def test_a_class_without_a_sketch_is_recognised_by_its_text_beside_others():
         ({"shrinkage": 2.0}, r"shrinkage: expected a share in"),
     ],
 )
-def test_values_that_cannot_be_used_are_refused(wrong, expected):
+def test_invalid_settings_are_errors(wrong, expected):
     with pytest.raises(ValueError, match=expected):
         SketchSettings(**wrong)

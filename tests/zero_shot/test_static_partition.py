@@ -1,4 +1,4 @@
-"""The static partition: its shares, and features that no query changes."""
+"""The static partition: its weights, and features that are independent of queries."""
 
 import jax
 import jax.numpy as jnp
@@ -56,6 +56,6 @@ def test_tokens_are_gathered_by_their_shares_under_any_query():
     np.testing.assert_allclose(where, pool[:, 1:30] / np.maximum(total, 1e-9), atol=1e-5)
 
 
-def test_tokens_of_something_else_are_refused():
+def test_tokens_that_are_not_joints_are_errors():
     with pytest.raises(ValueError, match=r"needs tokens of joints: expected 20 .*got 49"):
         make(PurlsSettings(partition="static"), Shapes(KINECT_V1, (3, 49, N), D))

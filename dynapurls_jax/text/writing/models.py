@@ -13,7 +13,7 @@ from data_pipelines.atomic import write_text
 
 
 class ModelError(RuntimeError):
-    """The model gives no answer; says what to do."""
+    """The model gives no answer; the message explains what to do."""
 
 
 class Stopped(ModelError):
@@ -75,8 +75,8 @@ class Endpoint(Model):
           settings: of a request, such as its temperature.
           per_minute: requests at most, without the client's retries.
           timeout: seconds of one request.
-          retries: after timeouts, broken connections, 429 and 5xx, with growing pauses or those
-            that the server gives.
+          retries: number of retries after timeouts, broken connections, 429 and 5xx, with growing
+            pauses or those of the server.
 
         Raises:
           ModelError: the package openai, the key or the name is missing.
@@ -92,7 +92,7 @@ class Endpoint(Model):
             raise ModelError("no model: give --model, or set OPENAI_MODEL")
         if not os.environ.get("OPENAI_API_KEY"):
             raise ModelError(
-                "no key: set OPENAI_API_KEY (to anything, if the endpoint needs none), and "
+                "no key: set OPENAI_API_KEY (to any value, if the endpoint needs none), and "
                 "OPENAI_BASE_URL for an endpoint other than OpenAI's"
             )
         self._openai = openai
@@ -105,7 +105,7 @@ class Endpoint(Model):
         """See `Model`; a reply that is no chat completion is requested once more.
 
         Raises:
-          ModelError: the endpoint refuses, or still fails after all retries.
+          ModelError: the endpoint rejects the request, or fails after all retries.
         """
         for attempt in range(2):
             self._wait()

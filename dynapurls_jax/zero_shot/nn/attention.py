@@ -12,8 +12,8 @@ class TextAttention(nn.Module):
     Attributes:
       width: `h`.
       unit_logits: scale the text by `sqrt(d)`, so that attention logits start with a standard
-        deviation of about 1, and learn their temperature. Without it unit rows of text give
-        logits near 0.05, and attention starts, and mostly stays, even.
+        deviation of about 1, and learn their temperature. Without it, unit rows of text give
+        logits near 0.05: attention starts, and mostly stays, uniform.
     """
 
     width: int = 150
@@ -26,16 +26,16 @@ class TextAttention(nn.Module):
             self.log_sharpness = self.param("log_sharpness", nn.initializers.zeros, ())
 
     def keys(self, tokens: Float[Array, "*B S n"]) -> Float[Array, "*B S h"]:
-        """Eq. 6."""
+        """Keys (eq. 6)."""
         return self.key_map(tokens)
 
     def attend(
         self, keys: Float[Array, "B S h"], queries: Float[Array, "#B Q G d"]
     ) -> Float[Array, "B Q G S"]:
-        """Eq. 5 and 7: the share of each token in what a description gathers; sums to 1.
+        """Attention weights over tokens (eq. 5 and 7); they sum to 1.
 
         Args:
-          queries: text; a leading axis of 1 means the same for every sample.
+          queries: text; with a leading axis of 1, the same for every sample.
         """
         scale = self.width**-0.5
         if self.unit_logits:

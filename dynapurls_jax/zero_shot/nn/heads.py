@@ -23,10 +23,10 @@ class RowHead(nn.Module):
 
 
 class JointHead(nn.Module):
-    """All granularities at once: concatenated through one MLP, as in the official code.
+    """One MLP for the concatenation of all granularities, as in the official code.
 
-    Differs from that code in LayerNorm for BatchNorm, so that a prediction never depends on the
-    other samples of a batch.
+    Difference from that code: LayerNorm replaces BatchNorm, so that a prediction does not depend on
+    the other samples of a batch.
     """
 
     text_width: int
@@ -53,7 +53,7 @@ class SeparateHead(nn.Module):
     def __call__(self, rows: Float[Array, "B Q G n"], train: bool) -> Float[Array, "B Q G d"]:
         """Projects each gathered vector `[n]` to `[d]` by its granularity's parameters.
 
-        Parameters are those of all granularities, also where only the first ones are given.
+        There are parameters of all granularities, even if `rows` has only the first ones.
         """
         g, n = rows.shape[2:]
         count, init = len(GRANULARITIES), nn.initializers.lecun_normal(batch_axis=(0,))

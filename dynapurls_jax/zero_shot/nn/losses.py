@@ -14,8 +14,9 @@ def symmetric_info_nce(
     against the whole batch, other samples of its class included.
 
     Args:
-      logits: similarity over tau of sample b, under class c's queries, with class c's text.
+      logits: similarity over tau of sample b, with the queries of class c, and the text of class c.
       labels: index into the class axis of `logits`.
+      weights: alpha.
     """
     batch = jnp.arange(logits.shape[0])
     to_text = jax.nn.log_softmax(logits, axis=1)[batch, labels]

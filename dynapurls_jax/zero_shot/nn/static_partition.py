@@ -10,10 +10,10 @@ from dynapurls_jax.text.granularities import GRANULARITIES
 
 
 def pool_shares(skeleton: Skeleton, segments: int) -> Float[np.ndarray, "G S"]:
-    """The share of each token in the mean of each granularity.
+    """The weight of each token in the mean of each granularity; rows sum to 1.
 
     Global: all tokens. Body parts: their joints at all times (Fig. 4). Phases: all joints in a
-    third of the time; a segment that overlaps two thirds counts for each by its overlap.
+    third of the time; a segment in two thirds counts for each by its overlap.
 
     Args:
       segments: `T'`.
@@ -31,10 +31,10 @@ def pool_shares(skeleton: Skeleton, segments: int) -> Float[np.ndarray, "G S"]:
 
 
 class StaticPartition(nn.Module):
-    """The interface of `TextAttention` with fixed shares, which no query changes.
+    """The interface of `TextAttention` with fixed weights, independent of the queries.
 
     Attributes:
-      skeleton: of the joints that the tokens are of.
+      skeleton: of the clips.
       segments: `T'`.
     """
 
@@ -42,14 +42,14 @@ class StaticPartition(nn.Module):
     segments: int
 
     def keys(self, tokens: Float[Array, "*B S n"]) -> Float[Array, "*B S G"]:
-        """Each token's shares in the granularities."""
+        """The weights of each token in the granularities."""
         shares = jnp.asarray(pool_shares(self.skeleton, self.segments)).T
         return jnp.broadcast_to(shares, (*tokens.shape[:-1], shares.shape[-1]))
 
     def attend(
         self, keys: Float[Array, "B S G"], queries: Float[Array, "#B Q R d"]
     ) -> Float[Array, "B Q R S"]:
-        """The shares of the first `R` granularities, over the tokens that are given."""
+        """The weights of the first `R` granularities, normalised over the given tokens."""
         shares = jnp.moveaxis(keys, -1, -2)[:, None, : queries.shape[2]]
         shares = shares / jnp.maximum(shares.sum(axis=-1, keepdims=True), 1e-9)
         return jnp.broadcast_to(shares, (len(shares), queries.shape[1], *shares.shape[2:]))
