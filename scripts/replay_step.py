@@ -82,7 +82,7 @@ def replay_pretraining(config: ConfigDict, about: dict, batch: dict, folder: Pat
     key = jax.random.fold_in(root, about["step"])
     keys = jax.random.split(key, len(ids))
     inputs = task.derive(augment(jnp.asarray(clips.clips), keys, task.augmentation))
-    beside = task.beside(jax.random.fold_in(key, pretrain.IMAGINED))
+    extra = task.extra_inputs(jax.random.fold_in(key, pretrain.IMAGINED))
     labels, names = jnp.asarray(batch["labels"]), []
 
     @jax.jit
@@ -100,7 +100,7 @@ def replay_pretraining(config: ConfigDict, about: dict, batch: dict, folder: Pat
         variables = {"params": params, "batch_stats": state.batch_stats}
         with nn.intercept_methods(note):
             logits, _ = task.classifier.apply(
-                variables, inputs, True, **beside, mutable=["batch_stats"]
+                variables, inputs, True, **extra, mutable=["batch_stats"]
             )
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         return losses.mean(), finite

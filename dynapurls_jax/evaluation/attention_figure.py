@@ -1,4 +1,4 @@
-"""The picture of attention on a moving skeleton, Figure 5 of the paper."""
+"""Attention drawn on a moving skeleton, Figure 5 of the paper."""
 
 from collections.abc import Mapping
 
@@ -16,11 +16,14 @@ def draw_attention(
     attention: Mapping[str, Float[np.ndarray, " S"]],
     skeleton: Skeleton,
 ):
-    """The figure: where each description looks, on the moving skeleton, at six moments.
+    """Draws the attention of each description on six frames of a clip.
 
     Args:
-      clip: one person, without frames of zeros.
+      clip: joints of one person, in metres, without frames of zeros.
       attention: granularity to its attention over `S = T' V` tokens.
+
+    Returns:
+      The matplotlib figure, one row for each granularity.
     """
     moments = 6
     strengths, lows, highs = relative_attention(np.stack([*attention.values()]))
@@ -37,7 +40,7 @@ def draw_attention(
             strength = grid[g, frame * len(grid[g]) // len(clip)]
             joints = flat[frame] + (1.2 * moment, -1.3 * g)
             _draw_skeleton(axis, joints, strength, skeleton)
-        label = f"{name}: {lows[g]:.2f} to {highs[g]:.2f} times an even share"
+        label = f"{name}: {lows[g]:.2f} to {highs[g]:.2f} times uniform attention"
         axis.text(-0.6, 0.55 - 1.3 * g, label, size=8)
     axis.set(xlim=(-0.65, 1.2 * moments - 0.55), ylim=(0.1 - 1.3 * len(grid), 0.75), aspect="equal")
     axis.axis("off")

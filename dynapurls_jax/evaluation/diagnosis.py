@@ -1,4 +1,4 @@
-"""What a trained run has learned, apart from its accuracy: rows, attention and tokens."""
+"""Diagnosis of a run: cosines between rows, entropy of attention, separability of tokens."""
 
 from functools import partial
 from typing import Any
@@ -16,20 +16,21 @@ from dynapurls_jax.evaluation.trained_run import TrainedRun
 from dynapurls_jax.text.granularities import GRANULARITIES
 from dynapurls_jax.zero_shot.base import Candidates, Variables, ZeroShotMethod
 
-MAX_CLIPS = 500  # the nearest neighbours of more would be slow
+MAX_CLIPS = 500  # bounds the time of the nearest-neighbour search
 FOLDS = 4
 
 
 def diagnose(run: TrainedRun, task: Task) -> dict[str, float]:
-    """What a run has learned, name to value; of more than `MAX_CLIPS` clips, evenly spaced ones.
+    """Computes the measures of a run, name to value, on at most `MAX_CLIPS` evenly spaced clips.
 
-    For every method: how well tokens separate the unseen classes, see `own_label_accuracy`. For one
-    with attention: the mean cosine between the projected rows of a clip, 1 where all granularities
-    are one vector, and that between the rows of a text; the entropy of attention for each
-    granularity over log S, 1 where attention is even. Clips that are not finite count as zeros.
+    For every method: how well tokens separate the unseen classes (`supervised_accuracy`). For
+    methods with attention also: the mean cosine between the projected rows of a clip (1 if all
+    granularities have the same vector) and between the rows of a text; for each granularity the
+    entropy of attention divided by log S (1 if attention is uniform). Non-finite clips are set to
+    zero.
 
     Args:
-      task: of the run's unseen test clips.
+      task: the task of the run's unseen test clips.
     """
     count = min(len(task.labels), MAX_CLIPS)
     shown = np.linspace(0, len(task.labels) - 1, count).astype(int)
@@ -45,37 +46,37 @@ def diagnose(run: TrainedRun, task: Task) -> dict[str, float]:
         measures["cosine between rows, text"] = mean_cosine(run.inputs.text[task.class_ids])
         for name, value in zip(GRANULARITIES, entropy.tolist(), strict=True):
             measures[f"attention entropy / log S, {name}"] = value
-    nearest, means = own_label_accuracy(tokens, task.labels[shown])
-    measures[f"{ORACLE}: unseen classes by their own labels, 1-NN"] = nearest
-    measures[f"{ORACLE}: unseen classes by their own labels, class means"] = means
+    nearest, means = supervised_accuracy(tokens, task.labels[shown])
+    measures[f"{ORACLE}: supervised accuracy, 1-NN"] = nearest
+    measures[f"{ORACLE}: supervised accuracy, class means"] = means
     return measures
 
 
 def has_rows(method: ZeroShotMethod) -> bool:
-    """Whether a method attends with each description, and needs no labels to do so."""
+    """Whether a method has attention and an embedding for each description, without labels."""
     parts = method.attend, method.embedding
     return method.oracle is None and all(part is not None for part in parts)
 
 
 def mean_cosine(vectors: Float[np.ndarray, "N G e"]) -> float:
-    """Mean over pairs of different rows; the rows are unit vectors."""
+    """Mean cosine, in [-1, 1], over pairs of different rows of each clip; rows are unit vectors."""
     first, second = np.triu_indices(vectors.shape[1], 1)
     return float((vectors @ vectors.swapaxes(1, 2))[:, first, second].mean())
 
 
-def own_label_accuracy(
+def supervised_accuracy(
     tokens: Float[np.ndarray, "N S n"], labels: Int[np.ndarray, " N"]
 ) -> tuple[float, float]:
-    """ORACLE: accuracy by the labels of other clips, of the nearest clip and of the nearest mean.
+    """ORACLE: supervised accuracy in [0, 1] of 1-NN and of nearest class means.
 
-    Each quarter of a class's clips is recognised by the other three; a class without other clips
-    is missed. Distances are Euclidean, of standardised tokens.
+    Four-fold cross-validation, stratified by class. A clip of a class without clips in the other
+    folds is a miss. Distances are Euclidean, between standardised tokens.
     """
     flat = StandardScaler().fit_transform(tokens.reshape(len(tokens), -1))
     folds = np.empty(len(labels), int)
     for c in np.unique(labels):
-        mine = np.flatnonzero(labels == c)
-        folds[mine] = np.arange(len(mine)) * FOLDS // len(mine)
+        of_class = np.flatnonzero(labels == c)
+        folds[of_class] = np.arange(len(of_class)) * FOLDS // len(of_class)
     hits = np.zeros((2, len(labels)), bool)
     for fold in range(FOLDS):
         held, known = folds == fold, folds != fold
@@ -92,7 +93,7 @@ def own_label_accuracy(
 def _rows_and_entropy(
     model: ZeroShotMethod, variables: Variables, features: Any, candidates: Candidates
 ) -> tuple[Float[Array, "B G e"], Float[Array, " G"]]:
-    """The projected rows (of the first class, where each has its own), and entropy / log S."""
+    """Projected rows (those of the first class if classes have their own), and entropy / log S."""
     assert model.embedding is not None
     assert model.attend is not None
     rows = model.embedding.embed(variables, features, candidates)[:, 0]

@@ -1,4 +1,7 @@
-"""From trained runs to a report: the one place where labels meet zero-shot predictions."""
+"""Evaluates trained runs on unseen classes and writes the report.
+
+Predictions are made without labels and compared with them afterwards.
+"""
 
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -24,38 +27,41 @@ from dynapurls_jax.evaluation.trained_run import TrainedRun
 
 
 def evaluate(runs: Iterable[TrainedRun], folder: Path, command: str, profile: bool = False) -> str:
-    """Evaluates runs of one configuration and writes the report into `folder`.
+    """Evaluates runs of one configuration and writes the report to `folder`.
 
     Args:
-      runs: one or more; each is dropped before the next is taken.
-      command: what the user typed, for the report.
-      profile: write a trace of the first run into the folder, too.
+      runs: one or more runs; only one at a time is in memory.
+      command: the user's command line, for the report.
+      profile: write a profiler trace of the first run to `folder / "profile"`.
 
     Returns:
       The report's Markdown.
+
+    Raises:
+      ValueError: see `evaluate_run`.
     """
     results: list[RunResult] = []
     for run in runs:
         with ExitStack() as stack:
             if profile and not results:
                 stack.enter_context(jax.profiler.trace(folder / "profile"))
-                print(f"  trace: {folder / 'profile'}", flush=True)
+                print(f"  profiler trace: {folder / 'profile'}", flush=True)
             result = evaluate_run(run)
         info = ReportInfo(run.config, run.inputs.corpus, command)
         if result.inspection is not None:
             shown = run.protocol.unseen_test[result.inspection.samples]
             clips = clips_of(run, shown, run.protocol.unseen)
             page = write_run_page(folder, result, clips, info)
-            print(f"  clip by clip: {page}", flush=True)
-        results.append(replace(result, inspection=None))  # large for the 16 000 clips of NTU
+            print(f"  page of the run: {page}", flush=True)
+        results.append(replace(result, inspection=None))  # saves memory: NTU has 16 000 clips
     return write_report(folder, results, info)
 
 
 def evaluate_run(run: TrainedRun) -> RunResult:
-    """Predictions of one run on its unseen clips, with the labels beside them.
+    """Predictions of one run on its unseen test clips, with their labels.
 
     Raises:
-      ValueError: the zero-shot method lacks what the test-time method needs.
+      ValueError: the test-time method does not work with the zero-shot method.
     """
     task = unseen_task(run)
     streams, oracle, inspection, diagnosis = {}, None, None, {}

@@ -1,7 +1,7 @@
-"""Generalised zero-shot evaluation of trained runs: gates fitted on pseudo runs, then tested.
+"""Generalised zero-shot (GZSL) evaluation of trained runs, with gates fitted on pseudo runs.
 
-Candidates and logits have an entry for every class of the corpus, with those that do not take part
-switched off: class ids are global throughout.
+Candidates and logits have an entry for every class of the corpus; classes that are neither seen nor
+unseen in the split are inactive. All class ids are those of the corpus.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,21 +32,21 @@ from dynapurls_jax.evaluation.tasks import orders_of, setup_of
 from dynapurls_jax.evaluation.trained_run import TrainedRun
 from dynapurls_jax.rng import key_of
 
-CHUNK = 256  # clips scored at once where nothing is learned
-SHOWN_GATE = "stacking"  # on pages, as in streams
+CHUNK = 256  # clips of a batch of the static model
+SHOWN_GATE = "stacking"  # the gate of pages, as of streams
 
 
 def real_splits(splits: Sequence[str]) -> tuple[str, ...]:
-    """Those with unseen classes of their own.
+    """The splits that are not pseudo splits.
 
     Raises:
-      ValueError: there is none.
+      ValueError: all are pseudo splits.
     """
     real = tuple(split for split in splits if not split.startswith("pseudo-"))
     if not real:
         raise ValueError(
-            f"expected a split with unseen classes of its own, got {', '.join(splits)}: on pseudo "
-            "splits gates are fitted"
+            f"expected a split to evaluate, got {', '.join(splits)}: pseudo splits serve to fit "
+            "the gates"
         )
     return real
 
@@ -58,19 +58,19 @@ def evaluate_gzsl(
     gates: Sequence[str],
     command: str,
 ) -> str:
-    """Evaluates runs of one configuration and writes the report into `folder`.
+    """Evaluates runs of one configuration and writes the report to `folder`.
 
     Args:
-      runs: of real splits, one or more; each is dropped before the next is taken.
+      runs: one or more runs of real splits; only one at a time is in memory.
       pseudo_runs: split to the runs of its pseudo split, on which its gates are fitted.
       gates: names in `adaptation.registry.GATES`.
-      command: what the user typed, for the report.
+      command: the user's command line, for the report.
 
     Returns:
       The report's Markdown.
 
     Raises:
-      ValueError: a method that needs labels, or gates that cannot be fitted.
+      ValueError: the method needs labels, or a gate cannot be fitted.
     """
     fits: dict[str, dict[str, GateFit]] = {}
     results: list[GzslResult] = []
@@ -80,7 +80,7 @@ def evaluate_gzsl(
             fits[run.split] = {gate: fit_gate(gate, pseudo) for gate in gates}
         results.append(evaluate_gzsl_run(run, fits[run.split]))
         info = ReportInfo(run.config, run.inputs.corpus, command)
-        print(f"  clip by clip: {write_page(folder, run, results[-1], info)}", flush=True)
+        print(f"  page of the run: {write_page(folder, run, results[-1], info)}", flush=True)
     seeds = {split: [other.seed for other in pseudo_runs[split]] for split in fits}
     return write_gzsl_report(folder, results, fits, seeds, info)
 
@@ -96,7 +96,11 @@ def fitted_gate(run: TrainedRun, pseudo_runs: Sequence[TrainedRun], name: str = 
 
 
 def pseudo_clips(run: TrainedRun) -> PseudoClips:
-    """The held-out seen and the pseudo-unseen clips of a pseudo run."""
+    """The validation clips of seen classes and the clips of pseudo-unseen classes of a pseudo run.
+
+    Raises:
+      ValueError: the method needs labels.
+    """
     clips = np.concatenate([run.protocol.val, run.protocol.unseen_test])
     return PseudoClips(
         logits=static_logits(run, clips),
@@ -106,7 +110,7 @@ def pseudo_clips(run: TrainedRun) -> PseudoClips:
 
 
 def evaluate_gzsl_run(run: TrainedRun, fits: Mapping[str, GateFit]) -> GzslResult:
-    """Predictions of one run on its seen and unseen test clips, with the labels beside them.
+    """Predictions of one run on the test clips of seen and unseen classes, with their labels.
 
     Args:
       fits: gate name to its fit on pseudo runs.
@@ -149,7 +153,7 @@ def evaluate_gzsl_run(run: TrainedRun, fits: Mapping[str, GateFit]) -> GzslResul
 def predict_full(
     run: TrainedRun, clips: Int[np.ndarray, " N"], orders: Sequence[np.ndarray], gate: Gate
 ) -> Int[np.ndarray, "orders N"]:
-    """Class ids behind a gate, with the configuration's test-time method on both sides."""
+    """Predicted class ids with a gate, and with the configured test-time method on both sides."""
     inputs = gzsl_inputs(run, clips)
     adapter, chunk = full_adapter(run, inputs, gate, len(orders[0]))
     return predict_streams(adapter, inputs, orders, run.seed, chunk).predicted
@@ -158,7 +162,11 @@ def predict_full(
 def full_adapter(
     run: TrainedRun, inputs: StreamInputs, gate: Gate, samples: int
 ) -> tuple[Adapter, int]:
-    """The configuration's test-time method on both sides of a gate, and the stream's chunk."""
+    """The configured test-time method on both sides of a gate, and the chunk size.
+
+    Args:
+      samples: length of the stream.
+    """
     setup = setup_of(run, every_class(run))
     method = setup.method(run.variables, inputs.features, samples)
     both = gated(run.method, run.variables, gate, method, method, run.protocol.seen)
@@ -166,7 +174,7 @@ def full_adapter(
 
 
 def write_page(folder: Path, run: TrainedRun, result: GzslResult, info: ReportInfo) -> Path:
-    """Writes the page of a run, behind the gate that answers streams if it is there."""
+    """Writes the page of a run, for `SHOWN_GATE` if the result has it; returns the file."""
     gate = SHOWN_GATE if SHOWN_GATE in result.gates else next(iter(result.gates))
     inspection = inspect_gzsl(run, result, gate)
     shown = clips_of_test(run)[inspection.samples]
@@ -175,11 +183,14 @@ def write_page(folder: Path, run: TrainedRun, result: GzslResult, info: ReportIn
 
 
 def inspect_gzsl(run: TrainedRun, result: GzslResult, name: str) -> Inspection:
-    """Runs the test-time method once more behind a gate, along the first order.
+    """Repeats the first stream order of a gate, and returns all probabilities.
+
+    Args:
+      name: name of the gate.
 
     Returns:
-      Probabilities of the classes that take part, static and refined, each among the classes of the
-      side that the gate sends a clip to; without attention and vectors.
+      Static and refined probabilities of the classes `result.class_ids`. They are positive only on
+      the side that the gate chooses for a clip. Attention and vectors are None.
     """
     gate, order = result.gates[name], result.order[0]
     samples = np.sort(order)
@@ -209,15 +220,15 @@ def clips_of_test(run: TrainedRun) -> Int[np.ndarray, " N"]:
 
 
 def static_logits(run: TrainedRun, clips: Int[np.ndarray, " N"]) -> Float[np.ndarray, "N C"]:
-    """Logits without adaptation; minus infinity for classes that do not take part.
+    """Logits without adaptation; minus infinity for inactive classes.
 
     Raises:
       ValueError: the method needs labels.
     """
     if run.method.oracle is not None:
         raise ValueError(
-            "query=oracle_label has no zero-shot logits for a gate: expected label_free or "
-            "per_candidate"
+            "query=oracle_label has no zero-shot logits for a gate: expected query=label_free or "
+            "query=per_candidate"
         )
     inputs = gzsl_inputs(run, clips)
     adapter = adapter_of(static(run.method, run.variables))
@@ -226,7 +237,7 @@ def static_logits(run: TrainedRun, clips: Int[np.ndarray, " N"]) -> Float[np.nda
 
 
 def gzsl_inputs(run: TrainedRun, clips: Int[np.ndarray, " N"]) -> StreamInputs:
-    """Clips among every class of the corpus, of which the seen and the unseen are active."""
+    """Some clips, and all classes of the corpus as candidates; seen and unseen ones are active."""
     classes = every_class(run)
     return StreamInputs(
         features=run.features_of(clips),
@@ -236,7 +247,7 @@ def gzsl_inputs(run: TrainedRun, clips: Int[np.ndarray, " N"]) -> StreamInputs:
 
 
 def seen_classes(run: TrainedRun) -> Bool[np.ndarray, " C"]:
-    """Of each class of the corpus, whether it is seen."""
+    """For each class of the corpus, whether it is seen."""
     return np.isin(every_class(run), run.protocol.seen)
 
 

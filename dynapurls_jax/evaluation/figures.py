@@ -1,4 +1,4 @@
-"""Pictures of results."""
+"""Figures of results, written as PNG."""
 
 import textwrap
 from pathlib import Path
@@ -16,9 +16,9 @@ from sklearn.metrics import roc_curve
 from dynapurls_jax.evaluation.metrics import running_accuracy
 
 plt.rcParams["text.parse_math"] = False  # a class may be named "pay $5, get $1 back"
-LETTERS_AN_INCH = 11  # of a title
+LETTERS_PER_INCH = 11  # of a title
 STATIC_COLOUR, ADAPTED_COLOUR = "#52606d", "#c2410c"
-# Okabe and Ito's colours, told apart by the colour-blind; dashes and markers differ too.
+# The palette of Okabe and Ito, safe for colour blindness; dashes and markers differ too.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 MARKERS = "osD^vPX"
 STYLES: tuple[tuple[str, Any, str], ...] = tuple(
@@ -28,16 +28,17 @@ GATE_STYLES = dict(zip(("entropy", "energy", "stacking", "logistic"), STYLES, st
 
 
 def save(figure, title: str, path: Path) -> None:
-    """Writes a PNG under a title that names the data; long words are broken to fit."""
-    width = int(LETTERS_AN_INCH * figure.get_figwidth())
-    lines = [textwrap.fill(line, width) for line in title.splitlines()]
-    figure.suptitle("\n".join(lines), size=10)
+    """Writes a PNG with a title, whose long lines are wrapped; "" for none."""
+    if title:
+        figure.suptitle(
+            textwrap.fill(title, int(LETTERS_PER_INCH * figure.get_figwidth())), size=10
+        )
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
 
 def panels(count: int, size: tuple[float, float], sharey: bool = True) -> tuple[Any, np.ndarray]:
-    """A figure of `size` inches, and the axes of its panels side by side."""
+    """A figure of `size` inches, and the axes of its `count` panels in a row."""
     figure, axes = plt.subplots(
         1, count, figsize=size, sharey=sharey, squeeze=False, layout="constrained"
     )
@@ -45,17 +46,17 @@ def panels(count: int, size: tuple[float, float], sharey: bool = True) -> tuple[
 
 
 def without_frame(axis) -> None:
-    """Leaves the axes of a plot without its upper and right sides."""
+    """Removes the upper and the right side of the frame of a plot."""
     axis.spines[["top", "right"]].set_visible(False)
 
 
 def plot_running_accuracy(results, adapter: str, title: str, path: Path) -> None:
-    """Accuracy along the stream, static and adapted, a panel for each split.
+    """Plots running accuracy, static and adapted, in a panel for each split.
 
     Args:
-      results: `RunResult`s; the runs of a split share a panel: mean over seeds and orders as a
-        line, their range as a band.
-      title: names the split where there is one alone: its panel has no title.
+      results: `RunResult`s; a line is the mean over seeds and orders of a split, a band the range.
+      adapter: name of the test-time method.
+      title: title of the figure; it names the split if there is only one.
     """
     splits = list(dict.fromkeys(result.split for result in results))
     figure, axes = panels(len(splits), (1.0 + 4 * len(splits), 3.6))
@@ -85,12 +86,12 @@ def plot_running_accuracy(results, adapter: str, title: str, path: Path) -> None
 
 
 def plot_gate_roc(results, names: dict[str, str], title: str, path: Path) -> None:
-    """How well each gate tells unseen clips from seen ones, a panel for each split.
+    """Plots the ROC of each gate, with its operating point, in a panel for each split.
 
     Args:
       results: `GzslResult`s; a line and an operating point for each gate and seed.
-      names: of the gates, for the legend.
-      title: names the split where there is one alone: its panel has no title.
+      names: gate to its name in the legend.
+      title: title of the figure; it names the split if there is only one.
     """
     splits = list(dict.fromkeys(result.split for result in results))
     figure, axes = panels(len(splits), (0.6 + 3.8 * len(splits), 4.8))
@@ -121,10 +122,10 @@ def plot_gate_roc(results, names: dict[str, str], title: str, path: Path) -> Non
 
 
 def plot_sensitivity(cells, title: str, path: Path) -> None:
-    """Figure 7: accuracy by confidence threshold and by memory capacity.
+    """Figure 7 of the paper: accuracy by confidence threshold and by memory capacity.
 
     Args:
-      cells: with `split`, `row` ("threshold 0.1"), `mean` and `std` in %.
+      cells: objects with `split`, `row` (as "threshold 0.1"), `mean` and `std` in %.
     """
     figure, axes = panels(2, (10.0, 3.6))
     names = {"threshold": "confidence threshold", "capacity": "memory capacity K"}

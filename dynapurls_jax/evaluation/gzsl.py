@@ -1,7 +1,8 @@
-"""Generalised zero-shot recognition: the gate's fit on pseudo-unseen classes, and the metrics.
+"""Generalised zero-shot recognition: fitting a gate on pseudo-unseen classes, and the metrics.
 
-The fit takes clips outside of every report: held-out clips of seen classes, and clips of classes
-that a pseudo run left out of its seen ones. The metrics take finished predictions.
+A gate is fitted on clips that are in no test set: validation clips of seen classes, and clips of
+pseudo-unseen classes, which a pseudo run excludes from its seen classes. The metrics compare
+finished predictions with labels.
 """
 
 from collections.abc import Sequence
@@ -16,18 +17,18 @@ from dynapurls_jax.adaptation.logistic_gate import logistic_inputs
 from dynapurls_jax.evaluation.logistic_fit import fit_weights, folds_of, held_out_scores
 from dynapurls_jax.evaluation.metrics import accuracy
 
-TABLE_9 = ("Baseline", "Partial", "Full")  # its rows
-TEMPERATURES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # in units of the model's own
+TABLE_9 = ("Baseline", "Partial", "Full")  # rows of the paper's table
+TEMPERATURES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # relative to the temperature of the model
 
 
 class PseudoClips(NamedTuple):
     """The clips of one pseudo run on which a gate is fitted, scored by the static model.
 
     Attributes:
-      logits: of held-out clips of its seen classes and of clips of its pseudo-unseen ones; minus
-        infinity for every other class, as for the really unseen ones.
-      labels: global class ids.
-      seen: whether a class is a seen one of the pseudo run.
+      logits: of validation clips of seen classes and of clips of pseudo-unseen classes; minus
+        infinity for all other classes, among them the unseen ones.
+      labels: class ids of the corpus.
+      seen: whether a class is seen in the pseudo run.
     """
 
     logits: Float[np.ndarray, "N C"]
@@ -36,7 +37,7 @@ class PseudoClips(NamedTuple):
 
     @property
     def of_seen(self) -> Bool[np.ndarray, " N"]:
-        """Whether a clip's class is a seen one."""
+        """Whether the class of a clip is seen."""
         return self.seen[self.labels]
 
     @property
@@ -46,14 +47,15 @@ class PseudoClips(NamedTuple):
 
 
 class GateFit(NamedTuple):
-    """The fit of a gate, in terms that transfer to another model; see `gate_of`.
+    """The fitted parameters of a gate, which `gate_of` transfers to another model.
 
     Attributes:
       score: name in `adaptation.registry.GATES`.
-      kept: the share of held-out seen clips that stay on the seen side.
-      harmonic: the highest `H` on the pseudo clips.
-      seen_clips, unseen_clips: the number of these clips.
-      weights: of the logistic gate; empty for the others.
+      temperature: temperature of the score.
+      kept: share of validation clips of seen classes that stay on the seen side.
+      harmonic: `H` of this fit on the pseudo clips, in [0, 1].
+      seen_clips, unseen_clips: numbers of clips of either side.
+      weights: weights of the logistic gate; empty for the others.
     """
 
     score: str
@@ -66,7 +68,7 @@ class GateFit(NamedTuple):
 
 
 class Generalised(NamedTuple):
-    """Section 4.1.2: accuracies of the seen and the unseen clips, and their harmonic mean."""
+    """Section 4.1.2: accuracy on clips of seen and of unseen classes, and their harmonic mean."""
 
     seen: float
     unseen: float
@@ -83,10 +85,10 @@ def harmonic_mean(seen, unseen):
 def generalised_accuracy(
     predicted: Int[np.ndarray, " N"], labels: Int[np.ndarray, " N"], seen: Bool[np.ndarray, " C"]
 ) -> Generalised:
-    """Top-1 accuracy of each side, over all classes: a clip on the wrong side is a miss.
+    """Top-1 accuracy in [0, 1] of each side, among all classes; a clip on the wrong side is a miss.
 
     Args:
-      predicted, labels: global class ids.
+      predicted, labels: class ids of the corpus.
     """
     of_seen = seen[labels]
     s = accuracy(predicted[of_seen], labels[of_seen])
@@ -99,17 +101,17 @@ def table_9(
     logits: Float[np.ndarray, "orders N C"],
     seen: Bool[np.ndarray, " C"],
 ) -> dict[str, Int[np.ndarray, "orders N"]]:
-    """Predictions of the rows of the paper's Table 9, all behind the same gate.
+    """Predictions of the rows of the paper's Table 9, all with the same gate.
 
-    The gate does not learn and the sides are independent. So the prediction of a side without
-    refinement is the static model's best class of that side.
+    The gate does not learn, and the sides are independent. The prediction of a side without
+    refinement is therefore the static model's best class of that side.
 
     Args:
-      full: predictions with both sides refined.
-      logits: of the static model.
+      full: predicted class ids with both sides refined; -1 for a skipped sample.
+      logits: logits of the static model.
 
     Raises:
-      ValueError: a sample was skipped, so that it is on no side.
+      ValueError: a sample was skipped.
     """
     if (full < 0).any():
         raise ValueError(f"{int((full < 0).sum())} test samples are not finite; expected none")
@@ -128,18 +130,18 @@ def scores_of(
     temperature: float,
     weights: Weights = (),
 ) -> Float[np.ndarray, " N"]:
-    """The scores of a gate."""
+    """The scores of a gate; a clip with a score above the threshold goes to the unseen side."""
     scores = gate_score(name, jnp.asarray(logits), jnp.asarray(seen), temperature, weights)
     return np.asarray(scores)
 
 
 def gate_of(fit: GateFit, held_out: Float[np.ndarray, "N C"], seen: Bool[np.ndarray, " C"]) -> Gate:
-    """The gate for a model: its threshold keeps as many held-out seen clips as the fit says.
+    """The gate of a model; its threshold keeps the fitted share of validation clips.
 
-    Two models differ in confidence, so the threshold of a pseudo run cannot be taken over.
+    The threshold itself is not transferred, since models differ in confidence.
 
     Args:
-      held_out: the model's static logits of held-out clips of seen classes.
+      held_out: static logits of the model for validation clips of seen classes.
     """
     scores = scores_of(fit.score, held_out, seen, fit.temperature, fit.weights)
     threshold = float(np.quantile(scores, fit.kept, method="inverted_cdf"))
@@ -147,25 +149,25 @@ def gate_of(fit: GateFit, held_out: Float[np.ndarray, "N C"], seen: Bool[np.ndar
 
 
 def fit_gate(name: str, runs: Sequence[PseudoClips]) -> GateFit:
-    """The temperature and the share of held-out seen clips to keep that have the highest `H`.
+    """Fits the temperature and the share of kept validation clips that have the highest `H`.
 
-    The clips of all runs are taken together, each by its rank among the held-out seen clips of its
-    run. Every share that differs in effect is tried. Of equally good ones the middle is taken: of
-    the temperatures first, then of the shares. Clips that the logistic gate's weights were fitted
-    on would look too well separated: its ranks are those of clips held out in turn.
+    The clips of all runs are pooled by their ranks among the validation clips of their runs. The
+    search over shares is exhaustive. Among equal optima the middle temperature is chosen, then the
+    middle share. The logistic gate is ranked by cross-validated scores, since scores on its own
+    training clips are too well separated.
 
     Args:
       name: one of `adaptation.registry.GATES`.
-      runs: of one pseudo split.
+      runs: the runs of one pseudo split.
 
     Raises:
-      ValueError: unknown name, a run without clips on one of the sides, equal scores of all clips,
-        or too few clips for the logistic gate.
+      ValueError: the name is unknown, a run has no clips on one side, all scores are equal, or
+        there are too few clips for the logistic gate.
     """
     for run in runs:
         if run.of_seen.all() or not run.of_seen.any():
             raise ValueError(
-                f"gate {name!r}: expected clips of seen and of pseudo-unseen classes to fit it on, "
+                f"gate {name!r}: expected clips of seen and of pseudo-unseen classes for the fit, "
                 f"got {run.of_seen.sum()} and {(~run.of_seen).sum()}"
             )
     temperatures = TEMPERATURES if name != "stacking" else (1.0,)
@@ -173,7 +175,9 @@ def fit_gate(name: str, runs: Sequence[PseudoClips]) -> GateFit:
     of_seen = np.concatenate([run.of_seen for run in runs])
     harmonic = _harmonics(ranks, np.concatenate([_hits(run) for run in runs]), of_seen)
     if harmonic.max() < 0:
-        raise ValueError(f"gate {name!r}: all {len(of_seen)} clips to fit it on score the same")
+        raise ValueError(
+            f"gate {name!r}: expected different scores for the fit, all {len(of_seen)} are equal"
+        )
     of_temperature, of_rank = np.nonzero(harmonic == harmonic.max())
     best = _middle(np.unique(of_temperature))
     rank = _middle(of_rank[of_temperature == best])
@@ -189,7 +193,7 @@ def fit_gate(name: str, runs: Sequence[PseudoClips]) -> GateFit:
 
 
 def _ranks(name: str, runs: Sequence[PseudoClips], temperature: float) -> Float[np.ndarray, " N"]:
-    """The share of a run's held-out seen clips that score lower, for each clip of all runs."""
+    """For each clip of all runs, the share of its run's validation clips with a lower score."""
     if name == "logistic":
         scores = _held_out_scores(runs, temperature)
     else:
@@ -204,7 +208,7 @@ def _ranks(name: str, runs: Sequence[PseudoClips], temperature: float) -> Float[
 def _logistic_task(
     runs: Sequence[PseudoClips], temperature: float
 ) -> tuple[Float[np.ndarray, "N m"], Bool[np.ndarray, " N"]]:
-    """The inputs of the logistic gate for the clips of all runs, and which are pseudo-unseen."""
+    """Inputs of the logistic gate for the clips of all runs, and which are pseudo-unseen."""
     inputs = [
         logistic_inputs(
             jnp.asarray(run.logits), jnp.asarray(run.seen), temperature, run.unseen_classes
@@ -222,9 +226,9 @@ def _weights(runs: Sequence[PseudoClips], temperature: float) -> Weights:
 def _held_out_scores(
     runs: Sequence[PseudoClips], temperature: float
 ) -> list[Float[np.ndarray, " N"]]:
-    """The logistic gate's scores of each run's clips, held out in turn.
+    """Cross-validated scores of the logistic gate for the clips of each run.
 
-    The runs have the same clips: a clip is held out of all of them at once.
+    The runs have the same clips; all copies of a clip are in the same fold.
     """
     folds = np.concatenate([folds_of(~run.of_seen) for run in runs])
     scores = held_out_scores(*_logistic_task(runs, temperature), folds)
@@ -232,7 +236,7 @@ def _held_out_scores(
 
 
 def _hits(run: PseudoClips) -> Bool[np.ndarray, " N"]:
-    """Whether a clip is recognised on its own side."""
+    """Whether a clip is recognised among the classes of its true side."""
     own_side = np.where(run.of_seen[:, None] == run.seen, run.logits, -np.inf)
     return own_side.argmax(axis=1) == run.labels
 
@@ -242,10 +246,10 @@ def _harmonics(
     hits: Bool[np.ndarray, " N"],
     of_seen: Bool[np.ndarray, " N"],
 ) -> Float[np.ndarray, "grid N-1"]:
-    """`H` with the threshold between neighbouring ranks; -1 between equal ones."""
+    """`H` for thresholds between neighbouring ranks; -1 between equal ranks."""
     order = np.argsort(ranks, axis=1)
     ordered = np.take_along_axis(ranks, order, axis=1)
-    below = np.cumsum((hits & of_seen)[order], axis=1)[:, :-1]  # recognised, sent to seen
+    below = np.cumsum((hits & of_seen)[order], axis=1)[:, :-1]  # hits on the seen side
     unseen_hits = hits & ~of_seen
     above = unseen_hits.sum() - np.cumsum(unseen_hits[order], axis=1)[:, :-1]
     harmonic = harmonic_mean(below / of_seen.sum(), above / (~of_seen).sum())

@@ -1,4 +1,4 @@
-"""The page of one generalised run: seen and unseen classes together, behind one of the gates."""
+"""The page of one generalised zero-shot run: seen and unseen classes, with one of the gates."""
 
 from pathlib import Path
 
@@ -27,20 +27,20 @@ def write_gzsl_page(
     clips: Clips,
     info: ReportInfo,
 ) -> Path:
-    """Writes `<split>-seed<k>.html`, and its picture into `<split>-seed<k>/`.
+    """Writes `<split>-seed<k>.html`, and its figure to `<split>-seed<k>/`.
 
     Args:
-      gate: name of the gate that the page is about.
-      inspection: behind that gate; its classes are those that take part, in the corpus's order.
-      clips: of the inspection's samples.
+      gate: name of the gate of the page.
+      inspection: predictions with that gate, for the classes `result.class_ids`.
+      clips: the clips of the inspection's samples.
 
     Returns:
-      The page.
+      The path of the page.
     """
     path = folder / page_name(result.split, result.seed)
     picture = path.with_suffix("") / "gate_roc.png"
     picture.parent.mkdir(parents=True, exist_ok=True)
-    plot_gate_roc([result], NAMES, f"{info.data}, {result.split}, seed {result.seed}", picture)
+    plot_gate_roc([result], NAMES, info.mark, picture)
     unseen, classes = result.candidates - int(result.seen.sum()), result.class_ids
     page = Page(
         title=f"{info.data}: {int(result.seen.sum())} seen and {unseen} unseen actions together",
@@ -52,9 +52,9 @@ def write_gzsl_page(
         figures=[
             Figure(
                 picture,
-                "How well the gates tell unseen actions from seen ones",
-                "ROC of each gate over the test clips; markers: operating points, which were "
-                "fitted on other clips.",
+                "ROC of the gates",
+                "Detection of unseen actions on the test clips. Markers: operating points, fitted "
+                "on other clips.",
             )
         ],
     )
@@ -67,17 +67,17 @@ def write_gzsl_page(
 
 
 def lead_of(info: ReportInfo) -> str:
-    """What the page shows, for somebody who sees it for the first time."""
+    """The introduction of the page for a new reader."""
     start = (
-        "Each clip shows an action from training (seen) or one that the model knows from text "
-        "alone (marked unseen). A gate first decides which of the two it is; then the model "
+        "Each clip shows an action of the training data (seen) or an action that is given by text "
+        "only (marked unseen). A gate first decides between seen and unseen; the model then "
         "chooses among the actions of that side."
     )
     return start if info.adapter == "static" else f"{start} {BEFORE_AND_AFTER}"
 
 
 def notes_of(result: GzslResult, gate: str, inspection: Inspection) -> list[str]:
-    """What the gate did with each clip."""
+    """The decision of the gate for each clip, in words."""
     samples, threshold = inspection.samples, result.gates[gate].threshold
     scores, unseen = result.scores[gate][samples], result.is_unseen[samples]
     return [
@@ -87,24 +87,24 @@ def notes_of(result: GzslResult, gate: str, inspection: Inspection) -> list[str]
 
 
 def facts_of(result: GzslResult, gate: str, info: ReportInfo) -> list[tuple[str, str]]:
-    """S, U and H for the page's first lines, means over the stream orders."""
+    """S, U and H for the head of the page, means over the stream orders."""
     before, after = (means_of(result, gate, row) for row in ("Baseline", "Full"))
-    what = ("accuracy, seen actions", "accuracy, unseen actions", "harmonic mean of both (H)")
+    names = ("accuracy, seen actions", "accuracy, unseen actions", "harmonic mean of both (H)")
     if info.adapter == "static":
-        return [(f"{100 * a:.1f} %", said) for a, said in zip(after, what, strict=True)]
+        return [(f"{100 * a:.1f} %", name) for a, name in zip(after, names, strict=True)]
     return [
-        (f"{100 * b:.1f} → {100 * a:.1f} %", said)
-        for b, a, said in zip(before, after, what, strict=True)
+        (f"{100 * b:.1f} → {100 * a:.1f} %", name)
+        for b, a, name in zip(before, after, names, strict=True)
     ]
 
 
 def means_of(result: GzslResult, gate: str, row: str) -> Float[np.ndarray, "3"]:
-    """S, U and H of a row, means over the stream orders."""
+    """S, U and H of a row of Table 9, in [0, 1], means over the stream orders."""
     return np.mean(result.accuracies(gate, row), axis=0)
 
 
 def summary_of(result: GzslResult, gate: str, info: ReportInfo) -> list[tuple[str, str]]:
-    """What was measured, on which data, how."""
+    """Rows of the details: data, methods and measures."""
     seen, clips = int(result.seen.sum()), int(result.is_unseen.sum())
     split = f"{result.split}: {seen} seen and {result.candidates - seen} unseen classes"
     rows = [
@@ -113,14 +113,14 @@ def summary_of(result: GzslResult, gate: str, info: ReportInfo) -> list[tuple[st
         ("gate", f"{NAMES[gate]}, threshold {result.gates[gate].threshold:.4g}"),
         ("test-time method", info.adapter),
     ]
-    said = dict(
+    rows_of_table = dict(
         zip(
             [NO_GATE, *((gate, row) for row in TABLE_9)],
             ["without a gate", "before refinement", "refined on the seen side", "refined on both"],
             strict=True,
         )
     )
-    for key, name in said.items():
+    for key, name in rows_of_table.items():
         values = np.array(result.accuracies(*key)).T
         rows.append((f"S, U, H {name}", f"{', '.join(map(percent, values))} %"))
     orders, length = result.order.shape

@@ -1,4 +1,4 @@
-"""Generalised zero-shot results of several runs as JSON, Markdown and a picture of the gates."""
+"""Generalised zero-shot results of several runs as JSON, Markdown and a figure of the gates."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ from dynapurls_jax.evaluation.report import (
     write_files,
 )
 
-NO_GATE = ("none", "static")  # the static model among all classes
-STATIC_ROWS = ("static", "Baseline")  # the same in every stream order
+NO_GATE = ("none", "static")  # the static model, all classes as candidates
+STATIC_ROWS = ("static", "Baseline")  # rows that do not depend on the stream order
 NAMES = {
     "none": "none",
     "entropy": "entropy (eq. 17)",
@@ -35,15 +35,17 @@ NAMES = {
 
 @dataclass(frozen=True)
 class GzslResult:
-    """One split and seed. All class ids are the corpus's own.
+    """The result of one split and seed. All class ids are those of the corpus.
 
     Attributes:
       seen: whether a class is seen, `[C]`.
-      class_ids: of the classes that are predicted, seen and unseen; ascending.
-      labels: true class ids, `[N]`: test clips of seen classes, then of unseen ones.
+      class_ids: ids of the seen and unseen classes, ascending.
+      labels: true class ids, `[N]`, of the test clips of seen classes, then of unseen ones.
+      gates: gate name to the gate of this run.
       scores: gate name to its scores, `[N]`.
-      order: of each stream, indices into the clips, `[orders, N]`.
-      predicted: gate name and row of `table_9`, and `NO_GATE`, to class ids, `[orders, N]`.
+      order: indices into the clips, `[orders, N]`, in stream order.
+      predicted: predicted class ids, `[orders, N]`, by gate name and row of `table_9`; also for
+        `NO_GATE`.
     """
 
     split: str
@@ -58,32 +60,32 @@ class GzslResult:
 
     @property
     def candidates(self) -> int:
-        """The number of classes that are predicted."""
+        """The number of candidate classes."""
         return len(self.class_ids)
 
     @property
     def is_unseen(self) -> np.ndarray:
-        """Of each clip, whether its class is unseen, `[N]`."""
+        """For each clip, whether its class is unseen, `[N]`."""
         return ~self.seen[self.labels]
 
     def accuracies(self, gate: str, row: str) -> list[Generalised]:
-        """S, U and H of each stream order."""
+        """S, U and H of each stream order, in [0, 1]."""
         return [
             generalised_accuracy(predicted, self.labels[order], self.seen)
             for predicted, order in zip(self.predicted[gate, row], self.order, strict=True)
         ]
 
     def auroc(self, gate: str) -> float:
-        """How often an unseen test clip scores above a seen one; for the report alone."""
+        """AUROC in [0, 1] of a gate's scores on the test clips; only reported, selects nothing."""
         return float(roc_auc_score(self.is_unseen, self.scores[gate]))
 
     def operating_point(self, gate: str) -> tuple[float, float]:
-        """The shares of seen and of unseen clips on the unseen side."""
+        """The shares of seen and of unseen clips that the gate sends to the unseen side."""
         sent = self.scores[gate] > self.gates[gate].threshold
         return float(sent[~self.is_unseen].mean()), float(sent[self.is_unseen].mean())
 
     def record(self) -> dict[str, Any]:
-        """As plain JSON-able values."""
+        """The result as JSON values."""
         gates = {}
         for name, gate in self.gates.items():
             false, true = self.operating_point(name)
@@ -110,15 +112,15 @@ class GzslResult:
 
 
 Fits = Mapping[str, Mapping[str, GateFit]]  # split and gate name to the fit
-Seeds = Mapping[str, Sequence[int]]  # split to those of the pseudo runs behind its fits
+Seeds = Mapping[str, Sequence[int]]  # split to the seeds of the pseudo runs of its fits
 
 
 def write_gzsl_report(
     folder: Path, results: Sequence[GzslResult], fits: Fits, seeds: Seeds, info: ReportInfo
 ) -> str:
-    """Writes report.json, report.md and gate_roc.png into `folder`; returns the Markdown.
+    """Writes report.json, report.md and gate_roc.png to `folder`; returns the Markdown.
 
-    `gzsl_page` writes the pages that report.md links to.
+    The linked pages are written by `gzsl_page`.
     """
     groups = by_split(results)
     records = [
@@ -147,11 +149,11 @@ def write_gzsl_report(
 
 def _accuracy_table(groups: dict[str, list[GzslResult]], adapter: str) -> list[str]:
     lines = [
-        "S and U: top-1 accuracy in % of the test clips of seen and of unseen classes, each among "
-        "all classes; H: their harmonic mean. Mean ± std over seeds (static methods) and over "
+        "S and U: top-1 accuracy in % on test clips of seen and of unseen classes, both among all "
+        "classes; H: their harmonic mean. Mean ± std over seeds (static methods) or over "
         "seeds x stream orders.",
         f"Baseline: static on both sides of the gate. Partial: {adapter} on the seen side. "
-        f"Full: {adapter} on both, each with a state of its own.",
+        f"Full: {adapter} on both sides, with separate states.",
         "",
         "| split | seen + unseen | clips | seeds x orders | gate | method | S | U | H |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -177,18 +179,18 @@ def _gate_table(groups: dict[str, list[GzslResult]], fits: Fits, seeds: Seeds) -
         "",
         "## The gates",
         "",
-        "A sample with a score above the threshold is sent to the unseen side. Two numbers are "
-        "fitted on the named pseudo split, for the highest H of its static models: the score's "
-        "temperature, and the share of held-out seen clips that stays on the seen side. Each run's "
-        "threshold keeps that share of its own held-out seen clips. The weights of the logistic "
-        "gate are fitted on the same clips, its two numbers on clips held out in turn. The pseudo "
-        "split's unseen classes are taken from the seen ones: no test clip and no unseen class "
-        "takes part.",
-        "AUROC and the shares sent to the unseen side are those of the test stream (mean ± std "
-        "over seeds); nothing was chosen by them.",
+        "A gate sends a sample with a score above the threshold to the unseen side. Two parameters "
+        "are fitted on the pseudo split for the highest H of its static models: the temperature "
+        "of the score, and the share of validation clips of seen classes that stays on the seen "
+        "side. The threshold of a run keeps that share of its own validation clips. The weights of "
+        "the logistic gate are fitted on the same clips, its two parameters by cross-validation. "
+        "The unseen classes of a pseudo split are seen classes of the real split: no test clip and "
+        "no unseen class is used.",
+        "AUROC and the shares sent to the unseen side are measured on the test clips (mean ± std "
+        "over seeds) and select nothing.",
         "",
-        "| split | gate | fitted on | seeds | held-out seen + pseudo-unseen clips | temperature | "
-        "seen kept, % | H there, % | threshold | AUROC, % | seen sent to unseen, % | "
+        "| split | gate | fitted on | seeds | validation + pseudo-unseen clips | temperature | "
+        "seen kept, % | H of the fit, % | threshold | AUROC, % | seen sent to unseen, % | "
         "unseen sent to unseen, % |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]

@@ -1,7 +1,4 @@
-"""One stream with everything behind its predictions: probabilities, attention, vectors.
-
-Nothing here takes labels.
-"""
+"""Probabilities, attention and vectors of one stream, for pages and figures; without labels."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -18,24 +15,23 @@ from dynapurls_jax.evaluation.trained_run import TrainedRun
 from dynapurls_jax.rng import key_of
 from dynapurls_jax.zero_shot.base import Candidates, Variables, ZeroShotMethod
 
-PARTS = 3  # of the stream, between which the classes' vectors are noted
+PARTS = 3  # parts of the stream; class vectors are recorded after each
 BATCH = 256
 
 
 class Inspection(NamedTuple):
-    """One run along one order of its stream, all arrays but `order` in the order of `samples`.
+    """One run on one stream order. All arrays but `order` have the order of `samples`.
 
     Attributes:
-      samples: indices of the stream's samples among the run's, ascending; a skewed stream leaves
-        some out.
-      order: of the stream, positions in `samples`.
-      static, adapted: probabilities of the classes, before and along the stream.
-      attention: of each description over the tokens (eq. 7), of the static model; with queries of
-        each class, of the predicted one. None for a method without attention.
-      features: the global vectors under that attention, unit rows; None for a method without an
-        embedding.
-      class_vectors: the classes' global vectors before the stream and after each part of it; None
-        with `features`.
+      samples: indices of the stream's samples among those of the task, ascending; a skewed stream
+        has only some.
+      order: indices into `samples`, in stream order.
+      static, adapted: class probabilities without adaptation, and along the stream.
+      attention: attention of each description over the tokens (eq. 7), by the static model; for
+        queries of each class, that of the predicted class. None for a method without attention.
+      features: projected global vectors, unit rows; None for a method without an embedding.
+      class_vectors: global vectors of the classes before the stream and after each part of it;
+        None if `features` is None.
     """
 
     samples: Int[np.ndarray, " N"]
@@ -55,17 +51,17 @@ def inspect_stream(
     order: Int[np.ndarray, " N"],
     chunk: int,
 ) -> Inspection:
-    """Runs a test-time method once more along a run's first order, with all behind predictions.
+    """Repeats the first stream order of a run, and records what `Inspection` has.
 
     Args:
-      method, adapter: the test-time method, and the same ready for the stream.
-      order, chunk: as for `predict_streams`, which then predicts the same.
+      method, adapter: the test-time method, and its adapter.
+      order, chunk: as for `predict_streams`; the predictions are the same.
     """
     model, key = run.method, key_of(run.seed, "stream", 0)
     samples = np.sort(order)
     order = np.searchsorted(samples, order)
     features = jax.tree.map(lambda leaf: leaf[samples], inputs.features)
-    features = zero_unusable(features, finite(features))  # as the adapter itself gets them
+    features = zero_unusable(features, finite(features))  # as in the adapter
     views = [
         static_view(model, run.variables, batch, inputs.candidates) for batch in _batches(features)
     ]
@@ -91,7 +87,7 @@ def inspect_stream(
 
 
 class StaticView(NamedTuple):
-    """A batch under the static model; see `Inspection`."""
+    """Results of the static model for a batch; see `Inspection`."""
 
     logits: Float[Array, "B C"]
     attention: Float[Array, "B G S"] | None
@@ -102,7 +98,7 @@ class StaticView(NamedTuple):
 def static_view(
     model: ZeroShotMethod, variables: Variables, features: Any, candidates: Candidates
 ) -> StaticView:
-    """Logits, attention and global vectors of a batch, those of the predicted class."""
+    """Logits of a batch, and attention and global vectors for the predicted class."""
     logits = model.score(variables, features, candidates)
     predicted = logits.argmax(axis=-1)
 
@@ -124,11 +120,11 @@ def static_view(
 def relative_attention(
     attention: Float[np.ndarray, "G S"],
 ) -> tuple[Float[np.ndarray, "G S"], Float[np.ndarray, " G"], Float[np.ndarray, " G"]]:
-    """Attention for the eye: 0 at a description's weakest token, 1 at its strongest.
+    """Scales the attention of each description to [0, 1] for drawing.
 
     Returns:
-      That, and the weakest and strongest in units of an even share, 1 / S: without them, attention
-      that is nearly even looks like any other.
+      The scaled attention, and its minimum and maximum as multiples of uniform attention 1 / S,
+      without which nearly uniform attention looks like any other.
     """
     low, high = attention.min(axis=-1), attention.max(axis=-1)
     spread = np.maximum(high - low, 1e-12)
@@ -143,7 +139,7 @@ def _batches(features: Any) -> Iterator[Any]:
 
 
 def _parts(order: np.ndarray, chunk: int) -> list[np.ndarray]:
-    """The order in `PARTS` parts of whole chunks, the last but for its end; none is empty."""
+    """Splits the order into at most `PARTS` non-empty parts of whole chunks."""
     chunks = -(-len(order) // chunk)
     edges = {round(chunks * part / PARTS) * chunk for part in range(1, PARTS)}
     return [part for part in np.split(order, sorted(edges)) if len(part)]

@@ -1,4 +1,4 @@
-"""The fit of the logistic gate (`adaptation.logistic_gate`), on clips of pseudo runs."""
+"""Fits the logistic gate (`adaptation.logistic_gate`) on clips of pseudo runs."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -10,11 +10,11 @@ FOLDS = 5
 def fit_weights(
     inputs: Float[np.ndarray, "N m"], unseen: Bool[np.ndarray, " N"]
 ) -> tuple[float, ...]:
-    """Logistic regression, regularised as the published one (C = 1).
+    """Logistic regression with the published regularisation (C = 1).
 
     Args:
-      inputs: `logistic_inputs`, `m = 2 k`.
-      unseen: which clips are of pseudo-unseen classes; some are, some are not.
+      inputs: see `logistic_inputs`; `m = 2 k`.
+      unseen: which clips are of pseudo-unseen classes; both kinds must occur.
 
     Returns:
       The weights of the inputs, then the bias.
@@ -26,17 +26,17 @@ def fit_weights(
 def held_out_scores(
     inputs: Float[np.ndarray, "N m"], unseen: Bool[np.ndarray, " N"], folds: Int[np.ndarray, " N"]
 ) -> Float[np.ndarray, " N"]:
-    """The log-odds of each clip by the regression on the clips of all other folds.
+    """Cross-validated log-odds: the regression for a clip is fitted on all other folds.
 
     Raises:
-      ValueError: without a fold, a side has no clips.
+      ValueError: the training clips of a fold are all of one side.
     """
     scores = np.empty(len(inputs))
     for fold in np.unique(folds):
         held = folds == fold
         if len(np.unique(unseen[~held])) < 2:
             raise ValueError(
-                "gate 'logistic': expected two clips or more of each side to fit it on"
+                "gate 'logistic': expected at least two clips of each side for the fit"
             )
         *factors, bias = fit_weights(inputs[~held], unseen[~held])
         scores[held] = inputs[held] @ np.array(factors) + bias
@@ -44,7 +44,7 @@ def held_out_scores(
 
 
 def folds_of(unseen: Bool[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
-    """A fold for each clip of a run: each side in turn, so that folds have alike shares of both."""
+    """The fold of each clip of a run, stratified by side."""
     folds = np.empty(len(unseen), int)
     for side in (unseen, ~unseen):
         folds[side] = np.arange(side.sum()) % FOLDS

@@ -1,4 +1,4 @@
-"""Names that somebody else chose, in Markdown and on terminals: text, and nothing but text."""
+"""Escapes untrusted names for Markdown and terminals."""
 
 import re
 
@@ -6,7 +6,7 @@ from data_pipelines.errors import shown
 
 
 def escaped(name: object) -> str:
-    r"""A name that is no HTML, no link, no code and no second cell of a table: `a|b` is `a\|b`."""
+    r"""A name as one line of plain Markdown text, without HTML, links or cells: `a|b` is `a\|b`."""
     text = " ".join(shown(str(name)).split())
     text = re.sub(r"([\\`*\[\]|~])", r"\\\1", text)
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

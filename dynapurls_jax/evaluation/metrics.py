@@ -1,4 +1,4 @@
-"""Accuracy, from predictions that are already made. The only place that compares with labels."""
+"""Accuracy and calibration of finished predictions; only this module compares with labels."""
 
 from typing import NamedTuple
 
@@ -8,14 +8,14 @@ from sklearn.metrics import recall_score
 
 
 def accuracy(predicted: Int[np.ndarray, "*N"], labels: Int[np.ndarray, "*N"]) -> float:
-    """Share of hits, in [0, 1]."""
+    """Top-1 accuracy in [0, 1]."""
     return float(np.mean(predicted == labels))
 
 
 def per_class_accuracy(
     predicted: Int[np.ndarray, "*N"], labels: Int[np.ndarray, "*N"], classes: int
 ) -> Float[np.ndarray, " C"]:
-    """Share of hits among each class's samples; NaN for a class without any."""
+    """Accuracy of each class in [0, 1]; NaN for a class without samples."""
     every = range(classes)
     pair = labels.ravel(), predicted.ravel()
     return recall_score(*pair, labels=every, average=None, zero_division=np.nan)
@@ -24,7 +24,7 @@ def per_class_accuracy(
 def running_accuracy(
     predicted: Int[np.ndarray, "*orders N"], labels: Int[np.ndarray, "*orders N"]
 ) -> Float[np.ndarray, "*orders N"]:
-    """Accuracy over the stream so far, after each sample."""
+    """Accuracy in [0, 1] over the stream so far, after each sample."""
     hits = np.cumsum(predicted == labels, axis=-1)
     return hits / np.arange(1, predicted.shape[-1] + 1)
 
@@ -36,12 +36,12 @@ def mean_std(values) -> tuple[float, float]:
 
 
 class Calibration(NamedTuple):
-    """How confidence and accuracy agree, in equal bins of confidence (Guo et al., ICML 2017).
+    """Calibration in bins of equal width (Guo et al., ICML 2017).
 
     Attributes:
-      confidence, accuracy: means of each bin; NaN for an empty one.
-      share: of the predictions that are in it.
-      error: the expected calibration error, in [0, 1].
+      confidence, accuracy: mean of each bin; NaN for an empty bin.
+      share: share of the predictions in each bin.
+      error: the expected calibration error (ECE), in [0, 1].
     """
 
     confidence: Float[np.ndarray, " bins"]
@@ -53,11 +53,12 @@ class Calibration(NamedTuple):
 def calibration(
     confidence: Float[np.ndarray, " N"], hits: Bool[np.ndarray, " N"], bins: int = 10
 ) -> Calibration:
-    """The reliability of predictions.
+    """Calibration of predictions.
 
     Args:
-      confidence: in [0, 1].
-      bins: of equal width; a bin holds its upper edge.
+      confidence: probability of the predicted class, in [0, 1].
+      hits: whether the prediction is right.
+      bins: number of bins; a bin contains its upper edge.
     """
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     count = np.bincount(place, minlength=bins)

@@ -1,4 +1,4 @@
-"""The clips of a run's page, with the texts and the motion sketches of its classes."""
+"""The clips of a run's page, with the descriptions and the motion sketches of its classes."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -6,25 +6,22 @@ from jaxtyping import Float, Int
 from data_pipelines.animation import imagined_clip
 from data_pipelines.clip_files import ASSUMED_FPS
 from dynapurls_jax.evaluation.page.viewer import Clips
-from dynapurls_jax.evaluation.tasks import sentences_of
 from dynapurls_jax.evaluation.trained_run import TrainedRun
-from dynapurls_jax.registry import chosen_settings
+from dynapurls_jax.registry import chosen_settings, settings_of
+from dynapurls_jax.text.features import class_descriptions
+from dynapurls_jax.text.settings import TextSettings
 
 
 def clips_of(
     run: TrainedRun, indices: Int[np.ndarray, " N"], class_ids: Int[np.ndarray, " C"]
 ) -> Clips:
-    """Clips that a run's page plays.
+    """The clips of a run's page.
 
     Args:
-      indices: of the clips in the corpus.
-      class_ids: of the candidates.
+      indices: indices of the clips in the corpus.
+      class_ids: class ids of the candidates.
     """
     inputs = run.inputs
-    sentences = sentences_of(run, class_ids) if inputs.sketches else None  # else no descriptions
-    texts = None
-    if sentences is not None:
-        texts = [[phrasings[0] for phrasings in of_class] for of_class in sentences]
     query, own_queries = _query_of(run)
     return Clips(
         joints=None if inputs.clips is None else inputs.clips.clips,
@@ -33,19 +30,28 @@ def clips_of(
         skeleton=inputs.skeleton,
         query=query,
         own_queries=own_queries,
-        texts=texts,
+        texts=descriptions_of(run, class_ids),
         imagined=imagined_of(run, class_ids),
         fps=rates_of(run, indices),
     )
 
 
-def rates_of(run: TrainedRun, indices: Int[np.ndarray, " N"]) -> list[float]:
-    """Frames per second of prepared clips, so that each lasts as long as its recording.
+def descriptions_of(run: TrainedRun, class_ids: Int[np.ndarray, " C"]) -> list[list[str]] | None:
+    """The first phrasing of each description, `[C][G]`; None for a run without descriptions."""
+    settings = settings_of(TextSettings, run.config.text, "text")
+    if settings.encoder == "precomputed" or not run.inputs.sketches:
+        return None
+    every = class_descriptions(settings, run.inputs.corpus)
+    return [[phrasings[0] for phrasings in every[c]] for c in class_ids]
 
-    Recordings are taken to have `ASSUMED_FPS`, as Kinect's do.
+
+def rates_of(run: TrainedRun, indices: Int[np.ndarray, " N"]) -> list[float]:
+    """Frame rates of prepared clips in Hz, with which a clip is as long as its recording.
+
+    Recordings are assumed to have `ASSUMED_FPS`, as those of a Kinect.
     """
     data = run.config.data
-    if data.temporal_sampling not in ("resample", "upright"):  # which stretch a clip
+    if data.temporal_sampling not in ("resample", "upright"):  # these change the length of a clip
         return [ASSUMED_FPS] * len(indices)
     return [ASSUMED_FPS * data.frames / int(run.inputs.corpus.frames[n]) for n in indices]
 
@@ -53,7 +59,7 @@ def rates_of(run: TrainedRun, indices: Int[np.ndarray, " N"]) -> list[float]:
 def imagined_of(
     run: TrainedRun, class_ids: Int[np.ndarray, " C"]
 ) -> list[Float[np.ndarray, "M T V 3"] | None]:
-    """The animated sketches of some classes; empty where the method takes none or has no clips."""
+    """The animated sketches of some classes; empty if the method has no sketches or no clips."""
     clips = run.inputs.clips
     if run.sketch_tokens is None or clips is None or not run.inputs.sketches:
         return []
@@ -66,10 +72,10 @@ def imagined_of(
 
 
 def _query_of(run: TrainedRun) -> tuple[str, bool]:
-    """The text behind attention in words, and whether it is of the predicted class."""
+    """The query of attention in words, and whether it depends on the predicted class."""
     settings = chosen_settings(run.config.method)
     if settings.get("partition") == "static":
-        return "none, the partition is fixed", False
+        return "none, since the partition is static", False
     if settings.get("query") != "per_candidate":
         return "the mean of the seen classes' texts", False
     return "the class that the static model predicted", True

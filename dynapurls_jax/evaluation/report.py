@@ -1,4 +1,4 @@
-"""Results of several runs as JSON, Markdown and a picture."""
+"""Results of several runs as JSON, Markdown and a figure."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -22,22 +22,22 @@ from dynapurls_jax.evaluation.tasks import ORACLE
 from dynapurls_jax.evaluation.trained_run import method_title
 
 SYNTHETIC = (
-    "SYNTHETIC clips by forward kinematics: these figures show that the software works, and say "
-    "nothing about people."
+    "SYNTHETIC clips by forward kinematics: these figures test the software and are no results on "
+    "human motion."
 )
 
 BEFORE_AND_AFTER = (
-    "Before refinement, it answers as it was trained; after refinement, it has also learned from "
-    "the earlier clips of the stream, without their true actions."
+    "Predictions before refinement are those of the trained model. After refinement, the model has "
+    "been adapted to the earlier clips of the stream, without their true actions."
 )
 
 
 @dataclass(frozen=True)
 class ReportInfo:
-    """What the results of a report have in common.
+    """Information that all results of a report share.
 
     Attributes:
-      command: what the user typed.
+      command: the user's command line.
     """
 
     config: ConfigDict
@@ -46,7 +46,7 @@ class ReportInfo:
 
     @property
     def method(self) -> str:
-        """The zero-shot method, "purls (label_free)"."""
+        """The zero-shot method, as "purls (label_free)"."""
         return method_title(self.config)
 
     @property
@@ -57,16 +57,20 @@ class ReportInfo:
     @property
     def data(self) -> str:
         """The dataset, marked if it is synthetic."""
-        name = self.corpus.name
-        return f"{name}, SYNTHETIC data" if self.corpus.synthetic else name
+        return f"{self.corpus.name}, {self.mark}" if self.mark else self.corpus.name
+
+    @property
+    def mark(self) -> str:
+        """The mark of figures of synthetic data; "" for other data."""
+        return "SYNTHETIC data" if self.corpus.synthetic else ""
 
     def rows(self, split: str, seed: int) -> list[tuple[str, str]]:
-        """What a run's page says of its data and methods.
+        """Rows of the details of a page: data and methods.
 
         Args:
-          split: in words.
+          split: the split in words.
         """
-        protocol = self.config.data.protocol or "usual"
+        protocol = self.config.data.protocol or "default"
         return [
             ("data", f"{self.corpus.name}, {protocol} protocol"),
             ("split", split),
@@ -76,19 +80,20 @@ class ReportInfo:
         ]
 
     def stream_row(self, clips: int, orders: int) -> tuple[str, str]:
-        """What a run's page says of its streams.
+        """The row of the details of a page about its streams.
 
         Args:
-          clips: of one stream.
+          clips: number of clips of a stream.
+          orders: number of stream orders.
         """
         return (
             "stream",
             f"{self.config.eval.stream}, {clips} clips; mean ± std over {orders} orders; this page "
-            "plays the first",
+            "shows the first",
         )
 
     def record(self) -> dict[str, Any]:
-        """As plain JSON-able values."""
+        """The information as JSON values."""
         return {
             "command": self.command,
             "dataset": self.corpus.name,
@@ -100,16 +105,16 @@ class ReportInfo:
 
 @dataclass(frozen=True)
 class RunResult:
-    """One split and seed: predictions, and what is needed to judge them.
+    """Predictions and labels of one split and seed.
 
     Attributes:
-      class_names: of the candidates, in the order of predictions.
-      labels: true positions in `class_names`, `[N]`, in corpus order.
-      streams: test-time method to its predictions; with "static", unless `oracle`.
-      oracle: hit rate of the published protocol; None for a zero-shot method.
+      class_names: names of the candidates.
+      labels: true indices into `class_names`, `[N]`, in corpus order.
+      streams: test-time method to its predictions, among them "static"; empty with `oracle`.
+      oracle: hit rate of the published protocol in [0, 1]; None for a zero-shot method.
       training: results of the training stages.
-      inspection: of the adapted stream in its first order; None with `oracle`.
-      diagnosis: what the run has learned, name to value; empty with `oracle`.
+      inspection: inspection of the first stream order; None with `oracle`.
+      diagnosis: name to value (`evaluation.diagnosis`); empty with `oracle`.
     """
 
     split: str
@@ -132,21 +137,21 @@ class RunResult:
         return self.labels[self.streams[method].order]
 
     def accuracies(self, method: str) -> list[float]:
-        """Accuracy of each stream order."""
+        """Accuracy of each stream order, in [0, 1]."""
         labels = self.stream_labels(method)
         return [accuracy(p, y) for p, y in zip(self.streams[method].predicted, labels, strict=True)]
 
     def gains(self, method: str) -> np.ndarray:
-        """Gain over the static model in each order, on the same samples."""
+        """Gain over the static model in each order `[orders]`, on the same samples."""
         return np.array(self.accuracies(method)) - np.array(self.accuracies("static"))
 
     def per_class(self, method: str) -> np.ndarray:
-        """Accuracy of each class over all orders."""
+        """Accuracy of each class over all orders, `[C]` in [0, 1]; NaN without clips."""
         predicted = self.streams[method].predicted
         return per_class_accuracy(predicted, self.stream_labels(method), self.classes)
 
     def record(self) -> dict[str, Any]:
-        """As plain JSON-able values."""
+        """The result as JSON values."""
         methods = {}
         for name, streams in self.streams.items():
             per_class = self.per_class(name)
@@ -173,9 +178,9 @@ class RunResult:
 
 
 def write_report(folder: Path, results: Sequence[RunResult], info: ReportInfo) -> str:
-    """Writes report.json, report.md and running_accuracy.png into `folder`.
+    """Writes report.json, report.md and running_accuracy.png to `folder`.
 
-    `run_page` writes the pages that report.md links to.
+    The linked pages are written by `run_page`.
 
     Returns:
       The Markdown.
@@ -205,17 +210,17 @@ def write_files(folder: Path, record: dict[str, Any], lines: Iterable[str]) -> s
 
 
 def page_name(split: str, seed: int) -> str:
-    """The file of a run's own page, beside report.md."""
+    """The file name of a run's page, in the folder of report.md."""
     return f"{split or 'all'}-seed{seed}.html"
 
 
 def page_links(results: Iterable[Any]) -> list[str]:
-    """A section of report.md: links to the pages."""
+    """The section of report.md with links to the pages, as lines of Markdown."""
     links = [
         f"- [{escaped(run.split)}, seed {run.seed}]({quote(page_name(run.split, run.seed))})"
         for run in results
     ]
-    return ["", "## Clip by clip", "", *links]
+    return ["", "## Pages of the runs", "", *links]
 
 
 def by_split(results: Iterable[Any]) -> dict[str, list[Any]]:
@@ -227,13 +232,13 @@ def by_split(results: Iterable[Any]) -> dict[str, list[Any]]:
 
 
 def only_split(results: Iterable[Any]) -> list[str]:
-    """The split, for a title; none where there are several."""
+    """The split, for a title, if there is only one; otherwise an empty list."""
     splits = list(by_split(results))
     return splits if len(splits) == 1 else []
 
 
 def percent(values) -> str:
-    """Shares as `mean ± std` in percent."""
+    """`mean ± std` in percent of values in [0, 1]."""
     mean, std = mean_std(values)
     return f"{100 * mean:.1f} ± {100 * std:.1f}"
 
@@ -247,10 +252,10 @@ def _table(results: Sequence[RunResult], adapter: str) -> list[str]:
     if adapter == "dynapurls" and any(
         all(run.streams[adapter].admitted.all() for run in runs) for runs in groups.values()
     ):
-        lines.append("The confidence threshold let every sample pass: it filters nothing here.")
+        lines.append("Every sample passed the confidence threshold: it has no effect here.")
     columns = ["split", "unseen", "clips", "seeds x orders", "chance", "static"]
     if compared:
-        columns += [adapter, "gain", "hurt by > 1 point", "admitted to memory"]
+        columns += [adapter, "gain", "worse by > 1 point", "admitted to memory"]
     lines += ["", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for split, runs in groups.items():
         statics = [np.mean(run.accuracies("static")) for run in runs]
@@ -271,8 +276,8 @@ def _table(results: Sequence[RunResult], adapter: str) -> list[str]:
 
 def _oracle_table(results: Sequence[RunResult]) -> list[str]:
     lines = [
-        f"**{ORACLE}**: the queries are built from the true label, as in the published code. This "
-        "is not an accuracy; it shows what that protocol is worth.",
+        f"**{ORACLE}**: the queries depend on the true labels, as in the published code. The hit "
+        "rate of this protocol is not an accuracy.",
         "",
         f"| split | unseen | clips | seeds | chance | {ORACLE} hit rate |",
         "|---|---|---|---|---|---|",
@@ -299,21 +304,21 @@ def _per_class(results: Sequence[RunResult], adapter: str) -> list[str]:
 
 
 def _diagnosis(results: Sequence[RunResult]) -> list[str]:
-    """A row for each measure of the method, a column for each split."""
+    """A table with a row for each measure and a column for each split."""
     groups, measures = by_split(results), list(results[0].diagnosis)
     lines = [
         "",
-        "## What the model has learned",
+        "## Diagnosis",
         "",
-        f"Mean ± std over seeds, of at most {MAX_CLIPS} unseen test clips of a run. {ORACLE}: the "
-        "share of clips whose nearest clip (1-NN) or nearest class mean is of their own class, by "
-        "the true labels of the other clips. It shows what the tokens tell apart and is no "
-        "zero-shot accuracy.",
+        f"Mean ± std over seeds, on at most {MAX_CLIPS} unseen test clips of a run. {ORACLE}: "
+        "cross-validated accuracy of the nearest clip (1-NN) and of the nearest class mean, with "
+        "the true labels of the other clips. It measures how well tokens separate the unseen "
+        "classes and is not a zero-shot accuracy.",
     ]
     if not all(name.startswith(ORACLE) for name in measures):
         lines.append(
-            "The cosine between the rows of different granularities is 1 where all are one vector; "
-            "the entropy is 1 where attention is even."
+            "The cosine between the rows of different granularities is 1 if all rows are equal; "
+            "the entropy is 1 if attention is uniform."
         )
     lines += [
         "",

@@ -1,4 +1,4 @@
-"""Pictures of one run: Figures 2, 5, 8, 9 and 10 of the paper, and a reliability diagram."""
+"""Figures of one run: Figures 2, 5, 8, 9 and 10 of the paper, and a reliability diagram."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,16 +27,16 @@ from dynapurls_jax.evaluation.page.viewer import Clips, Figure, attended_granula
 from dynapurls_jax.evaluation.report import ReportInfo, RunResult
 from dynapurls_jax.text.granularities import GRANULARITIES
 
-MAX_POINTS = 1000  # of a t-SNE; more of them hide each other
+MAX_POINTS = 1000  # clips of a t-SNE; more overlap
 
 
 @dataclass(frozen=True)
 class RunView:
-    """One run as its page shows it.
+    """The data of a run's figures.
 
     Attributes:
-      folder: of the pictures.
-      clips: of the inspection's samples.
+      folder: folder of the figures.
+      clips: the clips of the inspection's samples.
     """
 
     folder: Path
@@ -46,34 +46,29 @@ class RunView:
     info: ReportInfo
 
     @property
-    def title(self) -> str:
-        """The data and the run."""
-        return f"{self.info.data}, {self.result.split}, seed {self.result.seed}"
-
-    @property
     def labels(self) -> np.ndarray:
-        """The true classes of the inspection's samples."""
+        """The true labels of the inspection's samples, `[N]`."""
         return self.result.labels[self.inspection.samples]
 
     @property
     def compared(self) -> bool:
-        """Whether there is a test-time method to compare with the static model."""
+        """Whether a test-time method is compared with the static model."""
         return self.info.adapter != "static"
 
     @property
     def probabilities(self) -> dict[str, np.ndarray]:
-        """Of the static and of the adapted model."""
+        """Class probabilities `[N, C]` of the static and of the adapted model."""
         return {"static": self.inspection.static, self.info.adapter: self.inspection.adapted}
 
     def figure(self, drawn, name: str, title: str, caption: str) -> Figure:
-        """Saves what is drawn as `<name>.png`."""
+        """Saves a matplotlib figure as `<name>.png`; the page has its title and caption."""
         path = self.folder / f"{name}.png"
-        save(drawn, self.title, path)
+        save(drawn, self.info.mark, path)
         return Figure(path, title, caption)
 
 
 def draw_all(view: RunView) -> list[Figure]:
-    """All pictures of a run, in the page's order; those without data are left out."""
+    """All figures of a run, in the order of the page; figures without data are omitted."""
     draw = [plot_running, plot_confusion, plot_class_changes, plot_reliability]
     if not view.compared:
         draw.remove(plot_class_changes)
@@ -87,30 +82,30 @@ def draw_all(view: RunView) -> list[Figure]:
 
 
 def style(number: int) -> tuple[str, str]:
-    """Colour and marker of a class; markers change where colours are used up."""
+    """Colour and marker of a class; the marker changes when all colours are used."""
     return COLOURS[number % len(COLOURS)], MARKERS[number // len(COLOURS) % len(MARKERS)]
 
 
 def plot_running(view: RunView) -> Figure:
-    """Accuracy along the stream."""
+    """Running accuracy along the stream."""
     path = view.folder / "running_accuracy.png"
-    plot_running_accuracy([view.result], view.info.adapter, view.title, path)
+    plot_running_accuracy([view.result], view.info.adapter, view.info.mark, path)
     return Figure(
         path,
         "Accuracy along the stream",
-        f"static: before refinement; {view.info.adapter}: after it. Lines: mean over the stream "
-        "orders; bands: their range."
+        f"static: before refinement; {view.info.adapter}: after refinement. Lines: mean over the "
+        "stream orders; bands: range."
         if view.compared
-        else "Line: mean over the stream orders; band: their range.",
+        else "Line: mean over the stream orders; band: range.",
     )
 
 
 def plot_confusion(view: RunView) -> Figure:
-    """Figure 9: confusion matrices side by side, in % of each true class."""
+    """Figure 9: confusion matrices in % of each true class."""
     names = view.result.class_names
     count = len(names)
     size = max(3.2, 0.34 * count + 0.6)
-    words = 0.08 * max(map(len, names))  # inches of the longest name, upright and lying
+    words = 0.08 * max(map(len, names))  # inches of the longest name, along either axis
     parts = len(view.probabilities)
     figure, axes = panels(parts, (parts * size + words + 1.6, size + words + 1.3))
     for axis, (panel, values) in zip(axes, view.probabilities.items(), strict=True):
@@ -132,13 +127,15 @@ def plot_confusion(view: RunView) -> Figure:
     return view.figure(
         figure,
         "confusion",
-        "Confusion before and after (Fig. 9)" if view.compared else "Confusion",
-        "In % of the true class; the first stream order.",
+        "Confusion matrices before and after refinement (Fig. 9)"
+        if view.compared
+        else "Confusion matrix",
+        "In % of the true class, on the first stream order.",
     )
 
 
 def plot_class_changes(view: RunView) -> Figure:
-    """Figure 8: what each class gains, sorted; classes without clips are left out."""
+    """Figure 8: gain of each class, sorted; classes without clips are omitted."""
     names, adapter = view.result.class_names, view.info.adapter
     before, after = view.result.per_class("static"), view.result.per_class(adapter)
     change = 100 * (after - before)
@@ -166,8 +163,9 @@ def plot_class_changes(view: RunView) -> Figure:
     return view.figure(
         figure,
         "classes",
-        "Change class by class (Fig. 8)",
-        "Means over the stream orders; static to refined accuracy beside each bar.",
+        "Change of accuracy for each class (Fig. 8)",
+        "Means over the stream orders. Each bar is labelled with the accuracies before and after "
+        "refinement.",
     )
 
 
@@ -195,7 +193,7 @@ def plot_reliability(view: RunView) -> Figure:
     return view.figure(
         figure,
         "reliability",
-        "Reliability",
+        "Reliability diagram",
         "Accuracy in ten bins of confidence; the dotted line is perfect calibration. ECE: expected "
         "calibration error.",
     )
@@ -206,7 +204,7 @@ def plot_both_tsne(
     features: Float[np.ndarray, "N e"],
     class_vectors: Float[np.ndarray, "parts C e"],
 ) -> list[Figure]:
-    """Figures 2 and 10: one t-SNE (cosine distance) of clips, and of the classes at all times."""
+    """Figures 2 and 10: a joint t-SNE of clips, and of the class vectors along the stream."""
     count = min(len(features), MAX_POINTS)
     shown = np.unique(np.linspace(0, len(features) - 1, count).astype(int))
     vectors = np.concatenate([features[shown], *class_vectors])
@@ -220,22 +218,22 @@ def plot_both_tsne(
         for number, placed in enumerate(stars)
     }
     labels, names = view.labels[shown], view.result.class_names
-    caption = "t-SNE of the clips' projected global vectors and of the classes' (cosine distance)."
+    caption = "Projected global vectors of clips, and class vectors; cosine distance."
     if not view.compared:
         drawn = plot_tsne(points, labels, {"static": stars[0]}, names)
-        return [view.figure(drawn, "tsne", "Features and classes", caption)]
+        return [view.figure(drawn, "tsne", "t-SNE of features and classes", caption)]
     return [
         view.figure(
             plot_tsne(points, labels, {"before": stars[0], "after": stars[-1]}, names),
             "tsne",
-            "Features and classes before and after (Fig. 2)",
-            f"{caption} Only the classes move.",
+            "t-SNE of features and classes before and after refinement (Fig. 2)",
+            f"{caption} Only the class vectors change.",
         ),
         view.figure(
             plot_tsne(points, labels, parts, names),
             "tsne_stages",
-            "Features and classes part by part (Fig. 10)",
-            f"The same embedding: the classes' vectors after each of {last} parts of the stream.",
+            "t-SNE of features and classes along the stream (Fig. 10)",
+            f"The same t-SNE, with the class vectors after each of {last} parts of the stream.",
         ),
     ]
 
@@ -246,7 +244,16 @@ def plot_tsne(
     stars: dict[str, Float[np.ndarray, "C 2"]],
     names: tuple[str, ...],
 ):
-    """The figure: samples by true class, and in each panel the classes' vectors as stars."""
+    """Draws samples in the colours of their true classes, and in each panel class vectors as stars.
+
+    Args:
+      points, labels: positions and true labels of the samples.
+      stars: title of a panel to the positions of its class vectors.
+      names: names of the classes.
+
+    Returns:
+      The matplotlib figure.
+    """
     figure, axes = panels(len(stars), (3.6 * len(stars) + 1.8, 4.0), sharey=False)
     for axis, (panel, places) in zip(axes, stars.items(), strict=True):
         for c, name in enumerate(names):
@@ -277,20 +284,24 @@ def plot_tsne(
 
 
 def plot_attention(view: RunView, granularities: Sequence[int]) -> Figure:
-    """Figure 5, on the clip of the static model's highest confidence; needs clips with joints."""
+    """Figure 5, on the clip with the highest confidence of the static model; needs joints.
+
+    Args:
+      granularities: indices of the granularities to draw.
+    """
     assert view.inspection.attention is not None
     n = int(view.inspection.static.max(axis=1).argmax())
-    clips, path = view.clips, view.folder / "attention.png"
+    clips = view.clips
     person = clips.clip(n)[0]
     person = person[np.any(person != 0, axis=(1, 2))]
     name = view.result.class_names[view.labels[n]]
-    title = f"{view.title}\n{name} ({clips.ids[n]})\nquery: {clips.query}"
     attention = {GRANULARITIES[g]: view.inspection.attention[n, g] for g in granularities}
-    save(draw_attention(person, attention, clips.skeleton), title, path)
-    return Figure(
-        path,
-        "Where each description looks (Fig. 5)",
-        f"Attention (query: {clips.query}) on the joints of the clip of the static model's highest "
-        "confidence, over time: from the weakest token (small, light) to the strongest (large, "
-        "dark). It changes between the segments of time that the encoder keeps.",
+    drawn = draw_attention(person, attention, clips.skeleton)
+    return view.figure(
+        drawn,
+        "attention",
+        "Attention of each description (Fig. 5)",
+        f"Clip {clips.ids[n]} ({name}), which has the highest confidence of the static model. "
+        f"Query: {clips.query}. Small, light joints: weakest attention; large, dark joints: "
+        "strongest. Attention is constant within each temporal segment of the encoder.",
     )

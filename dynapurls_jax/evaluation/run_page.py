@@ -1,4 +1,4 @@
-"""The page of one run: its pictures, its summary, and a viewer of every clip."""
+"""The page of one run: a viewer of all clips, details and figures."""
 
 from pathlib import Path
 
@@ -18,14 +18,14 @@ from dynapurls_jax.evaluation.run_figures import RunView, draw_all
 
 
 def write_run_page(folder: Path, result: RunResult, clips: Clips, info: ReportInfo) -> Path:
-    """Writes `<split>-seed<k>.html`, and its pictures into `<split>-seed<k>/`.
+    """Writes `<split>-seed<k>.html`, and its figures to `<split>-seed<k>/`.
 
     Args:
-      result: with its inspection.
-      clips: of the inspection's samples.
+      result: the result of the run, with its inspection.
+      clips: the clips of the inspection's samples.
 
     Returns:
-      The page.
+      The path of the page.
     """
     assert result.inspection is not None
     path = folder / page_name(result.split, result.seed)
@@ -50,27 +50,27 @@ def write_run_page(folder: Path, result: RunResult, clips: Clips, info: ReportIn
 
 
 def lead_of(view: RunView) -> str:
-    """What the page shows, for somebody who sees it for the first time."""
+    """The introduction of the page for a new reader."""
     start = (
-        f"Each clip shows one of {view.result.classes} actions. The model never saw them in "
-        "training and knows them from text alone."
+        f"Each clip shows one of {view.result.classes} actions. None of them is in the training "
+        "data: the model has only their text descriptions."
     )
     return f"{start} {BEFORE_AND_AFTER}" if view.compared else start
 
 
 def facts_of(view: RunView) -> list[tuple[str, str]]:
-    """Accuracies for the page's first lines, means over the stream orders."""
+    """Accuracies for the head of the page, means over the stream orders."""
     result, adapter = view.result, view.info.adapter
     before = f"{100 * np.mean(result.accuracies('static')):.1f}"
-    chance = (f"{100 / result.classes:.1f} %", "by chance")
+    chance = (f"{100 / result.classes:.1f} %", "chance level")
     if not view.compared:
-        return [(f"{before} %", "right"), chance]
+        return [(f"{before} %", "accuracy"), chance]
     after = f"{100 * np.mean(result.accuracies(adapter)):.1f}"
-    return [(f"{before} → {after} %", "right, before and after refinement"), chance]
+    return [(f"{before} → {after} %", "accuracy before and after refinement"), chance]
 
 
 def summary_of(view: RunView) -> list[tuple[str, str]]:
-    """What was measured, on which data, how."""
+    """Rows of the details: data, methods and measures."""
     result, info, adapter = view.result, view.info, view.info.adapter
     errors = {
         name: 100 * calibration(p.max(axis=1), p.argmax(axis=1) == view.labels).error
@@ -79,7 +79,7 @@ def summary_of(view: RunView) -> list[tuple[str, str]]:
     split = f"{result.split}: {result.classes} unseen classes, {len(result.labels)} clips"
     rows = [
         *info.rows(split, result.seed),
-        ("accuracy by chance", f"{100 / result.classes:.1f} %"),
+        ("chance level", f"{100 / result.classes:.1f} %"),
         ("accuracy before refinement", f"{percent(result.accuracies('static'))} %"),
     ]
     if view.compared:
@@ -94,5 +94,5 @@ def summary_of(view: RunView) -> list[tuple[str, str]]:
     rows.append(("calibration error (ECE)", f"{shown} points, first order"))
     encoder = (result.training.get("encoder") or {}).get("val_accuracy")
     if encoder is not None:
-        rows.append(("encoder's accuracy, seen validation", f"{100 * encoder:.1f} %"))
+        rows.append(("encoder accuracy, seen validation clips", f"{100 * encoder:.1f} %"))
     return rows

@@ -9,12 +9,13 @@ STREAMS = ("shuffled", "blocked", "skewed")
 
 @dataclass(frozen=True)
 class EvalSettings:
-    """How a trained run meets the unseen clips.
+    """The settings of the streams on which a trained run is evaluated.
 
     Attributes:
-      stream: one of `STREAMS`; "blocked": classes in blocks, "skewed": class ratios of 1:10.
-      chunk: samples that are predicted, and then learned from, together; 1 is online.
-      update_before_predict: adapt to a chunk before it is predicted, as the published code does.
+      orders: number of stream orders.
+      stream: one of `STREAMS`; "blocked": class after class, "skewed": class ratios of 1:10.
+      chunk: number of samples that are predicted together, before the update; 1 is online.
+      update_before_predict: update on a chunk before its prediction, as the published code does.
     """
 
     orders: int = 5

@@ -1,7 +1,4 @@
-"""Predictions of a test-time method along several orders of one stream.
-
-Nothing here that predicts takes labels; `evaluation.metrics` compares afterwards.
-"""
+"""Predictions of a test-time method on several orders of a stream, without labels."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -21,11 +18,11 @@ from dynapurls_jax.zero_shot.base import Candidates
 
 
 class StreamInputs(NamedTuple):
-    """The samples of a stream and the classes among which they are recognised.
+    """The samples of a stream and the candidate classes.
 
     Attributes:
       features: a pytree with leaves `[N, ...]`, from `ZeroShotMethod.encode`.
-      active: `[C]` bool, the classes that take part; None for all.
+      active: `[C]` bool, the classes that may be predicted; None for all.
     """
 
     features: Any
@@ -34,12 +31,12 @@ class StreamInputs(NamedTuple):
 
 
 class Streams(NamedTuple):
-    """Predictions over several orders of one stream, each in stream order.
+    """Predictions on several orders of one stream; all arrays are in stream order.
 
     Attributes:
-      order: index into the stream's samples.
-      predicted: positions in the candidate classes.
-      confidence: of the predicted class.
+      order: indices into the samples.
+      predicted: indices into the candidate classes.
+      confidence: probability of the predicted class.
       admitted, adapted: see `Prediction`.
     """
 
@@ -51,19 +48,20 @@ class Streams(NamedTuple):
 
 
 def stream_order(kind: str, labels: np.ndarray, seed: int, number: int) -> np.ndarray:
-    """One order of a stream, and for "skewed" a choice of its samples; made before any prediction.
+    """One order of a stream; for "skewed" also a selection of its samples.
 
     Args:
-      kind: "shuffled"; "blocked": one class after the other, in random order; "skewed": the first
-        class of a random order has ten times the samples of the last, shuffled. All skewed orders
-        have one length: counts start from the smallest class.
-      labels: `[N]`. They arrange the test, as a camera would; no method sees them.
+      kind: "shuffled"; "blocked": one class after the other, in random order; "skewed": shuffled,
+        and the first class of a random order has ten times the samples of the last. All skewed
+        orders have the same length, since the largest count is the size of the smallest class.
+      labels: `[N]`; they define the order only and are not passed to a method.
+      seed, number: seed of the run, and number of the order.
 
     Returns:
       Indices into the samples, `[N]` or fewer.
 
     Raises:
-      ValueError: unknown kind.
+      ValueError: the kind is unknown.
     """
     check_choice("kind of stream", kind, STREAMS)
     rng = np.random.default_rng((seed, number, 17))
@@ -86,14 +84,14 @@ def predict_streams(
     seed: int,
     chunk: int = 1,
 ) -> Streams:
-    """Runs a test-time method over several orders of a stream, each from a fresh state.
+    """Runs a test-time method on several orders of a stream, each from the initial state.
 
-    The devices divide the orders: each runs its own, one after the other, and waits for no other.
-    One adapter object compiles once for each shape.
+    The orders are sharded over the devices, which run independently. An adapter object is compiled
+    once for each shape.
 
     Args:
-      orders: indices into the samples, all of one length.
-      seed: of the run; each order has its own key of it.
+      orders: arrays of indices into the samples, all of one length.
+      seed: seed of the run; each order has its own key.
       chunk: see `run_stream`.
     """
     order = np.stack(orders)
@@ -111,7 +109,7 @@ def predict_streams(
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _each_order(adapter: Adapter, mesh: Mesh, chunk: int, inputs, orders, keys) -> Any:
-    """Predictions `[orders, N]`; orders and keys are divided over the mesh, the rest is whole."""
+    """Predictions `[orders, N]`; orders and keys are sharded, inputs are replicated."""
 
     def one(inputs: StreamInputs, order: Int[Array, " N"], key: Array) -> Prediction:
         shuffled = jax.tree.map(lambda leaf: leaf[order], inputs.features)

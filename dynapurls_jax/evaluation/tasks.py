@@ -1,4 +1,4 @@
-"""The test of a trained run: samples, candidates, stream orders, and the test-time method."""
+"""The test of a trained run: samples, candidates, stream orders and the test-time method."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +24,7 @@ from dynapurls_jax.text.features import class_texts
 from dynapurls_jax.text.settings import TextSettings
 from dynapurls_jax.zero_shot.base import Candidates, ZeroShotMethod
 
-ORACLE = "ORACLE"  # marks results of the published protocol, which takes the true labels
+ORACLE = "ORACLE"  # marks results that depend on true labels, as the published protocol does
 
 
 class Task(NamedTuple):
@@ -32,8 +32,8 @@ class Task(NamedTuple):
 
     Attributes:
       features: a pytree with leaves `[N, ...]`.
-      labels: `[N]` positions in the candidates; for orders and metrics alone.
-      class_ids: `[C]` the candidates' ids in the corpus.
+      labels: `[N]` indices into the candidates; for stream orders and metrics only.
+      class_ids: `[C]` class ids of the candidates in the corpus.
     """
 
     features: Any
@@ -43,12 +43,12 @@ class Task(NamedTuple):
 
     @property
     def inputs(self) -> StreamInputs:
-        """Without the labels."""
+        """The task without labels."""
         return StreamInputs(self.features, self.candidates)
 
 
 def unseen_task(run: TrainedRun) -> Task:
-    """The zero-shot test: the unseen test clips among the unseen classes."""
+    """The zero-shot test: the test clips of unseen classes, with these classes as candidates."""
     clips, classes = run.protocol.unseen_test, run.protocol.unseen
     return Task(
         features=run.features_of(clips),
@@ -59,7 +59,11 @@ def unseen_task(run: TrainedRun) -> Task:
 
 
 def orders_of(run: TrainedRun, labels: Int[np.ndarray, " N"]) -> list[np.ndarray]:
-    """The stream orders in which the configuration has a run evaluated; see `stream_order`."""
+    """The stream orders of a configuration; see `stream_order`.
+
+    Raises:
+      ValueError: a setting of the section `eval` is wrong.
+    """
     settings = settings_of(EvalSettings, run.config.eval, "eval")
     return [
         stream_order(settings.stream, labels, run.seed, number) for number in range(settings.orders)
@@ -67,7 +71,7 @@ def orders_of(run: TrainedRun, labels: Int[np.ndarray, " N"]) -> list[np.ndarray
 
 
 def oracle_hit_rate(run: TrainedRun, task: Task) -> float:
-    """Share of samples whose class wins under the ORACLE protocol. Not an accuracy."""
+    """Hit rate in [0, 1] of the published (ORACLE) protocol. Not an accuracy."""
     assert run.method.oracle is not None
     labels = jnp.asarray(task.labels)
     logits = run.method.oracle(run.variables, task.features, task.candidates, labels)
@@ -76,11 +80,13 @@ def oracle_hit_rate(run: TrainedRun, task: Task) -> float:
 
 @dataclass(frozen=True)
 class StreamSetup:
-    """How a stream is predicted, apart from a run's variables; equal ones share a program.
+    """The methods and settings of a stream; equal setups share a compiled program.
 
     Attributes:
-      section: the test-time method, as the section `adapter` of a configuration.
-      settings: chunk, and whether it is learned from before it is predicted.
+      model: the zero-shot method.
+      section: the section `adapter` of a configuration.
+      settings: the section `eval` of a configuration.
+      prompt: the prompt of TPT; None for other methods.
     """
 
     model: ZeroShotMethod
@@ -92,33 +98,33 @@ class StreamSetup:
         """The test-time method.
 
         Args:
-          features: of some samples, for their shapes.
-          samples: length of the stream; None for a stream without an end.
+          features: features of some samples, for their shapes.
+          samples: length of the stream; None for an unlimited stream.
 
         Raises:
-          ValueError: the zero-shot method lacks what the test-time method needs.
+          ValueError: the test-time method does not work with the zero-shot method.
         """
         info = StreamInfo.of(features, samples, self.settings.chunk, self.prompt)
         return make_method(self.section, self.model, variables, info)
 
     def adapter(self, method: Method) -> Adapter:
-        """The method, ready for a stream."""
+        """The adapter that runs a method on a stream."""
         return adapter_of(method, self.settings.update_before_predict)
 
 
 def setup_of(run: TrainedRun, class_ids: Int[np.ndarray, " C"] | None = None) -> StreamSetup:
-    """The setup that the configuration describes.
+    """The setup of a run's configuration.
 
     Args:
-      class_ids: of the candidates, whose texts a prompt goes through; None where classes are added
-        and retired.
+      class_ids: class ids of the candidates, for the prompt of TPT; None for streams whose classes
+        change.
 
     Raises:
-      ValueError: a value cannot be used, or the text encoder has no tower for a prompt.
+      ValueError: a setting is wrong, or the text encoder does not support prompts.
     """
     config, prompt = run.config, None
     if config.adapter.name == "tpt" and class_ids is not None and run.method.attend is not None:
-        prompt = _tower_prompt(run, class_ids)  # now: a traced program cannot read weights
+        prompt = _tower_prompt(run, class_ids)  # reads weights, so it must precede tracing
     settings = settings_of(EvalSettings, config.eval, "eval")
     return StreamSetup(run.method, FrozenConfigDict(config.adapter), settings, prompt)
 
@@ -133,7 +139,7 @@ def _tower_prompt(run: TrainedRun, class_ids: Int[np.ndarray, " C"]) -> Prompt:
 
 
 def sentences_of(run: TrainedRun, class_ids: Int[np.ndarray, " C"]) -> ClassTexts | None:
-    """The texts of some classes in their templates; None where vectors are precomputed."""
+    """The encoded texts of some classes, with templates; None for precomputed embeddings."""
     settings = settings_of(TextSettings, run.config.text, "text")
     if settings.encoder == "precomputed":
         return None
@@ -145,10 +151,12 @@ def sentences_of(run: TrainedRun, class_ids: Int[np.ndarray, " C"]) -> ClassText
 def predict_order(
     setup: StreamSetup, variables: Any, inputs: StreamInputs, order, key
 ) -> Int[Array, " N"]:
-    """Predictions along one order, positions in the candidates; one program for runs of one size.
+    """Predictions on one order, as indices into the candidates; compiled once for equal shapes.
 
     Args:
+      variables: variables of the zero-shot method.
       order: `[N]` indices into the samples.
+      key: random key of the order.
     """
     shuffled = jax.tree.map(lambda leaf: leaf[order], inputs.features)
     adapter = setup.adapter(setup.method(variables, inputs.features, len(order)))

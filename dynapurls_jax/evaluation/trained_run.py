@@ -1,4 +1,4 @@
-"""What evaluation reads of a configuration and of one trained run."""
+"""The inputs and the results of a training run, as evaluation reads them."""
 
 import hashlib
 import json
@@ -24,14 +24,14 @@ from dynapurls_jax.zero_shot.base import Candidates, ClassText, Variables, ZeroS
 
 @dataclass(frozen=True)
 class Inputs:
-    """What all runs of a configuration share.
+    """The inputs that all runs of a configuration share.
 
     Attributes:
-      clips: None where features are read from a folder and no encoder is trained.
-      text: `F` of all classes of the corpus, in class id order.
-      text_digest: hash of the texts and of their encoder.
-      features: tokens that were read from a folder; None where an encoder makes them.
-      sketches: the motion sketch of each class, None for one without; empty without descriptions.
+      clips: prepared clips; None if features are read from a folder.
+      text: `F` of all classes of the corpus, in the order of class ids.
+      text_digest: hash of the texts and of the text encoder.
+      features: tokens from a folder of features; None if an encoder computes them.
+      sketches: the motion sketch of each class or None; empty without descriptions.
     """
 
     config: ConfigDict
@@ -50,21 +50,22 @@ class Inputs:
 
     @property
     def skeleton(self) -> Skeleton:
-        """The joints that tokens are of."""
+        """The skeleton of the tokens."""
         return self.corpus.skeleton if self.clips is None else self.clips.skeleton
 
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """One split and seed, ready to be evaluated.
+    """The trained models of one split and seed.
 
     Attributes:
-      method, variables: the zero-shot method and what was fitted.
-      tokens: of every clip of the corpus, on the host and mostly on disk.
+      method, variables: the zero-shot method and its fitted variables.
+      tokens: tokens of every clip of the corpus, memory-mapped or in memory.
       token_shape: `(T', P, n)` of one clip.
-      encoder: None where features are read from a folder.
-      results: what the stages reported, by stage: "encoder", "method".
-      sketch_tokens: of every class's animated sketch; None where the method does not take them.
+      encoder: None if features are read from a folder.
+      results: results of the stages "encoder" and "method".
+      sketch_tokens: tokens of the animated sketch of every class; None if the method does not use
+        sketches.
     """
 
     inputs: Inputs
@@ -84,7 +85,11 @@ class TrainedRun:
         return self.inputs.config
 
     def features_of(self, indices: np.ndarray) -> Any:
-        """The encoded features of some clips of the corpus, float32, on the device."""
+        """The method's features of some clips, float32, on the device.
+
+        Args:
+          indices: `[B]` indices of the clips in the corpus.
+        """
         return self.method.encode(self.variables, jnp.asarray(self.tokens[indices], jnp.float32))
 
     def candidates_of(self, classes: np.ndarray) -> Candidates:
@@ -97,7 +102,7 @@ class TrainedRun:
         return self.method.bind(self.variables, jax.tree.map(jnp.asarray, text))
 
     def labels_of(self, indices: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """The true labels of some clips, as positions in `classes` (sorted class ids)."""
+        """The true labels `[B]` of some clips, as indices into `classes` (sorted class ids)."""
         return np.searchsorted(classes, self.inputs.corpus.labels[indices])
 
 
@@ -106,14 +111,18 @@ def class_text(
     sketch_tokens: Float[np.ndarray, "C S n"] | None,
     classes: np.ndarray,
 ) -> Float[np.ndarray, "c G d"] | ClassText:
-    """What a method gets of some classes: their text, and their sketches where it takes them."""
+    """The text of some classes; `ClassText` with sketch tokens if these are given.
+
+    Args:
+      classes: `[c]` class ids.
+    """
     if sketch_tokens is None:
         return text[classes]
     return ClassText(text[classes], sketch_tokens[classes])
 
 
 def method_title(config: ConfigDict) -> str:
-    """The zero-shot method as reports name it: "ridge", "purls (label_free)"."""
+    """The zero-shot method as named in reports: "ridge", "purls (label_free)"."""
     name = config.method.name
     query = chosen_settings(config.method).get("query")
     return f"{name} ({query})" if query else name

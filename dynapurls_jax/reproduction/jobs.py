@@ -1,4 +1,4 @@
-"""The work behind the tables: jobs on one trained run each."""
+"""The jobs of the tables; each evaluates one trained run."""
 
 import time
 from collections import Counter
@@ -43,11 +43,11 @@ from dynapurls_jax.training.run import make_spec, read_inputs, train_run
 from dynapurls_jax.training.spec import PATH_KEYS
 from dynapurls_jax.zero_shot.base import ZeroShotMethod
 
-Results = dict[str, list[float]]  # a name to a figure for each stream order
-GATE = "entropy"  # the paper's
-LONG = 5.0  # seconds after which a speed is not measured again
-TOWERS = ("clip", "minilm")  # text encoders through which tpt can tune a prompt
-TEST_SECTIONS = ("adapter", "eval", "splits", "seeds")  # no part of what a run is trained with
+Results = dict[str, list[float]]  # name to a value for each stream order
+GATE = "entropy"  # the gate of the paper
+LONG = 5.0  # seconds after which a speed measurement is not repeated
+TOWERS = ("clip", "minilm")  # text encoders that support prompts of tpt
+TEST_SECTIONS = ("adapter", "eval", "splits", "seeds")  # sections without influence on training
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Job:
 
     Attributes:
       kind: a name in `KINDS`.
-      overrides: of the dataset's configuration, as sorted pairs.
+      overrides: changes of the dataset's configuration, as sorted pairs.
     """
 
     kind: str
@@ -66,7 +66,7 @@ class Job:
 
 
 def runs_of(config: ConfigDict, seeds: int) -> list[tuple[str, int]]:
-    """Splits and seeds; several random splits of one size take the place of seeds."""
+    """Splits and seeds; several random splits of one size are used instead of seeds."""
     sizes = Counter(map(group_of, config.splits))
     return [
         (split, seed)
@@ -76,12 +76,12 @@ def runs_of(config: ConfigDict, seeds: int) -> list[tuple[str, int]]:
 
 
 def group_of(split: str) -> str:
-    """The unit of averages: a split, or all random splits of a size."""
+    """The group over which results are averaged: a split, or all random splits of one size."""
     return split.rpartition("-")[0] if split.startswith("random-") else split
 
 
 def jobs_of(table: Table, config: ConfigDict, seeds: int) -> list[Job]:
-    """The jobs of a table, each once, run by run."""
+    """The jobs of a table without duplicates, ordered by run."""
     return list(
         dict.fromkeys(
             job_of(column.kind, split, seed, row.overrides | column.overrides)
@@ -94,20 +94,20 @@ def jobs_of(table: Table, config: ConfigDict, seeds: int) -> list[Job]:
 
 
 def possible(config: ConfigDict, overrides: Overrides) -> bool:
-    """Whether a dataset's configuration admits the overrides: tpt needs a text tower."""
+    """Whether the overrides work with a dataset's configuration: tpt needs a text tower."""
     return overrides.get("adapter.name") != "tpt" or config.text.encoder in TOWERS
 
 
 def job_of(kind: str, split: str, seed: int, overrides: Overrides) -> Job:
-    """A job; the order of the overrides does not matter."""
+    """A job; the order of the overrides has no effect."""
     return Job(kind, split, seed, tuple(sorted(overrides.items())))
 
 
 def changed(config: ConfigDict, overrides: Overrides) -> ConfigDict:
-    """A copy of a configuration with some keys changed.
+    """A copy of a configuration with overrides.
 
     Raises:
-      KeyError: there is no such key.
+      KeyError: a key does not exist.
     """
     new = config.copy_and_resolve_references()
     new.update_from_flattened_dict(overrides)
@@ -115,21 +115,21 @@ def changed(config: ConfigDict, overrides: Overrides) -> ConfigDict:
 
 
 class Runner:
-    """Does the jobs of one dataset; keeps inputs and trained runs between them."""
+    """Runs the jobs of one dataset; caches inputs and trained runs."""
 
     def __init__(self, config: ConfigDict, workdir: Path):
-        """Reads nothing yet.
+        """Prepares the caches; inputs are read by the first job.
 
         Args:
-          config: of the dataset, before any override.
-          workdir: of its trained runs; missing ones are trained.
+          config: configuration of the dataset, without overrides.
+          workdir: folder of the trained runs; missing runs are trained.
         """
         self._config, self._workdir = config, workdir
         self._inputs = lru_cache(4)(self._read)
         self._trained = lru_cache(2)(self._train)  # a run and its pseudo run
 
     def __call__(self, job: Job) -> Results:
-        """The results of a job."""
+        """Runs a job and returns its results."""
         config = changed(self._config, dict(job.overrides))
         part = FrozenConfigDict({key: config[key] for key in config if key not in TEST_SECTIONS})
 
@@ -143,7 +143,7 @@ class Runner:
         return KINDS[job.kind](run(job.split, job.seed), pseudo_run)
 
     def sources(self) -> dict:
-        """The origin of all results, beside the code: configuration, clips and texts."""
+        """Everything but the code that results depend on: configuration, clips and texts."""
         inputs = self._inputs(FrozenConfigDict(self._config.text))
         config = plain(self._config, *self._config)
         del config["splits"], config["seeds"]
@@ -169,7 +169,7 @@ PseudoRun = Callable[[], TrainedRun]
 
 
 def zsl(run: TrainedRun, _: PseudoRun) -> Results:
-    """Accuracy on the unseen clips in each stream order."""
+    """Accuracy in [0, 1] on the unseen clips, for each stream order."""
     task = unseen_task(run)
     if run.method.oracle is not None:
         return {ORACLE: [oracle_hit_rate(run, task)]}
@@ -184,8 +184,8 @@ def zsl(run: TrainedRun, _: PseudoRun) -> Results:
 
 
 def _static(run: TrainedRun, task: Task) -> Results:
-    """Of a model without adaptation, in the order of the corpus: no order changes it."""
-    usable = finite(task.features)  # a clip that is not finite has no prediction, as in a stream
+    """The results of a model without adaptation, which do not depend on the stream order."""
+    usable = finite(task.features)  # a non-finite clip has no prediction, as in a stream
 
     def rate(logits) -> list[float]:
         predicted = jnp.where(usable, logits.argmax(axis=-1), -1)
@@ -205,7 +205,7 @@ def _static(run: TrainedRun, task: Task) -> Results:
 
 
 def refined(run: TrainedRun, _: PseudoRun) -> Results:
-    """Accuracy on each stream's samples, without and with adaptation."""
+    """Accuracies in [0, 1] without and with adaptation, on the samples of each stream order."""
     task = unseen_task(run)
     logits = run.method.score(run.variables, task.features, task.candidates)
     alone = np.asarray(jnp.where(finite(task.features), logits.argmax(axis=-1), -1))
@@ -220,7 +220,7 @@ def refined(run: TrainedRun, _: PseudoRun) -> Results:
 
 
 def gzsl(run: TrainedRun, pseudo_run: PseudoRun) -> Results:
-    """S, U and H of the rows of Table 9 behind the entropy gate, in each stream order."""
+    """S, U and H in [0, 1] of the rows of Table 9 with the entropy gate, for each stream order."""
     fit = fit_gate(GATE, [pseudo_clips(pseudo_run())])
     result = evaluate_gzsl_run(run, {GATE: fit})
     return {
@@ -231,7 +231,7 @@ def gzsl(run: TrainedRun, pseudo_run: PseudoRun) -> Results:
 
 
 def throughput(run: TrainedRun, _: PseudoRun) -> Results:
-    """Samples per millisecond of the unseen stream, the head alone; the best of some runs."""
+    """Samples per millisecond on the unseen stream, without the encoder; best of up to three."""
     task = unseen_task(run)
     setup = setup_of(run, task.class_ids)
     method = setup.method(run.variables, task.features, len(task.labels))
@@ -248,7 +248,7 @@ def throughput(run: TrainedRun, _: PseudoRun) -> Results:
 
 
 def sensitivity(run: TrainedRun, _: PseudoRun) -> Results:
-    """Figure 7: accuracies of every threshold and of every capacity, in each stream order."""
+    """Figure 7: accuracies in [0, 1] for all thresholds and capacities, for each stream order."""
     task, evaluation = unseen_task(run), settings_of(EvalSettings, run.config.eval, "eval")
     base = settings_of(DynaPurlsSettings, run.config.adapter.dynapurls, "adapter.dynapurls")
     orders = np.stack(orders_of(run, task.labels))

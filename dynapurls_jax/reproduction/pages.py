@@ -1,4 +1,4 @@
-"""A table's cells from the records, and the table as Markdown, CSV and JSON."""
+"""The cells of a table from records, and the table as Markdown, CSV and JSON."""
 
 import csv
 import io
@@ -16,17 +16,18 @@ from dynapurls_jax.reproduction.paper import NOTE, paper_figure
 from dynapurls_jax.reproduction.records import Records
 from dynapurls_jax.reproduction.tables import Table
 
-SHARES = ("zsl", "gzsl", "sweep")  # kinds of jobs whose results are shares, shown in %
+SHARES = ("zsl", "gzsl", "sweep")  # kinds of jobs with results in [0, 1], shown in %
 SPEED = "samples/ms"
 
 
 class Cell(NamedTuple):
-    """One figure: mean and standard deviation over runs, each the mean over its stream orders.
+    """A cell: mean and standard deviation over runs of their means over stream orders.
 
     Attributes:
-      split: or the size of random splits.
+      split: name of the split, or size of random splits.
       row, column: names in the table.
-      values: of each run; shares in %.
+      mean, std, values: over runs, and of each run; accuracies in %.
+      paper: the figure that the paper reports; None if there is none.
     """
 
     split: str
@@ -40,21 +41,21 @@ class Cell(NamedTuple):
     def __str__(self) -> str:
         if self.column == "chance":
             return f"{self.mean:.1f}"
-        if self.column == SPEED:  # from a few samples a second to many a millisecond
+        if self.column == SPEED:  # spans several orders of magnitude
             return f"{self.mean:.3g} ± {self.std:.2g}"
         return f"{self.mean:.1f} ± {self.std:.1f}"
 
 
 class Page(NamedTuple):
-    """A table with its figures and their origin.
+    """A table with its results and their origin.
 
     Attributes:
-      name: of the table, a key of `tables.TABLES`.
-      dataset: and whether it is `synthetic`.
-      cells: in the order of splits, rows and columns.
-      orders: of the stream, for each run.
-      commits, devices: the code and the machines behind the figures.
-      command: makes the table again.
+      name: a key of `tables.TABLES`.
+      synthetic: whether the dataset is synthetic.
+      orders: number of stream orders of each run.
+      commits, devices: commits of the code and devices of the results.
+      command: the command that makes the table.
+      cells: cells in the order of splits, rows and columns.
     """
 
     name: str
@@ -70,7 +71,7 @@ class Page(NamedTuple):
 
     @property
     def picture_title(self) -> str:
-        """The title of the table's picture."""
+        """The title of the table's figure."""
         return f"{self.dataset}{', SYNTHETIC data' if self.synthetic else ''}, unseen classes"
 
 
@@ -104,7 +105,11 @@ def cells_of(
 
 
 def markdown(page: Page, heading: str = "#") -> str:
-    """The table in Markdown: a block of lines for each split."""
+    """The table in Markdown, with a block of rows for each split.
+
+    Args:
+      heading: Markdown prefix of the heading.
+    """
     title = f"{page.dataset}, SYNTHETIC data" if page.synthetic else page.dataset
     columns = list(dict.fromkeys(cell.column for cell in page.cells))
     rows = list(dict.fromkeys(cell.row for cell in page.cells))
@@ -135,7 +140,7 @@ def markdown(page: Page, heading: str = "#") -> str:
 
 
 def table_csv(page: Page) -> str:
-    """A line for each cell."""
+    """The table as CSV, with a line for each cell."""
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(["split", "row", "column", "mean", "std", "runs", "paper"])
@@ -145,7 +150,7 @@ def table_csv(page: Page) -> str:
 
 
 def write_page(page: Page, folder: Path) -> list[Path]:
-    """Writes a table as `.md`, `.csv` and `.json` into a folder; returns the files."""
+    """Writes a table as `.md`, `.csv` and `.json` to a folder; returns the files."""
     folder.mkdir(parents=True, exist_ok=True)
     record = page._asdict() | {"cells": [cell._asdict() for cell in page.cells]}
     written = []
@@ -161,12 +166,12 @@ def write_page(page: Page, folder: Path) -> list[Path]:
 
 
 def file_stem(name: str, dataset: str) -> str:
-    """The name of a table's files without the suffix: "table3_demo", "fig7_demo"."""
+    """The file name of a table without suffix: "table3_demo", "fig7_demo"."""
     return f"table{name}_{dataset}" if name.isdecimal() else f"{name}_{dataset}"
 
 
 def read_page(path: Path) -> Page:
-    """A page from its JSON."""
+    """Reads a page from its JSON file."""
     record = json.loads(path.read_text("utf-8"))
     record["cells"] = [Cell(**cell) for cell in record["cells"]]
     return Page(**record)

@@ -1,13 +1,13 @@
-"""The paper's own figures for NTU RGB+D, in %, beside which ours are printed.
+"""The results that the paper reports for NTU RGB+D, in %, for comparison in the tables.
 
-They rest on the published protocol, with queries from the true label: no target for a zero-shot
-model, see docs/method.md. Table 10's speeds were measured on an A100.
+They use the published protocol with queries from true labels and are therefore no target for a
+zero-shot model, see docs/method.md. The speeds of Table 10 are in samples/ms on an A100.
 """
 
 SPLITS = {"ntu60": ("55_5", "48_12"), "ntu120": ("110_10", "96_24")}
 ORDER = (*SPLITS["ntu60"], *SPLITS["ntu120"])
 
-# Table, row and column as in `tables.TABLES`, to a figure for each split in `ORDER`.
+# Table, row and column of `tables.TABLES` to a value for each split in `ORDER`.
 FIGURES: dict[tuple[str, str, str], tuple[float | None, ...]] = {
     ("3", "", "static"): (79.22, 40.99, 71.95, 52.01),
     ("3", "", "dynapurls"): (88.52, 71.80, 89.06, 69.11),
@@ -64,7 +64,7 @@ NOTE = (
 
 
 def paper_figure(dataset: str, table: str, row: str, column: str, split: str) -> float | None:
-    """What the paper prints in this place; None where it prints nothing."""
+    """The value that the paper reports for a cell; None if it reports none."""
     figures = FIGURES.get((table, row, column))
     if figures is None or split not in SPLITS.get(dataset, ()):
         return None

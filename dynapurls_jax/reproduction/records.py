@@ -1,4 +1,4 @@
-"""Records of finished jobs: a JSON line for each."""
+"""Records of finished jobs, one JSON line for each."""
 
 import json
 from dataclasses import asdict
@@ -10,14 +10,15 @@ from dynapurls_jax.training.metrics import json_lines
 
 
 class Records:
-    """The results of one dataset's jobs; a kill at any moment leaves the file readable."""
+    """The results of a dataset's jobs; the file remains readable if the process is killed."""
 
     def __init__(self, file: Path, sources: dict[str, Any], about: dict[str, str]):
         """Opens or starts the file.
 
         Args:
-          sources: the origin of the results; records of another origin do not count.
-          about: of every new record: the commit of the code, the device.
+          sources: everything but the code that results depend on; records with other sources are
+            ignored.
+          about: commit and device of new records.
         """
         self.file, self._sources, self._about = file, sources, about
         own = (record for record in json_lines(file) if record["sources"] == sources)
@@ -28,7 +29,7 @@ class Records:
         return json.dumps(job, sort_keys=True)
 
     def get(self, job: Job) -> dict | None:
-        """`{"results", "commit", "device"}` of a job, or None."""
+        """The record of a job with "results", "commit" and "device"; None if it is not finished."""
         return self._records.get(self._key(asdict(job)))
 
     def add(self, job: Job, results: Results) -> None:

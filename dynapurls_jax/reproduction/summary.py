@@ -1,4 +1,4 @@
-"""The project's own result in one file: closed form, static, refined, and the paper's model."""
+"""The summary of results: closed form, static, refined, and the paper's model."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,21 +10,21 @@ from dynapurls_jax.evaluation.settings import STREAMS
 from dynapurls_jax.reproduction.jobs import Job, group_of, job_of, runs_of
 from dynapurls_jax.reproduction.tables import PAPER_MODEL, Overrides
 
-MODELS: dict[str, Overrides] = {  # changes of a dataset's configuration
+MODELS: dict[str, Overrides] = {  # name to overrides of a dataset's configuration
     "closed_form": {"encoder.name": "kinematics", "method.name": "ridge"},
     "default": {},
     "dynapurls_paper": PAPER_MODEL | {"adapter.name": "dynapurls"},
 }
-TRAINED = ("dynapurls_paper",)  # seeds of the others change nothing, or are random splits
+TRAINED = ("dynapurls_paper",)  # models that depend on the seed
 EVEN, *UNEVEN = STREAMS
-HURT = 0.01  # a stream is hurt if adaptation loses more of its accuracy
+HURT = 0.01  # least loss of accuracy by adaptation of a stream that counts as hurt
 
 
 def summary_jobs(config: ConfigDict, seeds: int) -> list[Job]:
     """The jobs of one dataset.
 
     Args:
-      seeds: of the paper's model, which is trained.
+      seeds: number of seeds of the paper's model, which is trained.
     """
     return [
         _job(model, stream, run)
@@ -39,16 +39,16 @@ def _job(model: str, stream: str, run: tuple[str, int]) -> Job:
 
 
 def summarise(config: ConfigDict, seeds: int, records: Mapping[Job, dict]) -> dict[str, Any]:
-    """The figures of one dataset in %, and those of each split.
+    """Accuracies of a dataset and of each of its splits, in %.
 
-    A dataset's accuracy is the mean over its splits; random splits of one size count as one.
+    The accuracy of a dataset is the mean over its splits; random splits of one size are one split.
 
     Args:
-      records: of all `summary_jobs`.
+      records: records of all `summary_jobs`.
     """
 
     def rates(model: str, stream: str, name: str) -> dict[str, list[list[float]]]:
-        """Of each split, of each run, of each order."""
+        """Split to the accuracies of each run and each stream order."""
         found: dict[str, list[list[float]]] = {}
         for run in runs_of(config, seeds if model in TRAINED else 1):
             results = records[_job(model, stream, run)]["results"]
@@ -92,7 +92,7 @@ def _percent(rates: list[list[float]]) -> float:
 
 
 def mean_of(datasets: Mapping[str, dict]) -> dict[str, Any]:
-    """The mean of the datasets."""
+    """The mean over datasets."""
 
     def mean(parts: list[dict]) -> dict[str, float]:
         return {name: round(float(np.mean([part[name] for part in parts])), 2) for name in HEADS}
@@ -112,7 +112,7 @@ HEADS = {
 
 
 def summary_table(summary: Mapping[str, Any]) -> str:
-    """The README's results: a line for each dataset and their mean, in Markdown."""
+    """The results of the README in Markdown: a row for each dataset, and their mean."""
     heads = [*HEADS.values(), *(f"{stream}: static, refined" for stream in UNEVEN)]
     lines = [f"| dataset | {' | '.join(heads)} |", "|---" * (1 + len(heads)) + "|"]
     for name, part in {**summary["datasets"], "mean": summary["mean"]}.items():
@@ -125,7 +125,7 @@ def summary_table(summary: Mapping[str, Any]) -> str:
 
 
 def split_table(summary: Mapping[str, Any]) -> str:
-    """The figures of each split, in Markdown."""
+    """The results of each split, in Markdown."""
     names = [name for name in HEADS if name != "hurt_share"]
     heads = [HEADS[name] for name in names]
     lines = [f"| dataset | split (seen_unseen) | {' | '.join(heads)} |", "|---" * 6 + "|"]

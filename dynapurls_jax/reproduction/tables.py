@@ -1,4 +1,4 @@
-"""The tables of the paper: rows and columns as changes of a dataset's configuration."""
+"""The tables of the paper, with rows and columns as overrides of a dataset's configuration."""
 
 from typing import Any, NamedTuple
 
@@ -6,16 +6,16 @@ from dynapurls_jax.evaluation.gzsl import TABLE_9
 from dynapurls_jax.evaluation.tasks import ORACLE
 from dynapurls_jax.zero_shot.purls import REPAIRED, PurlsSettings
 
-Overrides = dict[str, Any]  # keys as on the command line, "method.purls.partition"
-EVERY_GRANULARITY = "all granularities"  # a result: the score of all granularities
+Overrides = dict[str, Any]  # keys as on the command line, such as "method.purls.partition"
+EVERY_GRANULARITY = "all granularities"  # name of a result: score over all granularities
 
 
 class Column(NamedTuple):
-    """A column.
+    """A column of a table.
 
     Attributes:
-      kind: of job, a name in `jobs.KINDS`.
-      pick: the name of the job's result; a row may give the first part of the name.
+      kind: kind of job, a name in `jobs.KINDS`.
+      pick: name of the job's result, or its last part (`Row.pick` is the first part).
     """
 
     name: str
@@ -25,7 +25,7 @@ class Column(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row: its name, its overrides, and the first part of the names of its results."""
+    """A row of a table; `pick` is the first part of the names of its results."""
 
     name: str
     overrides: Overrides
@@ -42,7 +42,7 @@ class Table(NamedTuple):
 
 
 def method(name: str) -> Overrides:
-    """The choice of a test-time method."""
+    """The overrides that select a test-time method."""
     return {"adapter.name": name}
 
 
@@ -60,19 +60,19 @@ REFINED_NOTE = (
 )
 ACCURACY = Column("ZSL", {})
 GLOBAL = {"method.purls.granularities": "global"}
-PAPER_MODEL = {  # Shift-GCN and PURLS as the paper has them
+PAPER_MODEL = {  # Shift-GCN and PURLS as in the paper
     "encoder.name": "shift_gcn",
     "pretrain.loss": "cross_entropy",
     "method.name": "purls",
 } | {f"method.purls.{key}": getattr(PurlsSettings(), key) for key in REPAIRED}
-ALIVE = {f"method.purls.{key}": value for key, value in REPAIRED.items()}
+REPAIRED_PURLS = {f"method.purls.{key}": value for key, value in REPAIRED.items()}
 RIVALS = ("tpt", "tpt_residual", "adanpc", "calip", "tda", "tent", "static")
 THRESHOLDS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8)
 CAPACITIES = (1, 2, 4, 8, 16, 32)
 
 
 def _granularities() -> tuple[Row, ...]:
-    """Table 7: parts, phases and both, by average and learned weights."""
+    """Rows of Table 7: parts, phases and both, with average and learned weights."""
     names = {"parts": "global + parts", "phases": "global + phases", "all": "all"}
     return tuple(
         Row(
@@ -85,7 +85,7 @@ def _granularities() -> tuple[Row, ...]:
 
 
 def _point(name: str) -> Row:
-    """A point of a sweep; one job computes the whole sweep."""
+    """The row of one setting of a sweep; a single job computes the whole sweep."""
     return Row(name, PAPER, name)
 
 
@@ -111,7 +111,7 @@ TABLES = {
             Row("descriptions, global", GLOBAL),
             Row("static partition", {"method.purls.partition": "static"}),
             Row("adaptive partition", {}),
-            Row("adaptive partition, repaired", ALIVE),
+            Row("adaptive partition, repaired", REPAIRED_PURLS),
         ),
         REFINED,
         f"{REFINED_NOTE} repaired: docs/method.md; all its granularities are scored.",
@@ -131,8 +131,8 @@ TABLES = {
             Row("balanced", DEFAULT),
         ),
         (ACCURACY, Column("GZSL H", {}, "gzsl", "Full H")),
-        "H: harmonic mean behind the entropy gate (eq. 17), fitted on a pseudo run; refined on "
-        "both sides.",
+        "H: harmonic mean with the entropy gate (eq. 17), fitted on a pseudo run; refined on both "
+        "sides.",
     ),
     "9": Table(
         "Table 9: refinement of seen and unseen classes",
@@ -142,16 +142,16 @@ TABLES = {
             for row in TABLE_9
         ),
         tuple(Column(side, {}, "gzsl", side) for side in "SUH"),
-        "Behind the entropy gate (eq. 17), fitted on a pseudo run. Baseline: static on both sides; "
+        "With the entropy gate (eq. 17), fitted on a pseudo run. Baseline: static on both sides; "
         "Partial: refined on the seen side; Full: on both.",
     ),
     "10": Table(
         "Table 10: test-time methods",
         tuple(Row(name, method(name)) for name in (*RIVALS, "dynapurls", "balanced")),
         (ACCURACY, Column("samples/ms", {}, "throughput", "samples/ms")),
-        "Every method on the same frozen model, one sample at a time. samples/ms: the head alone, "
-        "compiled, the best of three runs (of fewer if they take long). tpt tunes through the text "
-        "tower, tpt_residual vectors added to the text.",
+        "Every method on the same frozen model, one sample at a time. samples/ms: without the "
+        "encoder, compiled, the best of three runs (of fewer if they take long). tpt tunes a "
+        "prompt of the text tower, tpt_residual vectors that are added to the text embeddings.",
     ),
     "fig7": Table(
         "Figure 7: sensitivity of dynapurls",
@@ -160,8 +160,8 @@ TABLES = {
             *(_point(f"capacity {value}") for value in CAPACITIES),
         ),
         (Column("accuracy", {}, "sweep", ""),),
-        "The confidence threshold at K = 16, and the capacity K at the threshold 0.1. Shown, not "
-        "chosen by: these are unseen classes. Capacities that never hold B_min = 16 samples change "
-        "nothing.",
+        "The confidence threshold at K = 16, and the capacity K at the threshold 0.1. These are "
+        "results on unseen classes and select no setting. A capacity that never holds B_min = 16 "
+        "samples has no effect.",
     ),
 }

@@ -1,4 +1,4 @@
-"""Jobs one after the other: what is recorded is not done again, and what is left is said."""
+"""Runs jobs in sequence, skips recorded ones, and reports progress."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -8,20 +8,20 @@ from dynapurls_jax.reproduction.records import Records
 
 
 class Work:
-    """The number of jobs to do, the number done, and the time since the start."""
+    """Progress: total number of jobs, number of finished jobs, and elapsed time."""
 
     def __init__(self, total: int):
         self.total, self.done, self.start = total, 0, time.monotonic()
 
     def report(self, job: Job, results: Results) -> None:
-        """Prints a finished job."""
+        """Prints the progress after a finished job."""
         self.done += 1
         seconds = time.monotonic() - self.start
         print(progress_line(job, results, self.done, self.total, seconds), flush=True)
 
 
 def work_of(jobs: Sequence[Job], dataset: str, records: Records) -> Work:
-    """Counts, and prints, what is left of some jobs."""
+    """Counts the unfinished jobs and prints their number."""
     missing = [job for job in dict.fromkeys(jobs) if records.get(job) is None]
     print(f"{dataset}: {len(missing)} jobs to do; records in {records.file}", flush=True)
     return Work(len(missing))
@@ -30,7 +30,7 @@ def work_of(jobs: Sequence[Job], dataset: str, records: Records) -> Work:
 def do_jobs(
     jobs: Sequence[Job], runner: Callable[[Job], Results], records: Records, work: Work
 ) -> None:
-    """Does the jobs that have no record; each is recorded at once."""
+    """Runs the jobs without a record; each result is recorded immediately."""
     for job in jobs:
         if records.get(job) is None:
             results = runner(job)
@@ -39,7 +39,11 @@ def do_jobs(
 
 
 def progress_line(job: Job, results: Results, done: int, total: int, seconds: float) -> str:
-    """A finished job, and the time that the others take at this rate."""
+    """A log line: a finished job, the elapsed time and an estimate of the remaining time.
+
+    Args:
+      seconds: elapsed time.
+    """
     overrides = " ".join(f"{key}={value}" for key, value in job.overrides)
     name, values = next(iter(results.items()))
     left = seconds / done * (total - done)

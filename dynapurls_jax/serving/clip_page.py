@@ -1,4 +1,4 @@
-"""The page of clips that users bring: plays each of them, with what the model says it shows."""
+"""The page of a user's own clips, with the predictions of a model."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,22 +14,23 @@ from dynapurls_jax.evaluation.inspection import Inspection
 from dynapurls_jax.evaluation.page.viewer import Clips, Page, viewer_data, write_html
 from dynapurls_jax.serving.recognition import Recognition
 
-MOST_NAMES = 30  # of actions in the summary
+MOST_NAMES = 30  # names of actions in the details
 MOST_STATEMENTS = 20
 
 Answered = tuple[Clip, Recognition, Recognition]  # the second recognition is the static one
 
 
 class ClipPage(NamedTuple):
-    """What the page says beside the clips.
+    """The information of the page.
 
     Attributes:
       source: file or folder of the clips.
-      command: what the user typed.
-      model: its name or file.
-      adapter: the test-time method.
-      online: whether it answers each clip before it learns from it, and not all at the end.
-      actions: names to choose from.
+      command: the user's command line.
+      model: name or file of the model.
+      adapter: name of the test-time method.
+      online: whether each clip is predicted before the model adapts to it; otherwise all clips are
+        predicted after adaptation to all.
+      actions: names of the candidate actions.
       left_out: number of clips that could not be used.
     """
 
@@ -51,7 +52,10 @@ def write_clip_page(
     """Writes the page, one HTML file.
 
     Args:
-      scores: by the clips' labels, see `predict.scores`; without them, no label is shown.
+      path: the file; missing folders are created.
+      answered: each clip with its adapted and its static recognition.
+      info: the information of the page.
+      scores: accuracies by labels (`predict.scores`); without them, no label is shown.
     """
     compared, order = info.adapter != "static", np.arange(len(answered))
     truth = [clip.label if scores is not None else None for clip, _, _ in answered]
@@ -76,7 +80,7 @@ def write_clip_page(
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     notes = [
-        "The clip fits none of the actions well." if refined.none_of_these else ""
+        "The clip probably shows none of the actions." if refined.none_of_these else ""
         for _, refined, _ in answered
     ]
     inspection = inspection_of(answered, info.actions)
@@ -84,7 +88,7 @@ def write_clip_page(
 
 
 def inspection_of(answered: Sequence[Answered], actions: Sequence[str]) -> Inspection:
-    """The probabilities of all clips; attention and vectors are not kept."""
+    """The probabilities of all clips, without attention and vectors."""
     order = np.arange(len(answered))
     return Inspection(
         samples=order,
@@ -98,31 +102,32 @@ def inspection_of(answered: Sequence[Answered], actions: Sequence[str]) -> Inspe
 
 
 def lead_of(info: ClipPage) -> str:
-    """What the page shows, for somebody who sees it for the first time."""
+    """The introduction of the page for a new reader."""
     start = (
-        f"For each clip, the model “{info.model}” chooses one of {len(info.actions)} actions that "
-        "it knows from text alone."
+        f"For each clip, the model “{info.model}” predicts one of {len(info.actions)} actions, "
+        "which are given by text only."
     )
     if info.adapter == "static":
         return start
     learned = "the clips before it" if info.online else "all clips"
     return (
-        f"{start} Before refinement, it answers each clip alone. After refinement, it has also "
-        f"learned from {learned}, without their labels (test-time method {info.adapter})."
+        f"{start} Before refinement, each clip is predicted alone. After refinement, the model has "
+        f"been adapted to {learned}, without labels (test-time method {info.adapter})."
     )
 
 
 def facts_of(scores: Mapping[str, Any], compared: bool) -> list[tuple[str, str]]:
-    """Accuracies for the page's first lines."""
+    """Accuracies for the head of the page."""
     after = f"{100 * scores['macro_accuracy']:.1f} %"
     if not compared:
-        return [(after, "right, mean over the actions")]
+        return [(after, "accuracy, mean over the actions")]
     before = f"{100 * scores['static_macro_accuracy']:.1f}"
-    return [(f"{before} → {after}", "right, before and after refinement, mean over the actions")]
+    name = "accuracy before and after refinement, mean over the actions"
+    return [(f"{before} → {after}", name)]
 
 
 def probabilities(found: Sequence[Recognition], actions: Sequence[str]) -> Float[np.ndarray, "N C"]:
-    """Probabilities of each clip in the order of the actions."""
+    """Probabilities of each clip, in the order of the actions."""
     values = np.zeros((len(found), len(actions)))
     for row, recognition in zip(values, found, strict=True):
         by_name = dict(zip(recognition.labels, recognition.probabilities, strict=True))
@@ -133,15 +138,15 @@ def probabilities(found: Sequence[Recognition], actions: Sequence[str]) -> Float
 def summary_of(
     clips: Sequence[Clip], info: ClipPage, scores: Mapping[str, Any] | None
 ) -> list[tuple[str, str]]:
-    """Clips, actions, model, accuracies if there are any, and what was assumed of the clips."""
+    """Rows of the details: clips, actions, model, accuracies, and assumptions about the clips."""
     left_out = f"; {info.left_out} more cannot be used" if info.left_out else ""
     named = ", ".join(info.actions[:MOST_NAMES])
     more = ", ..." if len(info.actions) > MOST_NAMES else ""
     learning = "each clip alone"
     if info.adapter != "static" and info.online:
-        learning = "answers each clip, then learns from it"
+        learning = "predicts each clip, then adapts to it"
     elif info.adapter != "static":
-        learning = "learns from all clips, then answers"
+        learning = "adapts to all clips, then predicts"
     rows = [
         ("clips", f"{len(clips)}{left_out}"),
         ("actions", f"{len(info.actions)}: {named}{more}"),
@@ -153,9 +158,9 @@ def summary_of(
         shown = ["accuracy", "macro_accuracy", "static_macro_accuracy"]
         for key in shown if info.adapter != "static" else shown[:2]:
             rows.append((key.replace("_", " "), f"{100 * scores[key]:.1f} %"))
-    said = Counter(statement for clip in clips for statement in clip.statements)
-    for statement, count in said.most_common(MOST_STATEMENTS):
+    statements = Counter(statement for clip in clips for statement in clip.statements)
+    for statement, count in statements.most_common(MOST_STATEMENTS):
         rows.append(("assumed or changed", f"{statement} ({count} clip{'s' * (count > 1)})"))
-    if len(said) > MOST_STATEMENTS:
-        rows.append(("assumed or changed", f"{len(said) - MOST_STATEMENTS} more statements"))
+    if len(statements) > MOST_STATEMENTS:
+        rows.append(("assumed or changed", f"{len(statements) - MOST_STATEMENTS} more statements"))
     return rows

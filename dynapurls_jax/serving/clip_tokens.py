@@ -1,4 +1,4 @@
-"""Clips as they come from a sensor to the tokens that a model takes."""
+"""Raw clips to the tokens of a model."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,12 +18,12 @@ from dynapurls_jax.serving.model import Model
 
 
 class EncoderInput(NamedTuple):
-    """A clip as the encoder takes it.
+    """A prepared clip.
 
     Attributes:
-      clip: `[M, T, V, 3]`, absent persons zero.
-      persons: how many it has.
-      finite: whether the raw clip was; where not, `clip` has other numbers in its place.
+      clip: `[M, T, V, 3]` in metres; absent persons are zero.
+      persons: number of persons.
+      finite: whether the raw clip is finite; if not, `clip` has placeholder values.
     """
 
     clip: Float[np.ndarray, "M T V 3"]
@@ -32,13 +32,13 @@ class EncoderInput(NamedTuple):
 
 
 class ClipTokens:
-    """Cleans, prepares and encodes clips, as all clips of the training were."""
+    """Cleans, prepares and encodes clips, with the same steps as in training."""
 
     def __init__(self, model: Model):
-        """Compiles the encoder for one person; for more clips or persons it compiles on first use.
+        """Compiles the encoder for one person; other numbers are compiled on first use.
 
         Args:
-          model: with an encoder.
+          model: a model with an encoder.
         """
         assert model.encoder is not None
         self._model = model
@@ -50,7 +50,7 @@ class ClipTokens:
         jax.block_until_ready(self.encoded([EncoderInput(one_person, 1, True)]))
 
     def __call__(self, clip: Float[np.ndarray, "m t v 3"]) -> Float[np.ndarray, "S n"]:
-        """Tokens of a clip in metres; NaN if it is not finite.
+        """Tokens of a clip in metres; NaN if the clip is not finite.
 
         Raises:
           ValueError: see `prepared`.
@@ -58,7 +58,7 @@ class ClipTokens:
         return np.asarray(self.encoded([self.prepared(clip)])[0])
 
     def encoded(self, inputs: Sequence[EncoderInput]) -> Float[Array, "B S n"]:
-        """Tokens of some clips, on the device; NaN for those that are not finite."""
+        """Tokens of some clips, on the device; NaN for clips that are not finite."""
         batch = np.stack([one.clip for one in inputs])
         persons = np.array([one.persons for one in inputs])
         capacity = capacity_for(persons, batch.shape[1])
@@ -68,11 +68,11 @@ class ClipTokens:
         return tokens if finite.all() else jnp.where(finite[:, None, None], tokens, jnp.nan)
 
     def prepared(self, clip: Float[np.ndarray, "m t v 3"]) -> EncoderInput:
-        """A clip in metres, cleaned and brought to the encoder's shape; on the host.
+        """Cleans a clip in metres and prepares it for the encoder, on the host.
 
         Raises:
-          ValueError: other joints or more persons than the dataset has, an empty clip, or bodies
-            that cannot be in metres.
+          ValueError: the clip has other joints or more persons than the dataset, is empty, or is
+            not in metres.
         """
         skeleton, target = self._model.source, self._model.skeleton
         persons, frames = self._model.clip_shape
@@ -84,7 +84,7 @@ class ClipTokens:
         finite = bool(np.isfinite(clip).all())
         raw = clean(RawClip("", clip if finite else np.ones_like(clip), 0))
         if is_useless(raw):
-            raise ValueError("clip: expected two frames or more with a person, got none such")
+            raise ValueError("clip: expected two frames or more with a person, got fewer")
         if finite:
             check_metres(raw.joints, skeleton)
         if len(raw.joints) > persons:

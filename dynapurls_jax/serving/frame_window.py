@@ -1,4 +1,4 @@
-"""A sliding window over frames that come one by one, without an end."""
+"""A sliding window over an unlimited stream of frames."""
 
 from collections import deque
 from typing import NamedTuple
@@ -11,9 +11,9 @@ class Window(NamedTuple):
     """The frames of a window.
 
     Attributes:
-      joints: zeros where a person is absent.
-      times: seconds.
-      fresh: whether it has no frame in common with the last fresh one.
+      joints: zeros for absent persons.
+      times: times of the frames in seconds.
+      fresh: whether the window has no frame in common with the last fresh window.
     """
 
     joints: Float[np.ndarray, "M T V 3"]
@@ -22,31 +22,38 @@ class Window(NamedTuple):
 
 
 class FrameWindow:
-    """Collects frames; every `stride` seconds there is a window of the last `length` seconds."""
+    """Collects frames; emits a window of the last `length` seconds every `stride` seconds."""
 
     def __init__(self, length: float, stride: float):
-        """Starts empty.
+        """Starts without frames.
 
         Args:
-          length, stride: seconds.
+          length, stride: in seconds.
 
         Raises:
-          ValueError: they are not positive, or the stride is longer than the window.
+          ValueError: not `0 < stride <= length`.
         """
         if not 0 < stride <= length:
             raise ValueError(
-                f"expected a window of some seconds and a stride of at most that, got {length:g} "
-                f"and {stride:g}"
+                "expected a positive stride, not longer than the window, got window "
+                f"{length:g} s and stride {stride:g} s"
             )
         self._length, self._stride = length, stride
         self._frames: deque[tuple[float, np.ndarray]] = deque()
         self._next = self._fresh_from = -np.inf
 
     def add(self, frame: Float[np.ndarray, "M V 3"], time: float) -> Window | None:
-        """Adds a frame; the window that it completes, if any.
+        """Adds a frame; returns the window that it completes, or None.
+
+        A pause longer than the window discards the earlier frames.
+
+        Args:
+          frame: in any unit.
+          time: in seconds.
 
         Raises:
-          ValueError: its time is not after that of the frame before it, or it has other joints.
+          ValueError: the time is not later than that of the previous frame, or the number of
+            joints differs.
         """
         if self._frames:
             last, before = self._frames[-1]

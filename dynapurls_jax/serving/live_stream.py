@@ -1,4 +1,4 @@
-"""A trained model that recognises clips one by one, without an end, and refines itself."""
+"""Online recognition of an unlimited stream of clips, with test-time adaptation."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -28,14 +28,14 @@ from dynapurls_jax.serving.recognition import Found, Recognition, recognitions
 class LiveStream:
     """The state of a stream, and the names of its slots.
 
-    The configuration's section `adapter` says which test-time method runs. The stream has no end,
-    so no rate is annealed.
+    The section `adapter` of the configuration selects the test-time method. The stream is
+    unlimited, so no learning rate is annealed.
 
     Attributes:
       inputs: the encoders of clips and actions.
-      state: of the test-time method.
-      names: of the actions, one for each slot; None for a free one.
-      identity: what both depend on, JSON-able.
+      state: state of the test-time method.
+      names: action of each slot; None for a free slot.
+      identity: everything that the state depends on, as JSON values.
     """
 
     def __init__(
@@ -45,21 +45,21 @@ class LiveStream:
         capacity: int = 0,
         gate: bool = False,
     ):
-        """Compiles everything that the first sample needs.
+        """Compiles all programs that the first sample needs.
 
         Args:
-          actions: to choose from; the model's candidates by default, with a gate its seen classes
-            too.
-          capacity: the least number of slots; there is one for each action.
-          gate: put the model's gate between its seen classes and all other actions.
+          actions: the candidate actions; by default the model's candidates, and with a gate also
+            its seen classes.
+          capacity: least number of slots; each action has one.
+          gate: use the model's gate between its seen classes and all other actions.
 
         Raises:
-          ValueError: actions that cannot be used, a test-time method that cannot run, or a model
-            without a gate.
+          ValueError: the actions are wrong, the test-time method does not work with the model, or
+            the model has no gate.
         """
         self.inputs, model = inputs, inputs.model
-        inputs.clip_tokens  # noqa: B018  compiled now: the first clip must not wait
-        # Behind a gate each seen class has a slot, and the sides of slots are fixed.
+        inputs.clip_tokens  # noqa: B018  compiles now, so that the first clip does not wait
+        # With a gate each seen class has a slot, and slots do not change sides.
         self._seen = model.seen if gate else ()
         classes = self._start(actions)
         candidates, active = with_capacity(model.bind(classes), max(capacity, len(classes.names)))
@@ -68,10 +68,10 @@ class LiveStream:
         one = self._encode(np.zeros(self._token_shape, np.float32))
         self._adapter = self._make_adapter(one, gate)
         state = self._adapter.init(candidates, active, jax.random.key(model.seed))
-        # A step donates the state: its buffers must not be shared with anything else.
+        # A step donates the state, whose buffers must therefore not be shared.
         self.state: State = jax.tree.map(jnp.copy, state)
         step = jax.jit(self._stepped, donate_argnums=0)
-        self._step = step.lower(self.state, one).compile()  # the first sample must not wait for it
+        self._step = step.lower(self.state, one).compile()  # so that the first sample does not wait
         for name in set(self._seen) - set(map(str.strip, actions or self._seen)):
             self.remove(name)
         section = model.config.adapter
@@ -84,10 +84,10 @@ class LiveStream:
         } | model.identity
 
     def _make_adapter(self, features: Any, gate: bool) -> Adapter:
-        """The test-time method, behind a gate if asked for.
+        """The test-time method, with a gate if requested.
 
         Args:
-          features: of one sample.
+          features: features of one sample.
         """
         model = self.inputs.model
         settings = settings_of(EvalSettings, model.config.eval, "eval")
@@ -97,14 +97,14 @@ class LiveStream:
             if model.gate is None:
                 raise ValueError(
                     "this model has no gate between seen and unseen classes: train the split "
-                    "pseudo-<split>-0 beside its own, or leave --gate out"
+                    "pseudo-<split>-0, too, or omit --gate"
                 )
             seen = range(len(self._seen))
             method = gated(model.method, model.variables, model.gate, method, method, seen)
         return setup.adapter(method)
 
     def _start(self, actions: Actions | None) -> Classes:
-        """The classes of the first slots: all seen ones behind a gate, then the actions."""
+        """The classes of the first slots: with a gate all seen classes, then the actions."""
         chosen = self.inputs.classes(actions or self.inputs.model.candidates)
         if not self._seen:
             return chosen
@@ -114,22 +114,25 @@ class LiveStream:
 
     @property
     def actions(self) -> tuple[str, ...]:
-        """The actions to choose from."""
+        """The candidate actions."""
         return tuple(name for name in self.names if name is not None)
 
     def predict(self, clip: Float[np.ndarray, "m t v 3"]) -> Recognition:
-        """The answer to a clip in the model's source joints; then the stream learns from it.
+        """Predicts a clip, then adapts to it.
+
+        Args:
+          clip: in metres, in the joints `Model.source`.
 
         Raises:
-          ValueError: there is no action, or the model cannot take the clip.
+          ValueError: there is no action, or see `ClipTokens.prepared`.
         """
         return self.predict_tokens(self.clip_tokens(clip))
 
     def predict_tokens(self, tokens: Float[np.ndarray, "S n"]) -> Recognition:
-        """`predict` for an encoder's output.
+        """`predict` for tokens.
 
         Raises:
-          ValueError: there is no action, or the tokens have another shape.
+          ValueError: there is no action, or the tokens have a wrong shape.
         """
         self.state, found = self._step(self.state, self._features(tokens))
         return self._recognitions(found)[0]
@@ -137,44 +140,47 @@ class LiveStream:
     def predict_batch(
         self, tokens: Float[Array, "B S n"], learn: bool = True
     ) -> Callable[[], list[Recognition]]:
-        """`predict`, or `look`, for the clips of a batch one after the other, as one program.
+        """`predict` (or `look`) for each clip of a batch in order, as one program.
 
         Args:
-          tokens: of `ClipTokens.encoded`, on the device.
-          learn: from each clip, after its answer.
+          tokens: from `ClipTokens.encoded`, on the device.
+          learn: adapt to each clip after its prediction; otherwise as `look`.
 
         Returns:
-          A function that waits for the answers.
+          A function that waits for the results and returns them.
 
         Raises:
           ValueError: there is no action.
         """
         self._check_actions()
         if learn:
-            self.state, found = self._many(self.state, tokens)
+            self.state, found = self._step_batch(self.state, tokens)
         else:
-            found = self._many_glances(self.state, tokens)
+            found = self._look_batch(self.state, tokens)
 
         return partial(self._recognitions, found)
 
     def look(self, clip: Float[np.ndarray, "m t v 3"]) -> Recognition:
-        """The answer to a clip, from which the stream learns nothing.
+        """Predicts a clip without adaptation to it.
+
+        Args:
+          clip: in metres, in the joints `Model.source`.
 
         Raises:
-          ValueError: there is no action, or the model cannot take the clip.
+          ValueError: there is no action, or see `ClipTokens.prepared`.
         """
-        found = self._glance(self.state, self._features(self.clip_tokens(clip)))
+        found = self._look_one(self.state, self._features(self.clip_tokens(clip)))
         return self._recognitions(found)[0]
 
     def add(self, name: str, texts: Any = None) -> None:
         """Adds an action.
 
         Args:
-          texts: a sentence, or a text for each granularity, perhaps with a "sketch"; by default the
-            texts of a class that the model was trained with, else the name.
+          texts: a sentence, or a text for each granularity and optionally a "sketch"; by default
+            the texts of the training's class of this name, otherwise the name.
 
         Raises:
-          ValueError: it is there already, no slot is free, or its texts cannot be used.
+          ValueError: the action exists, no slot is free, or the texts are wrong.
         """
         name = name.strip()
         if name in self.names:
@@ -189,7 +195,7 @@ class LiveStream:
         """Removes an action.
 
         Raises:
-          ValueError: it is not there.
+          ValueError: the action does not exist.
         """
         if name not in self.actions:
             names = ", ".join(map(repr, self.actions)) or "none"
@@ -200,11 +206,11 @@ class LiveStream:
 
     def reset(self) -> None:
         """Undoes all adaptation."""
-        # Copied: a fresh state shares buffers, and a step donates them.
+        # The initial state shares buffers, which a step would donate.
         self.state = jax.tree.map(jnp.copy, reset(self._adapter, self.state))
 
     def _side(self, name: str) -> Bool[Array, " C"]:
-        """The slots that an action may take."""
+        """A mask of the slots that an action may use."""
         slots = jnp.arange(len(self.names))
         if name in self._seen:
             return slots == self._seen.index(name)
@@ -212,17 +218,17 @@ class LiveStream:
 
     @property
     def clip_tokens(self) -> ClipTokens:
-        """Clips to tokens.
+        """The encoder of clips.
 
         Raises:
-          ValueError: the model takes no clips.
+          ValueError: the model was trained on features.
         """
         if self.inputs.clip_tokens is None:
             raise ValueError("this model was trained on features: expected tokens, got a clip")
         return self.inputs.clip_tokens
 
     def _features(self, tokens: Float[np.ndarray, "S n"]) -> Any:
-        """Tokens encoded, rounded as in the store of an evaluation."""
+        """Features of tokens, which are rounded like those in the token store of a run."""
         self._check_actions()
         if tokens.shape != self._token_shape:
             expected, found = list(self._token_shape), list(tokens.shape)
@@ -249,13 +255,13 @@ class LiveStream:
         return model.method.encode(model.variables, tokens.astype(jnp.float32))
 
     def _stepped(self, state: State, features: Any) -> tuple[State, Found]:
-        """A step, and the best logit that the static model has for each sample."""
+        """A step, and the highest logit of the static model for each sample."""
         best = self._best_static(state, features)
         state, prediction = self._adapter.step(state, features)
         return state, (prediction, best)
 
     def _best_static(self, state: State, features: Any) -> Float[Array, " B"]:
-        """Infinity where the model has no threshold."""
+        """The highest static logit of each sample; infinity if the model has no threshold."""
         model = self.inputs.model
         if model.none_below is None:
             return jnp.full(len(jax.tree.leaves(features)[0]), jnp.inf)
@@ -263,12 +269,12 @@ class LiveStream:
         return jnp.where(state.active, static, -jnp.inf).max(axis=-1)
 
     @cached_property
-    def _glance(self) -> Callable[[State, Any], Found]:
-        """A step whose state is dropped; it leaves the state's buffers alone."""
+    def _look_one(self) -> Callable[[State, Any], Found]:
+        """A step whose new state is discarded; it does not donate the state."""
         return jax.jit(lambda state, features: self._stepped(state, features)[1])
 
     @cached_property
-    def _many(self) -> Callable[[State, Any], tuple[State, Found]]:
+    def _step_batch(self) -> Callable[[State, Any], tuple[State, Found]]:
         """Steps over the samples of a batch of tokens."""
 
         def run(state: State, tokens: Float[Array, "B S n"]) -> tuple[State, Found]:
@@ -280,8 +286,8 @@ class LiveStream:
         return jax.jit(run, donate_argnums=0)
 
     @cached_property
-    def _many_glances(self) -> Callable[[State, Any], Found]:
-        """Glances at the samples of a batch of tokens."""
+    def _look_batch(self) -> Callable[[State, Any], Found]:
+        """Predictions for the samples of a batch of tokens, without adaptation."""
 
         def run(state: State, tokens: Float[Array, "B S n"]) -> Found:
             features = self._encoded(tokens)
@@ -292,5 +298,5 @@ class LiveStream:
         return jax.jit(run)
 
     def _recognitions(self, found: Found) -> list[Recognition]:
-        """Waits for the answers."""
+        """Waits for predictions and converts them."""
         return recognitions(jax.device_get(found), self.names, self.inputs.model.none_below)

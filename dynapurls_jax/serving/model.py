@@ -1,4 +1,4 @@
-"""A trained model that stands alone: what predictions need, without the data of the training."""
+"""A self-contained trained model: everything that predictions need, without the training data."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,13 +19,13 @@ from dynapurls_jax.zero_shot.base import Candidates, Variables, ZeroShotMethod
 
 @dataclass(frozen=True)
 class Classes:
-    """Classes as a model's method takes them.
+    """The inputs of a method for some classes.
 
     Attributes:
       names: `C` names.
-      text: unit rows.
-      sketches: tokens of the classes' animated motion sketches, NaN for a class without one; None
-        where the method does not take them.
+      text: text embeddings, unit rows.
+      sketches: tokens of the animated motion sketches, NaN for a class without one; None if the
+        method does not use sketches.
     """
 
     names: tuple[str, ...]
@@ -33,10 +33,10 @@ class Classes:
     sketches: Float[np.ndarray, "C S n"] | None = None
 
     def of(self, names: tuple[str, ...]) -> "Classes":
-        """Some of them, in another order.
+        """The classes of these names, in this order.
 
         Raises:
-          ValueError: there is no such class.
+          ValueError: a class does not exist.
         """
         if missing := [name for name in names if name not in self.names]:
             raise ValueError(f"no class {missing[0]!r}: expected one of {', '.join(self.names)}")
@@ -45,7 +45,7 @@ class Classes:
         return Classes(names, self.text[found], sketches)
 
     def joined(self, other: "Classes") -> "Classes":
-        """These, then others."""
+        """These classes, followed by others."""
         sketches = None
         if self.sketches is not None and other.sketches is not None:
             sketches = np.concatenate([self.sketches, other.sketches])
@@ -58,18 +58,19 @@ class Model:
     """A trained model.
 
     Attributes:
-      config: that it was trained with; its section `adapter` says which test-time method runs.
-      source: joints of the clips that come.
-      skeleton: joints that the encoder takes.
-      clip_shape: `(M, T)` of the clips that the encoder takes.
-      token_shape: `(T', P, n)`.
-      encoder: None where tokens come in place of clips.
-      classes: that the training knew, seen and unseen.
-      candidates: names of the classes to choose from, where nothing else is said.
+      config: configuration of the training; its section `adapter` selects the test-time method.
+      source: skeleton of input clips.
+      skeleton: skeleton of the encoder.
+      clip_shape: `(M, T)` of the encoder's input.
+      token_shape: `(T', P, n)` of a clip.
+      encoder: None if the model was trained on features.
+      classes: the seen and unseen classes of the training.
+      candidates: names of the default candidate classes.
       texts: digests of text encoder, texts and sketches, for the identity of a stream.
-      seen: names of the classes that the training had clips of.
-      gate: between the seen classes and all other actions, if it was fitted.
-      none_below: the best static logit below which a clip shows none of the actions; None: unknown.
+      seen: names of the classes with training clips.
+      gate: gate between the seen classes and all other actions; None if it was not fitted.
+      none_below: rejection threshold: a clip whose highest static logit is lower shows none of the
+        actions; None if it was not fitted.
     """
 
     config: ConfigDict
@@ -95,7 +96,7 @@ class Model:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What a stream's state depends on."""
+        """The part of the model that the state of a stream depends on, as JSON values."""
         return {"weights": tree_digest(self.variables)} | self.texts
 
 

@@ -1,4 +1,4 @@
-"""A model in one file: arrays in the safetensors format, everything else as JSON in its header."""
+"""Model files: arrays in the safetensors format, all other fields as JSON in the header."""
 
 import json
 from dataclasses import asdict
@@ -25,16 +25,16 @@ from dynapurls_jax.zero_shot.registry import make_method
 
 SUFFIX = ".safetensors"
 RUN_MODEL = f"model{SUFFIX}"  # in the folder of a trained run
-FORMAT = 2  # of the file
-_KEY = "dynapurls_jax"  # of the header
+FORMAT = 2  # version of the file format
+_KEY = "dynapurls_jax"  # key in the header
 _HALF = np.float16
 
 
 def write_model(model: Model, file: Path, card: str = "") -> None:
-    """Writes a model; texts and sketches in half precision.
+    """Writes a model; texts and sketches are in half precision.
 
     Args:
-      card: what the model was trained on and what it can do, in Markdown.
+      card: the model card, in Markdown.
     """
     encoder = {} if model.encoder is None else dict(model.encoder.variables)
     trees = {"method": model.variables, "encoder": encoder}
@@ -72,8 +72,8 @@ def read_model(file: Path) -> Model:
     """Reads a model.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      DataError: it is no model, or of another version.
+      FileNotFoundError: the file does not exist.
+      DataError: the file is no model file, or has another version.
     """
     about, arrays = _read(file)
     try:
@@ -115,7 +115,7 @@ def read_model(file: Path) -> Model:
 
 
 def read_card(file: Path) -> str:
-    """The model card in a file.
+    """The model card of a file, in Markdown.
 
     Raises:
       FileNotFoundError, DataError: see `read_model`.

@@ -1,4 +1,4 @@
-"""The inputs of a model: clips as tokens, actions as classes."""
+"""Encodes the inputs of a model: clips to tokens, actions to classes."""
 
 from collections.abc import Mapping, Sequence
 from copy import copy
@@ -26,14 +26,14 @@ Actions = Sequence[str] | Mapping[str, Any]
 
 
 def checked_actions(actions: Actions) -> dict[str, dict[str, Any] | None]:
-    """Action names to their texts; None for a bare name.
+    """Action names to their texts; None for a name without texts.
 
     Args:
-      actions: names or sentences; or names to a sentence, or to texts for each granularity, perhaps
-        with a "sketch".
+      actions: names or sentences; or a mapping from names to a sentence, or to texts for each
+        granularity and optionally a "sketch".
 
     Raises:
-      ValueError: none, too many, empty or equal ones.
+      ValueError: there are no actions, too many, empty ones or duplicates.
     """
     if isinstance(actions, str):
         raise ValueError(f"actions: expected a list of names, got the text {actions!r}")
@@ -47,32 +47,32 @@ def checked_actions(actions: Actions) -> dict[str, dict[str, Any] | None]:
     if not isinstance(actions, Mapping):
         return dict.fromkeys(names)
     given = zip(names, actions.values(), strict=True)
-    return {name: None if said is None else every_granularity(said) for name, said in given}
+    return {name: None if texts is None else every_granularity(texts) for name, texts in given}
 
 
-def every_granularity(said: str | Mapping[str, Any]) -> dict[str, Any]:
-    """Texts for each granularity; one sentence stands for all."""
-    return dict(said) if isinstance(said, Mapping) else dict.fromkeys(GRANULARITIES, said)
+def every_granularity(texts: str | Mapping[str, Any]) -> dict[str, Any]:
+    """Texts for each granularity; a single sentence is used for all."""
+    return dict(texts) if isinstance(texts, Mapping) else dict.fromkeys(GRANULARITIES, texts)
 
 
 class ModelInputs:
-    """Encodes clips and actions; the encoders are made on first use.
+    """Encodes clips and actions for a model; the encoders are created on first use.
 
     Attributes:
-      model: that takes them.
+      model: the model.
     """
 
     def __init__(self, model: Model):
         self.model = model
 
     def with_adapter(self, name: str) -> "ModelInputs":
-        """The same encoders, of the model with another test-time method.
+        """The same encoders, for the model with another test-time method.
 
         Args:
-          name: of the registry, or "module:attribute".
+          name: a registered name, or "module:attribute".
 
         Raises:
-          ValueError: there is no such method.
+          ValueError: the method does not exist.
         """
         config = self.model.config.copy_and_resolve_references()
         config.adapter.name = name
@@ -83,15 +83,15 @@ class ModelInputs:
 
     @cached_property
     def clip_tokens(self) -> ClipTokens | None:
-        """Clips to tokens; None where tokens come in place of clips."""
+        """The encoder of clips; None if the model was trained on features."""
         return None if self.model.encoder is None else ClipTokens(self.model)
 
     def classes(self, actions: Actions) -> Classes:
-        """Actions as classes; bare names that the model was trained with keep their texts.
+        """Actions as classes; a name of the training without texts has the texts of the training.
 
         Raises:
-          ValueError: see `checked_actions`; a bad sketch; the text encoder is missing, says how to
-            get it.
+          ValueError: see `checked_actions`; also for a wrong sketch, or if the text encoder cannot
+            be loaded.
         """
         given, known = checked_actions(actions), self.model.classes
         found = [
@@ -106,13 +106,13 @@ class ModelInputs:
         )
 
     def _new(self, name: str, texts: dict[str, Any] | None) -> Classes:
-        """One class; a bare name is its own text."""
+        """One class; the default text is the name."""
         texts = texts or every_granularity(name)
         text = class_vector(self._text_settings, self._text_encoder, name, texts)
         return Classes((name,), text[None], self._sketch_tokens(name, texts))
 
     def _sketch_tokens(self, name: str, texts: dict) -> Float[np.ndarray, "1 S n"] | None:
-        """Tokens of an animated sketch; NaN without one, None if the model takes none."""
+        """Tokens of an animated sketch; NaN without one, None if the model uses no sketches."""
         model, record = self.model, texts.get("sketch")
         if model.classes.sketches is None:
             return None

@@ -1,8 +1,8 @@
-"""Many clips through a stream: the device encodes and adapts while the host reads what follows.
+"""Pipelined recognition of many clips: the host reads the next clips while the device computes.
 
-Expected cost: a batch takes what the encoder takes for it, the stream's steps beside it, and
-nothing of the host's work, as long as two threads prepare a batch in less time
-(scripts/benchmarks/pipeline.py shows the rates).
+Expected cost: the time of a batch is that of the encoder and of the stream's steps; the host adds
+nothing if two threads prepare a batch in less time (scripts/benchmarks/pipeline.py measures the
+rates).
 """
 
 from collections import deque
@@ -27,20 +27,21 @@ def recognise_all(
     learn: bool = True,
     size: int | None = None,
 ) -> Iterator[Answer]:
-    """The answers to clips in their order, those of `LiveStream.predict` one by one.
+    """Recognises clips in batches, with the results of `LiveStream.predict` for single clips.
 
-    Clips that fill no batch are answered one by one: another size would be another program.
+    The clips of an incomplete batch are recognised one by one, since another batch size would need
+    another compilation.
 
     Args:
-      clips: functions that read a clip, in the model's source joints; called in threads.
-      learn: from each clip, after its answer; otherwise as `LiveStream.look`.
-      size: clips in a batch.
+      clips: functions that read a clip in metres, in the joints `Model.source`; called in threads.
+      learn: adapt to each clip after its prediction; otherwise as `LiveStream.look`.
+      size: number of clips in a batch.
 
     Yields:
-      For each clip what it shows, or why the model cannot use it.
+      For each clip, in order, its recognition, or the error if the clip cannot be used.
 
     Raises:
-      ValueError: the model takes no clips, or there is no action.
+      ValueError: the model was trained on features, or there is no action.
     """
     tokens = live.clip_tokens
     size = size or clips_per_device()
@@ -57,7 +58,7 @@ def recognise_all(
 def prepared_ahead(
     tokens: ClipTokens, clips: Iterable[Callable], ahead: int
 ) -> Iterator[EncoderInput | ValueError]:
-    """Clips read and prepared in threads, in order, at most `ahead` before they are used."""
+    """Reads and prepares clips in threads, in order, at most `ahead` clips in advance."""
 
     def prepare(read: Callable) -> EncoderInput | ValueError:
         try:
@@ -78,7 +79,7 @@ def prepared_ahead(
 def _batches(
     prepared: Iterable[EncoderInput | ValueError], size: int
 ) -> Iterator[list[EncoderInput | ValueError]]:
-    """Runs of entries with `size` clips that can be used; the last one may have fewer."""
+    """Groups of entries with `size` usable clips; the last group may have fewer."""
     entries: list[EncoderInput | ValueError] = []
     usable = 0
     for entry in prepared:
@@ -98,7 +99,7 @@ def _start(
     learn: bool,
     size: int,
 ) -> Callable[[], Iterator[Answer]]:
-    """Gives a batch to the device; the result waits for its answers."""
+    """Dispatches a batch; the returned function waits for its results."""
     inputs = [entry for entry in entries if isinstance(entry, EncoderInput)]
     batches = [inputs] if len(inputs) == size else [[one] for one in inputs]
     parts = [live.predict_batch(tokens.encoded(batch), learn) for batch in batches]

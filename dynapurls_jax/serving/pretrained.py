@@ -1,4 +1,4 @@
-"""Models by name: those that ship with the package, model files, and trained runs."""
+"""Finds models by name: models in the package, model files, and trained runs."""
 
 import json
 from importlib import resources
@@ -11,13 +11,13 @@ from dynapurls_jax.serving.recogniser import Recogniser
 
 
 def pretrained_names() -> tuple[str, ...]:
-    """Names of the models that ship with the package; sorted."""
+    """Sorted names of the models in the package."""
     folder = resources.files("dynapurls_jax").joinpath("pretrained")
     return tuple(sorted(f.name.removesuffix(SUFFIX) for f in folder.iterdir() if SUFFIX in f.name))
 
 
 def load_pretrained(name: str | Path = "universal") -> Recogniser:
-    """A trained model, ready to recognise any actions.
+    """Loads a trained model that recognises actions by their names or sentences.
 
     Args:
       name: see `find_model`.
@@ -29,16 +29,16 @@ def load_pretrained(name: str | Path = "universal") -> Recogniser:
 
 
 def find_model(name: str | Path) -> Model:
-    """A trained model; no training data is read.
+    """Loads a trained model, without training data.
 
     Args:
-      name: of `pretrained_names()`; a file that `scripts/export.py` wrote; a workdir, of which the
-        first split and seed are taken; or the folder of a run in it, `<workdir>/<split>/seed<k>`.
+      name: a name of `pretrained_names()`; a file that `scripts/export.py` wrote; a workdir, for
+        its first split and seed; or the folder of a run, `<workdir>/<split>/seed<k>`.
 
     Raises:
-      ValueError: there is no such model or file; names the nearest.
+      ValueError: there is no such model or file; the message suggests a similar name.
       FileNotFoundError: the folder has no trained run.
-      DataError: the file is no model of this version.
+      DataError: the file is no model file of this version.
     """
     path = Path(name)
     if path.is_dir():
@@ -53,7 +53,7 @@ def find_model(name: str | Path) -> Model:
 
 
 def _run_folder(folder: Path) -> Path:
-    """The folder itself if it is a run's, else that of the first split and seed of a workdir."""
+    """The folder itself if it is that of a run; otherwise the first split and seed of a workdir."""
     record = folder / "config.json"
     if not record.is_file():
         return folder

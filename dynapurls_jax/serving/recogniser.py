@@ -1,4 +1,4 @@
-"""Actions from clips and sentences: a model, a text encoder, and any classes by their names."""
+"""The Python interface: recognises clips among actions that are given by names or sentences."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property, partial
@@ -18,20 +18,22 @@ from dynapurls_jax.serving.sensor import model_clip
 
 
 class Recogniser:
-    """A model that recognises any actions.
+    """Recognises clips among arbitrary actions.
 
     Attributes:
-      model: it may be shared; nothing here changes it.
+      model: the trained model, which is never changed.
     """
 
     def __init__(self, model: Model):
         if model.encoder is None:
-            raise ValueError("this model takes tokens: expected one with an encoder of clips")
+            raise ValueError(
+                "expected a model with an encoder, got one that was trained on features"
+            )
         self.model = model
 
     @cached_property
     def _inputs(self) -> ModelInputs:
-        """Shared by the streams of all test-time methods."""
+        """Encoders that the streams of all test-time methods share."""
         return ModelInputs(self.model)
 
     def predict(
@@ -41,26 +43,33 @@ class Recogniser:
         skeleton: str | Mapping | None = None,
         **declared: Any,
     ) -> Recognition:
-        """What one clip shows, without adaptation.
+        """Recognises one clip without adaptation.
 
         Args:
-          clip: `[T, V, 3]` or `[M, T, V, 3]` of any unit and frame; `[T, V, 2]` for flat ones.
+          clip: `[T, V, 3]` or `[M, T, V, 3]` in any unit and coordinate frame; `[T, V, 2]` for 2D
+            clips.
+          actions: names or sentences; see `checked_actions` for other forms.
           skeleton: see `data_pipelines.layouts.layout_of`.
           declared: `up`, `mirrored`, `metres`, `fps`, see `data_pipelines.conventions.Declared`.
 
         Raises:
-          ValueError: the clip or the actions cannot be used; says what was expected and what came.
+          ValueError: the clip or the actions cannot be used; the message has the expected and the
+            actual value.
         """
         return self.stream(actions, "static")(clip, skeleton, **declared)
 
     def stream(
         self, actions: Actions, adapter: str | None = None, capacity: int = 64
     ) -> "ActionStream":
-        """Clips one after the other, by which the model refines its answers.
+        """Starts a stream of clips with test-time adaptation.
 
         Args:
-          adapter: the test-time method, a name or "module:attribute"; the model's own by default.
-          capacity: the most actions, with those that are added later.
+          actions: see `predict`.
+          adapter: the test-time method, a name or "module:attribute"; by default that of the model.
+          capacity: largest number of actions, among them those that are added later.
+
+        Raises:
+          ValueError: the actions are wrong, or the test-time method does not exist.
         """
         inputs = self._inputs
         if adapter is not None:
@@ -69,7 +78,7 @@ class Recogniser:
 
 
 class ActionStream:
-    """A stream of clips; call it with a clip."""
+    """A stream of clips; calling it with a clip predicts and adapts."""
 
     def __init__(self, live: LiveStream):
         self.live = live
@@ -77,14 +86,14 @@ class ActionStream:
     def __call__(
         self, clip: np.ndarray | Clip, skeleton: str | Mapping | None = None, **declared: Any
     ) -> Recognition:
-        """What a clip shows; then the stream learns from it. See `Recogniser.predict`."""
-        return self.live.predict(self._taken(clip, skeleton, declared))
+        """Recognises a clip, then adapts to it. See `Recogniser.predict`."""
+        return self.live.predict(self._model_clip(clip, skeleton, declared))
 
     def look(
         self, clip: np.ndarray | Clip, skeleton: str | Mapping | None = None, **declared: Any
     ) -> Recognition:
-        """What a clip shows; the stream learns nothing from it. See `Recogniser.predict`."""
-        return self.live.look(self._taken(clip, skeleton, declared))
+        """Recognises a clip without adaptation to it. See `Recogniser.predict`."""
+        return self.live.look(self._model_clip(clip, skeleton, declared))
 
     def recognise_all(
         self,
@@ -93,36 +102,36 @@ class ActionStream:
         learn: bool = True,
         **declared: Any,
     ) -> Iterator[Recognition | ValueError]:
-        """Calls the stream with each clip, or looks, in batches.
+        """Recognises clips in batches, with the results of single calls.
 
-        The device works on one batch while the next one is prepared.
+        The next batch is prepared while the device computes.
 
         Args:
           clips, skeleton, declared: see `Recogniser.predict`.
-          learn: from each clip, after its answer.
+          learn: adapt to each clip after its prediction; otherwise as `look`.
 
         Yields:
-          For each clip what it shows, or why the model cannot use it.
+          For each clip, in order, its recognition, or the error if the clip cannot be used.
         """
-        reads = (partial(self._taken, clip, skeleton, declared) for clip in clips)
+        reads = (partial(self._model_clip, clip, skeleton, declared) for clip in clips)
         return recognise_all(self.live, reads, learn)
 
-    def _taken(
+    def _model_clip(
         self, clip: np.ndarray | Clip, skeleton: Any, declared: dict
     ) -> Float[np.ndarray, "m t v 3"]:
-        """A clip in the joints of the model."""
+        """A clip in metres, in the joints of the model."""
         if not isinstance(clip, Clip):
             clip = clip_from_array(np.asarray(clip), skeleton, Declared(**declared))
         return model_clip(clip, self.live.inputs.model)
 
     @property
     def actions(self) -> tuple[str, ...]:
-        """The actions to choose from."""
+        """The candidate actions."""
         return self.live.actions
 
     @property
     def adapter(self) -> str:
-        """The test-time method."""
+        """The name of the test-time method."""
         return self.live.inputs.model.config.adapter.name
 
     def add(self, action: str, texts: str | Mapping | None = None) -> None:
@@ -132,7 +141,7 @@ class ActionStream:
           texts: a sentence, or a text for each granularity; the name by default.
 
         Raises:
-          ValueError: it is there already, or no place is left.
+          ValueError: the action exists, or no slot is free.
         """
         self.live.add(action, texts)
 
@@ -140,7 +149,7 @@ class ActionStream:
         """Removes an action.
 
         Raises:
-          ValueError: it is not there, or the last one.
+          ValueError: the action does not exist.
         """
         self.live.remove(action)
 

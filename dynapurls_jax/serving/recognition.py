@@ -1,4 +1,4 @@
-"""The answer to a clip: actions and their probabilities."""
+"""The recognition of a clip: actions and their probabilities."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,20 +8,21 @@ from jaxtyping import Array, Float
 
 from dynapurls_jax.adaptation.api import Prediction
 
-# Predictions, and the best static logit of each sample.
+# Predictions, and the highest static logit of each sample.
 Found = tuple[Prediction, Float[Array | np.ndarray, " B"]]
 
 
 @dataclass(frozen=True)
 class Recognition:
-    """What a clip shows.
+    """The recognition of a clip.
 
     Attributes:
-      labels: the actions, the most probable first.
-      probabilities: of each, in that order; they add up to 1.
-      none_of_these: whether the clip fits no action, see `Model.none_below`; None: unknown.
-      adapted: whether the stream learned from it.
-      skipped: whether it was not finite and changed nothing.
+      labels: the actions, the most probable first; empty if skipped.
+      probabilities: probabilities of `labels`; their sum is 1.
+      none_of_these: whether the clip shows none of the actions, see `Model.none_below`; None if
+        the model has no threshold.
+      adapted: whether the model was adapted to the clip.
+      skipped: whether the clip is not finite; it then has no effect.
     """
 
     labels: tuple[str, ...]
@@ -39,11 +40,11 @@ class Recognition:
 def recognitions(
     found: Found, names: Sequence[str | None], none_below: float | None
 ) -> list[Recognition]:
-    """Answers of predictions.
+    """Converts predictions to recognitions.
 
     Args:
-      found: on the host.
-      names: of the slots; None for a free one.
+      found: predictions and highest static logits, on the host.
+      names: action of each slot; None for a free slot.
       none_below: see `Model.none_below`.
     """
     prediction, best = found

@@ -1,4 +1,4 @@
-"""Requests to a live stream, and the JSON-able replies to them."""
+"""Answers requests to a live stream with JSON values."""
 
 import time
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ from dynapurls_jax.serving.live_stream import LiveStream
 from dynapurls_jax.serving.recognition import Recognition
 from dynapurls_jax.serving.sensor import Sensor
 
-SLOWEST_FPS = 5.0  # a window with fewer frames a second is no motion
+SLOWEST_FPS = 5.0  # least frame rate of a window
 
 
 @dataclass
 class Replies:
-    """Answers requests; docs/streaming.md has their forms.
+    """Answers requests; docs/streaming.md has their format.
 
     Attributes:
-      stream: that recognises.
-      window: of frames that come one by one.
-      sensor: brings clips into the model's joints; None: they are in these joints, in metres.
+      stream: the stream that recognises clips.
+      window: the window of single frames.
+      sensor: converts clips to the model's joints; None if they are in these joints, in metres.
       top: number of actions in an answer.
-      fps: of frames without a time.
+      fps: frame rate of frames without a time, in Hz.
     """
 
     stream: LiveStream
@@ -35,10 +35,10 @@ class Replies:
     _frames: int = 0
 
     def answer(self, request: Request) -> dict[str, Any] | None:
-        """The reply to a request; a bad request changes nothing.
+        """The reply to a request; an invalid request has no effect.
 
         Returns:
-          `line`, `id` if the request has one, and what docs/streaming.md says; None for a frame
+          `line`, `id` if the request has one, and the fields of docs/streaming.md; None for a frame
           that completes no window.
         """
         reply: dict[str, Any] = {"line": request.line}
@@ -69,13 +69,13 @@ class Replies:
             stream.reset()
             return {"reset": True}
         if kind == "tokens":
-            return self._described(stream.predict_tokens(value))
+            return self._reply_of(stream.predict_tokens(value))
         if kind == "frame":
             return self._frame(value, request.time)
-        return self._described(stream.predict(self._sensed(value)))
+        return self._reply_of(stream.predict(self._model_clip(value)))
 
     def _frame(self, frame: np.ndarray, seconds: float | None) -> dict[str, Any] | None:
-        """The answer to the window that a frame completes; only new ones are learned from."""
+        """The reply for the window that a frame completes; only fresh windows adapt the model."""
         self._frames += 1
         seconds = self._frames / self.fps if seconds is None else seconds
         window = self.window.add(frame, seconds)
@@ -83,19 +83,19 @@ class Replies:
             return None
         if len(window.times) < SLOWEST_FPS * (window.times[-1] - window.times[0]):
             raise ValueError(f"expected {SLOWEST_FPS:g} frames a second or more")
-        clip = self._sensed(window.joints, window.times)
+        clip = self._model_clip(window.joints, window.times)
         found = self.stream.predict(clip) if window.fresh else self.stream.look(clip)
         span = {"from": round(float(window.times[0]), 3), "to": round(float(window.times[-1]), 3)}
-        return self._described(found) | span
+        return self._reply_of(found) | span
 
-    def _sensed(self, clip: np.ndarray, times: np.ndarray | None = None) -> np.ndarray:
+    def _model_clip(self, clip: np.ndarray, times: np.ndarray | None = None) -> np.ndarray:
         if self.sensor is not None:
             return self.sensor(clip, times)
         if clip.shape[-1] != 3:
-            raise ValueError("clip: expected 3 coordinates, got 2, which --skeleton is for")
+            raise ValueError("clip: expected 3 coordinates, got 2; 2D clips need --skeleton")
         return clip
 
-    def _described(self, found: Recognition) -> dict[str, Any]:
+    def _reply_of(self, found: Recognition) -> dict[str, Any]:
         if found.skipped:
             return {"class": None, "skipped": "not finite"}
         shares = [round(float(share), 6) for share in found.probabilities[: self.top]]

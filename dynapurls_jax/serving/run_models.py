@@ -1,4 +1,4 @@
-"""The model of each trained run, as a file in the run's folder."""
+"""Writes the model file of each trained run to its folder."""
 
 from pathlib import Path
 
@@ -14,10 +14,10 @@ from dynapurls_jax.training.spec import RunSpec
 
 
 def keep_model(spec: RunSpec, run: TrainedRun) -> None:
-    """Writes the model of a run that was trained just now.
+    """Writes the model file of a newly trained run.
 
-    With a gate, if the split's pseudo split is trained; after a pseudo split the models of its real
-    one are written again.
+    The model has a gate if the pseudo split is trained. After the training of a pseudo split, the
+    models of the real split are written again with a gate.
     """
     if not is_first():
         return
@@ -32,11 +32,13 @@ def keep_model(spec: RunSpec, run: TrainedRun) -> None:
 
 
 def _gate(run: TrainedRun, workdir: Path) -> Gate | None:
-    """The gate of a run, if it can be fitted."""
+    """The gate of a run; None if it cannot be fitted."""
     if not trained_seeds(run.inputs, workdir, pseudo_split(run.split)):
         return None
     try:
         return fitted_gate(run, load_pseudo_runs(run.inputs, workdir, run.split))
     except ValueError as error:
-        print(f"{run.split}, seed {run.seed}: its model has no gate: {error}")
+        print(
+            f"{run.split}, seed {run.seed}: model without a gate, which cannot be fitted: {error}"
+        )
         return None

@@ -1,4 +1,4 @@
-"""The state of a stream of days, saved in a folder."""
+"""Checkpoints of the state of a long stream."""
 
 import json
 import time
@@ -8,7 +8,7 @@ from typing import Any
 from data_pipelines.atomic import write_text
 from dynapurls_jax.serving.live_stream import LiveStream
 from dynapurls_jax.training.checkpoints import Checkpoints
-from dynapurls_jax.training.signals import interrupts_after
+from dynapurls_jax.training.signals import deferred_signals
 from dynapurls_jax.training.stages import Stage
 
 SAVE_EVERY = 1000  # requests
@@ -19,10 +19,10 @@ class StreamCheckpoint:
     """Saves the state of a stream, with the names of its classes, in a folder."""
 
     def __init__(self, stream: LiveStream, folder: Path):
-        """Opens the folder; a state that it holds is restored into the stream.
+        """Opens the folder; restores a saved state to the stream.
 
         Raises:
-          WorkdirMismatchError: the folder holds another stream's state.
+          WorkdirMismatchError: the folder has the state of another stream.
         """
         Stage(folder, stream.identity)
         self._stream, self._folder = stream, folder
@@ -33,14 +33,14 @@ class StreamCheckpoint:
             stream.names = json.loads(self._names_file(step).read_text("utf-8"))
 
     def after(self, answer: dict[str, Any]) -> None:
-        """Saves after many answers, after a long time, or where the classes changed."""
+        """Is called after each answer; saves after many, after some time, or for new classes."""
         self._unsaved += 1
         late = time.monotonic() - self._saved_at > SAVE_SECONDS
         if late or self._unsaved >= SAVE_EVERY or {"added", "retired", "reset"} & set(answer):
             self.save()
 
     def save(self) -> None:
-        """Saves the names first: a whole checkpoint then always has its names."""
+        """Saves the names before the state, so that every complete checkpoint has its names."""
         step = (self._checkpoints.latest() or 0) + 1
         write_text(self._names_file(step), json.dumps(self._stream.names))
         self._checkpoints.save(step, self._stream.state)
@@ -50,8 +50,8 @@ class StreamCheckpoint:
         self._unsaved, self._saved_at = 0, time.monotonic()
 
     def close(self) -> None:
-        """Saves the answers since the last time."""
-        with interrupts_after():
+        """Saves the state if it has changed since the last checkpoint."""
+        with deferred_signals():
             if self._unsaved:
                 self.save()
             self._checkpoints.close()

@@ -64,9 +64,17 @@ def class_texts(settings: TextSettings, corpus: Corpus) -> ClassTexts:
     Raises:
       ValueError, FileNotFoundError, DataError: descriptions cannot be used.
     """
+    return in_templates(class_descriptions(settings, corpus), settings.template)
+
+
+def class_descriptions(settings: TextSettings, corpus: Corpus) -> ClassTexts:
+    """The descriptions of all classes of a corpus, without templates, in class id order.
+
+    Raises:
+      ValueError, FileNotFoundError, DataError: descriptions cannot be used.
+    """
     descriptions, source = _descriptions(settings, corpus)
-    texts = check_descriptions(descriptions, corpus.class_names, source)
-    return in_templates(texts, settings.template)
+    return check_descriptions(descriptions, corpus.class_names, source)
 
 
 def class_sketches(settings: TextSettings, corpus: Corpus) -> tuple[Sketch | None, ...]:

@@ -1,8 +1,8 @@
-"""Everything that touches Orbax: numbered checkpoints of one stage, the last two of them kept.
+"""Numbered Orbax checkpoints of one stage; the newest two are kept.
 
-Beside each checkpoint are the hashes of its files, as `sha256sum --check` reads them. They are
-written last: a checkpoint without them is incomplete. A damaged checkpoint is skipped for the one
-before it, and never overwritten.
+The SHA-256 hashes of a checkpoint's files are written after it, in the format of
+`sha256sum --check`. A checkpoint without hashes is incomplete. If the newest checkpoint is damaged,
+the one before it is used; damaged files are moved aside, never overwritten.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ class Checkpoints:
     """Checkpoints of one stage in `folder`: complete or absent; the newest two are kept."""
 
     def __init__(self, folder: Path):
-        """Opens the folder, made if needed."""
+        """Opens the folder; creates it if needed."""
         self._folder = folder.resolve()
         self._sums = folder.with_name(f"{folder.name}.sha256")
         self._damaged: dict[int, str] = {}
@@ -35,10 +35,10 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(self._folder, options=options)
 
     def latest(self) -> int | None:
-        """Number of the newest intact checkpoint; None if none was ever written completely.
+        """Number of the newest intact checkpoint; None if no complete checkpoint exists.
 
         Raises:
-          CheckpointError: there are some, and all are damaged; says what to delete.
+          CheckpointError: all checkpoints are damaged; the message names the folder to delete.
         """
         written = self._written()
         for step in sorted(written, reverse=True):
@@ -63,7 +63,7 @@ class Checkpoints:
         return self._sums / f"{step}.sha256"
 
     def _fault(self, step: int) -> str | None:
-        """The first fault in the files of a checkpoint; None if they are as they were written."""
+        """The first missing or changed file of a checkpoint, in words; None if all are intact."""
         for line in self._record(step).read_text("utf-8").splitlines():
             expected, _, name = line.partition("  ")
             file = self._folder / str(step) / name
@@ -74,10 +74,10 @@ class Checkpoints:
         return None
 
     def save(self, step: int, tree: PyTree) -> None:
-        """Writes `tree` as checkpoint number `step` and drops those before the last two.
+        """Writes `tree` as checkpoint number `step`; deletes all but the newest two.
 
         Raises:
-          CheckpointError: it cannot be written; names the last intact one.
+          CheckpointError: the write fails; the message names the last intact checkpoint.
         """
         try:
             self._make_room()
@@ -109,12 +109,12 @@ class Checkpoints:
                 old.unlink()
 
     def _make_room(self) -> None:
-        """Sets damaged checkpoints aside, which Orbax would count, and deletes incomplete ones."""
-        half = [step for step in self._manager.all_steps() if not self._record(step).exists()]
-        if not half and not self._damaged:
+        """Moves damaged checkpoints aside, since Orbax counts them, and deletes incomplete ones."""
+        incomplete = [step for step in self._manager.all_steps() if not self._record(step).exists()]
+        if not incomplete and not self._damaged:
             return
-        wait_for_all("checkpoints are looked at")
-        for step in half if is_first() else ():
+        wait_for_all("checkpoints are checked")
+        for step in incomplete if is_first() else ():
             shutil.rmtree(self._folder / str(step))
         for step in self._damaged if is_first() else ():
             aside = self._folder.with_name(f"{self._folder.name}.damaged") / str(step)
@@ -122,8 +122,8 @@ class Checkpoints:
             aside.parent.mkdir(exist_ok=True)
             (self._folder / str(step)).replace(aside)
             self._record(step).unlink()
-            print(f"  damaged checkpoint {step} is in {aside} now", flush=True)
-        wait_for_all("damaged checkpoints are aside")
+            print(f"  damaged checkpoint {step} is moved to {aside}", flush=True)
+        wait_for_all("damaged checkpoints are moved")
         self._damaged.clear()
         self._manager.reload()
 
@@ -131,12 +131,13 @@ class Checkpoints:
         """The newest intact checkpoint, with the structure, shapes and types of `like`.
 
         Args:
-          like: arrays, or `jax.eval_shape` of the function that makes them.
-          on_host: numpy arrays, to be put anywhere; on the first device otherwise.
+          like: a pytree of arrays, or of the shapes that `jax.eval_shape` returns.
+          on_host: return numpy arrays; otherwise arrays on the first device.
 
         Raises:
-          FileNotFoundError: there is none.
-          CheckpointError: it is of another shape, or all are damaged; says what to delete.
+          FileNotFoundError: there is no checkpoint.
+          CheckpointError: its shapes differ from `like`, or all checkpoints are damaged; the
+            message names the folder to delete.
         """
         step = self.latest()
         if step is None:
@@ -166,7 +167,8 @@ def open_checkpoints(stage: Stage) -> Checkpoints:
     """The checkpoints of a stage.
 
     Raises:
-      CheckpointError: the stage is finished and has none; says what to delete.
+      CheckpointError: the stage is finished but has no checkpoint; the message names the folder to
+        delete.
     """
     checkpoints = Checkpoints(stage.folder / "checkpoints")
     if stage.results is not None and checkpoints.latest() is None:
@@ -183,7 +185,7 @@ def _sha256(file: Path) -> str:
 
 
 def tree_digest(tree: PyTree) -> str:
-    """Hash of all values of a pytree: the identity of a set of weights."""
+    """Hash of the paths and values of a pytree; identifies a set of weights."""
     sha = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         sha.update(jax.tree_util.keystr(path).encode())

@@ -1,6 +1,6 @@
-"""What stage 1 puts on an encoder to train it: the parameters beside the encoder's own.
+"""Classifiers that stage 1 adds to an encoder for pretraining.
 
-Both have one submodule, `classifier`, which is left out of the trained encoder.
+Their parameters are in the submodule `classifier`, which is removed from the trained encoder.
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ class Classifier(nn.Module):
 
 
 class Projection(nn.Module):
-    """Two layers to unit vectors, and the scale of their cosines."""
+    """A two-layer projection to unit vectors, and the learned scale of their cosines."""
 
     width: int = 64
 
@@ -43,8 +43,9 @@ class Projection(nn.Module):
 class ImaginedClassifier(nn.Module):
     """An encoder that compares clips with the imagined clip of each class.
 
-    Recorded and imagined clips of a class are drawn together, as images and texts are in A. Radford
-    et al., "Learning transferable visual models from natural language supervision", 2021.
+    Logits are scaled cosines of recorded and imagined clips, as those of images and texts are in
+    A. Radford et al., "Learning transferable visual models from natural language supervision",
+    2021.
     """
 
     encoder: Any
@@ -57,8 +58,9 @@ class ImaginedClassifier(nn.Module):
         """Class logits `[B, classes]` of clips `[B, M, T, V, c]`.
 
         Args:
-          imagined: of each class, `[classes, M, T, V, c]`; no batch statistics are taken of them.
+          imagined: the imagined clip of each class, `[classes, M, T, V, c]`; excluded from the
+            batch statistics.
         """
-        ours = self.classifier(self.encoder.pooled(clips, train, capacity))
-        theirs = self.classifier(self.encoder.pooled(imagined))
-        return jnp.exp(self.classifier.log_scale) * ours @ theirs.T
+        recorded_rows = self.classifier(self.encoder.pooled(clips, train, capacity))
+        imagined_rows = self.classifier(self.encoder.pooled(imagined))
+        return jnp.exp(self.classifier.log_scale) * recorded_rows @ imagined_rows.T

@@ -1,4 +1,4 @@
-"""Corpora of several sources in one feature space, for models that are trained on all of them."""
+"""Corpora of several sources, encoded in one feature space for the universal model."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,12 +29,12 @@ _BATCH = 256
 
 @dataclass(frozen=True)
 class EncodedCorpus:
-    """The clips of a corpus as features.
+    """The tokens and labels of a corpus.
 
     Attributes:
-      name: of the archive or dataset.
-      tokens: of the clips.
-      labels: positions in `class_names`, each of which has a clip.
+      name: name of the archive or dataset.
+      tokens: `[N, S, n]`.
+      labels: `[N]` indices into `class_names`; every class has at least one clip.
     """
 
     name: str
@@ -44,22 +44,22 @@ class EncodedCorpus:
 
 
 def posture() -> Posture:
-    """The encoder of joints of the common skeleton; it has no parameters."""
+    """The parameter-free encoder `posture` for the joints of the common skeleton."""
     return Posture(NoSettings(), COMMON)
 
 
 @cache
 def token_width() -> int:
-    """`n`, the number of features of a clip."""
+    """The token width `n`."""
     clip = jax.ShapeDtypeStruct((1, *CLIP_SHAPE, COMMON.num_joints, 3), np.float32)
     return jax.eval_shape(posture().tokens, clip).shape[-1]
 
 
 def archive_corpus(file: Path) -> EncodedCorpus:
-    """The labelled clips of an archive; those that cannot be used are counted.
+    """Encodes the labelled clips of an archive; prints the number of clips that were skipped.
 
     Raises:
-      DataError: there is none.
+      DataError: the archive has no labelled clip.
     """
     found, names, bad = [], [], 0
     for clip in load_clips(file):
@@ -70,15 +70,15 @@ def archive_corpus(file: Path) -> EncodedCorpus:
         names.append(clip.label)
     if not found:
         raise DataError(f"expected labelled clips, got none among {bad}", file)
-    print(f"{file.stem}: {len(found)} clips, {bad} left out", flush=True)
+    print(f"{file.stem}: {len(found)} clips, {bad} skipped", flush=True)
     return _encoded(file.stem, np.stack(found), np.array(names))
 
 
 def dataset_corpus(name: str, manual_dir: Path) -> EncodedCorpus:
-    """All clips of a public dataset, brought upright as clip files are.
+    """Encodes all clips of a public dataset, with axes and units found as for clip files.
 
     Args:
-      manual_dir: with the owner's archive.
+      manual_dir: folder of the archive that the dataset's owner provides.
     """
     corpus = load_corpus(DataSettings(name, str(manual_dir)))
     joints = [map_joints(corpus.clips[n], corpus.skeleton, COMMON) for n in range(len(corpus))]
@@ -89,7 +89,7 @@ def dataset_corpus(name: str, manual_dir: Path) -> EncodedCorpus:
 
 
 def prepared(clip: Float[np.ndarray, "m t v 3"], skeleton: Skeleton) -> np.ndarray:
-    """The first person of a clip as the encoder's input `[1, T, 20, 3]`."""
+    """The first person of a clip, in metres, as the encoder's input `[1, T, 20, 3]`."""
     joints = clean(RawClip("", clip[:1], 0)).joints
     return prepare_clip(joints, skeleton, COMMON, TEMPORAL_SAMPLING, CLIP_SHAPE)
 
@@ -103,7 +103,7 @@ def encoded(clips: Float[np.ndarray, "N M T V 3"]) -> Float[np.ndarray, "N S n"]
 
 
 def _batches(clips: np.ndarray) -> Iterator[np.ndarray]:
-    """Chunks of one size: the last is filled up by the first clip."""
+    """Batches of one size; the last is padded with copies of the first clip."""
     for start in range(0, len(clips), _BATCH):
         batch = clips[start : start + _BATCH]
         yield np.concatenate([batch, np.repeat(clips[:1], _BATCH - len(batch), axis=0)])

@@ -1,11 +1,11 @@
-"""Stage 3 for methods with a loss: epochs over the samples, as many as held-out classes ask for.
+"""Stage 3 for methods with a loss: training with the number of epochs chosen by cross-validation.
 
-Beside the model of all seen classes, one for each fold is trained, without the fold's held-out
-classes (`training.folds`). The model of all classes is kept as it is after the epoch at which the
-folds recognise their held-out classes best.
+Two kinds of models are trained together: one on all seen classes, and one for each fold without the
+fold's held-out classes (`training.folds`). The result is the model of all seen classes after the
+epoch with the highest mean accuracy of the folds on their held-out classes.
 
-Data parallel: each device keeps its part of the tokens, gets its part of each batch, and has all of
-the parameters; `jax.jit` adds the reductions. An epoch is one dispatch.
+Data parallel: tokens and batches are sharded over the devices, parameters are replicated; `jax.jit`
+adds the reductions. An epoch is one dispatch.
 """
 
 from collections.abc import Callable
@@ -44,25 +44,26 @@ from dynapurls_jax.training.method_task import (
 from dynapurls_jax.training.nonfinite import report_fit
 from dynapurls_jax.zero_shot.base import Variables
 
-SMOOTHING = 0.8  # of held-out accuracies over epochs: a fold has few clips; it starts from 0
+# Momentum of the moving average of held-out accuracies, from 0; a fold has few clips.
+SMOOTHING = 0.8
 
 
 class Trained(NamedTuple):
-    """What training changes."""
+    """Variables and optimizer state of one model."""
 
     variables: Variables
     opt_state: Any
 
 
 class FitState(flax.struct.PyTreeNode):
-    """Everything that training carries from epoch to epoch; arrays only, so it checkpoints."""
+    """The state of training between epochs; a pytree of arrays, as checkpoints need."""
 
     trained: Any  # `Trained`
     folds: Any  # `Trained` with a leading axis; None without folds
     best: Variables
-    accuracy: Any  # of held-out classes, smoothed over epochs, float32 []
-    best_accuracy: Any  # the highest, float32 []
-    val_accuracy: Any  # of seen classes, at the same epoch, float32 []
+    accuracy: Any  # on held-out classes, smoothed over epochs, float32 []
+    best_accuracy: Any  # the highest `accuracy`, float32 []
+    val_accuracy: Any  # on validation clips of seen classes after `best_epoch`, float32 []
     best_epoch: Any  # int32 []
     epoch: Any  # int32 []
 
@@ -73,12 +74,13 @@ def train_method(
     """Trains until the accuracy on held-out seen classes stops rising; resumes from a checkpoint.
 
     Args:
-      folder: of the stage, for its reports.
-      profile: write a trace of some epochs there.
+      folder: folder of the stage, for metrics and reports.
+      profile: write a trace of some epochs to `folder`.
 
     Returns:
-      The variables of the best epoch, on the host, and its accuracies: `val_accuracy` on validation
-      clips of seen classes, `held_out_accuracy`, the folds' smoothed mean, `best_epoch`, `epochs`.
+      The variables of the best epoch, on the host, and its results: `val_accuracy` on validation
+      clips of seen classes, `held_out_accuracy` (the smoothed mean over the folds; None without
+      folds), `best_epoch` and `epochs`. Accuracies are in [0, 1].
 
     Raises:
       NonFiniteError: a loss or gradient is not finite.
@@ -107,15 +109,15 @@ def train_method(
 
 
 def optimizer_of(settings: FitSettings) -> optax.GradientTransformation:
-    """AdamW at a constant rate."""
+    """AdamW with a constant learning rate."""
     return optax.adamw(settings.learning_rate, weight_decay=settings.weight_decay)
 
 
 def fresh_trained(task: MethodTask, tokens: Array, text: Any, key: PRNGKeyArray) -> Trained:
-    """Variables and optimizer before the first step.
+    """Initial variables and optimizer state.
 
     Args:
-      tokens: of the training samples.
+      tokens: `[N, S, n]` of the training samples.
     """
     assert task.method.init is not None
     variables = task.method.init(key, tokens, text)
@@ -126,7 +128,7 @@ def fresh_state(task: MethodTask, tokens: Array, text: Any, folds: Folds) -> Fit
     """The state before the first epoch.
 
     Args:
-      tokens: of the training samples, perhaps padded.
+      tokens: `[N, S, n]` of the training samples; may be padded.
     """
     real = jnp.asarray(tokens, jnp.float32)[: len(task.ids)]
     root, kept = key_of(task.seed, "method_init"), jnp.asarray(folds.kept)
@@ -161,7 +163,7 @@ def _run(task: MethodTask, state: FitState, run_epoch: Callable, loop: Loop) -> 
         while not _finished(state, settings):
             state, figures, batches = run_epoch(state, root)
             loop.after(state, figures, batches)
-            best = float(state.best_accuracy)  # waits: whether to go on depends on it
+            best = float(state.best_accuracy)  # blocks: the stopping rule reads it
             loop.log(state, epoch=float(state.epoch), best_held_out_accuracy=best)
             report(int(state.epoch), loss=float(figures["loss"].mean()), held_out=best)
         loop.save(state)
@@ -176,10 +178,10 @@ def _finished(state: FitState, settings: FitSettings) -> bool:
 def make_epoch(task: MethodTask, folds: Folds, mesh: Mesh) -> Callable:
     """The jitted epoch `(state, root key, train, val, text) -> (state, figures, batches)`.
 
-    A scan over shuffled whole minibatches, for the folds too, then their tests and the validation,
-    in one dispatch. `figures` are each batch's loss and norm of the gradient, and the accuracies;
-    if one of them is not finite the state stays as it was before that batch. `batches` are the
-    indices of all batches, and which batches are finite.
+    One dispatch trains the model and the folds on shuffled full minibatches and evaluates them.
+    `figures` has the loss and gradient norm of each batch and the accuracies. From the first batch
+    with a non-finite loss or gradient on, the state does not change. `batches` has the sample
+    indices of all batches and a flag for each batch: whether it and all before it are finite.
     """
     method, count, size = task.method, len(task.ids), task.batch_size
     step = make_step(task, mesh)
@@ -220,10 +222,10 @@ def make_epoch(task: MethodTask, folds: Folds, mesh: Mesh) -> Callable:
 
 
 def make_step(task: MethodTask, mesh: Mesh) -> Callable:
-    """The scan over batches, `(trained, train, text, key, batches [n, b])`.
+    """The scan over batches `(trained, train, text, key, batches [n, b])`.
 
-    It gives `trained` and, of each step, the loss, the norm of the gradient, and whether it and all
-    before it are finite.
+    It returns `trained` and, for each step, the loss `[n]`, the gradient norm `[n]`, and whether
+    this step and all before it are finite `[n]`.
     """
     optimizer, method_loss = optimizer_of(task.settings), task.method.loss
     assert method_loss is not None
@@ -231,9 +233,9 @@ def make_step(task: MethodTask, mesh: Mesh) -> Callable:
     def step(carry, batch, train: Samples, text, key):
         (variables, opt_state), finite = carry
         indices, number = batch
-        # Each device has its own part of the samples; those of a batch are divided anew.
+        # The samples of a batch come from all devices; each batch is sharded again.
         samples = (train.tokens[indices], train.labels[indices])
-        if len(indices) % mesh.size == 0:  # the batch of a small fold may not divide
+        if len(indices) % mesh.size == 0:  # the batch of a small fold may not be divisible
             samples = jax.lax.with_sharding_constraint(samples, divided(mesh))
 
         def loss_fn(params):
@@ -262,9 +264,10 @@ def make_step(task: MethodTask, mesh: Mesh) -> Callable:
 
 
 def _scored(state: FitState, score: Array, val: Array, finite: Bool[Array, ""]) -> FitState:
-    """The state after an epoch, with its variables as the best if none before was more accurate.
+    """The state after an epoch; `best` is replaced if no earlier epoch has a higher accuracy.
 
-    Of equal epochs the last is kept: where held-out classes are easy, training does not end early.
+    The last of equally accurate epochs is kept, so that training does not stop early when held-out
+    classes are easy.
     """
     score = SMOOTHING * state.accuracy + (1 - SMOOTHING) * score
     better = finite & (score >= state.best_accuracy)

@@ -1,9 +1,9 @@
-"""Stage 2: a trained encoder over many clips: their tokens, and its classifier's accuracy.
+"""Stage 2: tokens of all clips from a trained encoder, and the accuracy of its classifier.
 
-The clips of a batch are divided among all devices of all processes, each of which packs its own
-persons. While the devices compute one batch, the host reads the next ones in threads
-(`padded_batches`) and puts one of them on the devices: they never wait
-(scripts/benchmarks/extraction.py shows the rates).
+The clips of a batch are sharded over all devices of all processes; each device packs its own
+persons. While the devices compute one batch, threads of the host read the next ones
+(`padded_batches`), one of which is already on the devices, so that these do not wait
+(scripts/benchmarks/extraction.py measures the rates).
 """
 
 from collections.abc import Callable, Iterator
@@ -31,25 +31,26 @@ if TYPE_CHECKING:
 
 
 def accuracy(task: "EncoderTask", variables: dict, indices: np.ndarray) -> float | None:
-    """Share of the clips `indices` that the classifier of stage 1 recognises, in [0, 1].
+    """Accuracy in [0, 1] of the classifier of stage 1 on the clips `indices` `[n]`.
 
-    None if there are no such clips, as where only training subjects performed the seen classes.
+    None if `indices` is empty, as when only training subjects performed the seen classes.
     """
     if not len(indices):
         return None
 
     def logits(variables, clips, capacity):
         clips = task.derive(clips)
-        return task.classifier.apply(variables, clips, capacity=capacity, **task.beside())
+        return task.classifier.apply(variables, clips, capacity=capacity, **task.extra_inputs())
 
     chunks = list(encoded(logits, variables, task.clips, indices, title="classifying clips"))
     return float((np.concatenate(chunks).argmax(axis=-1) == task.labels[indices]).mean())
 
 
 def extract(spec: RunSpec, stage: "EncoderStage") -> np.ndarray:
-    """Tokens of all clips `[N, T', P, n]`, memory-mapped; computed, or resumed, where missing.
+    """Tokens of all clips `[N, T', P, n]`, memory-mapped; missing ones are computed.
 
-    All processes compute, the first one writes and sends the others its first missing clip.
+    All processes compute; the first one writes, and broadcasts the number of the first missing
+    clip.
     """
     clips, encoder = spec.inputs.clips, stage.encoder
     assert clips is not None
@@ -85,12 +86,12 @@ def extract(spec: RunSpec, stage: "EncoderStage") -> np.ndarray:
 
 
 def mesh_of_all() -> Mesh:
-    """All devices in a row."""
+    """A one-dimensional mesh of all devices."""
     return Mesh(np.array(jax.devices()), (BATCH,))
 
 
 def on_all_devices(apply: Callable, mesh: Mesh) -> Callable:
-    """The same function compiled, with the clips of a batch divided among the devices."""
+    """Compiles `apply` of `encoded` with the clips of a batch sharded over the mesh."""
 
     @partial(jit, static_argnums=2)
     def run(variables, batch, capacity):
@@ -112,12 +113,13 @@ def encoded(
     title: str,
     first: int = 0,
 ) -> Iterator[np.ndarray]:
-    """Results of an encoder on some clips, batch by batch, in order.
+    """Yields the results `[b, ...]` of an encoder on some clips, batch by batch, in order.
 
     Args:
-      apply: `(variables, clips [b, M, T, V, 3], capacity) -> [b, ...]`, for one device's clips.
-      indices: `[n]` of the clips.
-      first: the number of `indices` that were done before.
+      apply: `(variables, clips [b, M, T, V, 3], capacity) -> [b, ...]`, for the clips of a device.
+      indices: `[n]` indices of the clips.
+      title: title of the progress bar.
+      first: number of leading `indices` to skip, as they were computed before.
     """
     if first == len(indices):
         return

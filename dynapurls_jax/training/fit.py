@@ -1,4 +1,4 @@
-"""Stage 3: a zero-shot method on the seen classes, in closed form or by epochs of its loss."""
+"""Stage 3: fits a zero-shot method on the seen classes, in closed form or by gradient descent."""
 
 from contextlib import closing
 from pathlib import Path
@@ -26,10 +26,10 @@ from dynapurls_jax.zero_shot.registry import METHODS, make_method
 
 
 def method_identity(spec: RunSpec, tokens_identity: dict) -> dict:
-    """Everything that the method of a run depends on.
+    """The identity of a method stage: everything that its variables depend on.
 
     Args:
-      tokens_identity: of the stage that made the tokens; with the hash of the encoder's weights.
+      tokens_identity: identity of the tokens, with the hash of the encoder's weights.
     """
     name = spec.config.method.name
     sketches = METHODS.entry(name).sketches
@@ -54,8 +54,8 @@ def fit_method(
     """Fits the method of a run, or restores it.
 
     Args:
-      tokens: of all clips of the corpus, `[N, T', P, n]`.
-      sketches: see `sketch_tokens`.
+      tokens: `[N, T', P, n]` of all clips of the corpus.
+      sketches: `[C, S, n]` from `sketch_tokens`, or None.
       tokens_identity: see `method_identity`.
 
     Returns:
@@ -95,20 +95,23 @@ def fit_method(
 
 
 def accuracies(results: dict) -> str:
-    """The results of a method's stage in words."""
+    """The accuracies of a method stage as a log line."""
     found = f"seen validation accuracy {results['val_accuracy']:.3f}"
     if "best_epoch" in results:
         found += f" at epoch {results['best_epoch']} of {results['epochs']}"
     if results.get("held_out_accuracy") is not None:
-        found += f", of held-out classes {results['held_out_accuracy']:.3f}"
+        found += f", held-out class accuracy {results['held_out_accuracy']:.3f}"
     return found
 
 
 def solve(task: MethodTask, checkpoints: Checkpoints) -> tuple[Variables, dict]:
-    """The closed form of a method on all seen clips, or its restored variables.
+    """Solves a closed-form method on all seen clips, or restores its variables.
 
-    The accuracy on validation clips is that of the training clips' solution: nothing is chosen by
-    it, so the validation clips are fitted in the end, too.
+    The reported validation accuracy is that of the solution on training clips alone. It selects
+    nothing, so the returned variables are fitted on training and validation clips.
+
+    Returns:
+      The variables, on the host, and `{"val_accuracy": accuracy in [0, 1]}`.
     """
     fit = task.method.fit
     assert fit is not None

@@ -1,4 +1,4 @@
-"""Cross-validation over classes: how long to train is chosen on seen classes that are held out."""
+"""Cross-validation over classes: held-out seen classes determine the number of epochs."""
 
 from typing import Any, NamedTuple
 
@@ -10,18 +10,18 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from dynapurls_jax.training.method_task import MethodTask, Samples, validation_accuracy
 from dynapurls_jax.zero_shot.base import ZeroShotMethod
 
-FEWEST = 2  # classes that a fold holds out, or trains on
-TESTED = 1024  # samples that a fold is tested on, at most: more say little more
+FEWEST = 2  # least number of classes that a fold holds out, or trains on
+TESTED = 1024  # most samples that a fold is tested on; more hardly change its accuracy
 
 
 class Folds(NamedTuple):
-    """The folds of a task: each trains on some of the `C` seen classes and is tested on the others.
+    """The `K` folds of a task: each trains on some of the `C` seen classes and tests on the others.
 
     Attributes:
-      kept: positions in the text of the classes that a fold trains on, `[K, C - m]` int32.
-      held: of the classes that it is tested on, `[K, m]` int32.
-      train, test: indices of the training samples of either, `[K, n]` and `[K, h]` int32, padded
-        with -1.
+      kept: `[K, C - m]` int32, indices of the classes that a fold trains on.
+      held: `[K, m]` int32, indices of its held-out classes.
+      train, test: `[K, n]` and `[K, h]` int32, indices of the training samples of `kept` and
+        `held`, padded with -1.
     """
 
     kept: Any
@@ -31,17 +31,17 @@ class Folds(NamedTuple):
 
 
 def folds_of(task: MethodTask) -> Folds:
-    """The folds of a task, of equal numbers of classes; no class is held out twice.
+    """The folds of a task; all hold out the same number of classes, and no class is held out twice.
 
-    There are `fit.folds` of them, or as many as hold out two classes; with fewer than four classes,
-    none (`K` is 0).
+    `K` is `fit.folds`, or less where a fold would hold out fewer than two classes. With fewer than
+    four classes `K` is 0.
     """
     labels = np.asarray(task.train.labels)
     classes = len(jax.tree.leaves(task.text)[0])
     count = min(task.settings.folds, classes // FEWEST) if classes >= 2 * FEWEST else 0
     if not count:
         return Folds(*(np.zeros((0, 1), np.int32) for _ in Folds._fields))
-    size = classes // max(count, FEWEST)  # one fold alone does not hold out all
+    size = classes // max(count, FEWEST)  # a single fold must not hold out all classes
     order = np.random.default_rng((task.seed, 17)).permutation(classes)
     held = np.sort(order[: count * size].reshape(count, size).astype(np.int32))
     kept = np.stack([np.setdiff1d(np.arange(classes, dtype=np.int32), one) for one in held])
@@ -58,23 +58,23 @@ def _padded(rows: list[np.ndarray]) -> np.ndarray:
 
 
 def fewest_samples(folds: Folds) -> int:
-    """The number of training samples of the fold with the fewest."""
+    """Size of the smallest training set among the folds."""
     return int((np.asarray(folds.train) >= 0).sum(axis=1).min())
 
 
 def classes_of(text: Any, chosen: Int[Array, " c"]) -> Any:
-    """The text of some of the classes."""
+    """The rows of some classes in each array of the text."""
     return jax.tree.map(lambda array: array[chosen], text)
 
 
 def relabelled(samples: Samples, chosen: Int[Array, " c"], num_classes: int) -> Samples:
-    """The same samples with positions among some of the classes as labels; -1 for the others."""
+    """The samples with labels that index `chosen`; -1 for samples of other classes."""
     places = jnp.full(num_classes + 1, -1).at[chosen].set(jnp.arange(len(chosen)))
-    return Samples(samples.tokens, places[samples.labels])  # padding, -1, reads the last place
+    return Samples(samples.tokens, places[samples.labels])  # padding (-1) reads the last entry
 
 
 def shuffled(key: PRNGKeyArray, indices: Int[Array, " n"], count: int) -> Int[Array, " count"]:
-    """Some of the indices that are no padding, in random order."""
+    """A random selection of the indices without padding (-1), in random order."""
     ranks = jnp.where(indices >= 0, jax.random.uniform(key, indices.shape), 2.0)
     return indices[jnp.argsort(ranks)[:count]]
 
@@ -82,11 +82,12 @@ def shuffled(key: PRNGKeyArray, indices: Int[Array, " n"], count: int) -> Int[Ar
 def held_out_accuracy(
     method: ZeroShotMethod, variables: Any, train: Samples, fold: Folds, text: Any
 ) -> Float[Array, ""]:
-    """A fold's accuracy among its held-out classes, on all of their samples.
+    """Accuracy in [0, 1] of a fold on its test samples, among its held-out classes.
 
     Args:
-      fold: one fold, without the leading axis.
-      text: of all seen classes.
+      train: training samples of all seen classes.
+      fold: one fold, without the leading axis `K`.
+      text: text of all seen classes.
     """
     num_classes = len(jax.tree.leaves(text)[0])
     tokens, labels = train.tokens[fold.test], train.labels[fold.test]

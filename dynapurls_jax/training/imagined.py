@@ -1,4 +1,4 @@
-"""Tokens of imagined clips: the classes' animated motion sketches through a run's encoder."""
+"""Tokens of imagined clips: the encoder of a run applied to animated motion sketches."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 def sketch_tokens(
     spec: RunSpec, stage: "EncoderStage", tokens: Float[np.ndarray, "N T P n"]
 ) -> Float[np.ndarray, "C S n"] | None:
-    """Tokens of the imagined clip of every class; None if the run's method does not take them.
+    """Tokens of the imagined clip of every class; None if the method does not use sketches.
 
-    NaN for a class without a sketch, and for all classes where tokens come without an encoder.
+    Rows of classes without a sketch are NaN; so are all rows of a run without an encoder.
 
     Args:
-      tokens: of the run's clips, for their shape.
+      tokens: tokens of the run's clips; only their shape is read.
 
     Raises:
-      ValueError: the encoder's joint layout cannot be made of Kinect v1's joints.
+      ValueError: the joints of Kinect v1 cannot be mapped to the encoder's joint layout.
     """
     inputs = spec.inputs
     if not METHODS.entry(spec.config.method.name).sketches:
@@ -40,7 +40,7 @@ def sketch_tokens(
     if stage.encoder is None or inputs.clips is None:
         sketches = {}
     if missing := len(found) - len(sketches):
-        print(f"  text alone counts for {missing} classes: no motion sketch", flush=True)
+        print(f"  {missing} classes have no motion sketch: only their text is used", flush=True)
     if sketches:
         assert stage.encoder is not None
         chunks = encoded(
@@ -55,10 +55,10 @@ def sketch_tokens(
 
 
 def imagined_seen_clips(spec: RunSpec) -> Float[np.ndarray, "C M T V 3"] | None:
-    """Clips of the seen classes' sketches, for pretrain.loss=imagined; None for another loss.
+    """Imagined clips of the seen classes for pretrain.loss=imagined; None for another loss.
 
     Raises:
-      ValueError: a seen class has no sketch; says which.
+      ValueError: seen classes have no sketch; the message names them.
     """
     if spec.config.pretrain.loss != "imagined":
         return None
@@ -66,15 +66,19 @@ def imagined_seen_clips(spec: RunSpec) -> Float[np.ndarray, "C M T V 3"] | None:
     sketches = {int(c): inputs.sketches[c] for c in seen if inputs.sketches and inputs.sketches[c]}
     if missing := [inputs.corpus.class_names[c] for c in seen if c not in sketches]:
         raise ValueError(
-            "pretrain.loss=imagined compares clips with motion sketches: expected one of each seen "
-            f"class, {', '.join(missing[:5])} and {max(len(missing) - 5, 0)} more have none; write "
-            "them (docs/text.md), or set --config.encoder.name=kinematics"
+            "pretrain.loss=imagined: expected a motion sketch for each seen class, got none for "
+            f"{', '.join(missing[:5])} and {max(len(missing) - 5, 0)} more; write them "
+            "(docs/text.md), or set --config.encoder.name=kinematics"
         )
     return imagined_clips(spec, sketches).clips
 
 
 def imagined_clips(spec: RunSpec, sketches: Mapping[int, Sketch]) -> PreparedClips:
-    """The animated sketches of some classes, prepared as the clips of the corpus are."""
+    """Animated sketches, prepared like the clips of the corpus.
+
+    Args:
+      sketches: class index to sketch; the clips have its order.
+    """
     clips = spec.inputs.clips
     assert clips is not None
     _, persons, frames, _, _ = clips.clips.shape

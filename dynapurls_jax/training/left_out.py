@@ -1,4 +1,4 @@
-"""Accuracy of the universal model on corpora that it was not fitted on."""
+"""Leave-one-corpus-out evaluation of the universal model."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from dynapurls_jax.evaluation.settings import EvalSettings
 from dynapurls_jax.evaluation.streams import StreamInputs, predict_streams, stream_order
 from dynapurls_jax.evaluation.tasks import StreamSetup
 from dynapurls_jax.training.corpora import EncodedCorpus
-from dynapurls_jax.training.none_of_these import Fits, draw_actions, rates, threshold_of
+from dynapurls_jax.training.none_of_these import BestLogits, draw_actions, rates, threshold_of
 from dynapurls_jax.training.universal import UniversalFit
 from dynapurls_jax.zero_shot.base import Variables, ZeroShotMethod
 from dynapurls_jax.zero_shot.registry import make_method
@@ -24,28 +24,28 @@ _CHUNK = 8
 
 
 class LeftOut:
-    """Fits a model of all other corpora for each one, and tests it there."""
+    """For each corpus, fits a model on all others and tests it on that corpus."""
 
     def __init__(self, universal: UniversalFit, corpora: Sequence[EncodedCorpus]):
         self.universal, self.corpora = universal, corpora
-        self._fits: dict[str, list[Fits]] = {}
+        self._draws: dict[str, list[BestLogits]] = {}
 
     def none_below(self) -> float:
-        """The best logit below which a clip shows none of the actions."""
+        """The rejection threshold: a clip with a lower best logit shows none of the actions."""
         return threshold_of([self.draws(corpus) for corpus in self.corpora])
 
-    def draws(self, corpus: EncodedCorpus) -> list[Fits]:
-        """Best logits of clips whose class is among half of the corpus's classes, and of others."""
-        if corpus.name not in self._fits:
+    def draws(self, corpus: EncodedCorpus) -> list[BestLogits]:
+        """Best logits for random halves of the corpus's classes as candidates (`draw_actions`)."""
+        if corpus.name not in self._draws:
             method, variables = self.universal.method, self.universal.fit(self._others(corpus))
             features = method.encode(variables, jnp.asarray(corpus.tokens))
             rows = self.universal.rows(corpus.class_names)[:, None]
             logits = method.score(variables, features, method.bind(variables, jnp.asarray(rows)))
-            self._fits[corpus.name] = draw_actions(np.asarray(logits), corpus.labels)
-        return self._fits[corpus.name]
+            self._draws[corpus.name] = draw_actions(np.asarray(logits), corpus.labels)
+        return self._draws[corpus.name]
 
     def table(self) -> str:
-        """Each corpus by a model of the others, and the mean over corpora, as Markdown."""
+        """Accuracies and rejection rates of each corpus, %, and their means, as Markdown."""
         columns = _COLUMNS.count("|") + 1
         lines = [f"| {_COLUMNS} |\n", "|---" + "|--:" * (columns - 1) + "|\n"]
         threshold, rows = self.none_below(), []
@@ -60,7 +60,7 @@ class LeftOut:
         return "".join(lines)
 
     def accuracies(self, corpus: EncodedCorpus) -> list[float]:
-        """Macro accuracies of one corpus, %, in the order of the table."""
+        """Macro accuracies of one corpus, %, in the order of the table's columns."""
         universal, others = self.universal, self._others(corpus)
         fitted = universal.fit(others)
         own = {_plain(name) for name in corpus.class_names}
@@ -79,7 +79,7 @@ class LeftOut:
         return [other for other in self.corpora if other is not corpus]
 
     def _ridge(self, corpus: EncodedCorpus, others: list[EncodedCorpus]) -> float:
-        """The closed-form baseline, centred along the stream too."""
+        """Macro accuracy of the closed-form baseline, %, with features centred along the stream."""
         config = self.universal.config.copy_and_resolve_references()
         config.method.name = "ridge"
         method = make_method(config.method, self.universal.shapes)
@@ -94,7 +94,7 @@ class LeftOut:
     def _accuracy(
         self, corpus: EncodedCorpus, method: ZeroShotMethod, variables: Variables, kind: str
     ) -> float:
-        """Macro accuracy along one shuffled stream, %; "together": when it comes a second time."""
+        """Macro accuracy on one shuffled stream, %; for "together" on its second pass."""
         section = self.universal.config.copy_and_resolve_references().adapter
         section.name = "static" if kind == "static" else "recentred"
         section.recentred.gain = 0.0 if kind == "centred" else section.recentred.gain

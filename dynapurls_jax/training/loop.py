@@ -1,8 +1,8 @@
-"""Everything in a training loop beside its steps: checkpoints, metrics, signals, the guard.
+"""The parts of a training loop around its steps: checkpoints, metrics, signals, NaN detection.
 
-The host reads a step's loss while the devices compute the next one, so that they never wait for
-it. A step whose loss or gradient is not finite changes nothing, nor do the steps after it, so the
-state is then the one from before that step.
+The host reads the loss of a step while the devices compute the next one, so that the devices do not
+wait. A step with a non-finite loss or gradient does not change the state, nor do the steps after
+it; the state is then the one before that step.
 """
 
 import time
@@ -18,12 +18,12 @@ from jaxtyping import Array
 from dynapurls_jax.training.checkpoints import Checkpoints
 from dynapurls_jax.training.metrics import Metrics, memory
 from dynapurls_jax.training.processes import any_of
-from dynapurls_jax.training.signals import Stopped, interrupts_after
+from dynapurls_jax.training.signals import Stopped, deferred_signals
 
 CHECKPOINT_SECONDS = 60.0
 LOG_SECONDS = 10.0
-AGREE_EVERY = 10  # steps, where several processes must agree to save
-PROFILED = (3, 13)  # steps of a loop in a trace: after compilation, and few
+AGREE_EVERY = 10  # steps between the decisions of several processes to save
+PROFILED = (3, 13)  # first and last step of a trace: after compilation, and few
 
 PyTree = Any
 
@@ -43,10 +43,11 @@ class Loop(ExitStack):
         """Opens the stage's metrics.
 
         Args:
-          first: number of the step to come.
-          clips: in one step.
-          nonfinite: called with the number of a step that is not finite, the state from before it,
-            and its batch; raises the error.
+          folder: folder of the stage.
+          first: number of the next step.
+          clips: number of clips in a step.
+          nonfinite: called with the number of a non-finite step, the state before it, and its
+            batch; raises the error.
           profile: write a trace of some steps.
         """
         super().__init__()
@@ -60,16 +61,16 @@ class Loop(ExitStack):
         self._first_step: float | None = None
         self._first = first
         self._timed = 0
-        self._forget()
+        self._reset()
 
     def __enter__(self) -> "Loop":
         self.callback(self._metrics.close)
         self.callback(self._end_trace)
-        self._signals = self.enter_context(interrupts_after())
+        self._signals = self.enter_context(deferred_signals())
         return self
 
     def reading(self, batches: Iterable) -> Iterator:
-        """The same batches; the time that the loop waits for them is counted."""
+        """Yields the batches and measures the time that the loop waits for them."""
         iterator = iter(batches)
         while True:
             start = time.monotonic()
@@ -81,17 +82,17 @@ class Loop(ExitStack):
             yield batch
 
     def after(self, state: PyTree, figures: dict[str, Array], batch: Any) -> None:
-        """To be called after each step is under way.
+        """Is called after each step is dispatched.
 
         Args:
-          state: after it.
-          figures: of it, on the devices: `loss`, `grad_norm`.
-          batch: of the step, kept if the step is not finite.
+          state: the state after the step.
+          figures: `loss` and `grad_norm` of the step, on the devices.
+          batch: the batch of the step, for the report of a non-finite step.
 
         Raises:
-          Stopped: a signal came; the state is saved.
+          Stopped: a signal was received; the state is saved.
         """
-        self._settle(state)
+        self._read_pending(state)
         if self._timed and time.monotonic() - self._logged_at > LOG_SECONDS:
             self._write({})
         self._pending = (self._steps, figures, batch)
@@ -105,14 +106,14 @@ class Loop(ExitStack):
                 raise Stopped(self._signals[0] if self._signals else 15)
 
     def save(self, state: PyTree) -> None:
-        """Writes the state as it is now, if it is not written yet."""
-        self._settle(state)
+        """Writes a checkpoint of the state, unless the newest one has it."""
+        self._read_pending(state)
         if self._steps > self._saved:
             self._checkpoints.save(self._steps, jax.device_get(state))  # the same on all devices
         self._saved, self._saved_at = self._steps, time.monotonic()
 
-    def _settle(self, state: PyTree) -> None:
-        """Waits for the step before and looks at its figures."""
+    def _read_pending(self, state: PyTree) -> None:
+        """Waits for the previous step and checks its figures."""
         if self._pending is None:
             return
         number, figures, batch = self._pending
@@ -124,15 +125,15 @@ class Loop(ExitStack):
         self._timed += 1
         if self._first_step is None:
             self._first_step = time.monotonic() - self._started_at
-            self._timed, self._waited, self._logged_at = 0, 0.0, time.monotonic()  # it compiled
+            self._timed, self._waited, self._logged_at = 0, 0.0, time.monotonic()  # compiled
 
     def log(self, state: PyTree, **figures: float) -> None:
-        """Writes a record of the steps since the last one: means of their figures, speed, memory.
+        """Writes a record of the steps since the last record: mean figures, speed, memory.
 
         Args:
-          figures: what to add, such as the validation's.
+          figures: more figures for the record, such as the accuracy on validation clips.
         """
-        self._settle(state)
+        self._read_pending(state)
         self._write(figures)
 
     def _write(self, figures: dict[str, float]) -> None:
@@ -144,9 +145,9 @@ class Loop(ExitStack):
             speed["clips_per_second"] = self._clips * self._timed / seconds
             speed["input_wait_share"] = self._waited / seconds
         self._metrics.write(self._steps, figures | means | speed | memory())
-        self._forget()
+        self._reset()
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._seen: list[dict[str, float]] = []
         self._timed, self._waited, self._logged_at = 0, 0.0, time.monotonic()
 
@@ -162,4 +163,4 @@ class Loop(ExitStack):
         if self._tracing:
             jax.profiler.stop_trace()
             self._tracing = False
-            print(f"  trace of some steps: {self._folder / 'profile'}", flush=True)
+            print(f"  profiler trace: {self._folder / 'profile'}", flush=True)

@@ -1,9 +1,9 @@
-"""The division of work among devices: batches are divided, all else is replicated.
+"""Sharding: batches are sharded over a one-dimensional mesh of devices, all else is replicated.
 
-Within one process or many (`training.processes`), a mesh is one row of devices. Programs are
-compiled by `jax.jit` for arrays with the shardings `divided` and `everywhere`; the encoder alone
-is in a `jax.shard_map`, since it packs persons and merges axes, which the compiler can divide
-only by gathering every feature first.
+The mesh is the same for one process and for many (`training.processes`). `jax.jit` compiles
+programs for arrays with the shardings `divided` and `everywhere`. The encoder alone uses
+`jax.shard_map`: it packs persons and merges axes, which the compiler would shard only by gathering
+all features first.
 """
 
 from typing import Any
@@ -18,13 +18,14 @@ WHOLE, DIVIDED = PartitionSpec(), PartitionSpec(BATCH)
 
 
 def mesh_for(size: int, key: str) -> Mesh:
-    """The most devices among which a batch can be divided evenly.
+    """A mesh of the largest number of devices that divides the batch size.
 
     Args:
-      key: of the configuration that sets it, for the error.
+      size: batch size.
+      key: configuration key of the batch size, for the error message.
 
     Raises:
-      ValueError: several processes, whose devices must all take part, and they do not divide it.
+      ValueError: there are several processes, and the number of all devices does not divide `size`.
     """
     devices = jax.devices()
     count = max(n for n in range(1, len(devices) + 1) if size % n == 0)
@@ -34,33 +35,33 @@ def mesh_for(size: int, key: str) -> Mesh:
 
 
 def everywhere(mesh: Mesh) -> NamedSharding:
-    """Each device has all of an array."""
+    """The replicated sharding: each device has the whole array."""
     return NamedSharding(mesh, WHOLE)
 
 
 def divided(mesh: Mesh) -> NamedSharding:
-    """Each device has its part of the leading axis."""
+    """The sharding of the leading axis: each device has one slice of it."""
     return NamedSharding(mesh, DIVIDED)
 
 
 def own_part(mesh: Mesh, size: int) -> slice:
-    """The slice of a batch of `size` that the devices of this process have."""
+    """The slice of a batch of `size` on the devices of this process."""
     parts = divided(mesh).addressable_devices_indices_map((size,)).values()
     bounds = [part[0].indices(size) for part in parts if part is not None]
     return slice(min(b[0] for b in bounds), max(b[1] for b in bounds))
 
 
 def divide(mesh: Mesh, local: Any) -> Any:
-    """The parts of arrays that this process has, as arrays divided among all devices."""
+    """Global arrays, sharded over the mesh, from the slices that this process has on its host."""
     return jax.tree.map(
         lambda part: jax.make_array_from_process_local_data(divided(mesh), part), local
     )
 
 
 def divide_rows(mesh: Mesh, rows: np.ndarray) -> jax.Array:
-    """An array `[N, ...]`, perhaps on disk, divided among the devices; each reads its part.
+    """Shards an array `[N, ...]`, which may be on disk; each device reads only its slice.
 
-    It is padded with zeros to a multiple of their number.
+    `N` is padded with zeros to a multiple of the number of devices.
     """
     count = -(-len(rows) // mesh.size) * mesh.size
 

@@ -13,13 +13,13 @@ from dynapurls_jax.zero_shot.base import Shapes, Variables, ZeroShotMethod
 
 @dataclass(frozen=True)
 class FitSettings:
-    """The settings of a method that is trained.
+    """The settings of stage 3 for methods with a loss.
 
     Attributes:
-      epochs: the most; with `folds`, those are kept whose accuracy on held-out classes is highest.
-      patience: epochs without such an accuracy, after which training ends.
-      folds: parts of the seen classes that are held out in turn, as in cross-validation, while the
-        model of all seen classes is trained beside; 0 trains for all epochs.
+      epochs: largest number of epochs; with `folds`, the epoch with the highest accuracy on
+        held-out classes is kept.
+      patience: number of epochs without a higher accuracy after which training stops.
+      folds: number of folds of the cross-validation over seen classes; 0 trains for all epochs.
     """
 
     learning_rate: float = 1e-4
@@ -38,8 +38,9 @@ class Samples(NamedTuple):
     """Tokens with their labels, on the host or on the devices.
 
     Attributes:
-      tokens: `[N, S, n]` of the store's type; on devices padded to a multiple of their number.
-      labels: `[N]` positions in the text; -1 for padding.
+      tokens: `[N, S, n]` of the token store's dtype; on devices, `N` is padded to a multiple of
+        their number.
+      labels: `[N]` class indices into the text; -1 for padding.
     """
 
     tokens: Any
@@ -48,13 +49,14 @@ class Samples(NamedTuple):
 
 @dataclass(frozen=True)
 class MethodTask:
-    """What stage 3 fits, on what.
+    """The inputs of stage 3: a method, its settings and its samples.
 
     Attributes:
-      train, val: on the host, perhaps on disk; labels are positions in `text`.
-      text: of the seen classes, as the method takes it: `F` `[C, G, d]`, or `ClassText`.
+      shapes: shapes of the method's inputs.
+      train, val: on the host, memory-mapped or in memory; labels are class indices into `text`.
+      text: text of the seen classes: `F` `[C, G, d]`, or `ClassText` for methods with sketches.
       ids: names of the training clips.
-      record: the configuration as JSON, kept with a step that is not finite.
+      record: the configuration as JSON, for the report of a non-finite step.
     """
 
     method: ZeroShotMethod
@@ -76,7 +78,11 @@ class MethodTask:
 def validation_accuracy(
     method: ZeroShotMethod, variables: Variables, val: Samples, text: Any
 ) -> Float[Array, ""]:
-    """Share of the validation samples that are recognised; with `oracle`, the published one."""
+    """Accuracy in [0, 1] on validation samples; by the `oracle` scores of a method that has them.
+
+    Args:
+      text: text of the candidate classes, indexed by `val.labels`.
+    """
     features = method.encode(variables, jnp.asarray(val.tokens, jnp.float32))
     candidates = method.bind(variables, text)
     if method.oracle is None:

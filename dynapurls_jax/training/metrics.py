@@ -1,4 +1,4 @@
-"""Metrics of a stage while it runs: `metrics.jsonl` to read, `tensorboard/` to look at."""
+"""Metrics of a running stage, in `metrics.jsonl` and for TensorBoard."""
 
 import json
 import resource
@@ -18,10 +18,10 @@ FILE = "metrics.jsonl"
 
 
 class Metrics:
-    """Records of one stage, a JSON object a line, each with its step; also for TensorBoard."""
+    """Records of one stage: a JSON object for each line, with its step; also for TensorBoard."""
 
     def __init__(self, folder: Path, first: int):
-        """Opens the stage's records and drops those of steps after `first`, which come again."""
+        """Opens the stage's records and deletes those of steps after `first`."""
         self._file = self._board = None
         if not is_first():
             return
@@ -49,14 +49,14 @@ class Metrics:
 
 
 def json_lines(file: Path) -> Iterator[dict]:
-    """The records of a file, none if there is no file; lines that a kill cut are left out."""
+    """The records of a file; none if there is no file. Truncated lines are skipped."""
     for line in file.read_text("utf-8").splitlines() if file.exists() else []:
         with suppress(ValueError):
             yield json.loads(line)
 
 
 def memory() -> dict[str, float | None]:
-    """Gigabytes in use: most so far of one device (None where it does not say), and of the host."""
+    """Peak memory in GB of the first device (None if not reported) and of the process."""
     stats = jax.local_devices()[0].memory_stats() or {}
     peak = stats.get("peak_bytes_in_use")
     unit = 1 if sys.platform == "darwin" else 1024

@@ -1,6 +1,6 @@
-"""The record of a step whose loss or gradient is not finite: all that a replay needs.
+"""The report of a step with a non-finite loss or gradient: everything that a replay needs.
 
-`scripts/replay_step.py` computes the step again and names the first operation that is not finite.
+`scripts/replay_step.py` repeats the step and names the first operation with a non-finite result.
 """
 
 import json
@@ -28,11 +28,13 @@ SHOWN = 16  # clips that an error names
 def report_pretraining(
     task: "EncoderTask", folder: Path, number: int, state: Any, batch: tuple[Batch, int]
 ) -> NoReturn:
-    """Writes a step of stage 1 below its folder.
+    """Writes a step of stage 1 to `<folder>/nonfinite-step-<number>`.
 
     Args:
-      state: from before it.
-      batch: the step's, and the capacity that it was computed with.
+      folder: folder of the stage.
+      number: number of the step.
+      state: the state before the step.
+      batch: the batch of the step, and its capacity (packed persons of a device).
 
     Raises:
       NonFiniteError: always.
@@ -61,17 +63,21 @@ def report_pretraining(
 def report_fit(
     task: "MethodTask", folder: Path, epoch: int, state: Any, batches: tuple[Any, Any]
 ) -> NoReturn:
-    """Writes the first step of an epoch of stage 3 that is not finite, as `report_pretraining`.
+    """Writes the first non-finite step of an epoch of stage 3, as `report_pretraining` does.
 
     Args:
-      epoch: unused; the state has its number.
-      batches: indices of the epoch's samples in order, and for each batch whether it is finite.
+      epoch: unused; the number of the epoch is in the state.
+      batches: sample indices of the epoch in order, and a flag for each batch: whether it and all
+        before it are finite.
+
+    Raises:
+      NonFiniteError: always.
     """
     order, finite = (np.asarray(found) for found in batches)
     if finite.all():
         raise NonFiniteError(
-            f"epoch {int(state.epoch) + 1}: loss or gradient is not finite without the held-out "
-            "classes of a fold (fit.folds), though it is with all; try a lower fit.learning_rate"
+            f"epoch {int(state.epoch) + 1}: loss or gradient of a fold (fit.folds) is not finite, "
+            "that of the model of all seen classes is; try a lower fit.learning_rate"
         )
     number = int(np.argmin(finite))
     indices = order.reshape(-1, task.batch_size)[number]

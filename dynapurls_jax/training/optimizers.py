@@ -1,4 +1,4 @@
-"""Optimizers of the encoder's pretraining: a modern recipe, and the published one."""
+"""Optimizers for pretraining the encoder: AdamW with a cosine schedule, and the published SGD."""
 
 from dataclasses import dataclass
 
@@ -20,12 +20,12 @@ class PretrainSettings:
 
     Attributes:
       optimizer: "adamw", or "sgd" for the published recipe.
-      learning_rate: at its highest.
-      loss: "cross_entropy" of a linear classifier, or "imagined", of cosines with the classes'
-        animated motion sketches (`training.classifiers`).
-      statistics: of the normalisations, over the whole "batch", or over each "device"'s part of it:
-        then one message a step instead of two for each normalisation, and results that depend on
-        the number of devices.
+      learning_rate: peak learning rate.
+      loss: "cross_entropy" with a linear classifier, or "imagined": cross-entropy over cosines with
+        the classes' animated motion sketches (`training.classifiers`).
+      statistics: batch normalisation over the whole "batch", or over the shard of each "device".
+        The latter needs one all-reduce for each step instead of two for each normalisation, and
+        its results depend on the number of devices.
     """
 
     epochs: int = 40
@@ -44,7 +44,7 @@ class PretrainSettings:
 
 
 def adamw(settings: PretrainSettings, steps_per_epoch: int) -> optax.GradientTransformation:
-    """AdamW: one epoch of warm-up, a cosine to zero, decay of matrices alone, clipped gradients."""
+    """AdamW: one epoch of warm-up, cosine decay to zero, weight decay of matrices, clipping."""
     total = settings.epochs * steps_per_epoch
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, settings.learning_rate, min(steps_per_epoch, total // 2), total
@@ -60,10 +60,11 @@ def adamw(settings: PretrainSettings, steps_per_epoch: int) -> optax.GradientTra
 
 
 def sgd(settings: PretrainSettings, steps_per_epoch: int) -> optax.GradientTransformation:
-    """The recipe of Shift-GCN (Cheng et al., CVPR 2020): SGD with Nesterov momentum and steps.
+    """The recipe of Shift-GCN (Cheng et al., CVPR 2020): SGD, Nesterov momentum, step decay.
 
-    There the rate is 0.1 for batches of 64, the decay 1e-4 on all parameters, and of 140 epochs
-    the 60th, 80th and 100th divide the rate by ten; other numbers of epochs keep the proportions.
+    The paper uses a learning rate of 0.1 for batches of 64, a weight decay of 1e-4 on all
+    parameters, and divides the rate by ten after epochs 60, 80 and 100 of 140. Other numbers of
+    epochs keep these proportions.
     """
     total = settings.epochs * steps_per_epoch
     schedule = optax.piecewise_constant_schedule(
@@ -79,6 +80,6 @@ OPTIMIZERS = {"adamw": adamw, "sgd": sgd}
 
 
 def encoder_optimizer(settings: PretrainSettings, count: int) -> optax.GradientTransformation:
-    """The optimizer of an encoder that is trained on `count` clips."""
+    """The optimizer for pretraining on `count` clips."""
     steps = steps_in_epoch(count, min(settings.batch_size, count))
     return OPTIMIZERS[settings.optimizer](settings, steps)

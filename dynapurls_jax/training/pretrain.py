@@ -1,8 +1,9 @@
-"""Stage 1: an encoder on the seen classes' training clips, with cross-entropy over the classes.
+"""Stage 1: pretrains an encoder on the training clips of the seen classes with cross-entropy.
 
-Data parallel: the devices divide each batch, normalise by the statistics of all of it, and add up
-their gradients, so that any number of them computes the same step. With
-`pretrain.statistics=device` each normalises by its own part, as data parallel PyTorch does.
+Data parallel: each batch is sharded over the devices, batch statistics and gradients are reduced
+over all of them, so that a step does not depend on the number of devices. With
+`pretrain.statistics=device`, each device normalises by the statistics of its own shard, as data
+parallel PyTorch does.
 """
 
 from collections.abc import Callable
@@ -53,14 +54,14 @@ from dynapurls_jax.training.optimizers import PretrainSettings, encoder_optimize
 from dynapurls_jax.training.spec import RunSpec
 from dynapurls_jax.training.stages import open_stage, stage_folder
 
-IMAGINED = 1  # purpose of a step's key beside the clips' own
+IMAGINED = 1  # purpose of a random key: augmentation of imagined clips
 
 
 class EncoderStage(NamedTuple):
     """The encoder of a run.
 
     Attributes:
-      identity: of the encoder and all that it was trained on.
+      identity: the encoder's settings and training data.
       encoder: None where features are read from a folder.
       results: accuracies on seen clips; empty for an encoder without parameters.
     """
@@ -71,7 +72,7 @@ class EncoderStage(NamedTuple):
 
 
 class PretrainState(flax.struct.PyTreeNode):
-    """Everything that pretraining carries from step to step."""
+    """The state of pretraining between steps."""
 
     params: Any
     batch_stats: Any
@@ -81,14 +82,14 @@ class PretrainState(flax.struct.PyTreeNode):
 
 @dataclass(frozen=True)
 class EncoderTask:
-    """What stage 1 trains, on what.
+    """The inputs of stage 1: an encoder, its settings and its clips.
 
     Attributes:
-      clips: of the whole corpus.
-      indices: `[n]` of the training clips.
-      labels: `[N]` of the whole corpus: positions among the seen classes.
-      record: the configuration as JSON, kept with a step that is not finite.
-      imagined: clips of the seen classes' motion sketches `[classes, M, T, V, 3]`, for
+      clips: clips of the whole corpus.
+      indices: `[n]` indices of the training clips.
+      labels: `[N]` labels of the whole corpus, as indices into the seen classes.
+      record: the configuration as JSON, for the report of a non-finite step.
+      imagined: imagined clips of the seen classes, `[classes, M, T, V, 3]`, for
         pretrain.loss=imagined.
     """
 
@@ -111,17 +112,17 @@ class EncoderTask:
 
     @property
     def classifier(self) -> Classifier | ImaginedClassifier:
-        """The network that is trained."""
+        """The trained network: encoder and classifier."""
         return self.classifier_of(self.encoder)
 
     def classifier_of(self, encoder: Any) -> Classifier | ImaginedClassifier:
-        """The network with another form of the encoder."""
+        """The network with another instance of the encoder."""
         if self.imagined is None:
             return Classifier(encoder, self.num_classes)
         return ImaginedClassifier(encoder)
 
-    def beside(self, key: PRNGKeyArray | None = None) -> dict[str, Any]:
-        """What the network takes beside clips: the imagined ones, augmented with a key."""
+    def extra_inputs(self, key: PRNGKeyArray | None = None) -> dict[str, Any]:
+        """Keyword arguments of the network: the imagined clips, augmented if a key is given."""
         if self.imagined is None:
             return {}
         imagined = jnp.asarray(self.imagined)
@@ -152,7 +153,7 @@ def task_of(config: ConfigDict, clips: PreparedClips, **data: Any) -> EncoderTas
 
 
 def encoder_identity(spec: RunSpec) -> dict:
-    """Everything that the encoder of a run depends on."""
+    """The identity of an encoder stage: everything that its variables depend on."""
     name = spec.config.encoder.name
     encoder: dict = {"encoder": plain(spec.config.encoder, "name", settings_key(name))}
     if not ENCODERS.entry(name).trained:
@@ -169,7 +170,12 @@ def encoder_folder(spec: RunSpec) -> Path:
 
 
 def pretrain(spec: RunSpec) -> EncoderStage:
-    """Trains the encoder of a run, or restores it; one without parameters needs neither."""
+    """Trains the encoder of a run, or restores it; returns one without parameters as it is.
+
+    Raises:
+      ValueError: see `imagined_seen_clips`.
+      NonFiniteError: a loss or gradient is not finite.
+    """
     assert spec.inputs.clips is not None
     identity = encoder_identity(spec)
     task = task_of(
@@ -203,11 +209,11 @@ def pretrain(spec: RunSpec) -> EncoderStage:
 def train_encoder(
     task: EncoderTask, checkpoints: Checkpoints, folder: Path, profile: bool = False
 ) -> dict:
-    """Trains to the last epoch from the newest checkpoint; no choice of epoch is made.
+    """Trains from the newest checkpoint to the last epoch, whose variables are the result.
 
     Args:
-      folder: of the stage, for its reports.
-      profile: write a trace of some steps there.
+      folder: folder of the stage, for metrics and reports.
+      profile: write a trace of some steps to `folder`.
 
     Returns:
       Variables of `task.classifier`, on the host.
@@ -220,7 +226,7 @@ def train_encoder(
     begin = partial(fresh_state, task)
     if checkpoints.latest() is None:
         state = jax.jit(begin, out_shardings=everywhere(mesh))()
-    else:  # a finished stage is only loaded: nothing is compiled for it
+    else:  # on the host: a finished stage needs no compilation
         state = checkpoints.restore(jax.eval_shape(begin), on_host=True)
     if int(state.step) < steps:
         state = jax.device_put(state, everywhere(mesh))
@@ -236,7 +242,7 @@ def fresh_state(task: EncoderTask) -> PretrainState:
     clip = task.clips.clips.shape[1:-1]
     one = (1, *clip, 3 * len(task.streams))
     key = key_of(task.seed, "encoder_init")
-    variables = task.classifier.init(key, jnp.ones(one), **task.beside())
+    variables = task.classifier.init(key, jnp.ones(one), **task.extra_inputs())
     optimizer = encoder_optimizer(task.settings, len(task.indices))
     opt_state = optimizer.init(variables["params"])
     step = jnp.zeros((), jnp.int32)
@@ -244,7 +250,7 @@ def fresh_state(task: EncoderTask) -> PretrainState:
 
 
 def _run(task: EncoderTask, mesh: Mesh, state: PretrainState, loop: Loop) -> PretrainState:
-    """The steps that are left after the newest checkpoint."""
+    """Runs the remaining steps."""
     clips, size, epochs = task.clips, task.batch_size, task.settings.epochs
     part, in_epoch = own_part(mesh, size), steps_in_epoch(len(task.indices), size)
     step, root = make_step(task, mesh), key_of(task.seed, "pretraining")
@@ -271,9 +277,9 @@ def _run(task: EncoderTask, mesh: Mesh, state: PretrainState, loop: Loop) -> Pre
 def make_step(task: EncoderTask, mesh: Mesh) -> Callable:
     """The jitted step `(state, clips, labels, root key, number, capacity) -> (state, figures)`.
 
-    Clips and labels are divided over the mesh, all else is everywhere; `number` is the step's, and
-    `capacity` each device's. `figures` are the loss and the norm of the gradient; if either is not
-    finite the state stays as it was, see `training.loop`.
+    Clips and labels are sharded over the mesh, all else is replicated. `number` is the number of
+    the step, `capacity` the number of packed persons of a device. `figures` are the loss and the
+    gradient norm; if either is not finite, the state does not change (see `training.loop`).
     """
     axis = BATCH if task.settings.statistics == "batch" else None
     classifier = task.classifier_of(task.encoder.clone(axis=axis))
@@ -282,22 +288,22 @@ def make_step(task: EncoderTask, mesh: Mesh) -> Callable:
     def on_one_device(params, batch_stats, batch, keys, imagined_key, capacity):
         clips, labels = batch
         clips = task.derive(augment(clips, keys, task.augmentation))
-        beside = task.beside(imagined_key)
+        extra = task.extra_inputs(imagined_key)
 
         def loss_fn(params):
             variables = {"params": params, "batch_stats": batch_stats}
             logits, updated = classifier.apply(
-                variables, clips, True, capacity, **beside, mutable=["batch_stats"]
+                variables, clips, True, capacity, **extra, mutable=["batch_stats"]
             )
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
             return losses.sum() / (len(labels) * mesh.size), updated["batch_stats"]
 
         (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(params)
-        # Without checks of what varies, sums of the forward pass are sums of the backward pass
-        # too: these are gradients of the whole loss, through this device's parameters.
-        own = () if axis else jax.tree.map(lambda leaf: leaf / mesh.size, batch_stats)
-        # One message, whatever the compiler joins.
-        local, unravel = ravel_pytree((loss, grads, own))
+        # With check_vma=False, the transpose of psum is psum: these are gradients of the global
+        # loss with respect to this device's copy of the parameters.
+        stats = () if axis else jax.tree.map(lambda leaf: leaf / mesh.size, batch_stats)
+        # One all-reduce, whether or not the compiler merges several.
+        local, unravel = ravel_pytree((loss, grads, stats))
         loss, grads, means = unravel(jax.lax.psum(local, BATCH))
         return (loss, grads), batch_stats if axis else means
 

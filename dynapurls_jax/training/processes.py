@@ -1,7 +1,7 @@
-"""One training run in several processes: start-up, agreement and gathering.
+"""One training run in several processes: start-up, collective decisions and gathering.
 
-Each process runs the same program over the same workdir, on a file system that all of them see.
-With a single process everything here is free and changes nothing.
+All processes run the same program with the same workdir on a shared file system. With a single
+process these functions do nothing.
 """
 
 import os
@@ -13,14 +13,14 @@ from jax.experimental import multihost_utils
 
 
 def join(where: str) -> None:
-    """Joins the other processes; all but the first then print nothing.
+    """Joins the other processes and silences the standard output of all but the first.
 
     Args:
-      where: "auto" on TPU pods, Slurm and Open MPI; else `host:port,number,count`: where the first
-        process listens, which one this is, and how many there are.
+      where: "auto" on TPU pods, Slurm and Open MPI; otherwise `host:port,number,count`: address of
+        the first process, number of this process, and number of all processes.
 
     Raises:
-      ValueError: neither.
+      ValueError: `where` has neither form.
     """
     if where == "auto":
         jax.distributed.initialize()
@@ -43,27 +43,27 @@ def is_first() -> bool:
 
 
 def any_of(flag: bool) -> bool:
-    """Whether it is true in one of the processes; all must call this."""
+    """Whether `flag` is true in at least one process; collective: all processes must call it."""
     if jax.process_count() == 1:
         return flag
     return bool(np.any(multihost_utils.process_allgather(np.array(flag))))
 
 
 def from_first(number: int) -> int:
-    """The number of the first process; all must call this."""
+    """Broadcasts the value of the first process; collective: all processes must call it."""
     if jax.process_count() == 1:
         return number
     return int(multihost_utils.broadcast_one_to_all(np.array(number)))
 
 
 def wait_for_all(what: str) -> None:
-    """Waits until every process has called this."""
+    """A barrier: waits until every process has called it."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(what)
 
 
 def gathered(array: jax.Array) -> np.ndarray:
-    """All of an array, on the host of every process."""
+    """The whole array, on the host of every process; collective."""
     if array.is_fully_addressable or array.is_fully_replicated:
         return np.asarray(array)
     return np.asarray(multihost_utils.process_allgather(array, tiled=True))

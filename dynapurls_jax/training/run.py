@@ -1,8 +1,8 @@
-"""One training run, top to bottom: inputs, encoder, tokens, method.
+"""A training run: inputs, encoder, tokens, method.
 
 `<workdir>/<split>/seed<k>/` has `encoders/<name>-<hash>/` (stage 1), `tokens/<hash>/` (stage 2),
-`methods/<name>-<hash>/` (stage 3), and the model that was trained last in one file
-(`serving.run_models`). A finished stage is restored, an interrupted one resumed.
+`methods/<name>-<hash>/` (stage 3), and a model file of the last trained method
+(`serving.run_models`). A finished stage is restored, an interrupted one is resumed.
 """
 
 import json
@@ -43,19 +43,19 @@ def train_all(
     profile: bool = False,
     finished: Callable[[RunSpec, TrainedRun], None] = lambda spec, run: None,
 ) -> None:
-    """Trains every split and seed of a configuration; finished stages are only checked.
+    """Trains every split and seed of a configuration; finished stages are restored.
 
     Args:
       profile: write traces of some steps of the first run.
-      finished: gets each run when it is trained.
+      finished: called with each trained run.
 
     Raises:
-      PermissionError: the workdir cannot be written to; said before any work.
-      ValueError: a split does not exist; said before any work.
+      PermissionError: the workdir is not writable; raised before any work.
+      ValueError: a split does not exist; raised before any work.
     """
     check_writable(workdir)
     if len(config.seeds) > 1 and not has_randomness(config):
-        print(f"nothing here depends on the seed: training seed {config.seeds[0]} alone")
+        print(f"no stage depends on the seed: only seed {config.seeds[0]} is trained")
         config.seeds = config.seeds[:1]
     inputs = read_inputs(config)
     runs = [(split, seed) for split in config.splits for seed in config.seeds]
@@ -67,13 +67,18 @@ def train_all(
 
 
 def has_randomness(config: ConfigDict) -> bool:
-    """Whether a run depends on its seed: something in it is trained."""
+    """Whether a run depends on its seed: its encoder or its method is trained."""
     encoder = not config.data.features and ENCODERS.entry(config.encoder.name).trained
     return encoder or METHODS.entry(config.method.name).trained
 
 
 def read_inputs(config: ConfigDict) -> Inputs:
-    """Reads the corpus, prints its summary, prepares clips and encodes the descriptions."""
+    """Reads the corpus, prints its summary, prepares clips and encodes the descriptions.
+
+    Raises:
+      DataError: files are missing or damaged.
+      ValueError: a setting is wrong, or see `check_sketches`.
+    """
     data = settings_of(DataSettings, config.data, "data")
     text = settings_of(TextSettings, config.text, "text")
     if data.features:
@@ -91,33 +96,33 @@ def read_inputs(config: ConfigDict) -> Inputs:
 
 
 def check_sketches(method: str, skeleton: Skeleton) -> None:
-    """Refuses, before any work, sketches that cannot be animated with a dataset's joints.
+    """Checks that the animated sketches can be mapped to the joints of a dataset.
 
     Raises:
-      ValueError: the joint layout cannot be made of the animated figure's.
+      ValueError: they cannot; the message says how to continue without sketches.
     """
     figure = animation.SKELETON
     try:
         map_joints(np.zeros((1, figure.num_joints, 3)), figure, skeleton)
     except ValueError as error:
         raise ValueError(
-            f"method {method} animates motion sketches as {figure.name}: {error}; leave the "
-            "sketches out of the descriptions, or set --config.method.name=ridge"
+            f"method {method} animates motion sketches with the joints of {figure.name}: {error}; "
+            "remove the sketches from the descriptions, or set --config.method.name=ridge"
         ) from None
 
 
 def make_spec(inputs: Inputs, workdir: Path, split: str, seed: int) -> RunSpec:
-    """One run of a configuration.
+    """The run of one split and seed.
 
     Raises:
-      ValueError: there is no such split.
+      ValueError: the split does not exist.
     """
     protocol = make_protocol(inputs.corpus, split, inputs.config.data.protocol)
     return RunSpec(inputs, split, seed, protocol, workdir / split / f"seed{seed}")
 
 
 def train_run(spec: RunSpec) -> TrainedRun:
-    """One split and seed through its stages; finished ones are restored."""
+    """Runs the stages of one split and seed; finished stages are restored."""
     protocol, inputs = spec.protocol, spec.inputs
     print(
         f"{spec.folder}: {len(protocol.seen)} seen and {len(protocol.unseen)} unseen classes; "
@@ -148,12 +153,12 @@ def train_run(spec: RunSpec) -> TrainedRun:
 
 
 def features_identity(spec: RunSpec) -> dict:
-    """The identity of tokens that were read from a folder."""
+    """The identity of tokens that are read from a folder of features."""
     return {"features": spec.inputs.corpus.digest}
 
 
 def tokens_identity(spec: RunSpec) -> dict | None:
-    """Everything that the tokens of a run depend on; None while their encoder is not finished."""
+    """The identity of a run's tokens; None while the encoder stage is not finished."""
     if spec.inputs.clips is None:
         return features_identity(spec)
     identity = encoder_identity(spec)
@@ -164,16 +169,17 @@ def tokens_identity(spec: RunSpec) -> dict | None:
 
 
 def is_trained(spec: RunSpec) -> bool:
-    """Whether all stages of a run are finished, with this configuration."""
+    """Whether all stages of a run are finished with this configuration."""
     identity = tokens_identity(spec)
     return identity is not None and results_of(method_folder(spec, identity)) is not None
 
 
 def load_run(inputs: Inputs, workdir: Path, split: str, seed: int) -> TrainedRun:
-    """A run that is trained.
+    """Restores a trained run.
 
     Raises:
-      FileNotFoundError: it is not, or not with this configuration; says how to train it.
+      FileNotFoundError: the run is not trained with this configuration; the message has the
+        command that trains it.
     """
     spec = make_spec(inputs, workdir, split, seed)
     if is_trained(spec):
@@ -187,10 +193,10 @@ def load_run(inputs: Inputs, workdir: Path, split: str, seed: int) -> TrainedRun
 
 
 def load_pseudo_runs(inputs: Inputs, workdir: Path, split: str) -> list[TrainedRun]:
-    """The trained runs of a split's pseudo split, on which its gates are fitted; sorted by seed.
+    """The trained runs of a split's pseudo split, sorted by seed; GZSL gates are fitted on them.
 
     Raises:
-      FileNotFoundError: there is none; says how to train one.
+      FileNotFoundError: there is none; the message has the command that trains one.
     """
     pseudo = pseudo_split(split)
     seeds = trained_seeds(inputs, workdir, pseudo)
@@ -198,7 +204,7 @@ def load_pseudo_runs(inputs: Inputs, workdir: Path, split: str) -> list[TrainedR
         return [load_run(inputs, workdir, pseudo, seed) for seed in seeds]
     config = inputs.config
     trained = sorted({folder.parent.name for folder in workdir.glob("*/seed*")})
-    # All of them: without --split, the splits that were trained last are evaluated.
+    # All splits: without --split, the splits of the last training are evaluated.
     splits = tuple(dict.fromkeys([*config.splits, *trained, pseudo]))
     raise FileNotFoundError(
         f"{workdir / pseudo}: no trained run to fit the gate of split {split} on; train it with\n"
@@ -207,14 +213,14 @@ def load_pseudo_runs(inputs: Inputs, workdir: Path, split: str) -> list[TrainedR
 
 
 def trained_seeds(inputs: Inputs, workdir: Path, split: str) -> tuple[int, ...]:
-    """Seeds of a split's runs that are trained with this configuration; sorted."""
+    """Sorted seeds of a split's runs that are trained with this configuration."""
     names = [folder.name[4:] for folder in (workdir / split).glob("seed*")]
     seeds = sorted(int(name) for name in names if name.isdecimal())
     return tuple(s for s in seeds if is_trained(make_spec(inputs, workdir, split, s)))
 
 
 def train_command(config: ConfigDict, workdir: Path) -> str:
-    """The command that trains a configuration, with the choice of its parts."""
+    """The command that trains a configuration, with its encoder and method."""
     method, parts = config.method.name, []
     if not config.data.features:
         parts.append(f"--config.encoder.name={config.encoder.name}")
@@ -228,10 +234,10 @@ def train_command(config: ConfigDict, workdir: Path) -> str:
 
 
 def check_writable(workdir: Path) -> None:
-    """Refuses, before hours of work, a workdir that cannot be written to.
+    """Checks that a workdir is writable, before hours of work.
 
     Raises:
-      PermissionError: it, or the folder in which it would be made, cannot be written to.
+      PermissionError: the workdir, or its first existing parent, is not a writable folder.
     """
     there = next(path for path in (workdir, *workdir.absolute().parents) if path.exists())
     if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
@@ -239,5 +245,5 @@ def check_writable(workdir: Path) -> None:
 
 
 def write_config(config: ConfigDict, workdir: Path) -> None:
-    """Records the configuration; only after a run, so that a refused one never replaces it."""
+    """Writes the configuration; called after a run, so that a failed one does not replace it."""
     write_text(workdir / CONFIG, json.dumps(plain(config, *config), indent=1))

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: they end a command at once, or after the state is saved."""
+"""SIGINT and SIGTERM: they stop a command immediately, or after its state is saved."""
 
 import signal
 from collections.abc import Iterator
@@ -8,10 +8,10 @@ KINDS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal ended the command.
+    """A signal stopped the command.
 
     Attributes:
-      status: exit status of the process, 128 + the number of the signal, as shells have it.
+      status: exit status of the process: 128 + the number of the signal, as in shells.
     """
 
     def __init__(self, kind: int):
@@ -20,7 +20,7 @@ class Stopped(KeyboardInterrupt):
 
 
 def stop_on_signals() -> None:
-    """From now on either signal raises `Stopped` in the main thread."""
+    """Installs handlers: both signals raise `Stopped` in the main thread."""
 
     def stop(kind, _):
         raise Stopped(kind)
@@ -30,21 +30,18 @@ def stop_on_signals() -> None:
 
 
 @contextmanager
-def interrupts_after() -> Iterator[list[int]]:
-    """Records a signal in the list that it gives, instead of stopping in the middle.
+def deferred_signals() -> Iterator[list[int]]:
+    """Appends the first signal to the yielded list instead of stopping; a second signal stops."""
+    received: list[int] = []
 
-    A second signal stops at once.
-    """
-    came: list[int] = []
-
-    def note(kind, _):
-        if came:
+    def record(kind, _):
+        if received:
             raise Stopped(kind)
-        came.append(kind)
+        received.append(kind)
 
-    before = {kind: signal.signal(kind, note) for kind in KINDS}
+    before = {kind: signal.signal(kind, record) for kind in KINDS}
     try:
-        yield came
+        yield received
     finally:
         for kind, handler in before.items():
             signal.signal(kind, handler)

@@ -1,4 +1,4 @@
-"""One training run as one object: what every stage of it reads."""
+"""The specification of a training run, which all stages read."""
 
 import hashlib
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from data_pipelines.protocols import Protocol
 from dynapurls_jax.evaluation.trained_run import Inputs
 from dynapurls_jax.registry import plain
 
-# Keys of `config.data` that say where data is, not what it is: the corpus's digest says that.
+# Keys of `config.data` without influence on the data; the digest of the corpus identifies it.
 PATH_KEYS = ("manual_dir", "skip_bad")
 
 
@@ -20,7 +20,7 @@ class RunSpec:
     """One split and seed of a configuration.
 
     Attributes:
-      folder: of the run, `<workdir>/<split>/seed<k>`; each stage has a folder below it.
+      folder: folder of the run, `<workdir>/<split>/seed<k>`; each stage has a folder in it.
       profile: write traces of some training steps.
     """
 
@@ -37,13 +37,13 @@ class RunSpec:
 
     @property
     def seen_labels(self) -> np.ndarray:
-        """`[N]` the position of each clip's class among the seen ones; only for seen clips."""
+        """`[N]` labels as indices into the seen classes; valid for clips of seen classes only."""
         return np.searchsorted(self.protocol.seen, self.inputs.corpus.labels)
 
     def identity(self) -> dict:
-        """What every stage is made from: the clips, the classes and the training indices.
+        """The part of the identity that all stages share: clips, classes, training indices, seed.
 
-        The name of the split is not part of it: a split that is redefined is another run.
+        It has the classes of the split, not its name: a redefined split is another run.
         """
         data = plain(self.config, "data")["data"]
         corpus = self.inputs.corpus

@@ -1,4 +1,4 @@
-"""A stage of training as a folder: its identity, whether it is finished, its results."""
+"""The folder of a training stage, which records its identity and its results."""
 
 import hashlib
 import json
@@ -14,33 +14,33 @@ class CheckpointError(RuntimeError):
 
 
 class NonFiniteError(RuntimeError):
-    """A loss or gradient is not finite; says in which step and where its replay is kept."""
+    """A loss or gradient is not finite; the message has the step and the folder of its report."""
 
 
 _FILE = "stage.json"
 
 
 class WorkdirMismatchError(ValueError):
-    """The folder holds the work of another configuration."""
+    """The folder contains a stage of another configuration."""
 
 
 class Stage:
-    """One stage's folder, with `stage.json` inside.
+    """The folder of a stage, with `stage.json`.
 
-    The file is written when the stage starts, with the identity of everything that it is made
-    from, and again when it is finished, with its results.
+    The file is written when the stage starts, with its identity, and again when it is finished,
+    with its results.
     """
 
     def __init__(self, folder: Path, identity: dict[str, Any]):
         """Opens or starts the stage.
 
         Args:
-          folder: created if needed.
-          identity: JSON-able; what the stage depends on.
+          folder: folder of the stage; created if needed.
+          identity: everything that the stage depends on, as JSON values.
 
         Raises:
-          WorkdirMismatchError: the folder was made from something else; names what differs.
-          DataError: its record is damaged.
+          WorkdirMismatchError: the folder has another identity; the message lists the differences.
+          DataError: `stage.json` is damaged.
         """
         self.folder = folder
         self.identity = json.loads(json.dumps(identity))
@@ -60,7 +60,7 @@ class Stage:
 
     @property
     def results(self) -> dict | None:
-        """The results of a finished stage; None before."""
+        """The results of a finished stage; None if it is not finished."""
         return _record(self.folder)["results"]
 
     def finish(self, results: dict) -> None:
@@ -69,18 +69,21 @@ class Stage:
 
 
 def stage_folder(parent: Path, name: str, identity: dict[str, Any]) -> Path:
-    """`parent / "<name>-<hash>"`: several settings of a part have a folder each.
+    """`parent / "<name>-<hash of the identity>"`: each set of settings has its own folder.
 
     Args:
-      name: of the part; the colon of an import path becomes a dot.
+      name: name of the encoder or method; the colon of an import path becomes a dot.
     """
     return parent / f"{name.replace(':', '.')}-{identity_hash(identity)}"
 
 
 def open_stage(parent: Path, name: str, identity: dict[str, Any]) -> Stage:
-    """The stage of this identity, opened or started.
+    """Opens or starts the stage of an identity.
 
-    A new one beside stages of the same name says by which settings it differs from the latest.
+    If the stage is new and others have the same name, the differences to the latest are printed.
+
+    Raises:
+      DataError: `stage.json` is damaged.
     """
     folder = stage_folder(parent, name, identity)
     name = folder.name.rpartition("-")[0]
@@ -89,7 +92,10 @@ def open_stage(parent: Path, name: str, identity: dict[str, Any]) -> Stage:
         if others:
             before = _record(others[-1].parent)["identity"]
             lines = differences(before, json.loads(json.dumps(identity)))
-            print(f"  new {folder.name} beside {others[-1].parent.name}: {'; '.join(lines)}")
+            print(
+                f"  new stage {folder.name}; differences to {others[-1].parent.name}: "
+                f"{'; '.join(lines)}"
+            )
     return Stage(folder, identity)
 
 
@@ -99,7 +105,7 @@ def identity_hash(identity: dict[str, Any]) -> str:
 
 
 def results_of(folder: Path) -> dict | None:
-    """The results of a finished stage; None if there is no such stage, or it is not finished."""
+    """The results of a finished stage; None if the stage does not exist or is not finished."""
     return _record(folder)["results"] if (folder / _FILE).exists() else None
 
 
@@ -107,7 +113,7 @@ def _record(folder: Path) -> dict:
     """The content of `stage.json`.
 
     Raises:
-      DataError: it is damaged.
+      DataError: the file is damaged.
     """
     try:
         record = json.loads((folder / _FILE).read_text("utf-8"))
@@ -118,7 +124,7 @@ def _record(folder: Path) -> dict:
 
 
 def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
-    """How two JSON values differ, a line for each key."""
+    """The differences of two JSON values, one line for each key."""
     if isinstance(old, dict) and isinstance(new, dict):
         lines = []
         for key in sorted({*old, *new}):

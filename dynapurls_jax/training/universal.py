@@ -1,4 +1,4 @@
-"""The universal model: the zero-shot method `lexicon`, fitted on the classes of many corpora."""
+"""The universal model: the zero-shot method `lexicon`, fitted on many corpora."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,16 +30,16 @@ from dynapurls_jax.zero_shot.lexicon import squashed
 from dynapurls_jax.zero_shot.lexicon_fit import ImaginedActions, corpus_means, fit_corpora
 from dynapurls_jax.zero_shot.registry import METHODS, make_method
 
-_LEAST = 1e-6  # standard deviation of a feature
+_LEAST = 1e-6  # added to standard deviations, against division by zero
 
 
 @dataclass(frozen=True)
 class ImaginedLexicon:
-    """The lexicon, animated and encoded once.
+    """The lexicon of motion sketches, animated and encoded once.
 
     Attributes:
-      entries: its actions.
-      encoder: of their names.
+      entries: the actions of the lexicon.
+      encoder: text encoder of their names.
     """
 
     entries: tuple[LexiconEntry, ...]
@@ -59,9 +59,9 @@ class ImaginedLexicon:
         return _features(sketches), _features([mirrored(sketch) for sketch in sketches])
 
     def actions(self, without: Sequence[str] = ()) -> ImaginedActions:
-        """All actions; those of which a name is one of `without`, case aside, count for nothing.
+        """All actions; those with a name in `without` (case-insensitive) have zero text rows.
 
-        Shapes do not depend on it.
+        Shapes do not depend on `without`.
         """
         unwanted = {name.lower() for name in without}
         kept = [not unwanted & {name.lower() for name in e.names} for e in self.entries]
@@ -76,13 +76,13 @@ class ImaginedLexicon:
 
 
 class UniversalFit:
-    """Fits the method of a configuration on any corpora.
+    """Fits the method of a configuration on a choice of corpora.
 
     Attributes:
-      config: of `configs/universal.py`.
-      encoder: of texts.
-      lexicon: animated.
-      shapes: of the method's inputs.
+      config: a configuration as in `configs/universal.py`.
+      encoder: the text encoder.
+      lexicon: the animated lexicon.
+      shapes: shapes of the method's inputs.
       method: the zero-shot method.
     """
 
@@ -95,16 +95,18 @@ class UniversalFit:
         self.method = make_method(config.method, self.shapes)
 
     def rows(self, names: tuple[str, ...]) -> Float[np.ndarray, "C d"]:
-        """Names as vectors; kept, as corpora are fitted many times."""
+        """Text embeddings of class names; cached, as corpora are fitted many times."""
         if names not in self._rows:
             self._rows[names] = self.encoder.encode(list(names))
         return self._rows[names]
 
     def fit(self, corpora: Sequence[EncodedCorpus], without: Sequence[str] = ()) -> Variables:
-        """The arrays of the method, in half precision where no accuracy depends on it.
+        """The variables of the method, in half precision.
+
+        Indices of actions, and the mean and deviation of features, keep their types.
 
         Args:
-          without: see `ImaginedLexicon.actions`.
+          without: names of actions to exclude from the lexicon, see `ImaginedLexicon.actions`.
         """
         settings = METHODS.settings(self.config.method)
         mean, deviation = standard_of(corpora)
@@ -127,7 +129,10 @@ class UniversalFit:
 def standard_of(
     corpora: Sequence[EncodedCorpus],
 ) -> tuple[Float[Array, " D"], Float[Array, " D"]]:
-    """Mean and standard deviation of features within corpora, each of which counts the same."""
+    """Mean and standard deviation of features, averaged over corpora with equal weights.
+
+    Variances are within corpora.
+    """
     mean = np.mean([_flat(c).mean(axis=0) for c in corpora], axis=0)
     variance = np.mean([_flat(c).var(axis=0) for c in corpora], axis=0)
     return jnp.asarray(mean), jnp.asarray(np.sqrt(variance) + _LEAST)
@@ -138,7 +143,7 @@ def _flat(corpus: EncodedCorpus) -> Float[np.ndarray, "N D"]:
 
 
 def _features(sketches: Sequence[Sketch]) -> Float[np.ndarray, "A D"]:
-    """The encoder's features of animated sketches."""
+    """Encoder features of animated sketches."""
     frames = frames_for(TEMPORAL_SAMPLING, CLIP_SHAPE[1])
     clips = [prepared(animate(sketch, frames)[None], COMMON) for sketch in sketches]
     return encoded(np.stack(clips)).reshape(len(clips), -1)

@@ -1,4 +1,4 @@
-"""What a run has learned: measures on made-up arrays, and those of a trained run."""
+"""Diagnosis of runs: measures on synthetic arrays and on a trained run."""
 
 import dataclasses
 
@@ -9,24 +9,24 @@ from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from sklearn.preprocessing import StandardScaler
 
 from dynapurls_jax.evaluation import diagnosis
-from dynapurls_jax.evaluation.diagnosis import diagnose, mean_cosine, own_label_accuracy
+from dynapurls_jax.evaluation.diagnosis import diagnose, mean_cosine, supervised_accuracy
 from dynapurls_jax.evaluation.tasks import ORACLE, unseen_task
 from dynapurls_jax.text.granularities import GRANULARITIES
 from tests.helpers.runs import changed, fitted, score_only
 
 OF_TOKENS = [
-    f"{ORACLE}: unseen classes by their own labels, 1-NN",
-    f"{ORACLE}: unseen classes by their own labels, class means",
+    f"{ORACLE}: supervised accuracy, 1-NN",
+    f"{ORACLE}: supervised accuracy, class means",
 ]
 
 
-def test_the_mean_cosine_is_that_of_pairs_of_rows():
+def test_mean_cosine_of_equal_and_of_orthogonal_rows():
     same = np.ones((3, 4, 2)) / np.sqrt(2)
     assert mean_cosine(same) == pytest.approx(1)
     assert mean_cosine(np.eye(4)[None]) == pytest.approx(0)
 
 
-def test_accuracy_by_own_labels_is_the_cross_validation_of_scikit_learn():
+def test_supervised_accuracy_equals_cross_validation_by_scikit_learn():
     rng = np.random.default_rng(0)
     labels = rng.permutation(np.repeat([0, 1, 2], [8, 12, 16]))
     tokens = rng.normal(size=(36, 5, 4)).astype(np.float32) + 0.3 * labels[:, None, None]
@@ -35,16 +35,16 @@ def test_accuracy_by_own_labels_is_the_cross_validation_of_scikit_learn():
     for model in (KNeighborsClassifier(1), NearestCentroid()):
         found = cross_val_predict(model, flat, labels, cv=4)
         expected.append(np.mean(found == labels))
-    assert own_label_accuracy(tokens, labels) == pytest.approx(expected)
+    assert supervised_accuracy(tokens, labels) == pytest.approx(expected)
     assert min(expected) > 0.4
     assert max(expected) < 1
 
 
-def test_few_clips_of_a_class_do_no_harm():
+def test_classes_with_few_clips_are_allowed():
     tokens = np.eye(5, dtype=np.float32)[:, None] * 9
-    assert own_label_accuracy(tokens, np.arange(5)) == (0, 0)
-    assert own_label_accuracy(tokens[[0, 0, 0, 4]], np.array([0, 0, 0, 1])) == (0.75, 0.75)
-    assert own_label_accuracy(tokens[:1], np.array([0])) == (0, 0)
+    assert supervised_accuracy(tokens, np.arange(5)) == (0, 0)
+    assert supervised_accuracy(tokens[[0, 0, 0, 4]], np.array([0, 0, 0, 1])) == (0.75, 0.75)
+    assert supervised_accuracy(tokens[:1], np.array([0])) == (0, 0)
 
 
 def test_measures_of_a_run_with_attention(trained):
@@ -70,12 +70,12 @@ def test_measures_of_a_run_with_attention(trained):
     ],
     ids=["ridge", "score only", "oracle"],
 )
-def test_a_method_without_attention_of_its_own_has_the_measures_of_its_tokens(trained, make):
+def test_a_method_without_attention_has_only_the_measures_of_tokens(trained, make):
     run = make(trained[1])
     assert list(diagnose(run, unseen_task(run))) == OF_TOKENS
 
 
-def test_many_clips_are_thinned_out_and_broken_ones_do_no_harm(trained, monkeypatch):
+def test_many_clips_are_subsampled_and_non_finite_ones_are_set_to_zero(trained, monkeypatch):
     run = trained[1]
     tokens = np.array(run.tokens, np.float32)
     tokens[run.protocol.unseen_test[[1, 2]]] = np.nan
@@ -84,7 +84,7 @@ def test_many_clips_are_thinned_out_and_broken_ones_do_no_harm(trained, monkeypa
     monkeypatch.setattr(diagnosis, "MAX_CLIPS", 4)
     seen = []
     monkeypatch.setattr(
-        diagnosis, "own_label_accuracy", lambda *given: seen.append(given) or (0.0, 0.0)
+        diagnosis, "supervised_accuracy", lambda *given: seen.append(given) or (0.0, 0.0)
     )
     diagnose(run, unseen_task(run))
     [(tokens, labels)] = seen

@@ -1,4 +1,4 @@
-"""From a trained run to its report and page; labels that cannot leak."""
+"""From a trained run to its report and page; no label leakage."""
 
 import dataclasses
 import json
@@ -17,18 +17,18 @@ from tests.helpers.runs import changed, fitted, score_only, with_labels
 from tests.helpers.trained import SPLIT
 
 FIGURES = ["running_accuracy", "confusion", "reliability"]
-COMPARISONS = ["classes", "tsne_stages"]  # of the static method and another one
+COMPARISONS = ["classes", "tsne_stages"]  # only with a test-time method
 
 
 @pytest.fixture(scope="module")
 def run(trained):
-    """The run of the shared workdir, in chunks that make one program of all parts of a stream."""
+    """The run of the shared workdir; with this chunk, all parts of a stream share a program."""
     return changed(trained[1], {"eval.chunk": 4, "adapter.name": "static"})
 
 
 @pytest.fixture(scope="module")
 def adapted(run):
-    """The same with a method that learns, and its result."""
+    """The same run with a test-time method, and its result."""
     run = changed(run, {"adapter.name": "adanpc"})
     return run, evaluate_run(run)
 
@@ -71,7 +71,7 @@ def test_a_report_of_a_trained_run(adapted, tmp_path, monkeypatch):
     assert "SYNTHETIC" in text
     assert "`the command`" in text
     assert "| cosine between rows, projected |" in text
-    assert "| ORACLE: unseen classes by their own labels, 1-NN |" in text
+    assert "| ORACLE: supervised accuracy, 1-NN |" in text
     assert f"| {SPLIT} | 2 | 8 | 1 x 2 | 50.0 |" in text
     assert (tmp_path / "running_accuracy.png").stat().st_size > 1000
     methods = json.loads((tmp_path / "report.json").read_text())["runs"][0]["methods"]
@@ -81,14 +81,14 @@ def test_a_report_of_a_trained_run(adapted, tmp_path, monkeypatch):
     page = tmp_path / f"{SPLIT}-seed0.html"
     assert viewer_of(page)["compared"]
     assert "2 unseen actions, recognised from text</title>" in page.read_text("utf-8")
-    assert "<dt>right, before and after refinement</dt>" in page.read_text("utf-8")
+    assert "<dt>accuracy before and after refinement</dt>" in page.read_text("utf-8")
     assert "SYNTHETIC clips by forward kinematics" in page.read_text("utf-8")
     assert sorted(p.stem for p in (tmp_path / page.stem).iterdir()) == sorted(
         [*FIGURES, *COMPARISONS, "tsne", "attention"]
     )
 
 
-def test_a_method_that_needs_labels_has_an_oracle_result_alone(run):
+def test_a_method_that_needs_labels_has_only_an_oracle_result(run):
     result = evaluate_run(changed(run, {"method.purls.query": "oracle_label"}))
     assert 0 <= result.oracle <= 1
     assert result.streams == {}
@@ -123,7 +123,7 @@ def test_a_page_of_features_without_clips(run, tmp_path):
     [(lambda run: fitted(run, "ridge"), [*FIGURES, "tsne"]), (score_only, FIGURES)],
     ids=["ridge", "score only"],
 )
-def test_a_page_leaves_out_what_a_method_does_not_have(run, tmp_path, make, figures):
+def test_a_page_omits_figures_that_a_method_does_not_support(run, tmp_path, make, figures):
     _, page = page_of(make(run), tmp_path)
     viewer = viewer_of(page)
     assert viewer["attended"] == []
@@ -131,7 +131,7 @@ def test_a_page_leaves_out_what_a_method_does_not_have(run, tmp_path, make, figu
     assert all("attention" not in clip and "data" in clip for clip in viewer["clips"])
     assert sorted(p.stem for p in (tmp_path / page.stem).iterdir()) == sorted(figures)
     text = page.read_text("utf-8")
-    assert "<dt>right</dt>" in text  # and no comparison with itself
+    assert "<dt>accuracy</dt>" in text  # no comparison with itself
     assert "after refinement" not in text[text.index("<header>") : text.index("<main>")]
     assert "<th>gain of refinement</th>" not in text
     assert not viewer["compared"]
@@ -142,13 +142,15 @@ def test_a_page_leaves_out_what_a_method_does_not_have(run, tmp_path, make, figu
     ("overrides", "query", "own"),
     [
         ({}, "the mean of the seen classes' texts", False),
-        ({"method.purls.partition": "static"}, "none, the partition is fixed", False),
+        ({"method.purls.partition": "static"}, "none, since the partition is static", False),
         ({"method.purls.query": "per_candidate"}, "the class that the static model", True),
     ],
 )
-def test_a_page_says_which_text_attention_is_of(run, monkeypatch, overrides, query, own):
+def test_a_page_names_the_query_of_attention(run, monkeypatch, overrides, query, own):
     texts_of_all = [[[f"class {c}, {g}"] for g in range(8)] for c in range(8)]
-    monkeypatch.setattr("dynapurls_jax.evaluation.tasks.class_texts", lambda *_: texts_of_all)
+    monkeypatch.setattr(
+        "dynapurls_jax.evaluation.page_clips.class_descriptions", lambda *_: texts_of_all
+    )
     run, class_ids = changed(run, overrides), run.protocol.unseen
     undescribed = clips_of(run, run.protocol.unseen_test, class_ids)
     assert undescribed.texts is None
@@ -176,7 +178,7 @@ def test_a_page_has_the_imagined_clips_of_a_method_with_sketches(run):
     assert imagined.any()
 
 
-def test_a_pair_that_makes_no_sense_is_refused(run):
+def test_incompatible_methods_are_refused(run):
     ridge = changed(fitted(run, "ridge"), {"adapter.name": "calip"})
     with pytest.raises(ValueError, match=r"adapter calip needs .*: expected one of .*balanced"):
         evaluate_run(ridge)

@@ -1,4 +1,4 @@
-"""Generalised zero-shot evaluation of trained runs: the report, and labels that cannot leak."""
+"""Generalised zero-shot evaluation of trained runs: the report, and no label leakage."""
 
 import dataclasses
 import json
@@ -23,7 +23,7 @@ from dynapurls_jax.evaluation.gzsl_report import NAMES
 from tests.helpers.runs import changed, fitted, with_labels
 from tests.helpers.trained import SPLIT, load_small
 
-TWO_GATES = ("entropy", "logistic")  # one without weights, one with them
+TWO_GATES = ("entropy", "logistic")  # one without and one with weights
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +40,13 @@ def clips(pseudo):
 
 @pytest.fixture(scope="module")
 def adapted(trained, clips):
-    """A run with a method that learns, and its result behind two gates."""
+    """A run with a test-time method, and its result with two gates."""
     run = changed(trained[1], {"adapter.name": "adanpc", "eval.chunk": 4})
     return run, evaluate_gzsl_run(run, {gate: fit_gate(gate, [clips]) for gate in TWO_GATES})
 
 
 def check_viewer(viewer, run):
-    """The page has every test clip, with answers from the side that the gate sends it to."""
+    """The page has every test clip, with predictions on the side that the gate chooses."""
     protocol, corpus = run.protocol, run.inputs.corpus
     clips = [*protocol.seen_test, *protocol.unseen_test]
     assert [clip["id"] for clip in viewer["clips"]] == [corpus.clip_ids[n] for n in clips]
@@ -61,7 +61,7 @@ def check_viewer(viewer, run):
 
 
 def check_report(run, pseudo, folder, gates):
-    """The report has every row; returns what is in the page."""
+    """The report has every row; returns the data of the page."""
     corpus = dataclasses.replace(run.inputs.corpus, synthetic=True)
     run = dataclasses.replace(run, inputs=dataclasses.replace(run.inputs, corpus=corpus))
     text = evaluate_gzsl(iter([run]), {SPLIT: [pseudo]}, folder, gates, "the command")
@@ -96,7 +96,7 @@ def test_the_report_has_every_row(adapted, pseudo, clips, tmp_path, monkeypatch)
     monkeypatch.setattr(f"{module}.pseudo_clips", lambda _: clips)
     viewer = check_report(run, pseudo, tmp_path, TWO_GATES)
     for when, row in enumerate(("Baseline", "Full")):
-        answers = result.predicted[TWO_GATES[0], row][0]  # of the first order, as in the page
+        answers = result.predicted[TWO_GATES[0], row][0]  # the page shows the first order
         shown = [result.class_ids[clip["guesses"][when]] for clip in viewer["clips"]]
         assert shown == [answers[clip["place"]] for clip in viewer["clips"]]
 
@@ -107,7 +107,7 @@ def test_the_report_of_all_gates(trained, pseudo, tmp_path):
 
 
 def test_the_fit_reads_no_test_clip_and_no_unseen_class(trained, pseudo, clips):
-    """With other texts of the unseen classes, the clips to fit on are scored the same."""
+    """Other texts of the unseen classes do not change the scores of the fit."""
     real = trained[1].protocol
     hidden = np.concatenate([real.seen_test, real.unseen_test])
     assert not np.isin(hidden, [*pseudo.protocol.val, *pseudo.protocol.unseen_test]).any()
@@ -134,7 +134,7 @@ def check_that_labels_change_nothing(run, a, fits):
     seen = seen_classes(run)
     for (gate, _), predicted in a.predicted.items():
         assert np.isin(predicted, taking_part).all()
-        if gate != "none":  # the corpus's own ids, on either side
+        if gate != "none":  # class ids of the corpus, on both sides
             sent = a.scores[gate][a.order] > a.gates[gate].threshold
             np.testing.assert_array_equal(~seen[predicted], sent)
 
@@ -152,17 +152,17 @@ def test_no_method_behind_a_gate_reads_labels(trained, clips, name):
     check_that_labels_change_nothing(run, evaluate_gzsl_run(run, fits), fits)
 
 
-def test_ridge_has_a_gate_too(trained, pseudo):
+def test_a_gate_works_with_ridge(trained, pseudo):
     run, other = fitted(trained[1], "ridge"), fitted(pseudo, "ridge")
     run = changed(run, {"adapter.name": "static"})
     result = evaluate_gzsl_run(run, {"entropy": fit_gate("entropy", [pseudo_clips(other)])})
     assert all(0 <= value <= 1 for value in result.accuracies("entropy", "Full")[0])
 
 
-def test_a_method_that_needs_labels_and_pseudo_splits_alone_are_refused(trained):
+def test_oracle_queries_and_only_pseudo_splits_are_refused(trained):
     run = changed(trained[1], {"method.purls.query": "oracle_label"})
     with pytest.raises(ValueError, match="no zero-shot logits"):
         static_logits(run, run.protocol.val)
     assert real_splits((pseudo_split(SPLIT), SPLIT)) == (SPLIT,)
-    with pytest.raises(ValueError, match="on pseudo splits gates are fitted"):
+    with pytest.raises(ValueError, match="pseudo splits serve to fit the gates"):
         real_splits((pseudo_split(SPLIT),))

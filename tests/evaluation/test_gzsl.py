@@ -1,4 +1,4 @@
-"""Generalised zero-shot: the fit of the gates and the metrics, by hand and by brute force."""
+"""Generalised zero-shot: gate fits and metrics, against values by hand and by brute force."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -28,7 +28,7 @@ def test_harmonic_mean_and_its_zeros():
     np.testing.assert_allclose(harmonic_mean([0, 0, 1, 0.4], [0, 1, 0, 0.4]), [0, 0, 0, 0.4])
 
 
-def test_each_side_counts_for_itself_and_the_wrong_side_is_a_miss():
+def test_accuracy_is_computed_for_each_side_and_the_wrong_side_is_a_miss():
     seen = np.array([False, True, True])
     labels = np.array([1, 2, 2, 1, 0, 0])
     predicted = np.array([1, 2, 1, 0, 0, 2])
@@ -37,7 +37,7 @@ def test_each_side_counts_for_itself_and_the_wrong_side_is_a_miss():
 
 
 def pseudo_run(rng, held_out=12, unseen=15):
-    """Random logits; class 2 is really unseen and takes no part."""
+    """Random logits; class 2 is unseen in the real split and inactive."""
     seen = np.array([True, True, False, False, False, True])
     labels = np.concatenate([rng.choice([0, 1, 5], held_out), rng.choice([3, 4], unseen)])
     logits = rng.normal(size=(len(labels), 6)).astype(np.float32)
@@ -46,8 +46,8 @@ def pseudo_run(rng, held_out=12, unseen=15):
     return PseudoClips(logits, labels, seen)
 
 
-def reached(runs, fit):
-    """`H` of all runs' clips together, each behind its own gate."""
+def harmonic_of(runs, fit):
+    """`H` on the clips of all runs, each with its own gate."""
     answers = []
     for run in runs:
         gate = gate_of(fit, run.logits[run.of_seen], run.seen)
@@ -60,17 +60,17 @@ def reached(runs, fit):
 
 @pytest.mark.parametrize("name", [name for name in GATES.names if name != "logistic"])
 @pytest.mark.parametrize("count", [1, 2])
-def test_the_fit_finds_the_best_of_all(name, count):
+def test_the_fit_finds_the_optimum(name, count):
     rng = np.random.default_rng(count)
     runs = [pseudo_run(rng) for _ in range(count)]
     fit = fit_gate(name, runs)
     tried = [
-        reached(runs, fit._replace(temperature=temperature, kept=kept))
+        harmonic_of(runs, fit._replace(temperature=temperature, kept=kept))
         for temperature in TEMPERATURES
         for kept in (np.arange(1, 13) - 0.5) / 12
     ]
     assert fit.harmonic == pytest.approx(max(tried))
-    assert reached(runs, fit) == pytest.approx(max(tried))
+    assert harmonic_of(runs, fit) == pytest.approx(max(tried))
     assert (fit.seen_clips, fit.unseen_clips) == (12 * count, 15 * count)
     assert fit == fit_gate(name, runs)
 
@@ -86,7 +86,7 @@ def side_inputs(logits, seen, temperature, k):
 
 
 def logistic_scores_by_folds(run, temperature):
-    """Log-odds of held-out clips by scikit-learn: each side's clips belong to the folds in turn."""
+    """Cross-validated log-odds by scikit-learn, with folds that are stratified by side."""
     folds = np.where(run.of_seen, np.cumsum(run.of_seen), np.cumsum(~run.of_seen)) % FOLDS
     inputs = side_inputs(run.logits, run.seen, temperature, 2)
     split = PredefinedSplit(folds)
@@ -95,7 +95,7 @@ def logistic_scores_by_folds(run, temperature):
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_the_logistic_gate_is_the_regression_of_scikit_learn(count):
+def test_the_logistic_gate_equals_regression_by_scikit_learn(count):
     runs = [pseudo_run(np.random.default_rng(5))] * count
     fit, run = fit_gate("logistic", runs), runs[0]
     inputs = np.concatenate([side_inputs(run.logits, run.seen, fit.temperature, 2)] * count)
@@ -106,7 +106,7 @@ def test_the_logistic_gate_is_the_regression_of_scikit_learn(count):
     np.testing.assert_allclose(scores, expected, atol=1e-4)
 
 
-def test_the_logistic_gate_is_chosen_on_clips_held_out_of_its_fit():
+def test_the_logistic_gate_is_selected_by_cross_validation():
     run = pseudo_run(np.random.default_rng(6), held_out=30, unseen=35)
     fit = fit_gate("logistic", [run])
     best_of_side = np.where(run.of_seen[:, None] == run.seen, run.logits, -np.inf).argmax(axis=1)
@@ -126,8 +126,8 @@ def test_the_logistic_gate_is_chosen_on_clips_held_out_of_its_fit():
     assert reached == pytest.approx(fit.harmonic)
 
 
-def test_a_logistic_gate_serves_a_run_with_other_numbers_of_classes():
-    """Fitted on three seen and two unseen classes; one seen and four unseen ones are asked for."""
+def test_a_logistic_gate_transfers_to_other_numbers_of_classes():
+    """Fitted on three seen and two unseen classes, used with one seen and four unseen classes."""
     rng = np.random.default_rng(7)
     fit = fit_gate("logistic", [pseudo_run(rng)])
     seen = np.array([False, True, False, False, False])
@@ -141,8 +141,8 @@ def test_a_logistic_gate_serves_a_run_with_other_numbers_of_classes():
     assert len(fit.weights) == 5
 
 
-def test_of_equally_good_shares_the_middle_is_taken():
-    """Six held-out clips, all recognised; unseen clips score above all of them but the last two."""
+def test_the_middle_of_equally_good_shares_is_chosen():
+    """Six validation clips, all recognised; unseen clips have higher scores than four of them."""
     best_seen = np.array([6, 5, 4, 3, 1, 1, 2, 2, 2, 2], np.float32)
     labels = np.repeat([0, 1], [6, 4])
     logits = np.stack([best_seen, np.zeros(10, np.float32)], axis=1)
@@ -156,23 +156,23 @@ def test_of_equally_good_shares_the_middle_is_taken():
     assert apart.harmonic == 1
 
 
-def test_a_fit_that_cannot_be_is_refused_with_a_reason():
+def test_a_fit_on_unsuitable_clips_is_refused():
     run = pseudo_run(np.random.default_rng(0))
     with pytest.raises(ValueError, match="got 12 and 0"):
         fit_gate("energy", [PseudoClips(run.logits[:12], run.labels[:12], run.seen)])
     same = PseudoClips(np.zeros_like(run.logits), run.labels, run.seen)
-    with pytest.raises(ValueError, match="all 27 clips to fit it on score the same"):
+    with pytest.raises(ValueError, match="expected different scores for the fit, all 27 are"):
         fit_gate("entropy", [same])
     one = run.of_seen.argmin()  # the first clip of an unseen class
     few = PseudoClips(run.logits[: one + 1], run.labels[: one + 1], run.seen)
-    with pytest.raises(ValueError, match="two clips or more of each side"):
+    with pytest.raises(ValueError, match="at least two clips of each side"):
         fit_gate("logistic", [few])
 
 
 @every_gate
-def test_a_gate_separates_certain_clips_from_torn_ones(name):
-    certain, torn = [9.0, 0.0, 0.0, 0.0], [0.5, 0.0, 1.0, 0.0]
-    logits = np.array([certain] * 5 + [torn] * 4, np.float32)
+def test_a_gate_separates_confident_from_ambiguous_clips(name):
+    confident, ambiguous = [9.0, 0.0, 0.0, 0.0], [0.5, 0.0, 1.0, 0.0]
+    logits = np.array([confident] * 5 + [ambiguous] * 4, np.float32)
     unseen = np.repeat([False, True], [5, 4])
     run = PseudoClips(logits, np.repeat([0, 2], [5, 4]), np.asarray(SEEN))
     fit = fit_gate(name, [run])
@@ -180,4 +180,4 @@ def test_a_gate_separates_certain_clips_from_torn_ones(name):
         scores = scores_of(name, logits, np.asarray(SEEN), temperature, fit.weights)
         assert scores[unseen].min() > scores[~unseen].max()
     assert fit.harmonic == 1
-    assert reached([run], fit) == 1
+    assert harmonic_of([run], fit) == 1

@@ -1,4 +1,4 @@
-"""What a run's page shows: the same predictions as the streams, attention by its definition."""
+"""Inspections: predictions equal those of the streams, attention equals its definition."""
 
 import jax
 import jax.numpy as jnp
@@ -13,11 +13,11 @@ from dynapurls_jax.evaluation.tasks import setup_of
 from dynapurls_jax.rng import key_of
 from tests.helpers.runs import changed, score_only
 
-COUNT = 24  # in three equal parts: one program for all
+COUNT = 24  # three equal parts share one program
 
 
 def inputs_of(run, count=COUNT):
-    """Some clips among all classes."""
+    """Some clips, with all classes as candidates."""
     classes = np.arange(len(run.inputs.text))
     return StreamInputs(run.features_of(np.arange(count)), run.candidates_of(classes))
 
@@ -55,7 +55,7 @@ def test_an_inspection_has_the_predictions_of_the_stream(trained, name, query, c
 
 
 @pytest.mark.parametrize("query", ["label_free", "per_candidate"])
-def test_attention_and_features_are_those_of_the_equations(trained, query):
+def test_attention_and_features_equal_the_equations(trained, query):
     run = changed(trained[1], {"method.purls.query": query})
     inputs = inputs_of(run, 5)
     view = static_view(run.method, run.variables, inputs.features, inputs.candidates)
@@ -75,17 +75,17 @@ def test_attention_and_features_are_those_of_the_equations(trained, query):
         np.testing.assert_allclose(view.features[n], out / np.linalg.norm(out), atol=1e-5)
 
 
-def test_relative_attention_has_the_ends_in_units_of_an_even_share():
+def test_relative_attention_has_its_range_as_multiples_of_uniform_attention():
     attention = np.random.default_rng(0).dirichlet(np.ones(60), 8)
     strength, low, high = relative_attention(attention)
     spread = (high - low)[:, None] / 60
     np.testing.assert_allclose(low[:, None] / 60 + strength * spread, attention, atol=1e-6)
     strength, low, high = relative_attention(np.full((8, 4), 0.25, np.float32))
-    np.testing.assert_array_equal(strength, 0)  # even attention is no division by zero
+    np.testing.assert_array_equal(strength, 0)  # no division by zero for uniform attention
     np.testing.assert_allclose((low, high), 1)
 
 
-def test_a_stream_of_some_samples_has_an_inspection_of_these(trained):
+def test_an_inspection_has_only_the_samples_of_the_stream(trained):
     _, run = trained
     inputs = inputs_of(run, 15)
     damaged = inputs.features._replace(tokens=inputs.features.tokens.at[4].set(jnp.nan))
@@ -101,7 +101,7 @@ def test_a_stream_of_some_samples_has_an_inspection_of_these(trained):
         assert np.isfinite(found).all()
 
 
-def test_a_method_that_only_scores_has_neither_attention_nor_vectors(trained):
+def test_a_method_without_embedding_has_neither_attention_nor_vectors(trained):
     run = score_only(trained[1])
     inputs, method = inputs_of(run, 6), static(run.method, run.variables)
     inspection = inspect_stream(run, inputs, method, adapter_of(method), np.arange(6), 1)

@@ -1,4 +1,4 @@
-"""Accuracy and calibration against their definitions."""
+"""Accuracy and calibration equal their definitions."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from dynapurls_jax.evaluation.metrics import (
 )
 
 
-def test_accuracies_worked_by_hand():
+def test_accuracies_equal_values_by_hand():
     predicted, labels = np.array([[0, 1, 1, 2]]), np.array([[0, 1, 2, 2]])
     np.testing.assert_allclose(running_accuracy(predicted, labels), [[1, 1, 2 / 3, 3 / 4]])
     np.testing.assert_allclose(per_class_accuracy(predicted, labels, 4), [1, 1, 0.5, np.nan])
@@ -23,7 +23,7 @@ def test_accuracies_worked_by_hand():
 
 
 @given(st.data(), st.integers(1, 60), st.integers(1, 12))
-def test_calibration_equals_bins_written_out(data, count, bins):
+def test_calibration_equals_a_loop_over_bins(data, count, bins):
     shares = st.floats(0, 1, width=32)
     confidence = data.draw(hnp.arrays(np.float64, count, elements=shares))
     hits = data.draw(hnp.arrays(bool, count))

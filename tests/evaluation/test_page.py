@@ -1,4 +1,4 @@
-"""A run's page: what is in the file."""
+"""A run's page: the content of the file."""
 
 import base64
 import json
@@ -10,7 +10,7 @@ from dynapurls_jax.evaluation.page.viewer import attended_granularities, quantis
 from tests.helpers.pages import EVIL, NAMES, SEGMENTS, V, small_run, write_page
 
 
-def test_a_clip_in_bytes_keeps_its_shape_without_absent_persons_and_frames():
+def test_a_quantised_clip_has_no_absent_persons_and_padded_frames():
     rng = np.random.default_rng(1)
     clip = rng.normal(size=(2, 90, V, 3)).astype(np.float32)
     clip[1] = 0
@@ -26,7 +26,7 @@ def test_a_clip_in_bytes_keeps_its_shape_without_absent_persons_and_frames():
     assert quantised(np.zeros((1, 5, V, 3), np.float32), 32)["frames"] == 1
 
 
-def test_viewer_data_has_top_classes_attention_and_the_place_in_the_stream():
+def test_viewer_data_has_top_classes_attention_and_stream_positions():
     labels, inspection, clips = small_run()
     record = viewer_data(NAMES, labels, inspection, clips)
     json.dumps(record)
@@ -52,18 +52,18 @@ def test_viewer_data_has_top_classes_attention_and_the_place_in_the_stream():
 def test_a_thousand_long_clips_of_two_persons_stay_below_ten_megabytes(tmp_path):
     labels, inspection, clips = small_run(count=1001, frames=64)
     path = write_page(tmp_path, labels, inspection, clips)
-    assert path.stat().st_size < 9e6  # a megabyte is left for the figures
+    assert path.stat().st_size < 9e6  # the figures may have a megabyte
     assert '"left_out":1,' in path.read_text("utf-8")
 
 
-def test_nothing_is_fetched_and_names_stay_text(tmp_path):
+def test_the_page_has_no_external_resources_and_names_are_escaped(tmp_path):
     text = write_page(tmp_path, *small_run()).read_text("utf-8")
     assert EVIL not in text
     assert not re.search(r"https?://|src=\"(?!data:)|@import|url\(", text)
-    assert "<!--" not in text.replace("<!doctype", "")  # every mark was replaced
+    assert "<!--" not in text.replace("<!doctype", "")  # every placeholder is replaced
 
 
-def test_attention_is_offered_where_half_of_the_clips_have_a_strong_token():
+def test_attention_is_shown_if_half_of_the_clips_have_a_strong_token():
     attention = np.full((5, 8, 10), 0.1)
     assert attended_granularities(attention) == []
     attention[:2, 1, 0], attention[:3, 4, 0] = 0.25, 0.25  # of 5 clips
@@ -71,7 +71,7 @@ def test_attention_is_offered_where_half_of_the_clips_have_a_strong_token():
     assert attended_granularities(None) == []
 
 
-def test_features_without_clips_have_a_page_too():
+def test_viewer_data_of_features_without_clips():
     labels, inspection, clips = small_run()
     record = viewer_data(NAMES, labels, inspection, clips._replace(joints=None, texts=None))
     assert all("data" not in clip for clip in record["clips"])

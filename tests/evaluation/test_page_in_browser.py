@@ -1,4 +1,4 @@
-"""A run's page: how it behaves in a real browser."""
+"""A run's page in a browser."""
 
 import re
 
@@ -11,7 +11,7 @@ from tests.helpers.pages import NAMES, SEGMENTS, V, small_run, write_page
 
 @pytest.fixture(scope="module")
 def small_page(tmp_path_factory):
-    """A page, and the labels and inspection in it."""
+    """A page, its labels and its inspection."""
     run = small_run()
     return write_page(tmp_path_factory.mktemp("page"), *run), *run[:2]
 
@@ -24,7 +24,7 @@ def opened(browser, small_page):
         yield page, labels, inspection
 
 
-def test_it_plays_seeks_and_turns(opened):
+def test_the_player_plays_seeks_and_turns(opened):
     page, *_ = opened
     assert frame(page)[0] == "1 of 40"
     first = frame(page)
@@ -57,7 +57,7 @@ def test_every_control_has_a_key(opened):
     plain = frame(page)
     page.keyboard.press("4")
     assert frame(page)[1] != plain[1]
-    assert re.search(r"^Text: “.*, torso”. .* times", page.inner_text("#description"))
+    assert re.search(r" times .* Query: “.*, torso”$", page.inner_text("#description"))
     page.keyboard.press("?")
     assert page.is_visible("#keys")
     page.keyboard.press("ArrowDown")
@@ -69,7 +69,7 @@ def test_every_control_has_a_key(opened):
     assert page.evaluate("document.activeElement.id") == "seek"
 
 
-def test_it_begins_with_a_changed_answer_and_plays_by_itself(browser, small_page):
+def test_the_first_clip_has_a_changed_prediction_and_plays(browser, small_page):
     path, labels, inspection = small_page
     before, after = inspection.static.argmax(1), inspection.adapted.argmax(1)
     first = next(n for n in inspection.order if before[n] != after[n])
@@ -82,10 +82,10 @@ def test_it_begins_with_a_changed_answer_and_plays_by_itself(browser, small_page
             ("after", after, inspection.adapted),
         ):
             assert page.inner_text(f"#{id} b") == NAMES[answers[first]]
-            assert page.inner_text(f"#{id} i") == f"{100 * p[first].max():.0f} % sure"
+            assert page.inner_text(f"#{id} i") == f"confidence {100 * p[first].max():.0f} %"
             right = answers[first] == labels[first]
             assert page.locator(f"#{id}.{'hit' if right else 'miss'}").count() == 1
-        assert page.inner_text("#change").startswith("Refinement changed the answer")
+        assert page.inner_text("#change").startswith("Refinement changed the prediction")
 
 
 def test_a_click_on_the_strip_chooses_its_clip(opened):
@@ -100,7 +100,7 @@ def test_a_click_on_the_strip_chooses_its_clip(opened):
     assert page.inner_text("#clip-title").startswith("Clip 2 of ")
 
 
-def test_the_policy_lets_no_other_script_run(browser, small_page):
+def test_the_policy_blocks_other_scripts(browser, small_page):
     page, messages = browser.new_page(), []
     page.on("console", lambda message: messages.append(message.text))
     page.goto(small_page[0].as_uri())
@@ -120,7 +120,7 @@ def test_the_policy_lets_no_other_script_run(browser, small_page):
     page.close()
 
 
-def test_it_filters_and_sorts(opened):
+def test_the_list_is_filtered_and_sorted(opened):
     page, labels, inspection = opened
     before, after = inspection.static.argmax(1), inspection.adapted.argmax(1)
     assert len(rows(page)) == len(labels)
@@ -151,7 +151,7 @@ def test_it_filters_and_sorts(opened):
     assert [row[1] for row in rows(page)] == sorted(NAMES[y] for y in labels)
 
 
-def test_no_clip_left_is_no_error(opened):
+def test_an_empty_list_is_no_error(opened):
     page, *_ = opened
     show(page, "broken")
     kept = {row[1] for row in rows(page)}
@@ -165,7 +165,7 @@ def test_no_clip_left_is_no_error(opened):
 
 
 @pytest.mark.parametrize("width", [1320, 900, 390])
-def test_it_fits_every_width(browser, small_page, width):
+def test_the_page_fits_every_width(browser, small_page, width):
     wide = "(box) => box.scrollWidth - box.clientWidth"
     with open_page(browser, small_page[0], width) as page:
         for box in ("html", ".list", ".player", "#verdict"):
@@ -175,7 +175,7 @@ def test_it_fits_every_width(browser, small_page, width):
         assert shown["height"] >= 300
 
 
-def test_it_fits_paper(opened):
+def test_the_page_can_be_printed(opened):
     page, *_ = opened
     page.emulate_media(media="print")
     assert not page.is_visible("#clips")
@@ -185,7 +185,7 @@ def test_it_fits_paper(opened):
 
 
 @pytest.mark.parametrize("even", [True, False])
-def test_attention_that_says_nothing_is_not_shown(browser, tmp_path, even):
+def test_uniform_or_missing_attention_is_not_shown(browser, tmp_path, even):
     labels, inspection, clips = small_run()
     attention = np.full_like(inspection.attention, 1 / (SEGMENTS * V)) if even else None
     path = write_page(tmp_path, labels, inspection._replace(attention=attention), clips)
@@ -197,16 +197,16 @@ def test_attention_that_says_nothing_is_not_shown(browser, tmp_path, even):
         assert frame(page)[0] == "1 of 40"
 
 
-CHANGES = ["answer changed"]
+CHANGES = ["prediction changed"]
 OF_LABELS = ["wrong, then right", "right, then wrong", "wrong after refinement"]
 
 
-def test_what_needs_labels_is_hidden_without_them(browser, tmp_path):
+def test_parts_that_need_labels_are_hidden_without_labels(browser, tmp_path):
     labels, inspection, clips = small_run()
     path = write_page(tmp_path, np.full_like(labels, -1), inspection, clips)
     before, after = inspection.static.argmax(1), inspection.adapted.argmax(1)
     with open_page(browser, path) as page:
-        assert heads(page) == ["clip", "name", "before", "after", "sure"]
+        assert heads(page) == ["clip", "name", "before", "after", "confidence"]
         assert outcomes(page) == ["all", *CHANGES]
         order = inspection.order
         assert [row[1] for row in rows(page)] == [clips.ids[n] for n in order]
@@ -221,7 +221,7 @@ def test_what_needs_labels_is_hidden_without_them(browser, tmp_path):
         show(page, "changed")
         assert len(rows(page)) == (before != after).sum()
         show(page, "all")
-        assert page.is_visible("text=answered action")
+        assert page.is_visible("text=predicted action")
         page.select_option("#by-class", "1")
         assert len(rows(page)) == (after == 1).sum()
 
@@ -248,7 +248,7 @@ def test_the_static_method_alone_is_not_compared_with_itself(browser, tmp_path):
     path = write_page(tmp_path, labels, inspection, clips, compared=False)
     wrong = inspection.static.argmax(1) != labels
     with open_page(browser, path) as page:
-        assert heads(page) == ["clip", "true action", "answer", "sure"]
+        assert heads(page) == ["clip", "true action", "prediction", "confidence"]
         assert outcomes(page) == ["all", "wrong"]
         show(page, "wrong")
         assert len(rows(page)) == wrong.sum()
@@ -256,6 +256,6 @@ def test_the_static_method_alone_is_not_compared_with_itself(browser, tmp_path):
         assert "refine" not in page.inner_text("main")
     path = write_page(tmp_path, np.full_like(labels, -1), inspection, clips, compared=False)
     with open_page(browser, path) as page:
-        assert heads(page) == ["clip", "name", "answer", "sure"]
+        assert heads(page) == ["clip", "name", "prediction", "confidence"]
         assert not page.is_visible("#outcomes")
         assert not page.is_visible("#strip")

@@ -1,4 +1,4 @@
-"""Reports: what they say, and names that stay text."""
+"""Reports: their content, and the escaping of names."""
 
 import json
 import re
@@ -32,7 +32,7 @@ def cells(line: str) -> int:
 
 
 def info_of(adapter="balanced", **corpus_changes) -> ReportInfo:
-    """Of the small corpus."""
+    """The information of a report on the tiny corpus."""
     config = small_config()
     config.adapter.name = adapter
     return ReportInfo(config, tiny_corpus(classes=2, **corpus_changes), "the command")
@@ -51,7 +51,7 @@ def result_of(
     return RunResult(split, seed, names, labels, methods, oracle, {}, None, diagnosis or {})
 
 
-def test_names_stay_text_in_reports(tmp_path):
+def test_names_are_escaped_in_reports(tmp_path):
     splits = ("2_1", "|[<b>")
     found = {"a measure": 0.5}
     results = [result_of(split, EVIL, diagnosis=found) for split in splits]
@@ -80,12 +80,12 @@ def test_any_name_is_one_cell(name):
 @pytest.mark.parametrize(
     "name", ["walk", "sit down (chair)", "pick_up", "55_5", "größer", "a, b-c"]
 )
-def test_ordinary_names_stay_as_they_are(name):
+def test_ordinary_names_are_not_changed(name):
     assert escaped(name) == name
 
 
-def test_a_threshold_that_filters_nothing_is_named(tmp_path):
-    note = "The confidence threshold let every sample pass"
+def test_a_report_names_a_threshold_without_effect(tmp_path):
+    note = "Every sample passed the confidence threshold"
     assert note in write_report(tmp_path, [result_of("s")], info_of("dynapurls"))
     assert note not in write_report(
         tmp_path, [result_of("s", admitted=False)], info_of("dynapurls")
@@ -115,7 +115,7 @@ def test_a_report_names_the_method(tmp_path):
     }
 
 
-def test_a_report_says_what_the_model_has_learned(tmp_path):
+def test_a_report_has_the_diagnosis(tmp_path):
     results = [
         result_of("s", diagnosis={"cosine": 0.9, "ORACLE: 1-NN": 0.5}),
         result_of("s", diagnosis={"cosine": 0.7, "ORACLE: 1-NN": 0.5}, seed=1),
@@ -123,7 +123,7 @@ def test_a_report_says_what_the_model_has_learned(tmp_path):
     ]
     text = write_report(tmp_path, results, info_of())
     assert "| measure | s | t |" in text
-    assert "the entropy is 1 where attention is even" in text
+    assert "the entropy is 1 if attention is uniform" in text
     assert "| cosine | 0.800 ± 0.141 | 0.250 ± 0.000 |" in text
     assert "| ORACLE: 1-NN | 0.500 ± 0.000 | 1.000 ± 0.000 |" in text
     record = json.loads((tmp_path / "report.json").read_text())

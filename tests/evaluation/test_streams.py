@@ -1,4 +1,4 @@
-"""Stream orders, and predictions along them."""
+"""Stream orders, and predictions on them."""
 
 import jax
 import numpy as np
@@ -21,14 +21,14 @@ def test_a_shuffled_stream_has_every_sample_once():
     assert not np.array_equal(order, stream_order("shuffled", LABELS, seed=4, number=1))
 
 
-def test_a_blocked_stream_has_one_class_after_the_other():
+def test_a_blocked_stream_has_one_block_for_each_class():
     order = stream_order("blocked", LABELS, seed=0, number=0)
     np.testing.assert_array_equal(np.sort(order), np.arange(len(LABELS)))
     labels = LABELS[order]
     assert np.sum(labels[1:] != labels[:-1]) == 4
 
 
-def test_skewed_streams_have_ratios_of_ten_to_one_and_one_length():
+def test_skewed_streams_have_class_ratios_of_ten_to_one_and_equal_lengths():
     orders = [stream_order("skewed", LABELS, seed=0, number=number) for number in range(4)]
     assert len({len(order) for order in orders}) == 1
     for order in orders:
@@ -48,7 +48,7 @@ def test_an_unknown_stream_is_refused():
     "name",
     ["adanpc", *(pytest.param(n, marks=pytest.mark.slow) for n in ("balanced", "dynapurls"))],
 )
-def test_each_order_runs_alone_from_a_fresh_state_with_a_key_of_its_own(trained, name):
+def test_each_order_has_its_own_initial_state_and_key(trained, name):
     run = changed(trained[1], {"adapter.name": name, "eval.chunk": 3, "eval.orders": 3})
     task, setup = unseen_task(run), setup_of(run)
     orders = orders_of(run, task.labels)
@@ -75,7 +75,7 @@ def test_inactive_classes_are_not_predicted(trained):
     assert active[predict_streams(adapter, inputs, [clips], 0).predicted].all()
 
 
-def test_an_order_of_any_run_of_one_size_is_predicted_by_one_program(trained):
+def test_runs_of_equal_shapes_share_a_compiled_program(trained):
     run = changed(trained[1], {"adapter.name": "adanpc", "eval.chunk": 2})
     task, setup = unseen_task(run), setup_of(run)
     orders = orders_of(run, task.labels)
@@ -98,7 +98,7 @@ def test_an_order_of_any_run_of_one_size_is_predicted_by_one_program(trained):
         ({"eval.chunk": 0}, "eval: chunk: expected 1 or more, got 0"),
     ],
 )
-def test_settings_that_cannot_be_used_are_refused(trained, kind, message):
+def test_wrong_settings_are_refused(trained, kind, message):
     run = changed(trained[1], kind)
     with pytest.raises(ValueError, match=message):
         orders_of(run, np.zeros(4, int))

@@ -1,4 +1,4 @@
-"""Names of classes, splits and files stay text in reports."""
+"""Names of classes, splits and files are escaped in reports and errors."""
 
 import re
 
@@ -7,11 +7,11 @@ from dynapurls_jax.reproduction.pages import Cell, Page, markdown
 
 
 def cells(line: str) -> int:
-    """Of a row of a Markdown table."""
+    """Number of cells in a row of a Markdown table."""
     return len(re.findall(r"(?<!\\)\|", line)) - 1
 
 
-def test_names_stay_text_in_tables_of_results():
+def test_names_are_escaped_in_tables_of_results():
     found = [Cell("|<b>", "", column, 1.0, 0.0, [1.0], None) for column in ("chance", "static")]
     found += [
         Cell("|<b>", "", column, 1.0, 0.0, [1.0], None) for column in ("balanced", "dynapurls")
@@ -23,18 +23,18 @@ def test_names_stay_text_in_tables_of_results():
     assert r"\|&lt;b&gt;" in text
 
 
-def test_an_error_cannot_steer_the_terminal():
+def test_errors_have_no_terminal_escape_sequences():
     error = DataError("got \x1b]0;owned\x07 and \u202e", "a\x1b[2J.mat\r")
     assert str(error) == r"a\x1b[2J.mat\r: got \x1b]0;owned\x07 and \u202e"
     assert str(DataError("expected größer", "x\udcff.mat")) == r"x\udcff.mat: expected größer"
     str(DataError("", "\udcff")).encode()
 
 
-def test_a_class_name_is_no_formula(tmp_path):
+def test_a_class_name_is_not_parsed_as_a_formula(tmp_path):
     import matplotlib.pyplot as plt
 
     figure = plt.figure()
     figure.suptitle(r"$\frac{$")
-    figure.savefig(tmp_path / "x.png")  # an error, if it were read as one
+    figure.savefig(tmp_path / "x.png")  # raises if the title is parsed
     plt.close(figure)
     assert (tmp_path / "x.png").stat().st_size > 1000

@@ -1,4 +1,4 @@
-"""The paper's tables: overrides, jobs done once, pages and documents from records."""
+"""The paper's tables: overrides, jobs, pages and documents from records."""
 
 import csv
 import io
@@ -41,7 +41,7 @@ from tests.helpers.trained import SPLIT, load_small, small_config, small_inputs
 
 
 def page_of(name, cells, dataset="ntu60", **changes):
-    """A page around some cells."""
+    """A page with some cells."""
     page = Page(
         name=name,
         title=TABLES[name].title,
@@ -58,7 +58,7 @@ def page_of(name, cells, dataset="ntu60", **changes):
 
 
 def filled(tmp_path, name, config, seeds):
-    """Records with made-up results for every job of a table: 0.1 a seed, and its orders around."""
+    """Records with synthetic results for every job of a table, which depend on the seed."""
     about = {"commit": "abc123", "device": "some cpu"}
     records = Records(tmp_path / "records.jsonl", {"corpus": "x"}, about)
     for job in jobs_of(TABLES[name], config, seeds):
@@ -92,7 +92,7 @@ def test_every_override_is_a_key_of_the_configuration(name):
             assert column.kind in jobs_module.KINDS
 
 
-def test_the_papers_figures_have_a_place_in_the_tables():
+def test_all_results_of_the_paper_have_a_cell():
     for name, row, column in FIGURES:
         assert row in {r.name for r in TABLES[name].rows}
         assert column in {c.name for c in TABLES[name].columns}
@@ -101,14 +101,14 @@ def test_the_papers_figures_have_a_place_in_the_tables():
     assert paper_figure("utd_mhad", "3", "", "dynapurls", "22_5") is None
 
 
-def test_harmonic_means_of_table_9_are_those_of_its_sides():
-    """A check of the copied figures, to the paper's rounding and its means over runs."""
+def test_harmonic_means_of_table_9_agree_with_its_accuracies():
+    """Checks the copied values, up to rounding and means over runs."""
     for row in ("Baseline", "Partial", "Full"):
         s, u, h = (np.array(FIGURES["9", f"dynapurls, {row}", side]) for side in "SUH")
         np.testing.assert_allclose(2 * s * u / (s + u), h, atol=0.3)
 
 
-def test_random_splits_are_their_own_repetition():
+def test_random_splits_are_used_instead_of_seeds():
     config = small_config()
     config.splits = ("random-6_2-0", "random-6_2-1", "5_3")
     runs = runs_of(config, 2)
@@ -118,7 +118,7 @@ def test_random_splits_are_their_own_repetition():
     assert runs_of(config, 2) == [("random-6_2-0", 0), ("random-6_2-0", 1)]
 
 
-def test_tables_share_jobs_and_tpt_needs_a_tower():
+def test_tables_share_jobs_and_tpt_needs_a_text_tower():
     config = load_config(ROOT / "configs" / "utd_mhad.py")
     six, seven = (set(jobs_of(TABLES[name], config, 1)) for name in ("6", "7"))
     shared = ("method.purls.granularities", "global")
@@ -135,8 +135,8 @@ def test_records_survive_a_kill_and_other_configurations(tmp_path):
     file, sources = tmp_path / "records.jsonl", {"corpus": "x"}
     one, two = job_of("zsl", "a", 0, {"x": 1}), job_of("zsl", "a", 1, {})
     Records(file, sources, {"commit": "first"}).add(one, {"accuracy": [0.5]})
-    with file.open("a") as half:
-        half.write('{"job": {"kind": "zs')
+    with file.open("a") as truncated:
+        truncated.write('{"job": {"kind": "zs')
     records = Records(file, sources, {"commit": "second"})
     assert records.get(one)["results"] == {"accuracy": [0.5]}
     assert records.get(two) is None
@@ -156,7 +156,7 @@ def test_sources_are_the_dependencies_of_results(runner, trained_workdir):
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_a_page_is_the_same_in_every_form(name, tmp_path):
+def test_a_page_is_equal_in_all_formats(name, tmp_path):
     config = load_config(ROOT / "configs" / "ntu60.py")
     records = filled(tmp_path, name, config, 2)
     cells, commits, devices = cells_of(name, TABLES[name], config, 2, records)
@@ -182,13 +182,13 @@ def test_a_page_is_the_same_in_every_form(name, tmp_path):
     assert table_csv(page) == paths[1].read_text("utf-8")
 
 
-def test_missing_figures_are_dashes_and_other_data_have_no_paper(tmp_path):
+def test_missing_cells_are_dashes_and_other_datasets_have_no_paper_column(tmp_path):
     config = load_config(ROOT / "configs" / "utd_mhad.py")
     config.text.encoder = "hashing"
     records = filled(tmp_path, "10", config, 1)
     cells, *_ = cells_of("10", TABLES["10"], config, 1, records)
     text = markdown(page_of("10", cells, "utd_mhad"))
-    assert "| tpt |" not in text  # without a tower there is no such row
+    assert "| tpt |" not in text  # needs a text tower
     assert "paper" not in text
     del records._records[next(iter(records._records))]
     cells, *_ = cells_of("10", TABLES["10"], config, 1, records)
@@ -205,7 +205,7 @@ def test_sensitivity_is_drawn(tmp_path):
 
 @pytest.fixture
 def runner(trained_workdir, monkeypatch):
-    """Jobs on the small corpus, in a copy of the small trained workdir."""
+    """A runner on the small corpus, with a copy of the small trained workdir."""
     monkeypatch.setattr(jobs_module, "read_inputs", small_inputs)
     return Runner(small_config(), trained_workdir)
 
@@ -250,9 +250,9 @@ def test_jobs_of_every_kind_on_a_trained_run(runner, trained_workdir):
     assert len(list(methods)) == 3  # adaptive, ORACLE and static partition
 
 
-def test_a_prompt_is_made_before_its_program_is_traced(runner, monkeypatch):
+def test_a_prompt_is_made_before_tracing(runner, monkeypatch):
     def prompt(run, class_ids):
-        assert list(np.asarray(jnp.ones(1))) == [1]  # as reading weights: not while tracing
+        assert list(np.asarray(jnp.ones(1))) == [1]  # fails while tracing, as reading weights does
         return Prompt(lambda candidates: jnp.zeros(()), lambda tuned, candidates: candidates)
 
     monkeypatch.setattr(tasks, "_tower_prompt", prompt)
@@ -262,7 +262,7 @@ def test_a_prompt_is_made_before_its_program_is_traced(runner, monkeypatch):
 
 
 def test_the_command_resumes_after_a_stop(monkeypatch, tmp_path, capsys):
-    """Stopped in the middle, called again: no job is done twice, the pages are whole."""
+    """The second call runs only the missing jobs and writes complete pages."""
     done, stop_at = [], [4]
 
     class Counting:
@@ -290,7 +290,7 @@ def test_the_command_resumes_after_a_stop(monkeypatch, tmp_path, capsys):
     reproduce.main()
     out = capsys.readouterr().out
     assert "min left" in out
-    # Table 6 has five rows; its row without overrides is that of table 3.
+    # Table 6 has five rows; the one without overrides is shared with table 3.
     assert len(done) == len(set(done)) == 2 * (3 + 1 + 4 * 3)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         f"table{name}_nw_ucla.{suffix}" for name in "36" for suffix in ("csv", "json", "md")
@@ -319,7 +319,7 @@ def test_wrong_flags_are_explained(arguments, message, monkeypatch, capsys):
 
 
 def test_documents_are_generated_from_the_json():
-    """README.md and docs/results.md hold the content of the files in docs/results."""
+    """README.md and docs/results.md have the content of the files in docs/results."""
     pages = write_docs.published_pages()
     real = [page for page in pages["3"] if not page.synthetic]
     assert len(real) == 3

@@ -1,4 +1,4 @@
-"""The summary's figures by hand."""
+"""The values of the summary, computed by hand."""
 
 import pytest
 
@@ -15,14 +15,14 @@ SEEDS = 2
 
 
 def config():
-    """A published split, and three random ones of one size."""
+    """A configuration with a published split and three random splits of one size."""
     config = default_config().unlock()
     config.splits = ("5_2", "random-4_3-0", "random-4_3-1", "random-4_3-2")
     return config
 
 
 def record(job) -> dict:
-    """Made-up accuracies of two orders: by model, stream and split."""
+    """Synthetic accuracies of two orders, by model, stream and split."""
     overrides = dict(job.overrides)
     static = {"ridge": 0.2, None: 0.5, "purls": 0.3}[overrides.get("method.name")]
     static += 0.1 * job.split.startswith("random") + 0.06 * job.seed
@@ -37,9 +37,9 @@ def summary():
     return {"datasets": {"one": found, "two": found}, "mean": mean_of({"one": found, "two": found})}
 
 
-def test_jobs_are_those_of_closed_forms_once_and_of_the_paper_by_seeds():
+def test_only_the_papers_model_has_jobs_for_each_seed():
     jobs = summary_jobs(config(), SEEDS)
-    assert len(jobs) == len(set(jobs)) == 3 * (4 + 4 + 5)  # random splits take the place of seeds
+    assert len(jobs) == len(set(jobs)) == 3 * (4 + 4 + 5)  # random splits are used instead of seeds
     paper = [dict(job.overrides) for job in jobs if "shift_gcn" in str(job)]
     assert {changes["adapter.name"] for changes in paper} == {"dynapurls"}
     assert {changes["method.purls.head"] for changes in paper} == {"row"}

@@ -1,4 +1,4 @@
-"""The page of clips that users bring, in the file and in a real browser."""
+"""The page of a user's own clips, in the file and in a browser."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ SCORES |= {"static_macro_accuracy": 0.25}
 
 
 def recognition(seed):
-    """Invented probabilities, the highest first."""
+    """Random probabilities in descending order."""
     values = np.random.default_rng(seed).dirichlet(np.ones(len(ACTIONS)))
     order = np.argsort(-values)
     return Recognition(tuple(ACTIONS[n] for n in order), values[order])
@@ -26,13 +26,13 @@ def recognition(seed):
 
 @pytest.fixture(scope="module")
 def answered():
-    """Clips of different lengths; two have labels, of which one is no action."""
+    """Clips of different lengths; two have labels, one of which is not among the actions."""
     sketch = parse_sketch({"right hand": "hang > (head out > head near)*2"}, "wave", "test")
     labels = ("wave", None, "hidden label", None)
     clips = []
     for n, label in enumerate(labels):
-        joints, said = animate(sketch, 20 + 8 * n)[None], ("up is z",) * (n > 1)
-        clips.append(Clip(f"clip {n}", joints, 30.0, label, said))
+        joints, statements = animate(sketch, 20 + 8 * n)[None], ("up is z",) * (n > 1)
+        clips.append(Clip(f"clip {n}", joints, 30.0, label, statements))
     return [
         (clip, replace(recognition(n), none_of_these=n == 0), recognition(10 + n))
         for n, clip in enumerate(clips)
@@ -40,13 +40,13 @@ def answered():
 
 
 def info_of(adapter="recentred", **changes):
-    """What the page says of a command."""
+    """The information of a page."""
     info = ClipPage("folder", "the command", "universal", adapter, False, ACTIONS, 1)
     return info._replace(**changes)
 
 
 def check_answers(page, static, refined):
-    """The page shows the likeliest actions of both recognitions, in percent."""
+    """The page shows the most probable actions of both recognitions, in percent."""
     items = page.locator("#answers li")
     names = items.locator(".name").all_inner_texts()
     assert names[:5] == list(refined.labels[:5])
@@ -58,21 +58,21 @@ def check_answers(page, static, refined):
         np.testing.assert_allclose(shown[start::2], expected, atol=0.6)
 
 
-def test_it_plays_every_clip_with_both_answers(answered, browser, tmp_path):
+def test_the_page_plays_every_clip_with_both_predictions(answered, browser, tmp_path):
     path = tmp_path / "new folder" / "page.html"
     write_clip_page(path, answered, info_of())
-    assert "hidden label" not in path.read_text("utf-8")  # labels come with scores alone
+    assert "hidden label" not in path.read_text("utf-8")  # labels are shown only with scores
     with open_page(browser, path) as page:
         assert page.title() == "folder: actions recognised from text"
-        assert heads(page) == ["clip", "name", "before", "after", "sure"]
-        assert outcomes(page) == ["all", "answer changed"]
+        assert heads(page) == ["clip", "name", "before", "after", "confidence"]
+        assert outcomes(page) == ["all", "prediction changed"]
         page.click("#clips tbody tr >> nth=0")
         for clip, refined, static in answered:
             number = int(clip.id.split()[1])
             assert page.inner_text("#clip-title") == f"Clip {number + 1} of 4: {clip.id}"
             assert rows(page)[number][1:4] == [clip.id, static.label, refined.label]
             check_answers(page, static, refined)
-            note = "The clip fits none of the actions well."
+            note = "The clip probably shows none of the actions."
             assert (note in page.inner_text("#change")) == (number == 0)
             assert frame(page)[0] == f"1 of {clip.joints.shape[1]}"
             first = frame(page)[1]
@@ -81,11 +81,11 @@ def test_it_plays_every_clip_with_both_answers(answered, browser, tmp_path):
             page.keyboard.press("ArrowDown")
 
 
-def test_labels_come_with_scores(answered, browser, tmp_path):
+def test_labels_are_shown_with_scores(answered, browser, tmp_path):
     path = tmp_path / "page.html"
     write_clip_page(path, answered, info_of(), SCORES)
     with open_page(browser, path) as page:
-        assert heads(page) == ["clip", "true action", "before", "after", "sure"]
+        assert heads(page) == ["clip", "true action", "before", "after", "confidence"]
         assert [row[1] for row in rows(page)] == ["wave", "", "hidden label", ""]
         page.click("#clips tbody tr >> nth=0")
         assert page.inner_text("#truth b") == "wave"
@@ -96,11 +96,11 @@ def test_labels_come_with_scores(answered, browser, tmp_path):
         assert "" not in [row[1] for row in rows(page)]
 
 
-def test_static_answers_stand_alone(answered, browser, tmp_path):
+def test_static_predictions_are_not_compared(answered, browser, tmp_path):
     path = tmp_path / "page.html"
     write_clip_page(path, [(a, b, b) for a, b, _ in answered], info_of("static"))
     with open_page(browser, path) as page:
-        assert heads(page) == ["clip", "name", "answer", "sure"]
+        assert heads(page) == ["clip", "name", "prediction", "confidence"]
         assert "refine" not in page.inner_text("body")
 
 
@@ -111,17 +111,17 @@ def test_a_page_without_clips_is_no_error(browser, tmp_path):
         assert not page.is_visible("#no-clip")
 
 
-def test_the_summary_says_what_was_assumed(answered):
+def test_the_details_have_the_assumptions(answered):
     clips = [clip for clip, _, _ in answered]
     rows = dict(summary_of(clips, info_of(), SCORES))
     assert rows["clips"] == "4; 1 more cannot be used"
     assert rows["actions"] == "6: wave, sit <b>down</b>, jump, run, bow, kick"
-    assert rows["test-time method"] == "recentred, learns from all clips, then answers"
+    assert rows["test-time method"] == "recentred, adapts to all clips, then predicts"
     assert rows["assumed or changed"] == "up is z (2 clips)"
     assert rows["static macro accuracy"] == "25.0 %"
     online = dict(summary_of(clips, info_of(online=True, left_out=0), None))
     assert online["clips"] == "4"
-    assert online["test-time method"] == "recentred, answers each clip, then learns from it"
+    assert online["test-time method"] == "recentred, predicts each clip, then adapts to it"
     assert "accuracy" not in online
     static = dict(summary_of(clips, info_of("static"), SCORES))
     assert static["test-time method"] == "static, each clip alone"

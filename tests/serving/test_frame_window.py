@@ -1,4 +1,4 @@
-"""Windows over frames that come one by one."""
+"""Sliding windows over frames."""
 
 from itertools import pairwise
 
@@ -11,7 +11,7 @@ from dynapurls_jax.serving.frame_window import FrameWindow
 
 
 def windows(times, length=1.0, stride=0.5, persons=lambda _: 1):
-    """Each window with the number of the frame that completes it; frames hold their time."""
+    """Each window with the number of the frame that completes it; values of frames are times."""
     window, found = FrameWindow(length, stride), []
     for number, time in enumerate(times):
         frame = np.full((persons(number), 3, 3), time, np.float32)
@@ -20,7 +20,7 @@ def windows(times, length=1.0, stride=0.5, persons=lambda _: 1):
     return found
 
 
-def test_a_window_comes_every_stride_and_has_the_last_second():
+def test_a_window_of_the_last_second_is_emitted_every_stride():
     found = windows(np.arange(31) / 10)
     assert [number for number, _ in found] == [10, 15, 20, 25, 30]
     for number, window in found:
@@ -45,7 +45,7 @@ def test_windows_of_uneven_frames(steps, length, share):
     assert (np.diff(ends) >= share * length - 1e-5).all()
 
 
-def test_persons_come_and_go_and_a_long_pause_ends_a_window():
+def test_the_number_of_persons_may_change_and_a_long_pause_ends_a_window():
     ((_, window),) = windows(np.arange(11) / 10, persons=lambda number: 1 + (number > 5))
     assert window.joints.shape == (2, 11, 3, 3)
     assert (window.joints[1, :6] == 0).all()
@@ -56,8 +56,8 @@ def test_persons_come_and_go_and_a_long_pause_ends_a_window():
     assert window.times[0] == 5
 
 
-def test_what_cannot_be_used_is_named():
-    with pytest.raises(ValueError, match="got 1 and 2"):
+def test_wrong_frames_and_settings_are_refused():
+    with pytest.raises(ValueError, match="got window 1 s and stride 2 s"):
         FrameWindow(1.0, 2.0)
     window = FrameWindow(1.0, 1.0)
     window.add(np.zeros((1, 3, 3)), 1.0)

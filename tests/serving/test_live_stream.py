@@ -1,4 +1,4 @@
-"""Answers to requests one by one: the predictions of an evaluation, and nothing lost."""
+"""Live streams: answers equal the predictions of an evaluation, and no state is lost."""
 
 import dataclasses
 import io
@@ -30,25 +30,25 @@ every_adapter = pytest.mark.parametrize("adapter", ["adanpc", *SLOW])
 
 
 def requests(*records):
-    """Requests as they come through a pipe."""
+    """Requests as read from a pipe."""
     lines = [r if isinstance(r, bytes) else json.dumps(r).encode() for r in records]
     return list(read_requests(io.BufferedReader(io.BytesIO(b"\n".join(lines)))))
 
 
 def replies_of(model, gate=None, window=(1.0, 0.5), **options):
-    """A fresh stream of a model, as it answers requests."""
+    """The replies of a new stream of a model."""
     model = dataclasses.replace(model, gate=gate)
     live = LiveStream(ModelInputs(model), gate=gate is not None, **options)
     return Replies(live, FrameWindow(*window))
 
 
 def start(run, adapter="adanpc", **options):
-    """A fresh stream, with its test-time method by name."""
+    """The replies of a new stream of a run, with a test-time method."""
     return replies_of(model_of(changed(run, {"adapter.name": adapter})), **options)
 
 
 def unseen_clips(run):
-    """Clips of the unseen stream, as a camera records them."""
+    """Raw clips of unseen classes."""
     return [run.inputs.corpus.clips[i] for i in run.protocol.unseen_test]
 
 
@@ -59,13 +59,13 @@ def clip_requests(run, count):
 
 @pytest.fixture(scope="module")
 def run(trained):
-    """The run of the shared workdir, with a constant rate."""
+    """The run of the shared workdir, with a constant learning rate."""
     return changed(trained[1], {"adapter.dynapurls.anneal": False})
 
 
 @pytest.fixture
 def live(run):
-    """A fresh stream without adaptation."""
+    """A new stream without adaptation."""
     return start(run, "static")
 
 
@@ -95,7 +95,7 @@ def test_clips_and_tokens_get_the_predictions_of_an_evaluation(run, adapter):
 @pytest.mark.parametrize(
     "make", [lambda run: fitted(run, "ridge"), score_only], ids=["ridge", "score"]
 )
-def test_other_zero_shot_methods_are_served_too(run, make):
+def test_other_zero_shot_methods_are_served(run, make):
     run = make(run)
     live, task = start(run, "static"), unseen_task(run)
     expected = run.method.score(run.variables, task.features, task.candidates).argmax(axis=-1)
@@ -104,7 +104,7 @@ def test_other_zero_shot_methods_are_served_too(run, make):
     assert [a["class"] for a in answers] == [names[c] for c in expected[:3]]
 
 
-def test_npy_arrays_come_one_after_the_other(run, live):
+def test_npy_arrays_are_read_from_a_stream(run, live):
     clips = unseen_clips(run)[:3]
     stream = io.BytesIO()
     for clip in clips:
@@ -122,7 +122,7 @@ def test_npy_arrays_come_one_after_the_other(run, live):
     assert live.answer(found[0])["class"] == by_line
 
 
-def test_bad_requests_are_answered_with_the_reason_and_change_nothing(live):
+def test_invalid_requests_are_answered_with_the_reason_and_have_no_effect(live):
     before = jax.tree.map(np.asarray, live.stream.state)
     wrong = {
         b"{": "not valid JSON",
@@ -146,7 +146,7 @@ def test_bad_requests_are_answered_with_the_reason_and_change_nothing(live):
     jax.tree.map(np.testing.assert_array_equal, jax.tree.map(np.asarray, live.stream.state), before)
 
 
-def test_a_sample_that_is_not_finite_is_skipped_and_counted(run, live):
+def test_a_non_finite_sample_is_skipped_and_counted(run, live):
     clip = unseen_clips(run)[0].copy()
     clip[0, 1, 2, 0] = np.nan
     answer = live.answer(requests({"clip": clip.tolist()})[0])
@@ -193,8 +193,8 @@ def test_classes_are_added_and_retired_by_their_names(run, monkeypatch, adapter)
 
 
 @pytest.mark.parametrize("name", ["purls", "ridge"])
-def test_a_new_class_has_the_vectors_of_a_class_of_the_corpus(run, monkeypatch, name):
-    """A seen class, added by its text, gets the candidate that it has in an evaluation."""
+def test_a_new_class_has_the_candidate_of_an_equal_class_of_the_corpus(run, monkeypatch, name):
+    """A seen class that is added by its text has the same candidate as in an evaluation."""
     run = fitted(run, name) if name == "ridge" else run
     added = run.protocol.seen[0]
     monkeypatch.setattr(model_inputs, "class_vector", lambda *_: run.inputs.text[added])
@@ -206,21 +206,21 @@ def test_a_new_class_has_the_vectors_of_a_class_of_the_corpus(run, monkeypatch, 
 
 
 @pytest.mark.parametrize("encoder", ["precomputed", "clip"])
-def test_a_class_without_an_encoder_is_refused(run, encoder):
+def test_a_new_class_without_a_text_encoder_is_refused(run, encoder):
     run = changed(run, {"text.encoder": encoder, "text.model": "/no/such/folder"})
     live = start(run, "static", capacity=3)
     answer = live.answer(requests({"add": "cheer", "texts": {}})[0])
     assert "encoder" in answer["error"]
 
 
-def test_a_stream_that_cannot_run_is_refused(run):
+def test_an_unsupported_test_time_method_is_refused(run):
     with pytest.raises(ValueError, match="expected adapter tpt_residual"):
         start(run, "tpt")
 
 
 @pytest.mark.parametrize("drawn", [True, False])
-def test_a_new_class_is_imagined_as_a_class_of_the_corpus(tmp_path, monkeypatch, drawn):
-    """A seen class, added by its text and sketch, gets the candidate that it has in a run."""
+def test_a_new_class_with_a_sketch_equals_a_class_of_the_corpus(tmp_path, monkeypatch, drawn):
+    """A seen class that is added by its text and sketch has the same candidate as in a run."""
     config = small_config()
     config.encoder.name, config.method.name, config.adapter.name = "kinematics", "sketch", "static"
     record = {"both hands": "hang > chest front > hang"}
@@ -238,8 +238,8 @@ def test_a_new_class_is_imagined_as_a_class_of_the_corpus(tmp_path, monkeypatch,
     assert "sketch of class 'another': hips: expected waypoints" in answer["error"]
 
 
-def test_a_class_is_added_to_a_run_on_features_by_its_text(run, monkeypatch):
-    """A method with sketches has none there: a new class's sketch is left out."""
+def test_a_class_of_a_run_on_features_is_added_without_its_sketch(run, monkeypatch):
+    """Without an encoder a method with sketches uses only the text of a new class."""
     run = fitted(changed(run, {"adapter.name": "static"}), "sketch")
     inputs = dataclasses.replace(run.inputs, clips=None)
     live = replies_of(model_of(dataclasses.replace(run, inputs=inputs, encoder=None)), capacity=3)
@@ -251,7 +251,7 @@ def test_a_class_is_added_to_a_run_on_features_by_its_text(run, monkeypatch):
     np.testing.assert_allclose(live.stream.state.candidates.classes[2], expected, atol=1e-5)
 
 
-def test_a_run_on_features_takes_tokens_alone(run):
+def test_a_run_on_features_accepts_only_tokens(run):
     inputs = dataclasses.replace(run.inputs, clips=None)
     live = start(dataclasses.replace(run, inputs=inputs, encoder=None), "static")
     tokens = {"tokens": np.asarray(run.tokens[0]).tolist()}
@@ -263,7 +263,7 @@ def test_a_run_on_features_takes_tokens_alone(run):
 @pytest.mark.parametrize(
     "kind", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
 )
-def test_a_signal_waits_for_the_answer_and_the_state_is_whole(run, tmp_path, kind, monkeypatch):
+def test_a_signal_takes_effect_after_the_answer_is_saved(run, tmp_path, kind, monkeypatch):
     live = start(run)
     answer, answers = live.answer, []
 
@@ -281,7 +281,7 @@ def test_a_signal_waits_for_the_answer_and_the_state_is_whole(run, tmp_path, kin
     jax.tree.map(np.testing.assert_array_equal, again.stream.state, live.stream.state)
 
 
-def test_rubbish_of_every_kind_is_answered_and_the_next_line_is_read():
+def test_malformed_lines_are_answered_and_the_next_line_is_read():
     deep = b'{"tokens": ' + b"[" * 200_000
     huge = b'{"tokens": [[1' + b"0" * 400 + b"]]}"
     kinds = [r.kind for r in requests(deep, huge, b'{"reset": false}', {"reset": True})]
@@ -290,20 +290,20 @@ def test_rubbish_of_every_kind_is_answered_and_the_next_line_is_read():
 
 
 @every_adapter
-def test_an_interrupted_stream_continues_bit_by_bit(run, tmp_path, monkeypatch, adapter):
+def test_an_interrupted_stream_resumes_bit_identically(run, tmp_path, monkeypatch, adapter):
     monkeypatch.setattr(stream_checkpoint, "SAVE_EVERY", 2)
     clips = clip_requests(run, 6)
     whole = start(run, adapter)
     stream = requests(*clips[:3], {"retire": whole.stream.names[0]}, *clips[3:])
     expected = [whole.answer(request) for request in stream]
 
-    def until_it_breaks():
+    def interrupted():
         yield from stream[:5]
         raise KeyboardInterrupt
 
     first, answers = start(run, adapter), []
     with pytest.raises(KeyboardInterrupt):
-        answers.extend(answer_all(first, until_it_breaks(), tmp_path))
+        answers.extend(answer_all(first, interrupted(), tmp_path))
     second = start(run, adapter)
     rest = list(answer_all(second, stream[5:], tmp_path))
     assert second.stream.names[0] is None

@@ -1,4 +1,4 @@
-"""A model in one file answers as the run that it was exported from, without its data."""
+"""A model file gives the predictions of its run, without the training data."""
 
 import dataclasses
 import json
@@ -30,7 +30,7 @@ def answers(model, records, **options):
 
 
 @pytest.mark.parametrize("name", ["purls", "ridge"])
-def test_an_exported_model_answers_as_its_run(run, tmp_path, name):
+def test_an_exported_model_has_the_predictions_of_its_run(run, tmp_path, name):
     run = fitted(run, name) if name == "ridge" else run
     file = tmp_path / "folder" / "model.safetensors"
     write_model(model_of(run), file, "# A small model")
@@ -38,9 +38,9 @@ def test_an_exported_model_answers_as_its_run(run, tmp_path, name):
     assert read_card(file) == "# A small model"
     records = clip_requests(run, 4)
     labels, confidence = answers(model_of(run), records)
-    found, sure = answers(model, records)
+    found, of_file = answers(model, records)
     assert found == labels
-    np.testing.assert_allclose(sure, confidence, atol=1e-2)
+    np.testing.assert_allclose(of_file, confidence, atol=1e-2)
     assert model.candidates == tuple(run.inputs.corpus.class_names[c] for c in run.protocol.unseen)
     assert model.identity == model_of(run).identity
 
@@ -53,7 +53,7 @@ def test_all_classes_of_the_training_can_be_candidates(run):
         model.classes.of(("juggle",))
 
 
-def test_sketches_of_classes_are_kept(run, tmp_path):
+def test_sketches_of_classes_are_saved(run, tmp_path):
     model = model_of(run)
     sketches = np.full((len(model.classes.names), 60, 16), np.nan, np.float32)
     sketches[2] = 0.5
@@ -62,7 +62,7 @@ def test_sketches_of_classes_are_kept(run, tmp_path):
     np.testing.assert_array_equal(read_model(tmp_path / "model").classes.sketches, sketches)
 
 
-def test_variables_come_back_to_the_bit(run, tmp_path):
+def test_variables_are_restored_bit_identically(run, tmp_path):
     model = model_of(run)
     write_model(model, tmp_path / "model")
     again = read_model(tmp_path / "model")
@@ -90,7 +90,7 @@ def test_other_files_are_refused(run, tmp_path):
         read_model(file)
 
 
-def test_an_interrupted_export_leaves_the_old_file(run, tmp_path, monkeypatch):
+def test_an_interrupted_export_does_not_change_the_old_file(run, tmp_path, monkeypatch):
     file = tmp_path / "model"
     file.write_bytes(b"old")
     monkeypatch.setattr(model_file, "save", lambda *_: 1 / 0)

@@ -1,4 +1,4 @@
-"""The model that ships with the package."""
+"""The pretrained models of the package."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def clip(**parts):
     return animate(sketch, 60)
 
 
-def test_it_is_small_and_says_what_it_was_trained_on():
+def test_the_models_are_small_and_have_a_card():
     assert pretrained_names() == ("demo", "universal")
     assert sum(file.stat().st_size for file in FILE.parent.glob("*.safetensors")) < 8e6
     card = read_card(FILE)
@@ -36,21 +36,21 @@ def test_it_is_small_and_says_what_it_was_trained_on():
     assert "CC BY-NC 4.0" in card
 
 
-def test_it_recognises_motions_that_were_drawn_for_the_test(model):
+def test_it_recognises_animated_sketches(model):
     waving = clip(right_hand="hang > (head out > overhead aside)*3 > hang")
     squatting = clip(hips="stand > low > stand > low > stand", both_hands="shoulder front")
     for motion, label in ((waving, "wave"), (squatting, "squat")):
         assert model.predict(motion, ACTIONS, "kinect_v1").label == label
 
 
-def test_it_tells_left_from_right(model):
+def test_it_distinguishes_left_and_right(model):
     sides = ["raise the left hand", "raise the right hand"]
     for side in ("left", "right"):
         motion = clip(**{f"{side}_hand": "hang > overhead > overhead > hang"})
         assert model.predict(motion, sides, "kinect_v1").label == f"raise the {side} hand"
 
 
-def test_it_answers_with_names_that_no_lexicon_has(model):
+def test_unknown_words_have_finite_probabilities(model):
     found = model.predict(
         clip(hips="stand > jump > stand"), ["xyzzy", "of the", "Qué?"], "kinect_v1"
     )
@@ -58,8 +58,8 @@ def test_it_answers_with_names_that_no_lexicon_has(model):
     assert found.probabilities.sum() == pytest.approx(1, abs=1e-4)
 
 
-def test_the_text_encoder_is_that_of_the_training(model):
-    """A change of the encoder asks for a model that is trained anew."""
+def test_the_text_encoder_equals_that_of_the_training(model):
+    """If the text encoder changes, the model must be trained again."""
     encoder = TEXT_ENCODERS.entry("action_names").make(None)
     assert model.model.texts["texts"] == encoder.digest
     known = model.model.classes
@@ -67,14 +67,14 @@ def test_the_text_encoder_is_that_of_the_training(model):
     np.testing.assert_allclose(known.text[:, 0], rows, atol=2e-3)
 
 
-def test_it_names_the_sample_clip(model):
+def test_it_recognises_the_sample_clip(model):
     [clip] = load_clips(SAMPLE)
     actions = ["sit down", "drink from a cup", "wave with the right hand"]
     assert model.stream(actions, "static")(clip).label == "wave with the right hand"
 
 
 @pytest.mark.shared_data
-def test_it_answers_for_files_of_other_skeletons(model, shared_data):
+def test_it_recognises_files_of_other_skeletons(model, shared_data):
     clips = [c for c in load_clips(shared_data / "bvh") if not isinstance(c, str)]
     stream = model.stream(["wave with the left hand", "jumping jacks", "run"])
     found = {c.id: stream(c).label for c in clips}
@@ -82,7 +82,7 @@ def test_it_answers_for_files_of_other_skeletons(model, shared_data):
     assert found["wave-left-hand"] == "wave with the left hand"
 
 
-def test_the_demo_model_needs_no_text_encoder_of_others():
+def test_the_demo_model_needs_no_downloaded_text_encoder():
     model = dynapurls_jax.load_pretrained("demo")
     assert "SYNTHETIC" in read_card(FILE.with_name("demo.safetensors"))
     seen, unseen = model.model.seen[0], model.model.candidates[0]

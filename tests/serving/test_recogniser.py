@@ -1,4 +1,4 @@
-"""Clips and sentences to actions, by a small exported model."""
+"""The Python interface, with a small exported model."""
 
 from functools import partial
 
@@ -24,7 +24,7 @@ ACTIONS = ["wave", "sit down", "drink"]
 
 
 class Words:
-    """A text encoder: each word has a vector of its own."""
+    """A text encoder with a random vector for each word."""
 
     digest = "words"
 
@@ -60,7 +60,7 @@ def test_a_clip_is_recognised_among_sentences(model):
     assert again.labels == found.labels
 
 
-def test_units_and_place_do_not_matter(model):
+def test_predictions_do_not_depend_on_unit_and_position(model):
     clip = moving()
     expected = model.predict(clip, ACTIONS, "kinect_v1").probabilities
     moved = 1000 * (clip + np.array([0.5, -2.0, 0.0], np.float32))
@@ -80,7 +80,7 @@ def test_other_joints_are_mapped(model):
     assert len(LAYOUTS["coco_17"]) == 17
 
 
-def test_a_stream_learns_and_changes_its_actions(model):
+def test_a_stream_adapts_and_its_actions_can_change(model):
     stream = model.stream(ACTIONS)
     first = stream(moving(), "kinect_v1")
     assert first.labels == model.predict(moving(), ACTIONS, "kinect_v1").labels
@@ -98,7 +98,7 @@ def test_a_stream_learns_and_changes_its_actions(model):
         stream.remove("drink")
 
 
-def test_a_look_changes_nothing_and_is_what_the_next_answer_would_be(model):
+def test_a_look_equals_the_next_prediction_and_does_not_change_the_state(model):
     stream = model.stream(ACTIONS)
     for number in range(3):
         stream((1 + 0.1 * number) * moving(20 + number), "kinect_v1")
@@ -112,8 +112,8 @@ def test_a_look_changes_nothing_and_is_what_the_next_answer_would_be(model):
 
 
 @pytest.mark.parametrize("learn", [True, False])
-def test_clips_in_batches_are_answered_as_one_by_one(model, learn):
-    """Two batches, two clips over, one that is not finite and one that cannot be used."""
+def test_batched_predictions_equal_single_ones(model, learn):
+    """Two batches and two more clips; one clip is not finite, one cannot be used."""
     clips = [
         model_clip(clip_from_array((1 + 0.02 * n) * moving(20 + n), "kinect_v1"), model.model)
         for n in range(11)
@@ -132,8 +132,8 @@ def test_clips_in_batches_are_answered_as_one_by_one(model, learn):
     assert int(many.state.skipped) == learn
 
 
-def test_clips_are_read_ahead_and_no_further(model):
-    """What is read is bounded, and answers come while clips are still to be read."""
+def test_the_number_of_clips_read_in_advance_is_bounded(model):
+    """Predictions are available before all clips are read."""
     read, stream = [], model.stream(ACTIONS)
 
     def clip(number):
@@ -144,12 +144,12 @@ def test_clips_are_read_ahead_and_no_further(model):
         stream.live, (partial(clip, number) for number in range(40)), size=4
     )
     next(answers)
-    assert 8 <= len(read) <= 16  # two batches that are started, two that are read ahead
+    assert 8 <= len(read) <= 16  # two started batches, two in advance
     assert len(list(answers)) == 39
     assert sorted(read) == list(range(40))
 
 
-def test_classes_of_the_training_keep_their_texts(model):
+def test_classes_of_the_training_have_their_texts(model):
     names = model.model.classes.names
     inputs = ModelInputs(model.model)
     kept = inputs.classes([names[2], "wave"])
@@ -168,7 +168,7 @@ def test_classes_of_the_training_keep_their_texts(model):
         ("wave", "expected a list of names, got the text 'wave'"),
     ],
 )
-def test_actions_that_cannot_be_used_are_named(actions, message):
+def test_wrong_actions_are_refused(actions, message):
     with pytest.raises(ValueError, match=message):
         checked_actions(actions)
 
@@ -188,7 +188,7 @@ def test_clips_that_cannot_be_used_are_refused(model, change, message):
         model.predict(change(moving()), ACTIONS, "kinect_v1")
 
 
-def test_of_too_many_persons_those_who_move_are_kept(model):
+def test_persons_with_the_most_motion_are_kept(model):
     still = np.repeat(moving()[:1], 20, axis=0)
     clip = clip_from_array(np.stack([still + 2, moving(), still]), "kinect_v1")
     kept = model_clip(clip, model.model)

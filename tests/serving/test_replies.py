@@ -1,4 +1,4 @@
-"""Frames, gates, "none of these" and any skeleton in a live stream."""
+"""Live streams: frames, gates, open-set rejection and other skeletons."""
 
 import dataclasses
 
@@ -35,7 +35,7 @@ def waving(frames=24):
     return animate(sketch, frames)[None]
 
 
-def test_frames_are_answered_by_windows_and_learned_from_once(run):
+def test_frames_are_predicted_in_windows_and_adapted_to_once(run):
     replies = replies_of(model_of(run))
     clip = np.tile(waving(20), (1, 3, 1, 1))
     records = [{"frame": f.tolist(), "time": 5 + n / 10} for n, f in enumerate(clip[0])]
@@ -48,7 +48,7 @@ def test_frames_are_answered_by_windows_and_learned_from_once(run):
     assert answers[0]["top"] == whole["top"]
 
 
-def test_frames_without_times_have_the_declared_rate_and_slow_ones_are_refused(run):
+def test_frames_without_times_have_the_declared_rate_and_low_rates_are_refused(run):
     replies = replies_of(model_of(run))
     records = [{"frame": f.tolist()} for f in waving(31)[0]]
     found = [replies.answer(request) for request in requests(*records)]
@@ -61,7 +61,7 @@ def test_frames_without_times_have_the_declared_rate_and_slow_ones_are_refused(r
     assert "time: expected seconds, got 'now'" in slow.answer(bad)["error"]
 
 
-def test_the_top_has_the_most_probable_actions(run):
+def test_a_reply_has_the_most_probable_actions(run):
     replies = replies_of(model_of(run), actions=list(run.inputs.corpus.class_names))
     answer = replies.answer(requests(*clip_requests(run, 1))[0])
     names, shares = zip(*answer["top"], strict=True)
@@ -71,14 +71,14 @@ def test_the_top_has_the_most_probable_actions(run):
     assert answer["none_of_these"] is None
 
 
-def test_a_clip_that_fits_no_action_is_none_of_these(run):
+def test_a_clip_below_the_threshold_is_none_of_these(run):
     clip = clip_requests(run, 1)
     for least, expected in ((-1e9, False), (1e9, True)):
         model = dataclasses.replace(model_of(run), none_below=least)
         assert replies_of(model).answer(requests(*clip)[0])["none_of_these"] is expected
 
 
-def test_behind_a_gate_seen_and_unseen_actions_are_candidates(run, monkeypatch):
+def test_with_a_gate_seen_and_unseen_actions_are_candidates(run, monkeypatch):
     model = model_of(run)
     names, seen = model.classes.names, model.seen
     always = {"seen": Gate("stacking", 1.0, 1e9), "unseen": Gate("stacking", 1.0, -1e9)}
@@ -87,7 +87,7 @@ def test_behind_a_gate_seen_and_unseen_actions_are_candidates(run, monkeypatch):
         assert set(replies.stream.actions) == set(names)
         answer = replies.answer(requests(*clip_requests(run, 1))[0])
         assert (answer["class"] in seen) == (side == "seen")
-    # A class that comes back takes its own side; a new one is unseen.
+    # A seen class that is added again is on the seen side; a new class is unseen.
     monkeypatch.setattr(model_inputs, "class_vector", lambda *_: run.inputs.text[0])
     monkeypatch.setattr(ModelInputs, "_text_encoder", None)
     replies = replies_of(model, always["seen"], capacity=9)
@@ -100,7 +100,7 @@ def test_behind_a_gate_seen_and_unseen_actions_are_candidates(run, monkeypatch):
     assert set(fewer.stream.actions) == {seen[1], "new"}
 
 
-def test_the_gate_of_a_run_is_that_of_its_evaluation(trained_workdir):
+def test_the_gate_of_a_stream_equals_that_of_the_evaluation(trained_workdir):
     run = load_small(trained_workdir)
     gate = fitted_gate(run, load_pseudo_runs(run.inputs, trained_workdir, SPLIT))
     logits = static_logits(run, run.protocol.unseen_test)
@@ -112,7 +112,7 @@ def test_the_gate_of_a_run_is_that_of_its_evaluation(trained_workdir):
     assert sides == (best[:4] > gate.threshold).tolist()
 
 
-def test_training_leaves_a_model_that_needs_no_data(tmp_path, monkeypatch):
+def test_training_writes_a_model_file_that_needs_no_data(tmp_path, monkeypatch):
     config = small_config()
     config.splits = (SPLIT, f"pseudo-{SPLIT}-0")
     config.encoder.name, config.method.name, config.adapter.name = "kinematics", "ridge", "static"
@@ -130,21 +130,21 @@ def test_training_leaves_a_model_that_needs_no_data(tmp_path, monkeypatch):
     assert found == expected
 
 
-def test_a_sensor_finds_its_conventions_once(run):
-    model, said = model_of(run), []
-    sensor = Sensor(model, "ntu", Declared(fps=30), said.append)
+def test_a_sensor_estimates_its_conventions_once(run):
+    model, reported = model_of(run), []
+    sensor = Sensor(model, "ntu", Declared(fps=30), reported.append)
     clip = map_joints(waving(), KINECT_V1, KINECT_V2)
     expected = replies_of(model).answer(requests({"clip": waving().tolist()})[0])
     replies = replies_of(model)
     replies.sensor = sensor
-    for number in range(22):  # more than those by which coordinates are found
+    for number in range(22):  # more than are used for the estimate
         millimetres = 1000 * clip * (1 + number / 100)
         answer = replies.answer(requests({"clip": millimetres.tolist()})[0])
         assert "error" not in answer, answer
         if not number:
             assert answer["class"] == expected["class"]
-    assert [s for s in said if "millimetres" in s][:1]
-    assert len(said) == len(set(said))
+    assert [s for s in reported if "millimetres" in s][:1]
+    assert len(reported) == len(set(reported))
     assert (
         "expected 25 joints, got 20"
         in replies.answer(requests({"clip": waving().tolist()})[0])["error"]

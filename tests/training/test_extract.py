@@ -1,4 +1,4 @@
-"""Tokens of many clips: divided among devices, and resumed after an interruption."""
+"""Token extraction: sharded over devices, and resumed after an interruption."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ CLIPS = 13
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
-    """Several batches, the last not full."""
+    """Several batches, the last of which is padded."""
     monkeypatch.setattr(extract, "clips_per_device", lambda: 2)
 
 
@@ -50,7 +50,7 @@ def make_tokens(folder):
     return extract.extract(replace(make_spec(inputs, folder, SPLIT, 0), folder=folder), stage)
 
 
-def test_tokens_are_those_of_the_encoder_and_resume(tmp_path, monkeypatch, capsys):
+def test_extraction_equals_the_encoder_and_resumes(tmp_path, monkeypatch, capsys):
     prepared, stage = small_case()
     tokens_of = jax.jit(stage.encoder.tokens, static_argnums=2)
     expected = tokens_of(stage.encoder.variables, jnp.asarray(prepared.clips), 2 * CLIPS)
@@ -69,14 +69,14 @@ def test_tokens_are_those_of_the_encoder_and_resume(tmp_path, monkeypatch, capsy
             make_tokens(tmp_path / "resumed")
     assert read == [0, 1, 2]
     tokens = make_tokens(tmp_path / "resumed")
-    # The third batch was being computed when the interruption came.
+    # The third batch was not finished at the interruption.
     assert "extracting tokens: resuming after 4 of 13" in capsys.readouterr().out
     np.testing.assert_allclose(tokens, expected, rtol=1e-3, atol=1e-3)
     np.testing.assert_array_equal(tokens, make_tokens(tmp_path / "whole"))
 
 
 @pytest.mark.slow
-def test_several_devices_give_the_tokens_of_one(tmp_path):
+def test_several_devices_compute_the_tokens_of_one(tmp_path):
     code = (
         "import sys, pathlib, jax, numpy as np\n"
         "from tests.training.test_extract import make_tokens, extract\n"

@@ -1,4 +1,4 @@
-"""Full disks, folders that cannot be written to, files that were cut or changed."""
+"""Full disks, folders without write permission, truncated and changed files."""
 
 import json
 import resource
@@ -23,7 +23,7 @@ TREE = {"a": jnp.arange(1000.0), "b": jnp.ones((3, 4))}
 
 
 def saved(folder: Path, *steps: int) -> Checkpoints:
-    """Checkpoints that hold their number."""
+    """Checkpoints whose values depend on their number."""
     checkpoints = Checkpoints(folder / "stage" / "checkpoints")
     for step in steps:
         checkpoints.save(step, TREE | {"b": TREE["b"] * step})
@@ -36,7 +36,7 @@ def flip_a_bit(file: Path) -> None:
     file.write_bytes(content)
 
 
-def cut(file: Path) -> None:
+def truncate(file: Path) -> None:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
@@ -45,7 +45,7 @@ def files_of(folder: Path, step: int) -> list[Path]:
     return sorted(path for path in whole.rglob("*") if path.is_file() and path.stat().st_size > 1)
 
 
-@pytest.mark.parametrize("damage", [flip_a_bit, cut, Path.unlink])
+@pytest.mark.parametrize("damage", [flip_a_bit, truncate, Path.unlink])
 @pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_damaged_checkpoint_is_skipped_and_kept(damage, every, tmp_path, capsys):
     saved(tmp_path, 1, 2, 3).close()
@@ -80,7 +80,7 @@ def test_an_error_names_all_damaged_checkpoints_where_none_is_intact(tmp_path):
 
 
 def test_a_checkpoint_without_its_hashes_is_incomplete(tmp_path):
-    """As a process leaves it that is killed between the two."""
+    """A process that is killed between the two writes leaves such a checkpoint."""
     saved(tmp_path, 1).close()
     hashes = tmp_path / "stage" / "checkpoints.sha256" / "1.sha256"
     done = subprocess.run(
@@ -114,10 +114,10 @@ def test_training_resumes_from_the_checkpoint_before_a_damaged_one(tmp_path, mon
     assert tree_digest(again.variables) == tree_digest(whole.variables)
 
 
-def test_a_damaged_record_of_a_stage_is_named(tmp_path):
+def test_an_error_names_the_damaged_record_of_a_stage(tmp_path):
     Stage(tmp_path, {"x": 1}).finish({"accuracy": 1.0})
     assert results_of(tmp_path) == {"accuracy": 1.0}
-    cut(tmp_path / "stage.json")
+    truncate(tmp_path / "stage.json")
     with pytest.raises(DataError, match=r"stage\.json: damaged .*delete"):
         Stage(tmp_path, {"x": 1})
     (tmp_path / "stage.json").write_text("[]")
@@ -125,9 +125,9 @@ def test_a_damaged_record_of_a_stage_is_named(tmp_path):
         results_of(tmp_path)
 
 
-# Root may write anywhere; a program that it starts like this may not (PR_CAPBSET_DROP of
-# CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH; an error that changes nothing for others).
-WITHOUT_POWER = """
+# Root ignores file permissions; this starts a program without that capability (PR_CAPBSET_DROP of
+# CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH). For other users the call fails without effect.
+UNPRIVILEGED = """
 import ctypes, os, sys
 for capability in (1, 2):
     ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)
@@ -138,10 +138,10 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 @pytest.mark.parametrize(
     "workdir", ["locked/run", pytest.param("file/run", marks=pytest.mark.slow)]
 )
-def test_a_workdir_that_cannot_be_written_to_is_refused_before_any_work(workdir, tmp_path):
+def test_a_workdir_without_write_permission_is_refused_before_any_work(workdir, tmp_path):
     (tmp_path / "locked").mkdir(mode=0o555)
     (tmp_path / "file").write_text("x")
-    call = [sys.executable, "-c", WITHOUT_POWER, "-m", "dynapurls_jax.train", DEMO, *TINY]
+    call = [sys.executable, "-c", UNPRIVILEGED, "-m", "dynapurls_jax.train", DEMO, *TINY]
     call.append(f"--workdir={workdir}")
     failed = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert failed.returncode == 2, failed.stderr
@@ -172,7 +172,7 @@ print("then", again.latest())
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_and_names_it(tmp_path):
-    """A file that may not grow fails as one on a full disk does, in the same call."""
+    """A limit on file sizes makes the same write fail as a full disk does."""
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY
     call = [sys.executable, "-c", FULL, str(tmp_path)]
     done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=120)

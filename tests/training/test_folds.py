@@ -1,4 +1,4 @@
-"""Cross-validation over classes: what a fold sees, and what it chooses."""
+"""Cross-validation over classes: the data of a fold, and the number of epochs it selects."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ CLASSES = 9
 
 
 def small_task(classes: int = CLASSES, samples: int = 60, **fit):
-    """DeViSE on tokens that say little about their class, and more of some classes."""
+    """DeViSE on noisy tokens, with different numbers of samples for the classes."""
     rng = np.random.default_rng(3)
     labels = np.concatenate([np.arange(classes), rng.integers(classes, size=samples - classes)])
     text = rng.normal(size=(classes, 8, 6)).astype(np.float32)
@@ -64,7 +64,7 @@ def test_large_folds_are_tested_on_some_of_their_samples():
     assert found.test.shape == (2, TESTED)
 
 
-def test_shuffled_indices_are_no_padding():
+def test_shuffled_indices_contain_no_padding():
     indices = jnp.array([4, -1, 7, 2, -1, 9])
     orders = {tuple(np.asarray(shuffled(jax.random.key(n), indices, 4))) for n in range(9)}
     assert len(orders) > 3
@@ -80,8 +80,8 @@ def after_one_epoch(task):
     return epochs.make_epoch(task, folds, mesh)(state, jax.random.key(1), train, val, text)[0]
 
 
-def test_a_fold_learns_nothing_of_its_held_out_classes():
-    """Neither their texts nor the order of their tokens changes what it learns."""
+def test_a_fold_does_not_learn_from_its_held_out_classes():
+    """Other texts and another order of tokens of these classes do not change its parameters."""
     task = small_task()
     held = folds_of(task).held[1]
     of_held = np.flatnonzero(np.isin(task.train.labels, held))
@@ -94,8 +94,8 @@ def test_a_fold_learns_nothing_of_its_held_out_classes():
     assert np.abs(one[0] - two[0]).max() > 1e-3  # other folds train on them
 
 
-def test_the_model_of_all_classes_is_kept_as_after_the_chosen_epoch(tmp_path):
-    """As if it were trained anew on all classes, for that number of epochs."""
+def test_the_result_is_the_model_of_all_classes_after_the_best_epoch(tmp_path):
+    """It equals a model that is trained on all classes for that number of epochs."""
     variables, results = trained(small_task(epochs=30, patience=30), tmp_path / "chosen")
     assert 0 < results["best_epoch"] < results["epochs"] == 30
     fixed = small_task(folds=0, epochs=results["best_epoch"])
@@ -106,7 +106,7 @@ def test_the_model_of_all_classes_is_kept_as_after_the_chosen_epoch(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, variables, again)
 
 
-def test_training_ends_when_held_out_classes_gain_no_more(tmp_path):
+def test_training_stops_when_the_held_out_accuracy_does_not_rise(tmp_path):
     results = trained(small_task(epochs=40, patience=2), tmp_path / "run")[1]
     assert results["epochs"] == results["best_epoch"] + 2 < 40
 
@@ -120,5 +120,5 @@ def test_a_fold_that_diverges_is_named(tmp_path):
 
     method_loss = task.method.loss
     task = replace(task, method=task.method._replace(loss=loss))
-    with pytest.raises(NonFiniteError, match=r"epoch 1: .*held-out classes of a fold"):
+    with pytest.raises(NonFiniteError, match=r"epoch 1: .*of a fold \(fit\.folds\) is not finite"):
         trained(task, tmp_path / "run")

@@ -1,4 +1,4 @@
-"""Runs with motion sketches: tokens of imagined clips, and what stands in for missing ones."""
+"""Runs with motion sketches: tokens of imagined clips, and classes without a sketch."""
 
 import dataclasses
 
@@ -35,7 +35,7 @@ def inputs_of(config, drawn=8):
     return dataclasses.replace(small_inputs(config), sketches=known)
 
 
-def test_tokens_are_those_of_a_clip_of_the_corpus(tmp_path):
+def test_imagined_clips_are_encoded_like_clips_of_the_corpus(tmp_path):
     inputs = inputs_of(config_of(), drawn=7)
     run = train_small(inputs, tmp_path)
     assert run.sketch_tokens.shape == (8, *run.tokens.shape[1:])
@@ -49,10 +49,10 @@ def test_tokens_are_those_of_a_clip_of_the_corpus(tmp_path):
     np.testing.assert_allclose(run.sketch_tokens[2], expected, atol=1e-5)
 
 
-def test_other_sketches_are_another_run_and_none_is_ridge_regression(tmp_path, capsys):
+def test_other_sketches_make_another_run_and_no_sketches_give_ridge_regression(tmp_path, capsys):
     drawn = train_small(inputs_of(config_of()), tmp_path)
     without = train_small(inputs_of(config_of(), drawn=0), tmp_path)
-    assert "text alone counts for 8 classes" in capsys.readouterr().out
+    assert "8 classes have no motion sketch: only their text is used" in capsys.readouterr().out
     assert len(list((tmp_path / SPLIT / "seed0" / "methods").iterdir())) == 2
     ridge = train_small(inputs_of(config_of("ridge"), drawn=0), tmp_path)
     scores = []
@@ -72,14 +72,14 @@ def test_a_finished_run_is_restored_with_its_sketches(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_trained_encoder_imagines_too(tmp_path):
+def test_a_trained_encoder_encodes_imagined_clips(tmp_path):
     run = train_small(inputs_of(config_of(encoder="shift_gcn")), tmp_path)
     assert np.isfinite(run.sketch_tokens).all()
     assert run.candidates_of(run.protocol.unseen).classes.shape[0] == 2
 
 
 def imagined_config():
-    """The default of the small datasets, in small."""
+    """The default configuration of the small datasets, with a narrow encoder."""
     config = config_of(encoder="temporal_conv")
     config.encoder.temporal_conv.width = 8
     config.pretrain.update(loss="imagined", epochs=12)
@@ -96,8 +96,8 @@ def encoder_task(config, inputs, workdir):
     )
 
 
-def test_an_encoder_learns_to_find_clips_among_imagined_ones(tmp_path):
-    """Recorded clips that are the sketches themselves, with noise: it learns to tell them apart."""
+def test_an_encoder_learns_to_match_clips_to_imagined_ones(tmp_path):
+    """The recorded clips are the animated sketches with noise."""
     config = imagined_config()
     inputs = inputs_of(config)
     clips = np.array(inputs.clips.clips)
@@ -113,15 +113,15 @@ def test_an_encoder_learns_to_find_clips_among_imagined_ones(tmp_path):
     assert run.sketch_tokens.shape[1:] == run.tokens.shape[1:]
 
 
-def test_classes_in_another_order_have_their_logits_in_that_order(tmp_path):
+def test_logits_have_the_order_of_the_imagined_clips(tmp_path):
     config = imagined_config()
     task = encoder_task(config, inputs_of(config), tmp_path)
     clips = jnp.asarray(np.asarray(task.clips.clips[:4]))
-    variables = task.classifier.init(jax.random.key(0), clips, **task.beside())
+    variables = task.classifier.init(jax.random.key(0), clips, **task.extra_inputs())
     order = np.array([3, 1, 0, 5, 4, 2])
     other = dataclasses.replace(task, imagined=task.imagined[order])
-    expected = task.classifier.apply(variables, clips, **task.beside())
-    found = other.classifier.apply(variables, clips, **other.beside())
+    expected = task.classifier.apply(variables, clips, **task.extra_inputs())
+    found = other.classifier.apply(variables, clips, **other.extra_inputs())
     assert expected.shape == (4, 6)
     np.testing.assert_allclose(found, expected[:, order], atol=1e-4)
 
@@ -129,22 +129,22 @@ def test_classes_in_another_order_have_their_logits_in_that_order(tmp_path):
 def test_imagined_clips_are_augmented_with_a_key(tmp_path):
     config = imagined_config()
     task = encoder_task(config, inputs_of(config), tmp_path)
-    as_they_are, one, two = (
-        task.beside(key)["imagined"] for key in (None, *jax.random.split(jax.random.key(0)))
+    unchanged, one, two = (
+        task.extra_inputs(key)["imagined"] for key in (None, *jax.random.split(jax.random.key(0)))
     )
-    np.testing.assert_array_equal(as_they_are, task.imagined)
+    np.testing.assert_array_equal(unchanged, task.imagined)
     assert np.abs(one - two).max() > 0.01
-    assert dataclasses.replace(task, imagined=None).beside(jax.random.key(0)) == {}
+    assert dataclasses.replace(task, imagined=None).extra_inputs(jax.random.key(0)) == {}
 
 
-def test_a_seen_class_without_a_sketch_cannot_be_compared_with_one(tmp_path):
+def test_a_seen_class_without_a_sketch_is_refused(tmp_path):
     config = imagined_config()
     inputs = inputs_of(config, drawn=0)
-    with pytest.raises(ValueError, match=r"expected one of each seen class, .* and 1 more have"):
+    with pytest.raises(ValueError, match=r"for each seen class, got none for .* and 1 more;"):
         train_small(inputs, tmp_path)
 
 
-def test_other_sketches_are_another_encoder(tmp_path):
+def test_other_sketches_make_another_encoder(tmp_path):
     config = imagined_config()
     specs = [make_spec(inputs_of(config, drawn), tmp_path, SPLIT, 0) for drawn in (8, 7)]
     assert encoder_folder(specs[0]) != encoder_folder(specs[1])

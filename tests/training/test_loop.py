@@ -1,4 +1,4 @@
-"""The training loop beside its steps: metrics, traces, the end at a step that is not finite."""
+"""The training loop: metrics, traces, and the error at a non-finite step."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def test_each_stage_records_its_steps_and_writes_a_trace(tmp_path):
 
 
 def train_with_a_bad_clip(workdir):
-    """Trains on a clip with a NaN: the clip, and the error."""
+    """Trains on a clip with a NaN; returns the index of the clip and the error."""
     inputs = small_inputs()
     clips = np.array(inputs.clips.clips)
     bad = make_spec(inputs, workdir, SPLIT, 0).protocol.train[5]
@@ -57,7 +57,7 @@ def train_with_a_bad_clip(workdir):
 
 
 def diverge(workdir):
-    """Trains a method at a rate at which it diverges; gives the error."""
+    """Trains a method with too high a learning rate; returns the error."""
     config = small_config()
     config.fit.update(learning_rate=1e25, epochs=20, patience=20)
     with pytest.raises(NonFiniteError) as error:
@@ -65,7 +65,7 @@ def diverge(workdir):
     return error
 
 
-def test_a_clip_that_is_not_finite_stops_training_and_is_named(tmp_path):
+def test_a_non_finite_clip_stops_training_and_is_named(tmp_path):
     bad, error = train_with_a_bad_clip(tmp_path)
     assert re.search(rf"step (\d+) .*clip{bad:03d}", str(error.value))
     (file,) = tmp_path.glob(f"{SPLIT}/seed0/encoders/*/nonfinite-step-*/batch.npz")
@@ -79,7 +79,7 @@ def test_a_diverging_method_stops(trained_workdir):
 
 
 @pytest.mark.slow
-def test_steps_that_are_not_finite_can_be_replayed(tmp_path):
+def test_non_finite_steps_can_be_replayed(tmp_path):
     printed = replayed(train_with_a_bad_clip(tmp_path / "clip")[1])
     assert "clips [8, 1, 8, 20, 3]: 1 values are not finite" in printed
     assert "loss nan; first not finite: data_norm" in printed
@@ -101,7 +101,9 @@ jax.jit(lambda x: jnp.sin(x) @ x)(jnp.ones((3, 3))).block_until_ready()
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
-def test_programs_are_kept_in_the_workdir_unless_said_otherwise(tmp_path, elsewhere):
+def test_compiled_programs_are_cached_in_the_workdir_unless_jax_has_another_cache(
+    tmp_path, elsewhere
+):
     environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
     if elsewhere:
         environment["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path / "other")
@@ -111,12 +113,12 @@ def test_programs_are_kept_in_the_workdir_unless_said_otherwise(tmp_path, elsewh
     programs = list((tmp_path / "work").glob("xla-cache/*/*-cache"))
     assert bool(programs) != elsewhere
     names = {re.sub(r"-[0-9a-f]{20,}-cache", "", path.name) for path in programs}
-    assert len(names) == len(programs)  # the second start found those of the first
+    assert len(names) == len(programs)  # the second process reads the cache of the first
 
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_steps(tmp_path):
-    """Peak of the process after the first epoch and after the last one."""
+    """Compares the peak memory of the process after the first and the last epoch."""
     config = small_config()
     config.pretrain.epochs = 12
     train_small(small_inputs(config), tmp_path)

@@ -1,4 +1,4 @@
-"""One device, eight, and two processes compute the same training."""
+"""Training on one device, on eight, and in two processes has the same results."""
 
 import json
 import os
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 
 def start(devices: int, module: str, *arguments: object) -> subprocess.Popen:
-    """A module in a process of its own, with so many devices."""
+    """Starts a module in its own process with this number of devices."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     call = [sys.executable, "-m", f"tests.helpers.{module}", *map(str, arguments)]
@@ -45,13 +45,13 @@ def losses(folder: Path, stage: str) -> list[float]:
 
 
 def check_same(one_device, folder: Path, found: dict) -> None:
-    """To float tolerance: sums in another order, nothing else."""
+    """Compares results up to the order of sums."""
     one, expected = one_device
     assert found.keys() == expected.keys()
     for stage in ("encoder", "method"):
         np.testing.assert_allclose(losses(folder, stage), losses(one, stage), rtol=2e-4)
     for name, value in expected.items():
-        most = 5e-2 if name == "tokens" else 5e-3  # of tokens up to 5, in half precision
+        most = 5e-2 if name == "tokens" else 5e-3  # tokens are up to 5, in half precision
         np.testing.assert_allclose(found[name], value, rtol=5e-3, atol=most, err_msg=name)
 
 
@@ -62,7 +62,7 @@ def test_eight_devices_compute_what_one_does(one_device, tmp_path):
 
 def test_two_processes_compute_what_one_does(one_device, tmp_path):
     founds = []
-    for _ in range(2):  # everything is finished the second time
+    for _ in range(2):  # the second run restores finished stages
         with socket.socket() as free:
             free.bind(("localhost", 0))
             address = f"localhost:{free.getsockname()[1]}"
@@ -82,11 +82,11 @@ def test_two_processes_compute_what_one_does(one_device, tmp_path):
         np.testing.assert_array_equal(founds[1][name], value, err_msg=name)
 
 
-def test_streams_on_several_devices_are_those_one_by_one():
+def test_streams_on_several_devices_equal_streams_on_one():
     assert finish(start(3, "parallel_streams")) == "the same\n"
 
 
-# The scripts of benchmarks stand in one folder and import each other by name.
+# The benchmarks import each other by name from their folder.
 SCALING = "import sys; sys.path.insert(0, 'scripts/benchmarks')\nfrom scaling import *\n"
 COUNT = (
     SCALING
@@ -102,8 +102,8 @@ state = jax.eval_shape(lambda: fresh_state(task))
 def numbers(tree):
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
-# The least: gradients once, each norm's two moments there and back; those of the input norm go one
-# way, as no parameter precedes it.
+# The lower bound: gradients once, both moments of each normalisation in the forward and the
+# backward pass; those of the input normalisation only forward, as no parameter precedes it.
 moments = 2 * numbers(state.batch_stats) - numbers(state.batch_stats["data_norm"])
 expected = 4 * (numbers(state.params) + moments)
 print(*count.items(), size["all-reduce"], expected, sep="; ")
@@ -111,13 +111,13 @@ print(*count.items(), size["all-reduce"], expected, sep="; ")
 )
 
 
-def test_the_communication_is_that_of_the_cost_model():
-    """Counted in the compiled step of eight devices: gradients once, moments there and back."""
+def test_the_communication_equals_the_cost_model():
+    """Counts the all-reduced bytes in the compiled step of eight devices."""
     call = [sys.executable, "-c", COUNT]
     done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     kinds, found, expected = done.stdout.rsplit("; ", 2)
-    number = int(re.fullmatch(r"\('all-reduce', (\d+)\)", kinds)[1])  # and of no other kind
+    number = int(re.fullmatch(r"\('all-reduce', (\d+)\)", kinds)[1])  # no other collective
     assert 36 <= number <= 2 * 36 + 4  # 36 norms, gradients, numbers of persons
     assert float(found) == pytest.approx(float(expected), rel=0.01)
 
@@ -154,8 +154,8 @@ print(*collectives(compile_pretraining(task))[0].items())
 )
 
 
-def test_statistics_of_each_device_are_those_of_its_own_clips_for_one_message():
-    """Equal to the batch's where both devices have the same clips, and different elsewhere."""
+def test_statistics_of_each_device_need_one_all_reduce():
+    """They equal those of the batch only if both devices have the same clips."""
     call = [sys.executable, "-c", OWN_STATISTICS]
     done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -177,7 +177,7 @@ print(epoch.argument_size_in_bytes, epoch.temp_size_in_bytes)
 
 
 def test_the_tokens_of_ntu120_fit_a_small_device():
-    """An eighth of them, in half precision, and little beside; nothing is run."""
+    """Compiles an epoch for eight devices: each has an eighth of the tokens, in half precision."""
     call = [sys.executable, "-c", FULL_SIZE]
     done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]

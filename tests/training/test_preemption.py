@@ -1,4 +1,4 @@
-"""Processes are killed at random moments; their finished work is kept, and the rest resumes."""
+"""Processes that are killed at random times resume from their last checkpoint."""
 
 import json
 import random
@@ -21,34 +21,34 @@ from tests.helpers import killed_case
 from tests.helpers.trained import SPLIT
 
 pytestmark = pytest.mark.slow
-MOMENTS = random.Random(SEED)  # the session prints its seed
+MOMENTS = random.Random(SEED)  # the test session prints its seed
 RUN = Path(SPLIT) / "seed0"
 STAGES = ("encoders", "tokens", "methods")
 
 
 def process(*arguments: object) -> subprocess.Popen:
-    """The small case, in a process of its own."""
+    """Starts the small case in its own process."""
     call = [sys.executable, "-m", "tests.helpers.killed_case", *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(call, cwd=ROOT, **pipes)
 
 
-def wait_until(there, running: subprocess.Popen) -> None:
-    """Waits for a condition; the process may end before it is true."""
+def wait_until(condition, running: subprocess.Popen) -> None:
+    """Waits until a condition is true or the process has ended."""
     end = time.monotonic() + 240
-    while not there() and running.poll() is None:
-        assert time.monotonic() < end, "the process does nothing"
+    while not condition() and running.poll() is None:
+        assert time.monotonic() < end, "timeout"
         time.sleep(0.01)
 
 
-def begun(folder: Path, stage: str):
-    """Whether a stage has unfinished work that a kill could lose."""
+def has_checkpoint(folder: Path, stage: str):
+    """A condition for `wait_until`: whether a stage has written partial results."""
     pattern = "*.part/progress.json" if stage == "tokens" else "*/checkpoints.sha256/*.sha256"
     return lambda: any((folder / RUN / stage).glob(pattern))
 
 
 def check_earlier_work(folder: Path, before: dict[str, int | None]) -> dict[str, int | None]:
-    """Checkpoints never go back; gives the newest of each stage."""
+    """Checks that no checkpoint was lost; returns the number of the newest of each stage."""
     now: dict[str, int | None] = {}
     for stage in ("encoders", "methods"):
         for found in (folder / RUN / stage).glob("*/checkpoints"):
@@ -60,14 +60,14 @@ def check_earlier_work(folder: Path, before: dict[str, int | None]) -> dict[str,
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def uninterrupted(tmp_path_factory):
     """The uninterrupted run."""
-    folder = tmp_path_factory.mktemp("whole")
+    folder = tmp_path_factory.mktemp("uninterrupted")
     return folder, killed_case.train(folder)
 
 
-def test_training_killed_at_random_moments_ends_with_the_same_bits(whole, tmp_path):
-    _, expected = whole
+def test_training_killed_at_random_times_has_bit_identical_results(uninterrupted, tmp_path):
+    _, expected = uninterrupted
     kept: dict[str, int | None] = {}
     for stage, kind in zip(
         (*STAGES, "encoders", "methods"),
@@ -78,12 +78,12 @@ def test_training_killed_at_random_moments_ends_with_the_same_bits(whole, tmp_pa
         if not kept or kind == signal.SIGTERM:
             kept = {}
         running = process("train", folder)
-        wait_until(begun(folder, stage), running)
+        wait_until(has_checkpoint(folder, stage), running)
         time.sleep(MOMENTS.uniform(0, 1.0))
         running.send_signal(kind)
         printed = running.communicate(timeout=120)[0]
         if "purls: seen validation accuracy" in printed:
-            continue  # it ended before the signal
+            continue  # the process ended before the signal
         if kind == signal.SIGTERM:
             assert running.returncode == 128 + signal.SIGTERM, printed
             assert "stopped by SIGTERM; the same command resumes here" in printed
@@ -98,9 +98,9 @@ def test_training_killed_at_random_moments_ends_with_the_same_bits(whole, tmp_pa
         assert resumed.results == expected.results
 
 
-def test_a_resumed_run_reports_each_step_once(whole, tmp_path):
+def test_a_resumed_run_reports_each_step_once(uninterrupted, tmp_path):
     running = process("train", tmp_path)
-    wait_until(begun(tmp_path, "encoders"), running)
+    wait_until(has_checkpoint(tmp_path, "encoders"), running)
     time.sleep(MOMENTS.uniform(0, 0.5))
     running.kill()
     running.communicate()
@@ -114,13 +114,13 @@ def test_a_resumed_run_reports_each_step_once(whole, tmp_path):
 
 
 def answers_in(text: str) -> dict[str, str]:
-    """The answers by the number of their sample; other lines are no answers."""
+    """The answers by sample number; other lines are ignored."""
     return {line.split()[0]: line for line in text.splitlines() if line[:1].isdigit()}
 
 
 @pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGTERM])
-def test_a_stream_killed_in_its_middle_goes_on_with_the_same_answers(whole, tmp_path, kind):
-    workdir, _ = whole
+def test_a_killed_stream_resumes_with_the_same_answers(uninterrupted, tmp_path, kind):
+    workdir, _ = uninterrupted
     expected = process("stream", workdir, tmp_path / "expected").communicate()[0]
     answers: dict[str, str] = {}
     for _ in range(2):
@@ -129,7 +129,7 @@ def test_a_stream_killed_in_its_middle_goes_on_with_the_same_answers(whole, tmp_
         wanted = len(answers) + MOMENTS.randrange(4, 20)
         while len(answers) < wanted:
             line = running.stdout.readline()
-            assert line, answers  # it has ended
+            assert line, answers  # empty if the process has ended
             answers |= answers_in(line)
         running.send_signal(kind)
         answers |= answers_in(running.communicate(timeout=60)[0])

@@ -1,4 +1,4 @@
-"""The whole path on a small corpus: resume, skip, identities, labels that cannot leak."""
+"""Training on a small corpus: resumption, finished stages, identities, no label leakage."""
 
 import dataclasses
 import json
@@ -24,7 +24,7 @@ from tests.helpers.trained import SPLIT, load_small, small_config, small_inputs,
 
 
 def files_of(workdir):
-    """Every file with the time of its last change."""
+    """All files with their modification times."""
     files = [path for path in workdir.rglob("*") if path.is_file() and path.suffix != ".lock"]
     return {path: path.stat().st_mtime_ns for path in files}
 
@@ -123,23 +123,23 @@ def test_other_queries_share_encoder_and_tokens(trained_workdir, query):
         assert result.oracle is None
 
 
-def test_two_encoders_live_in_one_workdir(trained_workdir, capsys):
+def test_one_workdir_can_have_two_encoders(trained_workdir, capsys):
     config = small_config()
     config.encoder.shift_gcn.segments = 2
     train_small(small_inputs(config), trained_workdir)
-    said = capsys.readouterr().out
-    assert re.search(r"new shift_gcn-\w+ beside shift_gcn-\w+: encoder.shift_gcn.segments: ", said)
-    assert "it has 3, expected 2" in said
+    printed = capsys.readouterr().out
+    differences = r"new stage shift_gcn-\w+; differences to shift_gcn-\w+: encoder.shift_gcn"
+    assert re.search(differences + r"\.segments: it has 3, expected 2", printed)
     config.encoder.name = "kinematics"
     train_small(small_inputs(config), trained_workdir)
     folder = trained_workdir / SPLIT / "seed0"
     assert len(list(folder.glob("encoders/shift_gcn-*"))) == 2
     assert len([path for path in folder.glob("tokens/*") if path.is_dir()]) == 3
-    load_small(trained_workdir)  # the first one is still there
+    load_small(trained_workdir)  # the first run is not changed
 
 
-def test_a_split_that_is_redefined_is_another_run(trained_workdir):
-    """A split of the same name with other unseen classes is not accepted as trained."""
+def test_a_redefined_split_is_another_run(trained_workdir):
+    """A split with the same name and other unseen classes is not trained."""
     inputs = small_inputs()
     old = load_small(trained_workdir)
     seen, unseen = old.protocol.seen, old.protocol.unseen
@@ -157,7 +157,7 @@ def test_a_split_that_is_redefined_is_another_run(trained_workdir):
     assert load_run(first, trained_workdir, "named", 0).protocol.unseen.tolist() == unseen.tolist()
 
 
-def test_stale_tokens_are_made_again(trained_workdir, trained, capsys):
+def test_outdated_tokens_are_computed_again(trained_workdir, trained, capsys):
     (manifest,) = trained_workdir.glob(f"{SPLIT}/seed0/tokens/*/manifest.json")
     manifest.write_text(re.sub('"weights": "[^"]*"', '"weights": "old"', manifest.read_text()))
     again = load_small(trained_workdir)
@@ -165,7 +165,7 @@ def test_stale_tokens_are_made_again(trained_workdir, trained, capsys):
     np.testing.assert_array_equal(again.tokens, trained[1].tokens)
 
 
-def test_checkpoint_of_another_shape_is_named(tmp_path):
+def test_a_checkpoint_of_another_shape_is_refused(tmp_path):
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     with pytest.raises(FileNotFoundError, match="no checkpoint"):
         checkpoints.restore({"a": jnp.ones(3)})
@@ -184,19 +184,19 @@ def test_stage_keeps_identity_and_results(tmp_path):
         Stage(tmp_path / "s", {"x": 1, "deep": {"y": [3]}})
 
 
-def test_a_run_without_anything_trained_has_one_seed(tmp_path, monkeypatch, capsys):
+def test_a_run_without_trained_parts_has_one_seed(tmp_path, monkeypatch, capsys):
     config = small_config()
     config.seeds = (4, 5)
     config.encoder.name, config.method.name = "kinematics", "ridge"
     monkeypatch.setattr("dynapurls_jax.training.run.read_inputs", small_inputs)
     train_all(config, tmp_path)
-    assert "nothing here depends on the seed: training seed 4 alone" in capsys.readouterr().out
+    assert "no stage depends on the seed: only seed 4 is trained" in capsys.readouterr().out
     assert [path.name for path in (tmp_path / SPLIT).iterdir()] == ["seed4"]
     assert json.loads((tmp_path / "config.json").read_text())["seeds"] == [4]
 
 
 @pytest.mark.parametrize("name", ["adamw", pytest.param("sgd", marks=pytest.mark.slow)])
-def test_each_recipe_learns(name):
+def test_each_optimizer_lowers_the_loss(name):
     """A few steps on one batch lower its loss."""
     config = small_config()
     rates = {"adamw": 1e-2, "sgd": 0.05}
@@ -218,7 +218,7 @@ def test_each_recipe_learns(name):
 
 
 @pytest.mark.parametrize("name", [n for n in ENCODERS.names if ENCODERS.section(n)[n]])
-def test_every_encoder_is_refused_by_a_wrong_setting_of_its_own(name):
+def test_every_encoder_refuses_a_wrong_setting(name):
     section = ENCODERS.section(name)
     key = "segments" if "segments" in section[name] else "width"
     section[name][key] = 0

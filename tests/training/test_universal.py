@@ -1,4 +1,4 @@
-"""The universal model's parts: corpora in one feature space, the animated lexicon, the script."""
+"""The universal model: corpora in one feature space, the animated lexicon, the script."""
 
 import dataclasses
 import subprocess
@@ -20,7 +20,7 @@ SOME = load_lexicon()[:12:3]
 
 
 class Lengths:
-    """A text encoder: the lengths of names."""
+    """A text encoder whose embedding has the length of the text."""
 
     digest = "lengths"
 
@@ -28,7 +28,7 @@ class Lengths:
         return np.array([[len(text), 1] for text in texts], np.float32)
 
 
-def test_the_clips_of_an_archive_are_encoded_as_sketches_are(tmp_path):
+def test_clips_of_an_archive_are_encoded_like_sketches(tmp_path):
     clips = [animate(entry.sketch, 40 + 5 * n) for n, entry in enumerate(SOME)]
     file = tmp_path / "some.npz"
     fields = {
@@ -45,7 +45,7 @@ def test_the_clips_of_an_archive_are_encoded_as_sketches_are(tmp_path):
     np.testing.assert_allclose(corpus.tokens, expected, atol=0.02)
 
 
-def test_actions_of_some_names_count_for_nothing():
+def test_excluded_actions_have_zero_text():
     lexicon = ImaginedLexicon(SOME, Lengths())
     every, some = lexicon.actions(), lexicon.actions([SOME[1].names[-1].upper(), "unknown"])
     of_second = np.asarray(every.action) == 1
@@ -55,14 +55,14 @@ def test_actions_of_some_names_count_for_nothing():
     assert len(every.text) == len(lexicon.names) == sum(len(entry.names) for entry in SOME)
 
 
-def test_mirrored_features_are_those_of_mirrored_sketches():
+def test_mirrored_features_equal_those_of_mirrored_sketches():
     lexicon = ImaginedLexicon(SOME, Lengths()).actions()
     features, images = (
         np.asarray(x)[:, : 12 * COMMON.num_joints].reshape(len(SOME), COMMON.num_joints, 12)
         for x in (lexicon.features, lexicon.mirrored)
     )
     left, right = (COMMON.joints.index(f"{side}_hand") for side in ("left", "right"))
-    # The mean of the side coordinate changes its sign; means of the others stay.
+    # The mean of the lateral coordinate changes its sign; the other means are equal.
     signs = np.array([-1, 1, 1])
     np.testing.assert_allclose(images[:, left, :3], features[:, right, :3] * signs, atol=1e-3)
     np.testing.assert_allclose(images[:, left, 3:], features[:, right, 3:], atol=1e-3)
@@ -70,7 +70,7 @@ def test_mirrored_features_are_those_of_mirrored_sketches():
 
 @pytest.mark.slow
 @pytest.mark.shared_data
-def test_the_script_trains_and_leaves_corpora_out(tmp_path, shared_data):
+def test_the_script_trains_and_evaluates_left_out_corpora(tmp_path, shared_data):
     for name in ("precog", "irds_part", "cmu_part"):
         (tmp_path / f"{name}.npz").symlink_to(shared_data / "open" / f"{name}.npz")
     out, table = tmp_path / "model.safetensors", tmp_path / "table.md"

@@ -1,4 +1,4 @@
-// Controls and keys of the page; `report.js` stands before.
+// Controls and keys of the page. Needs `report.js` before it.
 
 function attend(granularity) {
   const input = byId("descriptions").querySelector(`input[value="${granularity}"]`);

@@ -1,4 +1,4 @@
-// The page: a strip of all clips, a list of them, and the clip that plays. `skeleton.js` stands before.
+// The page: a strip of all clips, a list of them, and the player. Needs `skeleton.js` before it.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
@@ -6,18 +6,18 @@ const state = { shown: [], clip: null, time: 0, playing: false, next: 0, granula
 
 function make(tag, text, kind) {
   const element = document.createElement(tag);
-  if (text !== undefined) element.textContent = text; // never as HTML: names come from outside
+  if (text !== undefined) element.textContent = text; // never as HTML: names are untrusted
   if (kind) element.className = kind;
   return element;
 }
 
-const LAST = data.compared ? 1 : 0; // of a clip's guesses and of its answers' shares
+const LAST = data.compared ? 1 : 0; // index of the final prediction and of its probabilities
 const labelled = (clip) => clip.label >= 0;
 const right = (clip, when) => clip.guesses[when] === clip.label;
 const changed = (clip) => clip.guesses[0] !== clip.guesses[LAST];
 const share = (clip, when) => Math.max(...clip.answers.map((answer) => answer[1 + when]));
 const percent = (value) => `${(100 * value).toFixed(0)} %`;
-const sure = (clip) => share(clip, LAST);
+const confidence = (clip) => share(clip, LAST);
 const has = {
   compared: data.compared, alone: !data.compared, labelled: data.clips.some(labelled),
   imagined: data.imagined.some(Boolean), texts: data.texts !== null,
@@ -26,7 +26,7 @@ has.unlabelled = !has.labelled;
 const IN_ORDER = [...data.clips].sort((a, b) => a.place - b.place);
 const OUTCOMES = {
   all: ["all", [], () => true],
-  changed: ["answer changed", ["compared"], changed],
+  changed: ["prediction changed", ["compared"], changed],
   fixed: ["wrong, then right", ["compared", "labelled"], (clip) => labelled(clip) && !right(clip, 0) && right(clip, LAST)],
   broken: ["right, then wrong", ["compared", "labelled"], (clip) => labelled(clip) && right(clip, 0) && !right(clip, LAST)],
   wrong: [data.compared ? "wrong after refinement" : "wrong", ["labelled"], (clip) => labelled(clip) && !right(clip, LAST)],
@@ -37,7 +37,7 @@ const KEYS = {
   label: (clip) => data.classes[clip.label] ?? "",
   before: (clip) => data.classes[clip.guesses[0]],
   after: (clip) => data.classes[clip.guesses[LAST]],
-  confidence: sure,
+  confidence,
 };
 
 // The list ---------------------------------------------------------------------------------------
@@ -74,7 +74,7 @@ function listRow(clip) {
   row.tabIndex = -1;
   row.append(make("td", clip.place + 1), make("td", has.labelled ? data.classes[clip.label] : clip.id));
   for (let when = 0; when <= LAST; when += 1) row.append(make("td", data.classes[clip.guesses[when]], verdict(clip, when)));
-  row.append(make("td", percent(sure(clip))));
+  row.append(make("td", percent(confidence(clip))));
   row.addEventListener("click", () => choose(clip));
   return row;
 }
@@ -132,16 +132,16 @@ function legend() {
     square.style.background = TINTS[kind];
     return [square, make("span", text)];
   };
-  const parts = has.labelled ? [...key("hit", "right"), ...key("miss", "wrong")] : key("", "same answer");
-  if (data.compared) parts.push(...key("changed", "answer changed by refinement"));
+  const parts = has.labelled ? [...key("hit", "right"), ...key("miss", "wrong")] : key("", "same prediction");
+  if (data.compared) parts.push(...key("changed", "prediction changed by refinement"));
   if (data.compared && has.labelled) parts.push("Upper row: before refinement; lower row: after. ");
   byId("strip-legend").append(...parts, "Click to play a clip.");
   const count = (name) => data.clips.filter(OUTCOMES[name][2]).length;
-  const said = Object.keys(OUTCOMES).filter((name) => OUTCOMES[name][1].every((need) => has[need]));
-  byId("strip").setAttribute("aria-label", said.map((name) => `${OUTCOMES[name][0]}: ${count(name)}`).join(", "));
+  const names = Object.keys(OUTCOMES).filter((name) => OUTCOMES[name][1].every((need) => has[need]));
+  byId("strip").setAttribute("aria-label", names.map((name) => `${OUTCOMES[name][0]}: ${count(name)}`).join(", "));
   byId("strip").classList.toggle("one-row", !has.labelled || !data.compared);
   byId("stream").hidden = data.clips.length < 2 || (!data.compared && !has.labelled);
-  return said.map((name) => [name, `${OUTCOMES[name][0]} (${count(name)})`]);
+  return names.map((name) => [name, `${OUTCOMES[name][0]} (${count(name)})`]);
 }
 
 // The clip ---------------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ function choose(clip) {
   byId("clip-title").textContent = !clip ? "No clip" : all > 1 ? `Clip ${clip.place + 1} of ${all}: ${clip.id}` : clip.id;
   byId("verdict").hidden = !clip;
   byId("answers").replaceChildren(...(clip ? clip.answers.map((answer) => bar(clip, answer)) : []));
-  byId("change").textContent = clip ? said(clip) : "";
+  byId("change").textContent = clip ? change(clip) : "";
   byId("change").className = clip && changed(clip) ? "changed" : "";
   if (clip) {
     byId("seek").max = Math.max(0, clip.frames - 1);
@@ -162,7 +162,7 @@ function choose(clip) {
       const card = byId(id);
       card.className = `card ${verdict(clip, when)} ${changed(clip) ? "changed" : ""}`;
       card.querySelector("b").textContent = data.classes[clip.guesses[when]];
-      card.querySelector("i").textContent = `${percent(share(clip, when))} sure`;
+      card.querySelector("i").textContent = `confidence ${percent(share(clip, when))}`;
     });
     mark();
     explain(clip.guesses[LAST]);
@@ -172,20 +172,20 @@ function choose(clip) {
   draw();
 }
 
-/** What refinement did to the clip, in a sentence. */
-function said(clip) {
+/** The effect of refinement on a prediction, in a sentence. */
+function change(clip) {
   const end = (when) => (right(clip, when) ? "right" : "wrong");
   const note = clip.note ? ` ${clip.note}` : "";
-  if (!data.compared) return (labelled(clip) ? `The answer is ${end(0)}.` : "") + note;
-  if (!changed(clip)) return `Refinement kept the answer${labelled(clip) ? `: ${end(0)}` : ""}.${note}`;
-  return `Refinement changed the answer${labelled(clip) ? `: ${end(0)} before, ${end(1)} after` : ""}.${note}`;
+  if (!data.compared) return (labelled(clip) ? `The prediction is ${end(0)}.` : "") + note;
+  if (!changed(clip)) return `Refinement did not change the prediction${labelled(clip) ? `: ${end(0)}` : ""}.${note}`;
+  return `Refinement changed the prediction${labelled(clip) ? `: ${end(0)} before, ${end(1)} after` : ""}.${note}`;
 }
 
 function explain(guess) {
-  if (has.texts) byId("read").textContent = `The model read about \u201c${data.classes[guess]}\u201d: ${data.texts[guess][0]}`;
+  if (has.texts) byId("read").textContent = `Description of \u201c${data.classes[guess]}\u201d: ${data.texts[guess][0]}`;
   if (!has.imagined) return;
   byId("imagined-title").textContent = data.imagined[guess]
-    ? `What the model expects of \u201c${data.classes[guess]}\u201d: its motion sketch`
+    ? `Motion sketch of \u201c${data.classes[guess]}\u201d`
     : `\u201c${data.classes[guess]}\u201d has no motion sketch`;
 }
 
@@ -213,7 +213,7 @@ function describe() {
   const query = data.own_queries ? `\u201c${data.texts ? data.texts[guess][granularity] : data.classes[guess]}\u201d` : data.query;
   const [low, high] = clip.range[granularity];
   byId("description").textContent =
-    `Text: ${query}. Large and dark joints get up to ${high} times an even share of attention, small and light ones down to ${low} times.`;
+    `Attention of a joint, relative to uniform attention: ${low} times (small, light) to ${high} times (large, dark). Query: ${query}`;
 }
 
 function attentionOf(clip) {

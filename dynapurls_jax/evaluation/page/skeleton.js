@@ -1,14 +1,14 @@
 "use strict";
-// Drawing: packed motions as skeletons on a canvas.
+// Draws quantised motions as skeletons on a canvas.
 
 const SIDES = { left: "#00795a", right: "#b5498f", middle: "#3e4c59" };
-const TILT = (8 * Math.PI) / 180; // of the view, from above
+const TILT = (8 * Math.PI) / 180; // elevation of the camera
 
 function bytes(text) {
   return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 }
 
-/** An empty canvas as fine as the screen; its pen, and its size in CSS pixels. */
+/** Clears a canvas at the resolution of the screen; returns its context and its size in CSS pixels. */
 function cleared(canvas) {
   const { clientWidth: width, clientHeight: height } = canvas;
   const ratio = window.devicePixelRatio || 1;
@@ -20,12 +20,12 @@ function cleared(canvas) {
   return { pen, width, height };
 }
 
-/** Pixels for the side of a motion's box, so that it fits into the view however it is turned. */
+/** The size in pixels of the side of a motion's box, which fits into the view at every angle. */
 function sizeIn(width, height, [x, y, z]) {
   return Math.min((0.95 * width) / (2 * Math.hypot(x, y) || 1), (0.9 * height) / (2 * z + 2 * Math.hypot(x, y) * Math.sin(TILT) || 1));
 }
 
-/** Position of a point on the screen: turned about the vertical, seen from the front and a little from above. */
+/** Position of a point on the screen: rotated about the vertical axis, seen from the front, slightly from above. */
 function projected([x, y, z], { width, height, size, turn }) {
   const angle = (turn * Math.PI) / 180;
   const across = -(x * Math.cos(angle) - y * Math.sin(angle));
@@ -33,7 +33,7 @@ function projected([x, y, z], { width, height, size, turn }) {
   return [width / 2 + across * size, height / 2 - (z * Math.cos(TILT) - near * Math.sin(TILT)) * size];
 }
 
-/** A joint in the unit of the box, from its middle; between two frames it moves evenly. */
+/** A joint relative to the centre of the box, in units of its side; interpolated linearly between frames. */
 function jointAt(motion, joints, person, joint, time) {
   if (!motion.points) motion.points = bytes(motion.data);
   const frame = Math.floor(time);
@@ -63,13 +63,13 @@ function drawFloor(pen, motion, view) {
   }
 }
 
-/** From light yellow to dark blue: the ends differ in lightness, for every eye and in print. */
+/** From light yellow to dark blue; lightness differs, also in print and with colour blindness. */
 function colour(strength) {
   const [from, to] = [[255, 234, 70], [0, 34, 78]];
   return `rgb(${from.map((low, i) => Math.round(low + strength * (to[i] - low))).join(" ")})`;
 }
 
-/** Draws a motion at a time in frames; `strength` of a joint, from 0 to 1, replaces the colours of the sides. */
+/** Draws a motion at a time in frames; `strength` (joint to [0, 1]) replaces the colours of the sides. */
 function drawMotion(canvas, motion, body, time, turn, strength) {
   const { pen, width, height } = cleared(canvas);
   if (!motion || !motion.data) return;

@@ -1,4 +1,4 @@
-"""A page as one HTML file without other files: summary, figures, and a viewer of clips."""
+"""A page as one self-contained HTML file: a viewer of clips, details and figures."""
 
 import base64
 import hashlib
@@ -20,14 +20,14 @@ from dynapurls_jax.text.granularities import GRANULARITIES
 
 MAX_CLIPS = 1000  # in one file, for 10 MB
 MIN_FRAMES, MAX_FRAMES = 32, 96  # of a clip; the fewer clips, the more frames
-LEAST_ATTENTION = 2.0  # of the strongest token, in even shares; below it, attention says little
+LEAST_ATTENTION = 2.0  # of the strongest token, as a multiple of uniform attention
 TOP = 5
 SCRIPTS = ("skeleton.js", "report.js", "controls.js")
 RESOURCES = "dynapurls_jax.evaluation.page"
 
 
 class Figure(NamedTuple):
-    """A picture: its PNG, its title and what it shows."""
+    """A figure: its PNG, title and caption."""
 
     path: Path
     title: str
@@ -35,13 +35,15 @@ class Figure(NamedTuple):
 
 
 class Page(NamedTuple):
-    """What stands around the viewer, all of it plain text.
+    """The texts and figures around the viewer; all strings are plain text.
 
     Attributes:
-      lead: what a reader sees, in a few sentences.
-      facts: the most important numbers, each with what it is.
-      summary: names and values.
-      figures: pictures, which are copied into the file; without any there is no section of them.
+      lead: introduction, a few sentences.
+      warning: a warning above it; "" for none.
+      command: the user's command line.
+      facts: the most important numbers, each with its name.
+      summary: names and values of the details.
+      figures: figures, which are embedded; without any, the page has no such section.
     """
 
     title: str
@@ -54,21 +56,21 @@ class Page(NamedTuple):
 
 
 class Clips(NamedTuple):
-    """What the viewer plays.
+    """The clips of the viewer.
 
     Attributes:
       joints: `[clips, M, T, V, 3]` or a list of `[M, T, V, 3]`, in metres, z up, zeros for absent
-        persons; more clips than these and perhaps on disk. None where features are read from a
-        folder.
-      indices: `[N]`, of each clip in `joints`.
-      ids: of the clips.
-      skeleton: of the tokens' joints.
-      query: the text behind the attention, in words; "" without attention.
-      own_queries: whether that text is of the class that the static model predicted.
-      texts: eight of each class; None where vectors came without texts.
-      imagined: the animated motion sketch of each class, None for a class without; empty for a
-        method that takes none.
-      fps: frames per second of each clip; None if they are not known: `ASSUMED_FPS`.
+        persons; may be memory-mapped and have more clips than the viewer. None if features are
+        read from a folder.
+      indices: `[N]` indices into `joints`.
+      ids: names of the `N` clips.
+      skeleton: the skeleton of `joints`.
+      query: the query of attention in words; "" without attention.
+      own_queries: whether the query is the text of the class that the static model predicts.
+      texts: eight descriptions of each class; None if embeddings are precomputed.
+      imagined: the animated motion sketch of each class or None; empty for a method without
+        sketches.
+      fps: frames per second of each clip; None for `ASSUMED_FPS`.
     """
 
     joints: Float[np.ndarray, "clips M T V 3"] | Sequence[Float[np.ndarray, "M T V 3"]] | None
@@ -82,7 +84,11 @@ class Clips(NamedTuple):
     fps: Sequence[float] | None = None
 
     def clip(self, n: int) -> Float[np.ndarray, "M T V 3"]:
-        """Clip number `n`; there must be joints."""
+        """The joints of clip number `n`.
+
+        Raises:
+          ValueError: there are no joints.
+        """
         if self.joints is None:
             raise ValueError("expected clips, got features")
         return np.asarray(self.joints[self.indices[n]])
@@ -92,7 +98,8 @@ def write_html(path: Path, page: Page, viewer: dict[str, Any]) -> None:
     """Writes a page.
 
     Args:
-      viewer: see `viewer_data`.
+      path: the HTML file.
+      viewer: the result of `viewer_data`.
     """
     files = resources.files(RESOURCES)
     text = (files / "report.html").read_text("utf-8")
@@ -123,13 +130,13 @@ def viewer_data(
     compared: bool = True,
     notes: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """What `report.js` reads; of more than `MAX_CLIPS` clips evenly spaced ones.
+    """The JSON data of `report.js`, for at most `MAX_CLIPS` evenly spaced clips.
 
     Args:
-      names: of the candidate classes, and after them of others that clips have.
-      labels: true positions in `names`; negative where a clip's class is not known.
-      inspection, clips: of the same samples, in the same order.
-      compared: whether the adapted answers are shown beside the static ones.
+      names: names of the candidate classes, followed by other classes that clips have.
+      labels: true indices into `names`; negative for a clip without a label.
+      inspection, clips: predictions and clips of the same samples, in the same order.
+      compared: whether adapted predictions are compared with the static ones.
       notes: a sentence about each clip.
     """
     places = np.argsort(inspection.order)
@@ -172,9 +179,9 @@ def viewer_data(
 
 
 def attended_granularities(attention: Float[np.ndarray, "N G S"] | None) -> list[int]:
-    """The granularities whose attention says something, by the strongest token of half the clips.
+    """The granularities whose strongest token reaches `LEAST_ATTENTION` in half of the clips.
 
-    Attention that is all but even looks like any other once it is stretched for the eye.
+    Nearly uniform attention is not informative, but looks like any other after scaling.
     """
     if attention is None or not len(attention):
         return []
@@ -183,11 +190,11 @@ def attended_granularities(attention: Float[np.ndarray, "N G S"] | None) -> list
 
 
 def _answers(probabilities: Sequence[Float[np.ndarray, " C"]]) -> dict[str, Any]:
-    """The likeliest class at each time, and all shares of the classes likely at any time."""
+    """Predicted class, and probabilities of the top classes, before and after refinement."""
     best = [np.argsort(-p, kind="stable")[:TOP].tolist() for p in probabilities]
-    likely = dict.fromkeys(c for of_time in reversed(best) for c in of_time)  # the last first
+    likely = dict.fromkeys(c for top in reversed(best) for c in top)  # in the refined order first
     shares = [[c, *(round(float(p[c]), 3) for p in probabilities)] for c in likely]
-    return {"guesses": [of_time[0] for of_time in best], "answers": shares}
+    return {"guesses": [top[0] for top in best], "answers": shares}
 
 
 def _attention(attention: Float[np.ndarray, "G S"]) -> dict[str, Any]:
@@ -199,15 +206,16 @@ def _attention(attention: Float[np.ndarray, "G S"]) -> dict[str, Any]:
 def quantised(
     clip: Float[np.ndarray, "M T V 3"], most: int, fps: float = ASSUMED_FPS
 ) -> dict[str, Any]:
-    """A clip as bytes: persons and frames with data.
+    """A clip as bytes, without absent persons and padded frames.
 
     Args:
-      most: frames to keep; of more, evenly spaced ones.
-      fps: frames per second, before any are left out.
+      most: largest number of frames; a longer clip is subsampled evenly.
+      fps: frames per second of the clip before subsampling.
 
     Returns:
-      `data`: bytes `[persons, frames, V, 3]` in base64, 255 being the longest side of the box that
-      holds everything; `centre` of that box in the same unit; `seconds` that the clip lasts.
+      `data`: bytes `[persons, frames, V, 3]` in base64, where 255 is the longest side of the
+      bounding box; `centre`: centre of the box as shares of that side; `seconds`: duration;
+      `persons` and `frames`.
     """
     present = np.any(clip != 0, axis=(2, 3))
     persons = clip[present.any(axis=1)] if present.any() else clip[:1]
@@ -230,12 +238,12 @@ def _base64(values: np.ndarray) -> str:
 
 
 def _embedded(record: dict[str, Any]) -> str:
-    """JSON that cannot end the script element around it, whatever names it holds."""
+    """JSON for a script element; escaped, so that no name can close the element."""
     return json.dumps(record, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _policy(style: str, script: str) -> str:
-    """A Content-Security-Policy under which this style and script work, and nothing else."""
+    """A Content-Security-Policy that allows only this style and this script."""
     hashes = [
         base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         for text in (style, script)
@@ -247,7 +255,7 @@ def _policy(style: str, script: str) -> str:
 
 
 def _facts(facts: Sequence[tuple[str, str]]) -> str:
-    """A list of numbers, each with what it is."""
+    """The list of the most important numbers, each with its name."""
     if not facts:
         return ""
     cells = (
