@@ -8,7 +8,8 @@ Result: docs/results.md.
 
 from pathlib import Path
 
-from dynapurls_jax.config import NO_DATASETS, choose_paper_model, load_config
+from dynapurls_jax.config import choose_paper_model, load_config
+from dynapurls_jax.config_names import dataset_names
 
 
 def get_config(name: str = "utd_mhad"):
@@ -17,10 +18,8 @@ def get_config(name: str = "utd_mhad"):
     Raises:
       ValueError: there is no configuration of that name.
     """
-    folder = Path(__file__).parent
-    names = sorted(file.stem for file in folder.glob("*.py") if file.stem not in NO_DATASETS)
-    if name not in names:
-        raise ValueError(f"configs/paper.py:{name}: expected one of {', '.join(names)}")
-    config = load_config(folder / f"{name}.py")
+    if name not in dataset_names():
+        raise ValueError(f"configs/paper.py:{name}: expected one of {', '.join(dataset_names())}")
+    config = load_config(Path(__file__).with_name(f"{name}.py"))
     choose_paper_model(config)
     return config

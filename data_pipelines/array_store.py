@@ -17,6 +17,7 @@ from numpy.lib.format import open_memmap
 
 from data_pipelines.atomic import write_text
 from data_pipelines.locks import one_at_a_time
+from data_pipelines.logs import log
 
 MANIFEST = "manifest.json"
 ARRAY = "array.npy"
@@ -60,7 +61,7 @@ def open_or_make(
         except FileNotFoundError:
             pass
         except StaleStoreError as reason:
-            print(f"  {reason}; making it again", flush=True)
+            log.info(f"  {reason}; making it again")
         part = folder.with_name(f"{folder.name}.part")
         record = {"shape": list(shape), "dtype": np.dtype(dtype).name, "made_from": made_from}
         checksum = _fill(part, record, chunks)

@@ -17,6 +17,7 @@ from data_pipelines.demo.generate import generate_demo
 from data_pipelines.formats.feature_folder import Features, read_features
 from data_pipelines.formats.raw import RawClip, total
 from data_pipelines.locks import one_at_a_time
+from data_pipelines.logs import log
 from data_pipelines.paths import data_home, find_manual_dir
 from data_pipelines.settings import DataSettings
 
@@ -102,7 +103,7 @@ def _prepare_and_replace(dataset: Dataset, manual_dir: Path, home: Path, skip_ba
         shutil.rmtree(target, ignore_errors=True)
         target.parent.mkdir(parents=True, exist_ok=True)
         made.replace(target)
-    print(f"prepared {builder.name} in {target}", flush=True)
+    log.info(f"prepared {builder.name} in {target}")
 
 
 class _RecordClips(Sequence):

@@ -24,6 +24,7 @@ from data_pipelines.atomic import replacing
 from data_pipelines.cleaning import clean
 from data_pipelines.errors import BadFilesError, DataError, shown
 from data_pipelines.formats.raw import RawClip
+from data_pipelines.logs import log
 from data_pipelines.progress import progress
 from data_pipelines.sources import Source
 
@@ -71,9 +72,7 @@ def _report_bad(bad: list[str], total: int, listed: Path, skip_bad: bool) -> Non
     listed.write_text("\n".join(bad) + "\n", "utf-8")
     if not skip_bad:
         raise BadFilesError(bad, total, listed)
-    print(
-        f"skipped {len(bad)} of {total} files that cannot be read, listed in {listed}", flush=True
-    )
+    log.warning(f"skipped {len(bad)} of {total} files that cannot be read, listed in {listed}")
 
 
 def _plan(source: Source, folder: Path) -> dict[Path, list[str]]:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from data_pipelines.logs import log
+
 
 @contextmanager
 def one_at_a_time(file: Path) -> Iterator[None]:
@@ -15,7 +17,7 @@ def one_at_a_time(file: Path) -> Iterator[None]:
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        print(f"waiting for another process that holds {file}", flush=True)
+        log.warning(f"waiting for another process that holds {file}")
         lock.acquire()
     try:
         yield

@@ -12,6 +12,7 @@ from data_pipelines.array_store import open_or_make
 from data_pipelines.corpus import Corpus
 from data_pipelines.errors import check_choice
 from data_pipelines.ingest import num_cores
+from data_pipelines.logs import log
 from data_pipelines.paths import data_home
 from data_pipelines.progress import progress
 from data_pipelines.skeletons import SKELETONS, Skeleton, map_joints
@@ -67,7 +68,7 @@ def prepare(corpus: Corpus, frames: int, temporal_sampling: str, joints: str = "
 
     def chunks(first: int) -> Iterator[np.ndarray]:
         gigabytes = 4 * np.prod(shape, dtype=np.int64) / 1e9
-        print(f"preparing {len(corpus)} clips, {gigabytes:.2f} GB, in {folder}", flush=True)
+        log.info(f"preparing {len(corpus)} clips, {gigabytes:.2f} GB, in {folder}")
         return _chunks(corpus, first, shape, temporal_sampling, target)
 
     clips = open_or_make(folder, made_from, shape, np.float32, chunks)

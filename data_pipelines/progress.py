@@ -1,18 +1,23 @@
-"""Progress display: a bar in a terminal, a line every half minute in a log."""
+"""Progress display: a bar in a terminal, a line every half minute in a log; none with --quiet."""
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from data_pipelines.logs import is_quiet, log
+
 LOG_EVERY = 30.0  # seconds
+Item = TypeVar("Item")
 
 
 @contextmanager
 def progress(title: str, total: int, first: int = 0) -> Iterator[Callable[..., None]]:
-    """Shows the progress of a loop.
+    """Shows the progress of a loop on standard error.
 
     Args:
       title: title of the display.
@@ -23,11 +28,19 @@ def progress(title: str, total: int, first: int = 0) -> Iterator[Callable[..., N
       `report(done, **figures)`, to call after each iteration.
     """
     if first:
-        print(f"  {title}: resuming after {first} of {total}", flush=True)
-    if sys.stderr.isatty():
+        log.info(f"  {title}: resuming after {first} of {total}")
+    if sys.stderr.isatty() and not is_quiet():
         yield from _bar(title, total, first)
     else:
         yield from _log(title, total, first)
+
+
+def counted(title: str, items: Collection[Item]) -> Iterator[Item]:
+    """The items, with the progress of the loop over them."""
+    with progress(title, len(items)) as report:
+        for done, item in enumerate(items, 1):
+            yield item
+            report(done)
 
 
 def _figures(figures: dict[str, float]) -> str:
@@ -45,10 +58,11 @@ def _log(title: str, total: int, first: int) -> Iterator[Callable[..., None]]:
         if time.monotonic() - printed > LOG_EVERY:
             printed = time.monotonic()
             left = seconds / max(done - first, 1) * (total - done)
-            print(f"{line}, about {left:.0f} s left", flush=True)
+            log.info(f"{line}, about {left:.0f} s left")
 
     yield report
-    print(line, flush=True)
+    if line:
+        log.info(line)
 
 
 def _bar(title: str, total: int, first: int) -> Iterator[Callable[..., None]]:
@@ -59,7 +73,7 @@ def _bar(title: str, total: int, first: int) -> Iterator[Callable[..., None]]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[figures]}"),
     )
-    with Progress(*columns) as bar:
+    with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(title, total=total, completed=first, figures="")
 
         def report(done: int, **figures: float) -> None:

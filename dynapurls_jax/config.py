@@ -31,7 +31,6 @@ SECTIONS = {
 # Sections with a `name` and the settings of each part under its name, and the default part.
 PARTS = {"encoder": (ENCODERS, "shift_gcn"), "method": (METHODS, "purls")}
 PARTS["adapter"] = (ADAPTERS, "balanced")
-NO_DATASETS = {"paper", "universal"}  # files of configs/ that are not the configuration of one
 
 
 def default_config() -> ConfigDict:

@@ -7,12 +7,18 @@ from data_pipelines.errors import unknown
 
 # In a wheel they are in the package, in a clone beside it.
 _FOLDERS = (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs")
+NO_DATASETS = {"paper", "universal"}  # configurations that are not those of one dataset
 _LISTS = ("config.splits", "config.data.streams")
 
 
 def config_names() -> tuple[str, ...]:
     """Names of the configurations that ship with the project; sorted."""
     return tuple(sorted({file.stem for folder in _FOLDERS for file in folder.glob("*.py")}))
+
+
+def dataset_names() -> tuple[str, ...]:
+    """Names of the configurations of one dataset each; sorted."""
+    return tuple(name for name in config_names() if name not in NO_DATASETS)
 
 
 def config_file(name: str) -> str:

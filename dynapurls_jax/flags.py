@@ -1,16 +1,18 @@
-"""Shared by the commands: the --config flag, and errors without a traceback."""
+"""Shared by the commands with a configuration: their flags, help, and errors in words."""
 
 import sys
 from ast import literal_eval
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
 
 from data_pipelines.errors import DataError
+from data_pipelines.logs import set_verbosity
+from dynapurls_jax.commands import QUIET, VERBOSE, Parser, errors_in_words
 from dynapurls_jax.config_names import config_names, typed
 from dynapurls_jax.host_memory import keep_memory
-from dynapurls_jax.training.signals import Stopped, stop_on_signals
+from dynapurls_jax.training.signals import stop_on_signals
 from dynapurls_jax.training.stages import CheckpointError, NonFiniteError, WorkdirMismatchError
 
 # Errors that a user can act on: their message says everything, so no traceback is shown.
@@ -24,7 +26,17 @@ USER_ERRORS = (
     WorkdirMismatchError,
 )
 
-HELP = {"help", "helpshort", "helpfull", "helpxml", "?"}
+HELP = {"help", "helpshort", "h", "?"}  # absl's others, helpfull and helpxml, list all flags
+
+_VALUES = {
+    "int": "N",
+    "float": "X",
+    "comma separated list of strings": "A,B,...",
+    "config object": "NAME",
+}
+
+_QUIET = flags.DEFINE_bool("quiet", False, f"{QUIET.capitalize()}.")
+_VERBOSE = flags.DEFINE_bool("verbose", False, f"{VERBOSE.capitalize()}.")
 
 
 def define_config(default: str | None) -> flags.FlagHolder:
@@ -32,9 +44,9 @@ def define_config(default: str | None) -> flags.FlagHolder:
     return config_flags.DEFINE_config_file(
         "config",
         default,
-        f"Experiment: one of {', '.join(config_names())}, or a Python file with get_config(). Any "
-        "key of it can be overridden: --config.method.name=ridge, --config.splits=22_5,18_9. "
-        "dynapurls_jax/config.py names the settings behind each section.",
+        f"Configuration: one of {', '.join(config_names())}, or a Python file with get_config(). "
+        "--config.KEY=VALUE changes a key of it: --config.method.name=ridge, "
+        "--config.splits=22_5,18_9.",
         lock_config=True,
     )
 
@@ -46,33 +58,52 @@ def run(main: Callable[[list[str]], None]) -> None:
     """
 
     def guarded(argv: list[str]) -> None:
-        if len(argv) > 1:
-            raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-        if not flags.FLAGS["verbosity"].present:  # libraries log every file they touch
-            logging.set_verbosity(logging.ERROR)
-        keep_memory()
-        stop_on_signals()
-        try:
+        with errors_in_words(USER_ERRORS):
+            if len(argv) > 1:
+                raise ValueError(f"unexpected arguments: {' '.join(argv[1:])}")
+            set_verbosity(_QUIET.value, _VERBOSE.value)
+            keep_memory()
+            stop_on_signals()
             main(argv)
-        except USER_ERRORS as error:
-            if flags.FLAGS.verbosity > 0:  # --verbosity=1 shows where it came from
-                raise
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(2)
-        except Stopped as stopped:
-            print(f"\nstopped by {stopped}; the same command resumes here", file=sys.stderr)
-            sys.exit(stopped.status)
 
-    def parse(argv: list[str]) -> list[str]:
-        try:
-            return app.parse_flags_with_usage([argv[0], *typed(argv[1:])])
-        except SystemExit:  # absl prints the help and ends with status 1
-            sys.exit(0 if HELP & {argument.lstrip("-") for argument in argv} else 2)
-        except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
-            print(f"error: {message_of(error)}", file=sys.stderr)
-            sys.exit(2)
+    app.run(guarded, flags_parser=_parsed)
 
-    app.run(guarded, flags_parser=parse)
+
+def _parsed(argv: list[str]) -> list[str]:
+    """Parses the flags; prints the help."""
+    if HELP & {argument.lstrip("-") for argument in argv[1:]}:
+        print(help_of(sys.modules["__main__"].__doc__, _own_flags(argv[0])), end="")
+        sys.exit(0)
+    try:
+        return flags.FLAGS([argv[0], *typed(argv[1:])])
+    except (AttributeError, KeyError, OSError, TypeError, ValueError, flags.Error) as error:
+        print(f"error: {message_of(error)}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _own_flags(script: str) -> list[flags.Flag]:
+    """The flags of a command, --config first, without those of absl and of all commands."""
+    config = [flags.FLAGS["config"]] if "config" in flags.FLAGS else []
+    return [*config, *flags.FLAGS.get_key_flags_for_module(script)]
+
+
+def help_of(docstring: str | None, known: Iterable[flags.Flag]) -> str:
+    """The help of a command: its docstring, then flags with their defaults in brackets."""
+    parser = Parser(description=docstring)
+    for flag in known:
+        names = [f"--{flag.name}"]
+        choices = "|".join(getattr(flag.parser, "enum_values", ()))
+        text = (flag.help or "").removeprefix(f"<{choices}>: ").replace("%", "%%")
+        if flag.boolean:
+            names += [f"--no{flag.name}"] if flag.default is not False else []
+            parser.add_argument(*names, action="store_true", help=text)
+            continue
+        default = ",".join(flag.default) if isinstance(flag.default, list) else flag.default
+        if default is not None and default != "" and flag.name != "config":
+            text += f" [{default}]"
+        value = choices or _VALUES.get(flag.flag_type(), "VALUE")
+        parser.add_argument(*names, metavar=value, help=text)
+    return parser.format_help()
 
 
 def message_of(error: Exception) -> str:

@@ -1,19 +1,19 @@
 """Recognises actions in clips of any skeleton, from sentences.
 
-  python -m dynapurls_jax.predict --clips=my_clip.bvh --actions="wave,sit down,drink from a cup"
-  python -m dynapurls_jax.predict --clips=folder --actions_file=actions.txt --out=predictions.jsonl
-  python -m dynapurls_jax.predict --clips=walk.npy --skeleton=coco_17 --fps=25 --actions="walk,run"
-  python -m dynapurls_jax.predict --clips=archive.npz --score       classes of the archive
-  python -m dynapurls_jax.predict --clips=folder --actions="walk,run" --page=report.html
+  dynapurls predict --clips=my_clip.bvh --actions="wave,sit down,drink from a cup"
+  dynapurls predict --clips=folder --actions_file=actions.txt --out=predictions.jsonl
+  dynapurls predict --clips=walk.npy --skeleton=coco_17 --fps=25 --actions="walk,run"
+  dynapurls predict --clips=archive.npz --score       classes of the archive
+  dynapurls predict --clips=folder --actions="walk,run" --page=report.html
 
 Clips are archives (npz), BVH, arrays, NTU's .skeleton, text, or the files of PYSKL, 2s-AGCN and
-CTR-GCN, see docs/data.md; what is assumed of coordinates, units and joints is said once. Writes one
-JSON line for each clip: id, action, confidence, top, none_of_these. The model learns from all
+CTR-GCN, see docs/data.md. Assumptions about coordinates, units and joints are printed once. Writes
+one JSON line for each clip: id, action, confidence, top, none_of_these. The model learns from all
 clips, without their labels, and then answers; --online answers each clip before it learns from it,
---adapter=static each clip alone. Without --actions the classes of the archives are taken. --score
-compares with the labels of archives, after all predictions are written, and prints the accuracy as
-the last line. --page writes an HTML file that plays the clips with their answers, static and
-refined.
+--adapter=static each clip alone. Without --actions the actions are the classes of the archives.
+--score compares with the labels of archives, after all predictions are written, and prints the
+accuracy as the last line. --page writes an HTML page that plays the clips with their predictions,
+static and refined.
 """
 
 import json
@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from absl import flags
 
+from data_pipelines.logs import log
 from dynapurls_jax.adaptation.registry import ADAPTERS
 from dynapurls_jax.compile_cache import keep_programs
 from dynapurls_jax.flags import run
@@ -41,7 +42,7 @@ _ACTIONS_FILE = flags.DEFINE_string(
     "actions_file", None, "Actions, one a line, or a JSON of descriptions (docs/text.md)."
 )
 _MODEL = flags.DEFINE_string(
-    "model", "universal", "A pretrained model, or a file that scripts/export.py wrote."
+    "model", "universal", "A pretrained model, a workdir, or a file of `dynapurls export model`."
 )
 _ADAPTER = flags.DEFINE_string(
     "adapter",
@@ -82,13 +83,13 @@ def read_clips(path: Path) -> tuple[list["Clip"], int]:
     for clip in load_clips(path, _SKELETON.value, declared):
         if isinstance(clip, str):
             bad.append(clip)
-            print(f"left out: {clip}", file=sys.stderr)
+            log.warning(f"left out: {clip}")
             continue
         found.append(clip)
         for statement in clip.statements:
             if statement not in said:
                 said[statement] = None
-                print(f"{clip.id}: {statement}", file=sys.stderr)
+                log.info(f"{clip.id}: {statement}")
     if not found:
         raise DataError(f"none of {len(bad)} clips can be used", path)
     return found, len(bad)
@@ -197,13 +198,20 @@ def page_info(stream: "ActionStream", left_out: int) -> "ClipPage":
 
     return ClipPage(
         source=Path(_CLIPS.value).resolve().name,
-        command=f"python -m dynapurls_jax.predict {shlex.join(sys.argv[1:])}",
+        command=f"dynapurls predict {shlex.join(sys.argv[1:])}",
         model=_MODEL.value,
         adapter=stream.adapter,
         online=_ONLINE.value,
         actions=stream.actions,
         left_out=left_out,
     )
+
+
+def next_command() -> str:
+    """What to do after this command: look at the page, or write it."""
+    if _PAGE.value:
+        return f"open {_PAGE.value} in a browser"
+    return shlex.join(["dynapurls", "predict", *sys.argv[1:], "--page=page.html"])
 
 
 def main(_: list[str]) -> None:
@@ -217,6 +225,7 @@ def main(_: list[str]) -> None:
         clips, bad = read_clips(Path(_CLIPS.value))
         if _SCORE.value and not any(clip.label for clip in clips):
             raise ValueError("--score: expected archives with labels, got clips without")
+        log.info(f"loading the model {_MODEL.value}")
         model, actions = load_pretrained(_MODEL.value), chosen_actions(Path(_CLIPS.value))
         stream = model.stream(actions, _ADAPTER.value)
         found = static = recognise(stream, clips, _ONLINE.value)
@@ -224,7 +233,7 @@ def main(_: list[str]) -> None:
             static = recognise(model.stream(actions, "static"), clips, online=True)
     for clip, answer in zip(clips, found, strict=True):
         if isinstance(answer, ValueError):
-            print(f"left out: {clip.id}: {answer}", file=sys.stderr)
+            log.warning(f"left out: {clip.id}: {answer}")
     triples = zip(clips, found, static, strict=True)
     answered = [triple for triple in triples if not isinstance(triple[1], ValueError)]
     with ExitStack() as stack:
@@ -233,14 +242,15 @@ def main(_: list[str]) -> None:
             output = stack.enter_context(Path(_OUT.value).open("w", encoding="utf-8"))
         write_predictions(output, [(clip, answer) for clip, answer, _ in answered])
     if _OUT.value:
-        print(f"{len(answered)} predictions: {_OUT.value}", file=sys.stderr)
+        log.info(f"{len(answered)} predictions: {_OUT.value}")
     scored = scores(answered) if _SCORE.value else None
     if _PAGE.value:
         info = page_info(stream, bad + len(clips) - len(answered))
         write_clip_page(Path(_PAGE.value), answered, info, scored)
-        print(f"page: {_PAGE.value}", file=sys.stderr)
+        log.info(f"page: {_PAGE.value}")
     if scored:
         print(json.dumps(scored))
+    log.info(f"next: {next_command()}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
 """The part of `stream_eval` that answers a stream of requests, with its flags."""
 
 import json
+import shlex
 import sys
 from contextlib import ExitStack, closing, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import flags
+
+from data_pipelines.logs import log
 
 if TYPE_CHECKING:
     from dynapurls_jax.serving.replies import Replies
@@ -92,14 +95,9 @@ def make_replies(name: str | Path, adapter: str | None, gate: bool) -> "Replies"
     sensor = None
     if _SKELETON.value:
         declared = Declared(_UP.value, _MIRRORED.value, _METRES.value, _FPS.value)
-        sensor = Sensor(inputs.model, _SKELETON.value, declared, say)
-    say(f"{name}, {inputs.model.config.adapter.name}; ready")
+        sensor = Sensor(inputs.model, _SKELETON.value, declared, log.info)
+    log.info(f"{name}, {inputs.model.config.adapter.name}; ready")
     return Replies(live, window, sensor, _TOP.value, _FPS.value)
-
-
-def say(sentence: str) -> None:
-    """Prints to standard error: standard output has answers alone."""
-    print(sentence, file=sys.stderr, flush=True)
 
 
 def answer_input(name: str | Path, source: str, adapter: str | None, gate: bool) -> None:
@@ -123,4 +121,7 @@ def answer_input(name: str | Path, source: str, adapter: str | None, gate: bool)
         for answer in stack.enter_context(closing(answer_all(replies, requests, folder))):
             print(json.dumps(answer), flush=True)
     state = replies.stream.state
-    say(f"{int(state.samples)} samples, {int(state.skipped)} skipped")
+    log.info(f"{int(state.samples)} samples, {int(state.skipped)} skipped")
+    if folder:
+        command = shlex.join(["dynapurls", "stream", *sys.argv[1:]])
+        log.info(f"state: {folder}; next: {command}  continues with it")

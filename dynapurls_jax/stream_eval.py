@@ -1,20 +1,21 @@
-"""Zero-shot evaluation on the unseen stream, static and refined, over several stream orders.
+"""Evaluates a trained model on unseen classes, or answers a live stream.
 
-  python -m dynapurls_jax.stream_eval                      the newest run under runs/
-  python -m dynapurls_jax.stream_eval --workdir=runs/utd_mhad --split=22_5 --seeds=0,1
-  python -m dynapurls_jax.stream_eval --query=oracle_label     the published protocol, marked ORACLE
-  python -m dynapurls_jax.stream_eval --gzsl       seen and unseen classes together, behind a gate
+  dynapurls stream                                     the newest run in runs/
+  dynapurls stream --workdir=runs/utd_mhad --split=22_5 --seeds=0,1
+  dynapurls stream --query=oracle_label                the published protocol, marked ORACLE
+  dynapurls stream --gzsl                              seen and unseen classes, behind a gate
 
-  some_camera | python -m dynapurls_jax.stream_eval --input=- --model=universal --skeleton=coco_17
-  some_camera | python -m dynapurls_jax.stream_eval --input=- --workdir=runs/utd_mhad --state=camera
+  some_camera | dynapurls stream --input=- --model=universal --skeleton=coco_17
+  some_camera | dynapurls stream --input=- --workdir=runs/utd_mhad --state=camera
 
-Prints a table and writes report.json, report.md and, for each run, a page with figures and a viewer
-of clips (with --gzsl gate_roc.png, from gates fitted on the trained split pseudo-<split>-0). With
---input it evaluates nothing and needs no training data: it answers clips, frames and new actions
-(JSON lines or npy arrays, docs/streaming.md) with JSON lines: class, confidence, top, latency.
+The unseen clips are a stream, in several random orders; the model answers them without (static) and
+with (refined) learning from the stream. Prints a table and writes report.json, report.md and for
+each run a page with figures and its clips. --gzsl writes gate_roc.png too; its gates are fitted on
+the trained split pseudo-<split>-0. With --input there is no evaluation and no training data is
+needed: input lines are clips, frames and new actions (JSON lines or npy arrays, docs/streaming.md),
+output lines are JSON with class, confidence, top and latency.
 """
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
@@ -23,12 +24,13 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict
 
-from data_pipelines.errors import DataError
+from data_pipelines.logs import log
 from dynapurls_jax import stream_answers
 from dynapurls_jax.adaptation.registry import ADAPTERS, GATES
 from dynapurls_jax.compile_cache import keep_programs
 from dynapurls_jax.flags import run
 from dynapurls_jax.registry import chosen_settings
+from dynapurls_jax.workdirs import RUNS, newest_workdir, workdir_config
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A trained workdir; default: the newest in runs/.")
 _ADAPTER = flags.DEFINE_string(
@@ -54,48 +56,7 @@ _INPUT = flags.DEFINE_string("input", None, "Answer the samples of this file; - 
 _PROFILE = flags.DEFINE_bool("profile", False, "Write a trace of the evaluation's first run.")
 _ORDERS = flags.DEFINE_integer("orders", None, "Number of stream orders.", lower_bound=1)
 
-RUNS = Path("runs")
 flags.adopt_module_key_flags(stream_answers)
-
-
-def newest_workdir(root: Path) -> Path:
-    """The workdir under `root` that was trained last.
-
-    Raises:
-      FileNotFoundError: there is none; says how to make one.
-    """
-    found = sorted(root.glob("*/config.json"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise FileNotFoundError(
-            f"no trained workdir under {root.resolve()}; make one with\n"
-            "  python -m dynapurls_jax.train --config=configs/demo.py"
-        )
-    return found[-1].parent
-
-
-def load_config(workdir: Path) -> ConfigDict:
-    """The configuration that a workdir was trained with last.
-
-    Raises:
-      FileNotFoundError: it is not a workdir.
-      DataError: its configuration is damaged or of another version.
-    """
-    from dynapurls_jax.config import restored_config
-
-    path = workdir / "config.json"
-    if not path.exists():
-        raise FileNotFoundError(f"{workdir} is no workdir: it has no config.json")
-    try:
-        values = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise DataError(f"not valid JSON ({error}); train again to renew it", path) from error
-    try:
-        return restored_config(values)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        reason = str(error).partition(". Other fields")[0]
-        raise DataError(
-            f"no configuration of this version ({reason}); train again", path
-        ) from error
 
 
 def check_flags() -> None:
@@ -182,7 +143,7 @@ def evaluate_workdir(config: ConfigDict, workdir: Path) -> None:
     from dynapurls_jax.training.run import load_pseudo_runs, load_run, read_inputs
 
     folder = report_folder(config, workdir)
-    command = " ".join(["python -m dynapurls_jax.stream_eval", *sys.argv[1:]])
+    command = " ".join(["dynapurls stream", *sys.argv[1:]])
     splits = real_splits(config.splits) if _GZSL.value else config.splits
     inputs = read_inputs(config)
 
@@ -198,15 +159,16 @@ def evaluate_workdir(config: ConfigDict, workdir: Path) -> None:
     else:
         print(evaluate(runs(), folder, command, _PROFILE.value))
     print(f"report: {folder / 'report.md'}")
+    print(f'next: dynapurls predict --clips=my_clips --actions="walk,run" --model={workdir}')
 
 
 def served_folder(workdir: Path) -> Path:
     """The folder of the run that answers a stream: by the flags, else the first."""
-    config = load_config(workdir)
+    config = workdir_config(workdir)
     apply_flags(config)
     split, seed = config.splits[0], config.seeds[0]
     if len(config.splits) * len(config.seeds) > 1:
-        print("several runs here: the first is taken; --split and --seeds choose another")
+        log.warning("several runs here: the first is taken; --split and --seeds choose another")
     return workdir / split / f"seed{seed}"
 
 
@@ -225,7 +187,7 @@ def main(_: list[str]) -> None:
         )
         return
     workdir = workdir or newest_workdir(RUNS)
-    config = load_config(workdir)
+    config = workdir_config(workdir)
     apply_flags(config)
     keep_programs(workdir)
     evaluate_workdir(config, workdir)

@@ -1,15 +1,14 @@
 """Trains a zero-shot model: encoder, tokens, method, for every split and seed of a configuration.
 
-  python -m dynapurls_jax.train --config=utd_mhad         or a file, --config=configs/utd_mhad.py
-  python -m dynapurls_jax.train --config=configs/demo.py --config.method.purls.query=per_candidate
-  python -m dynapurls_jax.train --config=configs/utd_mhad.py --config.encoder.name=kinematics \
-    --config.method.name=ridge
+  dynapurls train --config=demo                   synthetic clips, nothing to download
+  dynapurls train --config=utd_mhad --config.splits=22_5,18_9 --config.encoder.name=shift_gcn
+  dynapurls train --config=my_experiment.py --workdir=runs/mine
 
-Stages that are done are skipped; after Ctrl-C, SIGTERM or a crash the same command goes on where it
-was. Each stage reports into its folder while it runs: metrics.jsonl, and tensorboard/ for
-`tensorboard --logdir=runs`. All devices of the machine take part; several machines too, over a
-workdir that they share: --processes=auto on TPU pods and Slurm, else on each, say,
---processes=first-machine:9911,0,2.
+--config is the name of a shipped configuration or a Python file with get_config(). Each of its keys
+is an option: --config.KEY=VALUE. Finished stages are skipped: after Ctrl-C, SIGTERM or a crash the
+same command resumes. Each stage writes metrics.jsonl and tensorboard/ into its folder. All devices
+of the machine are used. Several machines train together over a shared workdir: --processes=auto on
+TPU pods and Slurm, otherwise for example --processes=first-machine:9911,0,2 on each.
 """
 
 from pathlib import Path
@@ -48,7 +47,7 @@ def main(_: list[str]) -> None:
     if _PROCESSES.value:
         processes.join(_PROCESSES.value)
     train_all(config, workdir, _PROFILE.value, keep_model)
-    print(f"trained: {workdir}\nnext: python -m dynapurls_jax.stream_eval --workdir={workdir}")
+    print(f"trained: {workdir}\nnext: dynapurls stream --workdir={workdir}")
 
 
 if __name__ == "__main__":

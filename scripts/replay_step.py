@@ -7,11 +7,19 @@ configuration. Prints the loss, the inputs, parameters and gradients that are no
 first layer or operation with a result that is not.
 """
 
+from pathlib import Path
+
+from dynapurls_jax.commands import parser_of
+
+PARSER = parser_of(__doc__)
+PARSER.add_argument("folder", type=Path)
+if __name__ == "__main__":
+    PARSER.parse_args()  # before JAX is imported, which takes seconds
+
 import json
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -24,7 +32,6 @@ from ml_collections import ConfigDict
 from data_pipelines.prepared import PreparedClips
 from data_pipelines.preprocess import augment
 from data_pipelines.skeletons import SKELETONS, Skeleton
-from dynapurls_jax.commands import parser_of
 from dynapurls_jax.config import default_config
 from dynapurls_jax.registry import settings_of
 from dynapurls_jax.rng import key_of
@@ -36,11 +43,9 @@ from dynapurls_jax.zero_shot.registry import make_method
 
 def main() -> None:
     """Replays one folder."""
-    parser = parser_of(__doc__)
-    parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder
+    folder = PARSER.parse_args().folder
     if not (folder / "about.json").is_file():
-        parser.error(f"{folder}: expected a folder nonfinite-step-<n> with about.json")
+        PARSER.error(f"{folder}: expected a folder nonfinite-step-<n> with about.json")
     about = json.loads((folder / "about.json").read_text("utf-8"))
     config = default_config()
     config.update({key: about[key] for key in config})

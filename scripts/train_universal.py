@@ -10,33 +10,22 @@ Settings are those of configs/universal.py, of which the encoder, the frames and
 cannot be others.
 """
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from data_pipelines.layouts import COMMON
-from data_pipelines.lexicon import load_lexicon
-from dynapurls_jax.config import check_config
-from dynapurls_jax.encoders.base import trained_encoder
 from dynapurls_jax.flags import define_config, run
-from dynapurls_jax.serving.model import Classes, Model
-from dynapurls_jax.serving.model_file import write_model
-from dynapurls_jax.text.granularities import GRANULARITIES
-from dynapurls_jax.training.corpora import (
-    CLIP_SHAPE,
-    TEMPORAL_SAMPLING,
-    EncodedCorpus,
-    archive_corpus,
-    dataset_corpus,
-    posture,
-)
-from dynapurls_jax.training.left_out import LeftOut
-from dynapurls_jax.training.universal import UniversalFit
 
-_CONFIG = define_config(default=str(Path(__file__).parents[1] / "configs" / "universal.py"))
+if TYPE_CHECKING:
+    from dynapurls_jax.serving.model import Model
+    from dynapurls_jax.training.corpora import EncodedCorpus
+    from dynapurls_jax.training.universal import UniversalFit
+
+_CONFIG = define_config(default=None)
 _ARCHIVES = flags.DEFINE_string("archives", None, "Folder of clip archives.", required=True)
 _MANUAL_DIR = flags.DEFINE_string("manual_dir", None, "Folder of the datasets' folders.")
 _DATASETS = flags.DEFINE_list(
@@ -76,6 +65,9 @@ def check_fixed(config: ConfigDict) -> None:
     Raises:
       ValueError: names the key, what was expected and what came.
     """
+    from dynapurls_jax.config import check_config
+    from dynapurls_jax.training.corpora import CLIP_SHAPE, TEMPORAL_SAMPLING
+
     check_config(config)
     fixed = {
         "data.frames": CLIP_SHAPE[1],
@@ -91,20 +83,33 @@ def check_fixed(config: ConfigDict) -> None:
             raise ValueError(f"{key}: expected {expected!r}, got {config[section][name]!r}")
 
 
-def read_corpora(archives: Path, manual_dir: Path, datasets: Sequence[str]) -> list[EncodedCorpus]:
+def read_corpora(
+    archives: Path, manual_dir: Path, datasets: Sequence[str]
+) -> list["EncodedCorpus"]:
     """The corpora of a folder of archives, and public datasets.
 
     Raises:
       ValueError: there is no such folder.
     """
+    from dynapurls_jax.training.corpora import archive_corpus, dataset_corpus
+
     if not archives.is_dir():
         raise ValueError(f"--archives: expected a folder, got {archives}")
     found = [archive_corpus(file) for file in sorted(archives.glob("*.npz"))]
     return found + [dataset_corpus(name, manual_dir / name) for name in datasets]
 
 
-def universal_model(universal: UniversalFit, corpora: Sequence[EncodedCorpus]) -> Model:
+def universal_model(universal: "UniversalFit", corpora: Sequence["EncodedCorpus"]) -> "Model":
     """The model, fitted on all corpora."""
+    import numpy as np
+
+    from data_pipelines.layouts import COMMON
+    from dynapurls_jax.encoders.base import trained_encoder
+    from dynapurls_jax.serving.model import Classes, Model
+    from dynapurls_jax.text.granularities import GRANULARITIES
+    from dynapurls_jax.training.corpora import CLIP_SHAPE, posture
+    from dynapurls_jax.training.left_out import LeftOut
+
     rows = np.repeat(universal.rows(ACTIONS)[:, None], len(GRANULARITIES), axis=1)
     return Model(
         config=universal.config,
@@ -124,6 +129,11 @@ def universal_model(universal: UniversalFit, corpora: Sequence[EncodedCorpus]) -
 
 def main(_: list[str]) -> None:
     """Reads corpora; trains on all, or leaves each out in turn."""
+    from data_pipelines.lexicon import load_lexicon
+    from dynapurls_jax.serving.model_file import write_model
+    from dynapurls_jax.training.left_out import LeftOut
+    from dynapurls_jax.training.universal import UniversalFit
+
     config = _CONFIG.value
     check_fixed(config)
     if _DATASETS.value and not _MANUAL_DIR.value:
@@ -135,10 +145,14 @@ def main(_: list[str]) -> None:
         names = ", ".join(f"{c.name} ({len(c.labels)} clips)" for c in corpora)
         card = CARD.format(actions=len(load_lexicon()), corpora=len(corpora), names=names)
         write_model(universal_model(universal, corpora), out, card)
-        print(f"{out}, {out.stat().st_size / 1e6:.2f} MB")
+        print(f"written: {out}, {out.stat().st_size / 1e6:.2f} MB")
+        print(f'next: dynapurls predict --actions="walk,run" --clips=my_clips --model={out}')
     if _LEAVE_OUT.value:
         Path(_LEAVE_OUT.value).write_text(LeftOut(universal, corpora).table(), "utf-8")
+        print(f"written: {_LEAVE_OUT.value}")
 
 
 if __name__ == "__main__":
+    if not any(argument.partition("=")[0] == "--config" for argument in sys.argv):
+        sys.argv.insert(1, "--config=universal")  # as a flag's default, --help would import JAX
     run(main)

@@ -1,4 +1,4 @@
-"""The two commands as users type them."""
+"""Commands as users type them."""
 
 import json
 import runpy
@@ -7,10 +7,13 @@ import sys
 
 import pytest
 
+import dynapurls_jax
 from data_pipelines.errors import DataError
+from dynapurls_jax import command_line
+from dynapurls_jax.command_line import COMMANDS
 from dynapurls_jax.config import check_config, default_config, load_config
 from dynapurls_jax.registry import plain
-from dynapurls_jax.stream_eval import load_config as load_workdir_config
+from dynapurls_jax.workdirs import workdir_config
 from tests.conftest import ROOT
 from tests.helpers.commands import CLOSED_FORM, DEMO, TINY, run
 
@@ -31,8 +34,8 @@ def slow(*values):
 def test_train_then_stream_eval(arguments, method, tmp_path):
     trained = run("dynapurls_jax.train", DEMO, *arguments, cwd=tmp_path)
     assert trained.returncode == 0, trained.stderr
-    assert "960 SYNTHETIC clips" in trained.stdout
-    assert "next: python -m dynapurls_jax.stream_eval --workdir=runs/demo" in trained.stdout
+    assert "960 SYNTHETIC clips" in trained.stderr
+    assert "next: dynapurls stream --workdir=runs/demo" in trained.stdout
     evaluated = run("dynapurls_jax.stream_eval", "--orders=2", cwd=tmp_path)
     assert evaluated.returncode == 0, evaluated.stderr
     assert "SYNTHETIC data" in evaluated.stdout
@@ -95,7 +98,8 @@ def test_mistakes_after_training_and_generalised_evaluation(tmp_path):
             ["dynapurls_jax.train", DEMO, "--config.method.nmae=x"],
             "error: no key 'nmae'. Did you mean \"name\"",
         ),
-        (["dynapurls_jax.stream_eval"], "train --config=configs/demo.py"),
+        (["dynapurls_jax.stream_eval"], "dynapurls train --config=demo"),
+        (["dynapurls_jax.train", "--wrkdir=x"], "Unknown command line flag 'wrkdir'"),
         slow(["dynapurls_jax.train", DEMO, "demo"], "unexpected arguments: demo"),
         slow(["dynapurls_jax.train", "--config=none.py"], "none.py"),
         slow(["dynapurls_jax.train", "--config=demo", "--config.splits=5"], "split of demo '5'"),
@@ -106,7 +110,7 @@ def test_mistakes_after_training_and_generalised_evaluation(tmp_path):
 )
 def test_mistakes_are_errors_without_a_traceback(arguments, message, tmp_path):
     result = run(*arguments, cwd=tmp_path, DYNAPURLS_DATA=str(tmp_path))
-    assert result.returncode in (1, 2)  # 1: unexpected arguments, by absl
+    assert result.returncode == 2
     output = result.stdout + result.stderr
     assert message in output
     assert "Traceback" not in output
@@ -168,14 +172,6 @@ def test_every_shipped_configuration_is_usable(file):
     check_config(load_config(file))
 
 
-@pytest.mark.parametrize("command", ["train", "stream_eval"])
-def test_help_teaches_and_ends_with_success(command, tmp_path):
-    result = run(f"dynapurls_jax.{command}", "--help", cwd=tmp_path)
-    assert f"python -m dynapurls_jax.{command}" in result.stdout
-    assert "--workdir" in result.stdout
-    assert result.returncode == 0
-
-
 def test_importing_the_package_starts_no_device():
     check = (
         "import dynapurls_jax.training.run, dynapurls_jax.adaptation.api, jax;"
@@ -193,24 +189,86 @@ def test_a_workdir_of_another_version_is_read_or_refused(tmp_path):
     values = plain(config, *config)
     file = tmp_path / "config.json"
     file.write_text(json.dumps({key: part for key, part in values.items() if key != "fit"}))
-    assert load_workdir_config(tmp_path) == config  # newer settings have their defaults
+    assert workdir_config(tmp_path) == config  # newer settings have their defaults
     file.write_text(json.dumps(values | {"gone": 1}))
     with pytest.raises(DataError, match=r"config.json: .*\"gone\" does not exist.*; train again"):
-        load_workdir_config(tmp_path)
+        workdir_config(tmp_path)
 
 
+# The help of each file, in a process of its own, and whether it has imported JAX.
 HELP = """
-import atexit, runpy, sys
-atexit.register(lambda: print("jax is", "there" if "jax" in sys.modules else "not there"))
-module, sys.argv[1] = sys.argv[1], "--help"
-runpy.run_module(module, run_name="__main__")
+import atexit, os, runpy, sys
+for file in sys.argv[1:]:
+    if child := os.fork():
+        print("status", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        continue
+    sys.argv, sys.path[0] = [file, "--help"], os.path.dirname(file)
+    atexit.register(lambda: print("jax", "jax" in sys.modules))
+    runpy.run_path(file, run_name="__main__")
 """
+MODULES = [f"dynapurls_jax/{command.module.replace('.', '/')}.py" for command in COMMANDS.values()]
+SCRIPTS = [
+    str(file.relative_to(ROOT))
+    for file in sorted((ROOT / "scripts").rglob("*.py"))
+    if "PARSER" in (text := file.read_text("utf-8")) or "parser_of" in text
+]
 
 
-@pytest.mark.parametrize("module", ["train", "stream_eval", "text.describe"])
-def test_help_does_not_import_jax(module):
-    """Its import takes seconds; all else of the help takes less than one."""
-    call = [sys.executable, "-c", HELP, f"dynapurls_jax.{module}"]
-    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert "--" in done.stdout
-    assert done.stdout.endswith("jax is not there\n")
+@pytest.mark.parametrize("files", [MODULES, slow(SCRIPTS)], ids=["commands", "scripts"])
+def test_help_starts_with_the_purpose_and_examples_and_imports_no_jax(files):
+    call = [sys.executable, "-c", HELP, *(str(ROOT / file) for file in files)]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=200, check=True)
+    *helps, rest = done.stdout.split("jax False\nstatus 0\n")
+    assert (len(helps), rest) == (len(files), ""), done.stdout + done.stderr
+    for file, text in zip(files, helps, strict=True):
+        purpose, examples, *_ = text.split("\n\n")
+        assert purpose.endswith(".")
+        assert ("  dynapurls " if file in MODULES else f"  python {file}") in examples
+        assert "\noptions:\n" in text
+        assert "--quiet " in text
+
+
+def test_a_command_is_run_as_its_module(monkeypatch, tmp_path):
+    called = []
+    monkeypatch.setattr(runpy, "run_module", lambda *module, **how: called.append((module, how)))
+    monkeypatch.setattr(sys, "argv", ["dynapurls", "stream", "--orders=2"])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.chdir(tmp_path)
+    command_line.main()
+    how = {"run_name": "__main__", "alter_sys": True}
+    assert called == [(("dynapurls_jax.stream_eval",), how)]
+    assert sys.argv[1:] == ["--orders=2"]
+    assert sys.path[0] == str(tmp_path)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"]])
+def test_all_commands_are_listed_with_an_example(arguments, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["dynapurls", *arguments])
+    command_line.main()
+    printed = capsys.readouterr().out
+    assert all(f"dynapurls {name} {COMMANDS[name].example}" in printed for name in COMMANDS)
+
+
+def test_version_and_unknown_commands(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["dynapurls", "--version"])
+    command_line.main()
+    assert capsys.readouterr().out == f"dynapurls {dynapurls_jax.__version__}\n"
+    monkeypatch.setattr(sys, "argv", ["dynapurls", "trian"])
+    with pytest.raises(SystemExit) as ended:
+        command_line.main()
+    assert ended.value.code == 2
+    assert "unknown command 'trian'; did you mean 'train'? Known: train, predict" in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.slow
+def test_quiet_shows_results_alone_and_verbose_shows_tracebacks(tmp_path):
+    quiet = run("dynapurls_jax.train", DEMO, *CLOSED_FORM, "--quiet", cwd=tmp_path)
+    assert (quiet.returncode, quiet.stderr) == (0, "")
+    assert quiet.stdout == "trained: runs/demo\nnext: dynapurls stream --workdir=runs/demo\n"
+    wrong = run("dynapurls_jax.train", DEMO, "--config.splits=5", "--verbose", cwd=tmp_path)
+    assert wrong.returncode == 1
+    assert "Traceback" in wrong.stderr
+    both = run("dynapurls_jax.train", DEMO, "--quiet", "--verbose", cwd=tmp_path)
+    assert both.stderr == "error: expected one of --quiet and --verbose, got both\n"

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from tests.conftest import ROOT
 
-ENTRY_POINTS = {"train", "stream_eval", "predict"}
+ENTRY_POINTS = {"train", "stream_eval", "predict", "reproduce", "export", "command_line"}
 ORDER = [
     {"registry", "rng", "host_memory", "compile_cache", "commands", "config_names"},
     *({"encoders"}, {"text"}, {"zero_shot"}, {"adaptation"}),
     *({"evaluation"}, {"training"}, {"serving"}, {"reproduction"}),
-    *({"config"}, {"flags", "stream_answers"}, ENTRY_POINTS | {"__init__"}),
+    *({"config"}, {"flags", "stream_answers", "workdirs"}, ENTRY_POINTS | {"__init__"}),
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 

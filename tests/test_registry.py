@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from data_pipelines.animation import SKELETON, animate
 from data_pipelines.formats.clip_archive import archive_of_clips, write_archive
 from data_pipelines.sketches import parse_sketch
+from dynapurls_jax import export
 from dynapurls_jax.adaptation.api import StreamInfo, adapter_of, run_stream
 from dynapurls_jax.adaptation.registry import ADAPTERS, make_method
 from dynapurls_jax.config import check_config, default_config, restored_config
@@ -20,7 +21,6 @@ from dynapurls_jax.encoders.registry import ENCODERS
 from dynapurls_jax.registry import chosen_settings, plain
 from dynapurls_jax.zero_shot.base import Candidates
 from dynapurls_jax.zero_shot.registry import METHODS
-from scripts import export
 from tests.conftest import ROOT
 from tests.helpers.commands import run
 

@@ -15,6 +15,7 @@ from data_pipelines.builders.one_archive import OneArchive
 from data_pipelines.errors import DataError
 from data_pipelines.formats.mat import read_mat
 from data_pipelines.formats.raw import RawClip, checked, match_name
+from data_pipelines.logs import log
 from data_pipelines.skeletons import KINECT_V1
 from data_pipelines.sources import FileSource, Source
 
@@ -105,7 +106,7 @@ class UtdMhad(OneArchive):
           FileNotFoundError: it cannot be downloaded; without a network, within seconds.
           DataError: it is another file.
         """
-        print(f"{self.name}: downloading {self.URL}, {self.BYTES / 1e6:.0f} MB", flush=True)
+        log.info(f"{self.name}: downloading {self.URL}, {self.BYTES / 1e6:.0f} MB")
         try:
             check_reachable(self.URL)
             file = Path(fetch(self.URL))

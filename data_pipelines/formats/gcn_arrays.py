@@ -24,6 +24,7 @@ from data_pipelines.formats.npy import map_npy, map_values, read_header, read_np
 from data_pipelines.formats.ntu import named_clip
 from data_pipelines.formats.pickles import load_pickle
 from data_pipelines.formats.raw import RawClip, checked, checked_label
+from data_pipelines.progress import counted
 from data_pipelines.safe_io import LARGEST, opened_member
 from data_pipelines.sources import ArraySource
 
@@ -230,7 +231,7 @@ def write_agcn(corpus: Corpus, protocol: str, folder: Path, frames: int = 300) -
         indices = np.flatnonzero(corpus.sides[protocol] == SIDES[side])
         shape = (len(indices), 3, frames, corpus.skeleton.num_joints, 2)
         data = open_memmap(folder / f"{side}_data_joint.npy", "w+", np.float32, shape)
-        for position, index in enumerate(indices.tolist()):
+        for position, index in enumerate(counted(f"writing {side} clips", indices.tolist())):
             data[position] = _padded(corpus, index, frames).transpose(3, 1, 2, 0)
         data.flush()
         names = [corpus.clip_ids[index] for index in indices]
@@ -253,7 +254,7 @@ def write_ctr_gcn(corpus: Corpus, protocol: str, file: Path, frames: int = 300) 
         # Temporary files: the clips of NTU RGB+D 120 would need 20 GB of memory.
         scratch.append(file.with_suffix(f".{side}.tmp"))
         data = open_memmap(scratch[-1], "w+", np.float32, shape)
-        for position, index in enumerate(indices.tolist()):
+        for position, index in enumerate(counted(f"writing {side} clips", indices.tolist())):
             padded = _padded(corpus, index, frames)
             data[position] = padded.transpose(1, 0, 2, 3).reshape(frames, -1)
         one_hot = np.eye(len(corpus.class_names), dtype=np.float32)[corpus.labels[indices]]

@@ -20,6 +20,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.formats.ntu import named_clip
 from data_pipelines.formats.pickles import load_pickle
 from data_pipelines.formats.raw import RawClip, checked, checked_label
+from data_pipelines.progress import counted
 from data_pipelines.sources import ArraySource
 
 
@@ -86,15 +87,11 @@ class PysklSource(ArraySource):
 
 def write_pyskl(corpus: Corpus, file: Path) -> None:
     """Writes a corpus as a PYSKL file; protocols become splits."""
-    annotations = [
-        {
-            "frame_dir": clip_id,
-            "label": int(label),
-            "total_frames": clip.shape[1],
-            "keypoint": np.asarray(clip),
-        }
-        for clip_id, label, clip in zip(corpus.clip_ids, corpus.labels, corpus.clips, strict=True)
-    ]
+    annotations = []
+    for number in counted("writing clips", range(len(corpus))):
+        clip = np.asarray(corpus.clips[number])
+        annotation = {"frame_dir": corpus.clip_ids[number], "label": int(corpus.labels[number])}
+        annotations.append(annotation | {"total_frames": clip.shape[1], "keypoint": clip})
     ids = np.array(corpus.clip_ids)
     split = {}
     for protocol, side in corpus.sides.items():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jax
 
+from data_pipelines.logs import log
 from dynapurls_jax.adaptation.static import static
 from dynapurls_jax.evaluation.diagnosis import diagnose
 from dynapurls_jax.evaluation.inspection import inspect_stream
@@ -45,14 +46,14 @@ def evaluate(runs: Iterable[TrainedRun], folder: Path, command: str, profile: bo
         with ExitStack() as stack:
             if profile and not results:
                 stack.enter_context(jax.profiler.trace(folder / "profile"))
-                print(f"  profiler trace: {folder / 'profile'}", flush=True)
+                log.info(f"  profiler trace: {folder / 'profile'}")
             result = evaluate_run(run)
         info = ReportInfo(run.config, run.inputs.corpus, command)
         if result.inspection is not None:
             shown = run.protocol.unseen_test[result.inspection.samples]
             clips = clips_of(run, shown, run.protocol.unseen)
             page = write_run_page(folder, result, clips, info)
-            print(f"  page of the run: {page}", flush=True)
+            log.info(f"  page of the run: {page}")
         results.append(replace(result, inspection=None))  # saves memory: NTU has 16 000 clips
     return write_report(folder, results, info)
 
@@ -76,7 +77,8 @@ def evaluate_run(run: TrainedRun) -> RunResult:
             methods[name] = setup.method(run.variables, task.features, len(orders[0]))
         for name, method in methods.items():
             adapter = setup.adapter(method)
-            streams[name] = predict_streams(adapter, task.inputs, orders, run.seed, chunk)
+            title = f"{run.split}, seed {run.seed}, {name}: stream orders"
+            streams[name] = predict_streams(adapter, task.inputs, orders, run.seed, chunk, title)
         inspection = inspect_stream(run, task.inputs, method, adapter, orders[0], chunk)
         diagnosis = diagnose(run, task)
     return RunResult(

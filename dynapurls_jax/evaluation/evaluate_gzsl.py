@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from data_pipelines.logs import log
 from dynapurls_jax.adaptation.api import Adapter, adapter_of, run_stream
 from dynapurls_jax.adaptation.gated import Gate, gated
 from dynapurls_jax.adaptation.static import static
@@ -80,7 +81,7 @@ def evaluate_gzsl(
             fits[run.split] = {gate: fit_gate(gate, pseudo) for gate in gates}
         results.append(evaluate_gzsl_run(run, fits[run.split]))
         info = ReportInfo(run.config, run.inputs.corpus, command)
-        print(f"  page of the run: {write_page(folder, run, results[-1], info)}", flush=True)
+        log.info(f"  page of the run: {write_page(folder, run, results[-1], info)}")
     seeds = {split: [other.seed for other in pseudo_runs[split]] for split in fits}
     return write_gzsl_report(folder, results, fits, seeds, info)
 
@@ -156,7 +157,8 @@ def predict_full(
     """Predicted class ids with a gate, and with the configured test-time method on both sides."""
     inputs = gzsl_inputs(run, clips)
     adapter, chunk = full_adapter(run, inputs, gate, len(orders[0]))
-    return predict_streams(adapter, inputs, orders, run.seed, chunk).predicted
+    title = f"{run.split}, seed {run.seed}, {gate.score}: stream orders"
+    return predict_streams(adapter, inputs, orders, run.seed, chunk, title).predicted
 
 
 def full_adapter(

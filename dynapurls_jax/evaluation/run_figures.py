@@ -1,7 +1,8 @@
 """Figures of one run: Figures 2, 5, 8, 9 and 10 of the paper, and a reliability diagram."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -10,6 +11,7 @@ from jaxtyping import Float, Int
 from sklearn.manifold import TSNE
 from sklearn.metrics import confusion_matrix
 
+from data_pipelines.progress import progress
 from dynapurls_jax.evaluation.attention_figure import draw_attention
 from dynapurls_jax.evaluation.figures import (
     ADAPTED_COLOUR,
@@ -72,12 +74,19 @@ def draw_all(view: RunView) -> list[Figure]:
     draw = [plot_running, plot_confusion, plot_class_changes, plot_reliability]
     if not view.compared:
         draw.remove(plot_class_changes)
-    figures = [plot(view) for plot in draw]
+    steps: list[Callable[[], Figure | list[Figure]]] = [partial(plot, view) for plot in draw]
     if view.inspection.features is not None and view.inspection.class_vectors is not None:
-        figures += plot_both_tsne(view, view.inspection.features, view.inspection.class_vectors)
+        vectors = view.inspection.features, view.inspection.class_vectors
+        steps.append(partial(plot_both_tsne, view, *vectors))
     attended = attended_granularities(view.inspection.attention)
     if attended and view.clips.joints is not None:
-        figures.append(plot_attention(view, attended))
+        steps.append(partial(plot_attention, view, attended))
+    figures: list[Figure] = []
+    with progress("drawing figures", len(steps)) as report:
+        for done, step in enumerate(steps, 1):
+            drawn = step()
+            figures += drawn if isinstance(drawn, list) else [drawn]
+            report(done)
     return figures
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
+from data_pipelines.progress import progress
 from dynapurls_jax.adaptation.api import Adapter, Prediction, run_stream
 from dynapurls_jax.evaluation.settings import STREAMS
 from dynapurls_jax.registry import check_choice
@@ -83,16 +84,17 @@ def predict_streams(
     orders: Sequence[np.ndarray],
     seed: int,
     chunk: int = 1,
+    title: str = "predicting",
 ) -> Streams:
     """Runs a test-time method on several orders of a stream, each from the initial state.
 
-    The orders are sharded over the devices, which run independently. An adapter object is compiled
-    once for each shape.
+    Each device runs one order at a time. One adapter object compiles once for each shape.
 
     Args:
       orders: arrays of indices into the samples, all of one length.
       seed: seed of the run; each order has its own key.
       chunk: see `run_stream`.
+      title: of the progress display.
     """
     order = np.stack(orders)
     devices = jax.local_devices()[: len(order)]
@@ -102,14 +104,20 @@ def predict_streams(
     if inputs.active is None:
         inputs = inputs._replace(active=np.ones(len(inputs.candidates.classes), bool))
     inputs = inputs._replace(active=jnp.asarray(inputs.active))
-    predictions = _each_order(adapter, mesh, chunk, inputs, order[numbers], keys)
-    p = jax.tree.map(lambda leaf: np.asarray(leaf)[: len(order)], predictions)
+    parts: list[Prediction] = []
+    with progress(title, len(order)) as report:
+        for first in range(0, len(numbers), mesh.size):
+            part = slice(first, first + mesh.size)
+            found = _each_order(adapter, mesh, chunk, inputs, order[numbers[part]], keys[part])
+            parts.append(jax.tree.map(np.asarray, found))
+            report(min(part.stop, len(order)))
+    p = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(order)], *parts)
     return Streams(order, p.label, p.confidence, p.admitted, p.adapted)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _each_order(adapter: Adapter, mesh: Mesh, chunk: int, inputs, orders, keys) -> Any:
-    """Predictions `[orders, N]`; orders and keys are sharded, inputs are replicated."""
+    """Predictions `[orders, N]`; each device of the mesh has one order and its key."""
 
     def one(inputs: StreamInputs, order: Int[Array, " N"], key: Array) -> Prediction:
         shuffled = jax.tree.map(lambda leaf: leaf[order], inputs.features)

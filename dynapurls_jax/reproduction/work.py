@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 
+from data_pipelines.logs import log
 from dynapurls_jax.reproduction.jobs import Job, Results
 from dynapurls_jax.reproduction.records import Records
 
@@ -17,13 +18,13 @@ class Work:
         """Prints the progress after a finished job."""
         self.done += 1
         seconds = time.monotonic() - self.start
-        print(progress_line(job, results, self.done, self.total, seconds), flush=True)
+        log.info(progress_line(job, results, self.done, self.total, seconds))
 
 
 def work_of(jobs: Sequence[Job], dataset: str, records: Records) -> Work:
     """Counts the unfinished jobs and prints their number."""
     missing = [job for job in dict.fromkeys(jobs) if records.get(job) is None]
-    print(f"{dataset}: {len(missing)} jobs to do; records in {records.file}", flush=True)
+    log.info(f"{dataset}: {len(missing)} jobs to do; records in {records.file}")
     return Work(len(missing))
 
 

@@ -128,7 +128,7 @@ def _read(file: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     if not file.is_file():
         raise FileNotFoundError(
             f"no model file {file}; the training command writes it at the end of a run, and "
-            "scripts/export.py anywhere"
+            "dynapurls export model anywhere"
         )
     try:
         with safe_open(file, "np") as opened:

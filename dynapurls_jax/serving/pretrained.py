@@ -32,7 +32,7 @@ def find_model(name: str | Path) -> Model:
     """Loads a trained model, without training data.
 
     Args:
-      name: a name of `pretrained_names()`; a file that `scripts/export.py` wrote; a workdir, for
+      name: a name of `pretrained_names()`; a file that `dynapurls export` wrote; a workdir, for
         its first split and seed; or the folder of a run, `<workdir>/<split>/seed<k>`.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from data_pipelines.logs import log
 from data_pipelines.protocols import base_split, pseudo_split
 from dynapurls_jax.adaptation.gated import Gate
 from dynapurls_jax.evaluation.evaluate_gzsl import fitted_gate
@@ -38,7 +39,7 @@ def _gate(run: TrainedRun, workdir: Path) -> Gate | None:
     try:
         return fitted_gate(run, load_pseudo_runs(run.inputs, workdir, run.split))
     except ValueError as error:
-        print(
+        log.warning(
             f"{run.split}, seed {run.seed}: model without a gate, which cannot be fitted: {error}"
         )
         return None

@@ -1,16 +1,15 @@
 """Writes descriptions of actions with a language model and the paper's structured questions.
 
   export OPENAI_API_KEY=... OPENAI_BASE_URL=https://... OPENAI_MODEL=...
-  python -m dynapurls_jax.text.describe --classes "wave" "kick a ball" --out mine.json
-  python -m dynapurls_jax.text.describe --dataset ntu60 --out ntu60.json --dry-run
-  python -m dynapurls_jax.text.describe --classes "wave" --out mine.json --local Qwen/Qwen3-4B
+  dynapurls describe --classes "wave" "kick a ball" --out=mine.json
+  dynapurls describe --dataset=ntu60 --out=ntu60.json --dry_run
+  dynapurls describe --classes "wave" --out=mine.json --local=Qwen/Qwen3-4B
 
 Works with any OpenAI-compatible endpoint (OpenAI's own without OPENAI_BASE_URL). Each class takes
 three questions: overall, body parts, phases (section 3.2.1); missing texts of an answer are
 requested again. A class is written once all of its eight texts are complete. Classes that are
-already in the file are skipped, so the same command resumes after an interruption. --dry-run prints
-the prompts and an estimate of the cost, and makes no request. Train with
---config.text.descriptions=mine.json.
+already in the file are skipped, so the same command resumes after an interruption. --dry_run prints
+the prompts and an estimate of the cost, and makes no request.
 """
 
 import argparse
@@ -28,7 +27,7 @@ from data_pipelines.errors import DataError, check_positive
 from data_pipelines.locks import one_at_a_time
 from data_pipelines.paths import data_home
 from data_pipelines.progress import progress
-from dynapurls_jax.commands import parser_of
+from dynapurls_jax.commands import errors_in_words, parser_of
 from dynapurls_jax.text.descriptions import (
     Descriptions,
     check_descriptions,
@@ -60,14 +59,8 @@ class ClassAnswer(NamedTuple):
 def main() -> None:
     """Runs the command."""
     options = _parser().parse_args()
-    try:
+    with errors_in_words((DataError, ModelError, OSError, ValueError)):
         sys.exit(_run(options))
-    except (DataError, ModelError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print(f"\nstopped; the same command resumes {options.out}", file=sys.stderr)
-        sys.exit(130)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -81,14 +74,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--phrasings", type=int, default=1, help="texts per granularity [1]")
     parser.add_argument("--attempts", type=int, default=3, help="per question, at most [3]")
     parser.add_argument("--temperature", type=float, help="[the model's default]")
-    parser.add_argument("--max-tokens", type=int, help="per answer [the model's; local: 400]")
+    parser.add_argument("--max_tokens", type=int, help="per answer [the model's; local: 400]")
     parser.add_argument("--parallel", type=int, default=4, help="simultaneous requests [4]")
-    parser.add_argument("--per-minute", type=float, default=60, help="requests, at most [60]")
+    parser.add_argument("--per_minute", type=float, default=60, help="requests, at most [60]")
     parser.add_argument("--timeout", type=float, default=60, help="seconds per request [60]")
     parser.add_argument("--retries", type=int, default=5, help="of a failed request [5]")
     prices = "dollars per million tokens of prompts and of answers, for the estimate"
     parser.add_argument("--prices", type=float, nargs=2, metavar=("IN", "OUT"), help=prices)
-    parser.add_argument("--dry-run", action="store_true", help="print prompts and cost only")
+    parser.add_argument("--dry_run", action="store_true", help="print prompts and cost only")
     return parser
 
 
@@ -111,9 +104,21 @@ def _run(options: argparse.Namespace) -> int:
         f"{options.out}; about {len(prompts) * options.phrasings} requests, "
         f"{_usage(prompt_tokens, answer_tokens, options.prices)}"
     )
-    if options.dry_run or not remaining:
+    if options.dry_run:
+        print("next: the same command without --dry_run")
         return 0
-    return _describe_all(options, remaining)
+    status = _describe_all(options, remaining) if remaining else 0
+    print(f"next: {_next_command(options)}")
+    return status
+
+
+def _next_command(options: argparse.Namespace) -> str:
+    """The command that uses the descriptions."""
+    if options.dataset:
+        return (
+            f"dynapurls train --config={options.dataset} --config.text.descriptions={options.out}"
+        )
+    return f"dynapurls predict --clips=my_clips --actions_file={options.out}"
 
 
 def _usage(prompt_tokens: int, answer_tokens: int, prices: list[float] | None) -> str:

@@ -19,7 +19,6 @@ from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, TfidfVectorizer
 from data_pipelines.errors import DataError
 from data_pipelines.sketches import parse_sketch
 from dynapurls_jax.commands import parser_of
-from dynapurls_jax.text.clip import CLIPEncoder
 from dynapurls_jax.text.descriptions import check_descriptions, load_descriptions
 from dynapurls_jax.text.granularities import GRANULARITIES
 
@@ -115,6 +114,8 @@ def main() -> None:
     try:
         descriptions = load_descriptions(options.file)
         if options.tokenizer:
+            from dynapurls_jax.text.clip import CLIPEncoder
+
             tokenizer = CLIPEncoder(options.tokenizer).tokenizer
 
             def count_tokens(text):

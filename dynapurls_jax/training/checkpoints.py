@@ -16,6 +16,7 @@ import orbax.checkpoint as ocp
 from jax.sharding import SingleDeviceSharding
 
 from data_pipelines.atomic import write_text
+from data_pipelines.logs import log
 from dynapurls_jax.training.processes import is_first, wait_for_all
 from dynapurls_jax.training.stages import CheckpointError, Stage
 
@@ -46,7 +47,7 @@ class Checkpoints:
             if fault is None:
                 return step
             if step not in self._damaged:
-                print(f"  checkpoint {self._folder / str(step)} is damaged: {fault}", flush=True)
+                log.warning(f"  checkpoint {self._folder / str(step)} is damaged: {fault}")
             self._damaged[step] = fault
         if written:
             faults = "; ".join(f"{step}: {fault}" for step, fault in self._damaged.items())
@@ -122,7 +123,7 @@ class Checkpoints:
             aside.parent.mkdir(exist_ok=True)
             (self._folder / str(step)).replace(aside)
             self._record(step).unlink()
-            print(f"  damaged checkpoint {step} is moved to {aside}", flush=True)
+            log.warning(f"  damaged checkpoint {step} is moved to {aside}")
         wait_for_all("damaged checkpoints are moved")
         self._damaged.clear()
         self._manager.reload()

@@ -16,6 +16,7 @@ from data_pipelines.datasets import load_corpus
 from data_pipelines.errors import DataError
 from data_pipelines.formats.raw import RawClip
 from data_pipelines.layouts import COMMON
+from data_pipelines.logs import log
 from data_pipelines.prepared import prepare_clip
 from data_pipelines.settings import DataSettings
 from data_pipelines.skeletons import Skeleton, map_joints
@@ -70,7 +71,7 @@ def archive_corpus(file: Path) -> EncodedCorpus:
         names.append(clip.label)
     if not found:
         raise DataError(f"expected labelled clips, got none among {bad}", file)
-    print(f"{file.stem}: {len(found)} clips, {bad} skipped", flush=True)
+    log.info(f"{file.stem}: {len(found)} clips, {bad} skipped")
     return _encoded(file.stem, np.stack(found), np.array(names))
 
 
@@ -84,7 +85,7 @@ def dataset_corpus(name: str, manual_dir: Path) -> EncodedCorpus:
     joints = [map_joints(corpus.clips[n], corpus.skeleton, COMMON) for n in range(len(corpus))]
     conventions = find_conventions(joints, Declared())
     clips = np.stack([prepared(to_project(one, conventions), COMMON) for one in joints])
-    print(f"{name}: {len(clips)} clips", flush=True)
+    log.info(f"{name}: {len(clips)} clips")
     return _encoded(name, clips, np.array(corpus.class_names)[corpus.labels])
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from data_pipelines.logs import log
 from dynapurls_jax.evaluation.trained_run import class_text
 from dynapurls_jax.registry import plain, settings_key, settings_of
 from dynapurls_jax.rng import key_of
@@ -90,7 +91,7 @@ def fit_method(
     if stage.results is None:
         stage.finish(results)
     results = stage.results or {}
-    print(f"  {name}: {accuracies(results)}", flush=True)
+    log.info(f"  {name}: {accuracies(results)}")
     return task.method, jax.device_put(variables), results
 
 

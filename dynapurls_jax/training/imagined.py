@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from data_pipelines.animation import imagined_clip
+from data_pipelines.logs import log
 from data_pipelines.prepared import PreparedClips
 from data_pipelines.sketches import Sketch
 from dynapurls_jax.training.extract import encoded
@@ -40,7 +41,7 @@ def sketch_tokens(
     if stage.encoder is None or inputs.clips is None:
         sketches = {}
     if missing := len(found) - len(sketches):
-        print(f"  {missing} classes have no motion sketch: only their text is used", flush=True)
+        log.info(f"  {missing} classes have no motion sketch: only their text is used")
     if sketches:
         assert stage.encoder is not None
         chunks = encoded(

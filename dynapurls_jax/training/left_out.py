@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import FrozenConfigDict
 
+from data_pipelines.logs import log
 from dynapurls_jax.evaluation.settings import EvalSettings
 from dynapurls_jax.evaluation.streams import StreamInputs, predict_streams, stream_order
 from dynapurls_jax.evaluation.tasks import StreamSetup
@@ -55,7 +56,7 @@ class LeftOut:
             classes = len(corpus.class_names)
             sizes = f"{classes} | {len(corpus.labels)} | {100 / classes:.1f}"
             lines.append(f"| {corpus.name} | {sizes} | {_cells(rows[-1])} |\n")
-            print(lines[-1], end="", flush=True)
+            log.info(lines[-1].rstrip())
         lines.append(f"| mean | | | | {_cells(np.mean(rows, axis=0))} |\n")
         return "".join(lines)
 

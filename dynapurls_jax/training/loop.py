@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
+from data_pipelines.logs import log
 from dynapurls_jax.training.checkpoints import Checkpoints
 from dynapurls_jax.training.metrics import Metrics, memory
 from dynapurls_jax.training.processes import any_of
@@ -163,4 +164,4 @@ class Loop(ExitStack):
         if self._tracing:
             jax.profiler.stop_trace()
             self._tracing = False
-            print(f"  profiler trace: {self._folder / 'profile'}", flush=True)
+            log.info(f"  profiler trace: {self._folder / 'profile'}")

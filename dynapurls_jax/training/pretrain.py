@@ -24,6 +24,7 @@ from jaxtyping import PRNGKeyArray
 from ml_collections import ConfigDict
 
 from data_pipelines.batches import epoch_batches, steps_in_epoch
+from data_pipelines.logs import log
 from data_pipelines.prepared import PreparedClips
 from data_pipelines.preprocess import augment, to_streams
 from data_pipelines.progress import progress
@@ -199,7 +200,7 @@ def pretrain(spec: RunSpec) -> EncoderStage:
         shares = {f"{side}_accuracy": accuracy(task, variables, i) for side, i in sides.items()}
         stage.finish(shares | {"weights": tree_digest(variables)})
     results = stage.results or {}
-    print(f"  encoder: seen validation accuracy {results['val_accuracy']:.3f}", flush=True)
+    log.info(f"  encoder: seen validation accuracy {results['val_accuracy']:.3f}")
     params = {key: leaf for key, leaf in variables["params"].items() if key != "classifier"}
     variables = {"params": params, "batch_stats": variables["batch_stats"]}
     identity = stage.identity | {"weights": results["weights"]}

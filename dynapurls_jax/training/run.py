@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from data_pipelines import animation
 from data_pipelines.atomic import write_text
 from data_pipelines.datasets import load_corpus, load_features
+from data_pipelines.logs import log
 from data_pipelines.prepared import prepare
 from data_pipelines.protocols import make_protocol, pseudo_split
 from data_pipelines.settings import DataSettings
@@ -55,7 +56,7 @@ def train_all(
     """
     check_writable(workdir)
     if len(config.seeds) > 1 and not has_randomness(config):
-        print(f"no stage depends on the seed: only seed {config.seeds[0]} is trained")
+        log.info(f"no stage depends on the seed: only seed {config.seeds[0]} is trained")
         config.seeds = config.seeds[:1]
     inputs = read_inputs(config)
     runs = [(split, seed) for split in config.splits for seed in config.seeds]
@@ -87,7 +88,7 @@ def read_inputs(config: ConfigDict) -> Inputs:
     else:
         corpus, tokens = load_corpus(data), None
         clips = prepare(corpus, data.frames, data.temporal_sampling, data.joints)
-    print(corpus.summary(), flush=True)
+    log.info(corpus.summary())
     vectors, digest = text_features(text, corpus)
     sketches = class_sketches(text, corpus)
     if clips is not None and any(sketches) and METHODS.entry(config.method.name).sketches:
@@ -124,11 +125,10 @@ def make_spec(inputs: Inputs, workdir: Path, split: str, seed: int) -> RunSpec:
 def train_run(spec: RunSpec) -> TrainedRun:
     """Runs the stages of one split and seed; finished stages are restored."""
     protocol, inputs = spec.protocol, spec.inputs
-    print(
+    log.info(
         f"{spec.folder}: {len(protocol.seen)} seen and {len(protocol.unseen)} unseen classes; "
         f"clips: {len(protocol.train)} train, {len(protocol.val)} validation, "
-        f"{len(protocol.seen_test)} seen test, {len(protocol.unseen_test)} unseen test",
-        flush=True,
+        f"{len(protocol.seen_test)} seen test, {len(protocol.unseen_test)} unseen test"
     )
     if inputs.features is not None:
         stage, tokens = EncoderStage(None, features_identity(spec), {}), inputs.features
@@ -227,10 +227,7 @@ def train_command(config: ConfigDict, workdir: Path) -> str:
     parts.append(f"--config.method.name={method}")
     if query := chosen_settings(config.method).get("query"):
         parts.append(f"--config.method.{method}.query={query}")
-    return (
-        f"python -m dynapurls_jax.train --config=configs/{config.name}.py --workdir={workdir} "
-        + " ".join(parts)
-    )
+    return f"dynapurls train --config={config.name} --workdir={workdir} " + " ".join(parts)
 
 
 def check_writable(workdir: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from data_pipelines.atomic import write_text
 from data_pipelines.errors import DataError
+from data_pipelines.logs import log
 
 
 class CheckpointError(RuntimeError):
@@ -92,7 +93,7 @@ def open_stage(parent: Path, name: str, identity: dict[str, Any]) -> Stage:
         if others:
             before = _record(others[-1].parent)["identity"]
             lines = differences(before, json.loads(json.dumps(identity)))
-            print(
+            log.info(
                 f"  new stage {folder.name}; differences to {others[-1].parent.name}: "
                 f"{'; '.join(lines)}"
             )

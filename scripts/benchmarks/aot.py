@@ -28,6 +28,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from dynapurls_jax.commands import parser_of
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = {"v5e": ("libtpu", "tpu"), "h100": ("jax_plugins.xla_cuda12", "cuda")}
 ENVIRONMENT = {
@@ -69,12 +71,10 @@ device_description_str: "NVIDIA H100 80GB HBM3"
 
 def main() -> None:
     """Starts itself in the environment of the compiler, or compiles."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--target", required=True, choices=list(PACKAGES))
     parser.add_argument("--python", default=sys.executable, help="of the compiler's environment")
-    parser.add_argument("--target-config", type=Path, help="another GPU, in XLA's words")
+    parser.add_argument("--target_config", type=Path, help="another GPU, in XLA's words")
     parser.add_argument("--only", nargs="+", default=[""], help="parts of programs' names")
     parser.add_argument("--all", action="store_true", help="every test-time method, query and C")
     parser.add_argument("--json", type=Path, help="where figures are written")

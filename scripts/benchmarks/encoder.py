@@ -3,13 +3,25 @@
   python scripts/benchmarks/encoder.py                            a sweep over batches, T = 64
   python scripts/benchmarks/encoder.py --frames 300 --batches 4   full length
   python scripts/benchmarks/encoder.py --torch eager compile      torch.compile as well
-  python scripts/benchmarks/encoder.py --no-keep-memory           with the system's default malloc
+  python scripts/benchmarks/encoder.py --no_keep_memory           with the system's default malloc
 
 All lines are of one run on one device, random clips of two persons, width 64, V = 25. PyTorch is
 `tests/helpers/torch_shift_gcn.py` (extra dev). Limits: a large matrix product and a large copy are
 timed first; an encoder can be no faster than FLOPs over the one and bytes over the other, counted
 in `dynapurls_jax/encoders/shift_gcn.py`.
 """
+
+from dynapurls_jax.commands import parser_of
+
+PARSER = parser_of(__doc__)
+PARSER.add_argument("--frames", type=int, default=64, help="T, a multiple of 4")
+PARSER.add_argument("--batches", type=int, nargs="+", default=[1, 4, 8, 16], help="in clips")
+PARSER.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
+PARSER.add_argument("--torch", nargs="*", default=["eager"], choices=["eager", "compile"])
+PARSER.add_argument("--repeats", type=int, default=3, help="timed runs; the fastest counts")
+PARSER.add_argument("--no_keep_memory", action="store_true")
+if __name__ == "__main__":
+    PARSER.parse_args()  # before JAX is imported, which takes seconds
 
 from functools import partial
 
@@ -18,7 +30,6 @@ import jax.numpy as jnp
 import optax
 from timing import device_title, fastest, fastest_jax, limits, line, table
 
-from dynapurls_jax.commands import parser_of
 from dynapurls_jax.encoders.base import SkeletonEncoder
 from dynapurls_jax.encoders.jit import jit
 from dynapurls_jax.encoders.shift_gcn import ShiftGCN
@@ -33,14 +44,7 @@ FLOPS, BYTES = 2 * 1.78464e9 / 300, 0.319e9 / 300  # for each frame
 
 def main() -> None:
     """Prints a table as it grows."""
-    parser = parser_of(__doc__)
-    parser.add_argument("--frames", type=int, default=64, help="T, a multiple of 4")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 8, 16], help="in clips")
-    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
-    parser.add_argument("--torch", nargs="*", default=["eager"], choices=["eager", "compile"])
-    parser.add_argument("--repeats", type=int, default=3, help="timed runs; the fastest counts")
-    parser.add_argument("--no-keep-memory", action="store_true")
-    options = parser.parse_args()
+    options = PARSER.parse_args()
     if not options.no_keep_memory:
         keep_memory()  # for both frameworks: they share the process
     flops, bandwidth = limits(options.repeats)

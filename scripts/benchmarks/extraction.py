@@ -9,6 +9,15 @@ the store written. Two persons in each clip, random coordinates and weights. The
 if together is as fast as the encoder alone.
 """
 
+from dynapurls_jax.commands import parser_of
+
+PARSER = parser_of(__doc__)
+PARSER.add_argument("--frames", type=int, default=64, help="T, a multiple of 4")
+PARSER.add_argument("--clips", type=int, default=256)
+PARSER.add_argument("--width", type=int, default=64)
+if __name__ == "__main__":
+    PARSER.parse_args()  # before JAX is imported, which takes seconds
+
 import tempfile
 import time
 from pathlib import Path
@@ -21,7 +30,6 @@ from data_pipelines.array_store import open_or_make
 from data_pipelines.batches import padded_batches
 from data_pipelines.prepared import PreparedClips
 from data_pipelines.skeletons import KINECT_V2
-from dynapurls_jax.commands import parser_of
 from dynapurls_jax.config import default_config
 from dynapurls_jax.encoders.base import (
     TOKEN_DTYPE,
@@ -41,15 +49,11 @@ PERSONS = 2
 
 def main() -> None:
     """Prints the rates."""
-    parser = parser_of(__doc__)
-    parser.add_argument("--frames", type=int, default=64, help="T, a multiple of 4")
-    parser.add_argument("--clips", type=int, default=256)
-    parser.add_argument("--width", type=int, default=64)
-    options = parser.parse_args()
+    options = PARSER.parse_args()
     keep_memory()
     size = clips_per_device() * jax.device_count()
     if options.clips % size:
-        parser.error(f"--clips: expected a multiple of {size}, got {options.clips}")
+        PARSER.error(f"--clips: expected a multiple of {size}, got {options.clips}")
     config = default_config()
     config.encoder.shift_gcn.width = options.width
     module = make_encoder(config.encoder, KINECT_V2)

@@ -8,13 +8,23 @@ same run. The whole path reads a zip of renamed copies through the NTU RGB+D 60 
 cores; its share on one core and its serial share give the projection.
 """
 
+from pathlib import Path
+
+from dynapurls_jax.commands import parser_of
+
+PARSER = parser_of(__doc__)
+PARSER.add_argument("--clips", type=Path, required=True, help="folder of .skeleton files")
+PARSER.add_argument("--repeats", type=int, default=7, help="passes, of which the best counts")
+PARSER.add_argument("--copies", type=int, default=40, help="of each clip, for the whole path")
+if __name__ == "__main__":
+    PARSER.parse_args()  # before JAX is imported, which takes seconds
+
 import os
 import resource
 import tempfile
 import time
 import zipfile
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from timing import line, table
@@ -25,7 +35,6 @@ from data_pipelines.formats.ntu import parse_lines, parse_skeleton, read_ntu
 from data_pipelines.ingest import num_cores
 from data_pipelines.settings import DataSettings
 from data_pipelines.sources import Archive, FileSource
-from dynapurls_jax.commands import parser_of
 
 FILES = {"NTU RGB+D 60": 56_880, "NTU RGB+D 120": 114_480}
 CORES = (2, 16, 64)
@@ -33,11 +42,7 @@ CORES = (2, 16, 64)
 
 def main() -> None:
     """Measures and prints."""
-    parser = parser_of(__doc__)
-    parser.add_argument("--clips", type=Path, required=True, help="folder of .skeleton files")
-    parser.add_argument("--repeats", type=int, default=7, help="passes, of which the best counts")
-    parser.add_argument("--copies", type=int, default=40, help="of each clip, for the whole path")
-    options = parser.parse_args()
+    options = PARSER.parse_args()
     files = {str(file): file.read_bytes() for file in sorted(options.clips.glob("*.skeleton"))}
     if not files:
         raise SystemExit(f"{options.clips}: expected .skeleton files, found none")

@@ -13,10 +13,23 @@ as the host reads faster. On a CPU the parts share its cores, so together cannot
 of their processor time over the number of cores.
 """
 
+from pathlib import Path
+
+from dynapurls_jax.adaptation.registry import ADAPTERS
+from dynapurls_jax.commands import parser_of
+
+PARSER = parser_of(__doc__)
+PARSER.add_argument("--clips", type=Path, required=True, help="folder of clips")
+PARSER.add_argument("--copies", type=int, default=4, help="times that each file is read")
+PARSER.add_argument("--frames", type=int, default=64, help="T, a multiple of 4")
+PARSER.add_argument("--width", type=int, default=64, help="of the Shift-GCN")
+PARSER.add_argument("--method", default="dynapurls", choices=ADAPTERS.names)
+if __name__ == "__main__":
+    PARSER.parse_args()  # before JAX is imported, which takes seconds
+
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -27,8 +40,6 @@ from timing import device_title, line, table
 
 from data_pipelines.clip_files import CommonClips
 from data_pipelines.skeletons import KINECT_V2
-from dynapurls_jax.adaptation.registry import ADAPTERS
-from dynapurls_jax.commands import parser_of
 from dynapurls_jax.config import paper_config
 from dynapurls_jax.encoders.base import clips_per_device, token_shape, trained_encoder
 from dynapurls_jax.encoders.registry import make_encoder
@@ -44,19 +55,13 @@ CLASSES, PERSONS = 12, 2
 
 def main() -> None:
     """Prints the rates."""
-    parser = parser_of(__doc__)
-    parser.add_argument("--clips", type=Path, required=True, help="folder of clips")
-    parser.add_argument("--copies", type=int, default=4, help="times that each file is read")
-    parser.add_argument("--frames", type=int, default=64, help="T, a multiple of 4")
-    parser.add_argument("--width", type=int, default=64, help="of the Shift-GCN")
-    parser.add_argument("--method", default="dynapurls", choices=ADAPTERS.names)
-    options = parser.parse_args()
+    options = PARSER.parse_args()
     keep_memory()
     files = sorted(file for file in options.clips.iterdir() if file.is_file()) * options.copies
     size = clips_per_device()
     files = files[: len(files) // size * size]
     if not files:
-        parser.error(f"--copies: expected {size} clips or more, got {options.copies} of each file")
+        PARSER.error(f"--copies: expected {size} clips or more, got {options.copies} of each file")
     live = LiveStream(ModelInputs(random_model(options)))
     reads = [partial(read, file, live.inputs.model) for file in files]
     print(f"{device_title()}; {len(files)} clips in batches of {size}, T = {options.frames}")

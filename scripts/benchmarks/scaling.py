@@ -16,6 +16,17 @@ collectives (bandwidth reached, latency) are assumptions, given in the table. Th
 expectation, no measurement.
 """
 
+from dynapurls_jax.commands import parser_of
+
+PARSER = parser_of(__doc__)
+PARSER.add_argument("--devices", type=int, default=8)
+PARSER.add_argument("--batch", type=int, default=64, help="clips in a global batch of stage 1")
+PARSER.add_argument("--dtype", default="bfloat16", choices=["float32", "bfloat16"])
+PARSER.add_argument("--statistics", default="batch", help="pretrain.statistics")
+PARSER.add_argument("--remat", action="store_true", help="encoder.shift_gcn.remat")
+if __name__ == "__main__":
+    PARSER.parse_args()  # before JAX is imported, which takes seconds
+
 import math
 import re
 from collections import Counter
@@ -30,7 +41,6 @@ from jax.sharding import Mesh
 
 from data_pipelines.prepared import PreparedClips
 from data_pipelines.skeletons import KINECT_V2
-from dynapurls_jax.commands import parser_of
 from dynapurls_jax.config import load_config
 from dynapurls_jax.registry import settings_of
 from dynapurls_jax.training import epochs, method_task, pretrain
@@ -72,13 +82,7 @@ CHIPS = {
 
 def main() -> None:
     """Prints the tables of docs/training.md."""
-    parser = parser_of(__doc__)
-    parser.add_argument("--devices", type=int, default=8)
-    parser.add_argument("--batch", type=int, default=64, help="clips in a global batch of stage 1")
-    parser.add_argument("--dtype", default="bfloat16", choices=["float32", "bfloat16"])
-    parser.add_argument("--statistics", default="batch", help="pretrain.statistics")
-    parser.add_argument("--remat", action="store_true", help="encoder.shift_gcn.remat")
-    options = parser.parse_args()
+    options = PARSER.parse_args()
     pretend_devices(options.devices)
     config = load_config(ROOT / "configs" / "ntu120.py")
     config.pretrain.update(batch_size=options.batch, statistics=options.statistics)

@@ -7,13 +7,22 @@ Forward alone, and with the gradient to the features (and to the displacements).
 features is timed beside them: no form can be faster. The encoder's own form is "gather".
 """
 
+from dynapurls_jax.commands import parser_of
+
+PARSER = parser_of(__doc__)
+PARSER.add_argument("--channels", type=int, default=64)
+PARSER.add_argument("--frames", type=int, default=64)
+PARSER.add_argument("--persons", type=int, default=16)
+PARSER.add_argument("--repeats", type=int, default=20, help="timed calls; the fastest counts")
+if __name__ == "__main__":
+    PARSER.parse_args()  # before JAX is imported, which takes seconds
+
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from timing import fastest_jax, line, table
 
-from dynapurls_jax.commands import parser_of
 from dynapurls_jax.encoders.jit import jit
 from dynapurls_jax.encoders.shifts import spatial_shift, temporal_shift
 from dynapurls_jax.host_memory import keep_memory
@@ -80,12 +89,7 @@ def temporal_banded(x, displacement):
 
 def main() -> None:
     """Prints a table."""
-    parser = parser_of(__doc__)
-    parser.add_argument("--channels", type=int, default=64)
-    parser.add_argument("--frames", type=int, default=64)
-    parser.add_argument("--persons", type=int, default=16)
-    parser.add_argument("--repeats", type=int, default=20, help="timed calls; the fastest counts")
-    options = parser.parse_args()
+    options = PARSER.parse_args()
     keep_memory()
     shape = (options.channels, options.frames, 25, options.persons)
     x = jax.random.normal(jax.random.key(0), shape)

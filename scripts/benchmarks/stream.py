@@ -22,6 +22,18 @@ The limit: FLOPs (two a multiply-add) over the speed of a large product, or byte
 large copy, whichever takes longer; both are measured first.
 """
 
+from dynapurls_jax.commands import parser_of
+
+PARSER = parser_of(__doc__)
+PARSER.add_argument("--classes", type=int, nargs="+", default=[5, 12, 24])
+PARSER.add_argument("--chunks", type=int, nargs="+", default=[1, 8, 64, 256])
+PARSER.add_argument("--queries", nargs="+", default=["label_free", "per_candidate"])
+PARSER.add_argument("--samples", type=int, default=512, help="at most; fewer where slow")
+PARSER.add_argument("--seconds", type=float, default=1.0, help="of one timed run, about")
+PARSER.add_argument("--repeats", type=int, default=3, help="timed runs; the fastest counts")
+if __name__ == "__main__":
+    PARSER.parse_args()  # before JAX is imported, which takes seconds
+
 import time
 from itertools import product
 
@@ -32,7 +44,6 @@ from stream_setup import SETTINGS, SHAPES, Setup, adapter_for, make_setup, part
 from timing import device_title, fastest, fastest_jax, limits, line, table
 
 from dynapurls_jax.adaptation.api import State, StreamInfo, run_stream
-from dynapurls_jax.commands import parser_of
 from dynapurls_jax.host_memory import keep_memory
 
 METHODS = ("static", "refined")
@@ -40,14 +51,7 @@ METHODS = ("static", "refined")
 
 def main() -> None:
     """Prints tables as they grow."""
-    parser = parser_of(__doc__)
-    parser.add_argument("--classes", type=int, nargs="+", default=[5, 12, 24])
-    parser.add_argument("--chunks", type=int, nargs="+", default=[1, 8, 64, 256])
-    parser.add_argument("--queries", nargs="+", default=["label_free", "per_candidate"])
-    parser.add_argument("--samples", type=int, default=512, help="at most; fewer where slow")
-    parser.add_argument("--seconds", type=float, default=1.0, help="of one timed run, about")
-    parser.add_argument("--repeats", type=int, default=3, help="timed runs; the fastest counts")
-    options = parser.parse_args()
+    options = PARSER.parse_args()
     keep_memory()  # for both frameworks: they share the process
     peaks = limits(options.repeats)
     print(

@@ -6,6 +6,16 @@
 The shapes are those of `scripts/benchmarks/stream.py`; samples per millisecond in aggregate.
 """
 
+from dynapurls_jax.commands import parser_of
+
+PARSER = parser_of(__doc__)
+PARSER.add_argument("--classes", type=int, nargs="+", default=[5, 12])
+PARSER.add_argument("--queries", nargs="+", default=["label_free", "per_candidate"])
+PARSER.add_argument("--samples", type=int, default=512, help="at most; fewer where slow")
+PARSER.add_argument("--repeats", type=int, default=3, help="timed runs; the fastest counts")
+if __name__ == "__main__":
+    PARSER.parse_args()  # before JAX is imported, which takes seconds
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +25,6 @@ from timing import device_title, fastest_jax, line, table
 from dynapurls_jax.adaptation.api import Method, StreamInfo, run_stream
 from dynapurls_jax.adaptation.dynapurls import DynaPurlsSettings, dynapurls
 from dynapurls_jax.adaptation.sweep import SweepTask, grid_of, sweep
-from dynapurls_jax.commands import parser_of
 from dynapurls_jax.host_memory import keep_memory
 from dynapurls_jax.zero_shot.base import ZeroShotMethod
 
@@ -24,12 +33,7 @@ CAPACITIES, THRESHOLDS, ORDERS = [2, 4, 8, 16], [0.0, 0.1, 0.2, 0.3], 3
 
 def main() -> None:
     """Prints a table as it grows."""
-    parser = parser_of(__doc__)
-    parser.add_argument("--classes", type=int, nargs="+", default=[5, 12])
-    parser.add_argument("--queries", nargs="+", default=["label_free", "per_candidate"])
-    parser.add_argument("--samples", type=int, default=512, help="at most; fewer where slow")
-    parser.add_argument("--repeats", type=int, default=3, help="timed runs; the fastest counts")
-    options = parser.parse_args()
+    options = PARSER.parse_args()
     keep_memory()
     print(device_title())
     table("query", "C", "streams", "one by one, samples/ms", "at once, samples/ms", "ratio")

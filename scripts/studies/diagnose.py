@@ -13,29 +13,34 @@ encoder.
 
 from pathlib import Path
 
+from dynapurls_jax.commands import parser_of
+
+PARSER = parser_of(__doc__)
+PARSER.add_argument("--workdir", type=Path, required=True, help="of trained runs")
+PARSER.add_argument("--splits", nargs="+", help="default: all of the configuration")
+PARSER.add_argument("--seeds", nargs="+", type=int, help="default: all that are trained")
+if __name__ == "__main__":
+    PARSER.parse_args()  # before JAX is imported, which takes seconds
+
+
 import jax.numpy as jnp
 import numpy as np
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.preprocessing import StandardScaler
 
-from dynapurls_jax.commands import parser_of
 from dynapurls_jax.encoders.kinematics import Kinematics, KinematicsSettings
 from dynapurls_jax.evaluation.diagnosis import diagnose, has_rows
 from dynapurls_jax.evaluation.tasks import Task, unseen_task
 from dynapurls_jax.evaluation.trained_run import TrainedRun
-from dynapurls_jax.stream_eval import load_config
 from dynapurls_jax.text.granularities import GRANULARITIES
 from dynapurls_jax.training.run import load_run, read_inputs, trained_seeds
+from dynapurls_jax.workdirs import workdir_config
 
 
 def main() -> None:
     """Prints the diagnosis of every chosen run."""
-    parser = parser_of(__doc__)
-    parser.add_argument("--workdir", type=Path, required=True, help="of trained runs")
-    parser.add_argument("--splits", nargs="+", help="default: all of the configuration")
-    parser.add_argument("--seeds", nargs="+", type=int, help="default: all that are trained")
-    options = parser.parse_args()
-    config = load_config(options.workdir)
+    options = PARSER.parse_args()
+    config = workdir_config(options.workdir)
     inputs = read_inputs(config)
     for split in options.splits or config.splits:
         for seed in options.seeds or trained_seeds(inputs, options.workdir, split):

@@ -7,37 +7,42 @@ unseen ones (static, from tokens of that precision). To compare trainings, train
 with --config.encoder.shift_gcn.dtype=bfloat16 and name both.
 """
 
+from pathlib import Path
+
+from dynapurls_jax.commands import parser_of
+
+PARSER = parser_of(__doc__)
+PARSER.add_argument("--workdir", type=Path, nargs="+", required=True, help="trained")
+PARSER.add_argument("--splits", nargs="+", help="default: all that were trained")
+if __name__ == "__main__":
+    PARSER.parse_args()  # before JAX is imported, which takes seconds
+
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 
-from dynapurls_jax.commands import parser_of
 from dynapurls_jax.encoders.base import trained_encoder
 from dynapurls_jax.encoders.shift_gcn import DTYPES
 from dynapurls_jax.evaluation import metrics
 from dynapurls_jax.evaluation.trained_run import Inputs, TrainedRun
-from dynapurls_jax.stream_eval import load_config
 from dynapurls_jax.training.checkpoints import Checkpoints
 from dynapurls_jax.training.extract import accuracy, encoded
 from dynapurls_jax.training.pretrain import EncoderTask, encoder_folder, task_of, train_encoder
 from dynapurls_jax.training.run import load_run, make_spec, read_inputs, trained_seeds
 from dynapurls_jax.training.spec import RunSpec
+from dynapurls_jax.workdirs import workdir_config
 
 
 def main() -> None:
     """Prints a table as it grows, then the means."""
-    parser = parser_of(__doc__)
-    parser.add_argument("--workdir", type=Path, nargs="+", required=True, help="trained")
-    parser.add_argument("--splits", nargs="+", help="default: all that were trained")
-    options = parser.parse_args()
+    options = PARSER.parse_args()
     sides = [f"{side}, {dtype}" for side in ("seen test", "unseen") for dtype in DTYPES]
     print(f"| trained in | split | seed | {' | '.join(sides)} |\n|---|---|---|---|---|---|---|")
     shares = []
     for workdir in options.workdir:
-        config = load_config(workdir)
+        config = workdir_config(workdir)
         inputs = read_inputs(config)
         for split in options.splits or config.splits:
             for seed in trained_seeds(inputs, workdir, split):

@@ -8,11 +8,21 @@ accuracy on the unseen classes. Differences are paired by split; the interval is
 (BCa, 95 %) of their mean. A method is better where it excludes 0.
 """
 
-import numpy as np
-from scipy.stats import bootstrap
 from study_runs import DATASETS, RANDOM, ROOT, SPLITS
 
 from dynapurls_jax.commands import parser_of
+from dynapurls_jax.zero_shot.registry import METHODS
+
+PARSER = parser_of(__doc__)
+PARSER.add_argument("--datasets", nargs="+", choices=DATASETS, default=DATASETS)
+PARSER.add_argument("--methods", nargs=2, choices=METHODS.names, default=["ridge", "sketch"])
+PARSER.add_argument("--splits", type=int, default=10, help="of each size")
+if __name__ == "__main__":
+    PARSER.parse_args()  # before JAX is imported, which takes seconds
+
+import numpy as np
+from scipy.stats import bootstrap
+
 from dynapurls_jax.config import load_config
 from dynapurls_jax.evaluation.metrics import accuracy
 from dynapurls_jax.evaluation.report import percent
@@ -20,18 +30,13 @@ from dynapurls_jax.evaluation.tasks import unseen_task
 from dynapurls_jax.evaluation.trained_run import TrainedRun
 from dynapurls_jax.host_memory import keep_memory
 from dynapurls_jax.training.run import make_spec, read_inputs, train_run
-from dynapurls_jax.zero_shot.registry import METHODS
 
 
 def main() -> None:
     """Prints a table as it grows."""
-    parser = parser_of(__doc__)
-    parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=DATASETS)
-    parser.add_argument("--methods", nargs=2, choices=METHODS.names, default=["ridge", "sketch"])
-    parser.add_argument("--splits", type=int, default=10, help="of each size")
-    options = parser.parse_args()
+    options = PARSER.parse_args()
     if options.splits < 2:
-        parser.error(f"--splits: expected 2 or more for an interval, got {options.splits}")
+        PARSER.error(f"--splits: expected 2 or more for an interval, got {options.splits}")
     keep_memory()
     first, second = options.methods
     print(f"| dataset | splits | {first} | {second} | {second} less {first} | 95 % interval |")

@@ -13,24 +13,45 @@ stored under its true class. A run is a split and seed; "hurt" is the share of r
 lose more than a point.
 """
 
+from pathlib import Path
+
+from study_runs import DATASETS, PSEUDO, ROOT, real_runs
+
+from dynapurls_jax.commands import parser_of
+from dynapurls_jax.evaluation.settings import STREAMS
+from dynapurls_jax.zero_shot.registry import METHODS
+
+PARSER = parser_of(__doc__)
+PARSER.add_argument("--datasets", nargs="+", choices=DATASETS, default=DATASETS)
+PARSER.add_argument("--method", choices=METHODS.names, default="sketch", help="zero-shot")
+PARSER.add_argument("--streams", nargs="+", choices=STREAMS, default=list(STREAMS))
+PARSER.add_argument("--orders", type=int, default=5)
+PARSER.add_argument(
+    "--seeds", type=int, default=5, help="of each split, or random splits of a size"
+)
+PARSER.add_argument("--pseudo", action="store_true", help="pseudo-unseen classes")
+PARSER.add_argument("--only", nargs="+", metavar="NAME", help="these methods only")
+PARSER.add_argument("--runs", type=Path, default=ROOT / "runs", help="folder of the workdirs")
+PARSER.add_argument(
+    "--json", type=Path, help="file of all figures; those in it are not computed again"
+)
+if __name__ == "__main__":
+    PARSER.parse_args()  # before JAX is imported, which takes seconds
+
 import json
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from refinement_variants import VARIANTS, Variant, method_of
-from study_runs import DATASETS, PSEUDO, ROOT, real_runs
 
 from dynapurls_jax.adaptation.api import adapter_of, run_stream
 from dynapurls_jax.adaptation.static import static
-from dynapurls_jax.commands import parser_of
 from dynapurls_jax.config import load_config
 from dynapurls_jax.evaluation.metrics import mean_std
 from dynapurls_jax.evaluation.report import percent
-from dynapurls_jax.evaluation.settings import STREAMS
 from dynapurls_jax.evaluation.streams import StreamInputs, stream_order
 from dynapurls_jax.evaluation.tasks import Task, unseen_task
 from dynapurls_jax.evaluation.trained_run import TrainedRun
@@ -38,7 +59,6 @@ from dynapurls_jax.host_memory import keep_memory
 from dynapurls_jax.rng import key_of
 from dynapurls_jax.training.run import make_spec, read_inputs, train_run
 from dynapurls_jax.zero_shot.base import ZeroShotMethod
-from dynapurls_jax.zero_shot.registry import METHODS
 
 
 class Orders(NamedTuple):
@@ -57,24 +77,10 @@ class Orders(NamedTuple):
 
 def main() -> None:
     """Runs the study, prints tables, writes the figures of every run and order."""
-    parser = parser_of(__doc__)
-    parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=DATASETS)
-    parser.add_argument("--method", choices=METHODS.names, default="sketch", help="zero-shot")
-    parser.add_argument("--streams", nargs="+", choices=STREAMS, default=list(STREAMS))
-    parser.add_argument("--orders", type=int, default=5)
-    parser.add_argument(
-        "--seeds", type=int, default=5, help="of each split, or random splits of a size"
-    )
-    parser.add_argument("--pseudo", action="store_true", help="pseudo-unseen classes")
-    parser.add_argument(
-        "--only", nargs="+", choices=VARIANTS, metavar="NAME", help="these methods only"
-    )
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="folder of the workdirs")
-    parser.add_argument(
-        "--json", type=Path, help="file of all figures; those in it are not computed again"
-    )
-    options = parser.parse_args()
+    options = PARSER.parse_args()
     keep_memory()
+    if wrong := set(options.only or ()) - set(VARIANTS):
+        PARSER.error(f"--only: {', '.join(sorted(wrong))}: expected some of {', '.join(VARIANTS)}")
     variants = {name: VARIANTS[name] for name in options.only or VARIANTS}
     records = []
     if options.json and options.json.exists():

@@ -10,16 +10,34 @@ take their place in the method (not in the encoder, which is the same for all te
 between texts may be made only there.
 """
 
+from pathlib import Path
+
+from study_runs import DATASETS, ROOT
+
+from dynapurls_jax.commands import parser_of
+
+PARSER = parser_of(__doc__)
+PARSER.add_argument("--datasets", nargs="+", choices=DATASETS, default=DATASETS)
+PARSER.add_argument("--gpt3", type=Path, help="the spreadsheet of published descriptions")
+PARSER.add_argument(
+    "--others",
+    nargs="*",
+    default=[],
+    metavar="NAME=FOLDER",
+    help="more sources: folders with <dataset>.json",
+)
+PARSER.add_argument("--pseudo", action="store_true", help="choose: pseudo-unseen classes")
+PARSER.add_argument("--runs", type=Path, default=ROOT / "runs" / "study_text")
+if __name__ == "__main__":
+    PARSER.parse_args()  # before JAX is imported, which takes seconds
+
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from study_runs import ROOT
 
 from data_pipelines.builders.registry import public_dataset
-from dynapurls_jax.commands import parser_of
 from dynapurls_jax.config import choose_paper_model, load_config
 from dynapurls_jax.evaluation.metrics import accuracy
 from dynapurls_jax.evaluation.report import percent
@@ -32,24 +50,11 @@ from dynapurls_jax.training.pretrain import pretrain
 from dynapurls_jax.training.run import make_spec, read_inputs
 
 SHEETS = {"utd_mhad": "UTD-MHAD", "nw_ucla": "NW-UCLA"}
-DATASETS = ("utd_mhad", "nw_ucla", "kinder_gator")
 
 
 def main() -> None:
     """Trains, evaluates, prints a table as it grows."""
-    parser = parser_of(__doc__)
-    parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=DATASETS)
-    parser.add_argument("--gpt3", type=Path, help="the spreadsheet of published descriptions")
-    parser.add_argument(
-        "--others",
-        nargs="*",
-        default=[],
-        metavar="NAME=FOLDER",
-        help="more sources: folders with <dataset>.json",
-    )
-    parser.add_argument("--pseudo", action="store_true", help="choose: pseudo-unseen classes")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "study_text")
-    options = parser.parse_args()
+    options = PARSER.parse_args()
     keep_memory()
     print("| dataset | split | texts | static, % | seen validation, % |")
     print("|---|---|---|---|---|", flush=True)

@@ -90,7 +90,7 @@ def test_train_and_stream_eval_on_archives(tmp_path):
     ]
     trained = run("dynapurls_jax.train", *arguments, cwd=tmp_path)
     assert trained.returncode == 0, trained.stderr
-    assert "gym: 24 clips, 6 of 6 classes, 4 subjects" in trained.stdout
+    assert "gym: 24 clips, 6 of 6 classes, 4 subjects" in trained.stderr
     evaluated = run("dynapurls_jax.stream_eval", "--orders=2", cwd=tmp_path)
     assert evaluated.returncode == 0, evaluated.stderr
     assert "# gym: unseen classes" in evaluated.stdout

@@ -36,7 +36,7 @@ def test_a_store_is_made_once_and_replaced_for_another_origin(tmp_path, capsys):
         make(other, chunks=lambda first: [tokens[..., :3]])
     np.testing.assert_array_equal(make(), tokens)  # a failed write keeps the previous store
     make(other)
-    assert "checkpoint is 'new' now, was 'abc'; making it again" in capsys.readouterr().out
+    assert "checkpoint is 'new' now, was 'abc'; making it again" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["store", "store.lock"]
     with pytest.raises(FileNotFoundError, match="no complete store"):
         open_store(tmp_path / "other", origin)

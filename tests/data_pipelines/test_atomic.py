@@ -38,7 +38,8 @@ def test_a_lock_waits_for_another_process_and_prints_a_line(tmp_path):
     code += "with one_at_a_time(pathlib.Path(sys.argv[1])):\n    print('inside')"
     with one_at_a_time(tmp_path / "a" / "lock"):
         command = [sys.executable, "-c", code, str(tmp_path / "a" / "lock")]
-        waiting = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert "waiting for another process that holds" in waiting.stdout.readline()
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        waiting = subprocess.Popen(command, **pipes, text=True)
+        assert "waiting for another process that holds" in waiting.stderr.readline()
     assert waiting.communicate(timeout=60)[0] == "inside\n"
     assert waiting.returncode == 0

@@ -81,7 +81,7 @@ def test_without_a_network_the_error_comes_at_once(tmp_path, monkeypatch, capsys
     ):
         load("utd_mhad")
     assert time.monotonic() - before < 30
-    assert "utd_mhad: downloading http://127.0.0.1" in capsys.readouterr().out
+    assert "utd_mhad: downloading http://127.0.0.1" in capsys.readouterr().err
 
 
 def test_an_archive_in_manual_dir_may_be_another(downloads, tmp_path):

@@ -157,9 +157,9 @@ def test_prepared_clips_are_stored_and_made_again_for_another_corpus(monkeypatch
     corpus = tiny_corpus(classes=2, subjects=2, takes=1)
     first = np.array(prepare(corpus, 8, "pad").clips)  # a copy: the file is damaged below
     np.testing.assert_array_equal(first[1], pad(normalise(corpus.clips[1], KINECT_V1), 8))
-    assert "preparing 4 clips" in capsys.readouterr().out
+    assert "preparing 4 clips" in capsys.readouterr().err
     np.testing.assert_array_equal(prepare(corpus, 8, "pad").clips, first)
-    assert "preparing" not in capsys.readouterr().out
+    assert "preparing" not in capsys.readouterr().err
     other = prepare(tiny_corpus(classes=2, subjects=2, takes=1, seed=1), 8, "pad").clips
     assert not np.array_equal(other, first)
     assert prepare(corpus, 8, "resample", "kinect_v2").clips.shape == (4, 1, 8, 25, 3)

@@ -5,7 +5,7 @@ from itertools import chain
 import pytest
 
 from data_pipelines.formats.pickles import load_pickle
-from scripts import export
+from dynapurls_jax import export
 from tests.conftest import ROOT
 from tests.helpers.commands import CLOSED_FORM, run
 
@@ -52,10 +52,10 @@ def test_train_evaluate_export_and_train_on_the_features(miniature, tmp_path):
     ]
     trained = run("dynapurls_jax.train", *arguments, cwd=tmp_path)
     assert trained.returncode == 0, trained.stderr
-    assert "ntu60: 42 clips, 7 of 60 classes, 6 subjects" in trained.stdout
-    assert "persons 30 clips with 1, 12 clips with 2" in trained.stdout
+    assert "ntu60: 42 clips, 7 of 60 classes, 6 subjects" in trained.stderr
+    assert "persons 30 clips with 1, 12 clips with 2" in trained.stderr
     assert "4 seen and 5 unseen classes; clips: 12 train, 4 validation, 8 seen test, 6 unseen" in (
-        trained.stdout
+        trained.stderr
     )
     evaluated = run("dynapurls_jax.stream_eval", "--orders=2", cwd=tmp_path)
     assert evaluated.returncode == 0, evaluated.stderr
@@ -69,7 +69,7 @@ def test_train_evaluate_export_and_train_on_the_features(miniature, tmp_path):
     exported = [*arguments[:1], *arguments[2:], f"--config.data.features={tmp_path}/features"]
     again = run("dynapurls_jax.train", *exported, "--workdir=exported", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
-    assert "features read, no clips: 30" in again.stdout
+    assert "features read, no clips: 30" in again.stderr
 
 
 def test_export_of_real_clips(miniature, tmp_path):

@@ -8,12 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dynapurls_jax import reproduce
 from dynapurls_jax.adaptation.api import Prompt
+from dynapurls_jax.commands import errors_in_words
 from dynapurls_jax.config import load_config
 from dynapurls_jax.evaluation import tasks
 from dynapurls_jax.evaluation.evaluate import evaluate_run
 from dynapurls_jax.evaluation.figures import plot_sensitivity
 from dynapurls_jax.reproduction import jobs as jobs_module
+from dynapurls_jax.reproduction import plan
 from dynapurls_jax.reproduction.jobs import (
     Job,
     Runner,
@@ -35,7 +38,7 @@ from dynapurls_jax.reproduction.paper import FIGURES, paper_figure
 from dynapurls_jax.reproduction.records import Records
 from dynapurls_jax.reproduction.summary import mean_of, summary_table
 from dynapurls_jax.reproduction.tables import EVERY_GRANULARITY, TABLES
-from scripts import reproduce, write_docs
+from scripts import write_docs
 from tests.conftest import ROOT
 from tests.helpers.trained import SPLIT, load_small, small_config, small_inputs
 
@@ -279,17 +282,17 @@ def test_the_command_resumes_after_a_stop(monkeypatch, tmp_path, capsys):
             results = {"accuracy": [0.5, 0.25], "chance": [0.125], "ORACLE": [1]}
             return results | {EVERY_GRANULARITY: [0.5]}
 
-    monkeypatch.setattr(reproduce, "Runner", Counting)
-    arguments = ["reproduce.py", "--table", "3", "6", "--dataset", "nw_ucla", "--seeds", "1"]
+    monkeypatch.setattr(plan, "Runner", Counting)
+    arguments = ["--table", "3", "6", "--dataset", "nw_ucla", "--seeds", "1"]
     arguments += ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
-    monkeypatch.setattr("sys.argv", arguments)
     with pytest.raises(KeyboardInterrupt):
-        reproduce.main()
+        reproduce.main(arguments)
     assert not (tmp_path / "out").exists()
     stop_at[0] = None
-    reproduce.main()
-    out = capsys.readouterr().out
-    assert "min left" in out
+    reproduce.main(arguments)
+    out, err = capsys.readouterr()
+    assert "min left" in err
+    assert out.endswith(f"next: dynapurls stream --workdir={tmp_path / 'runs' / 'nw_ucla'}\n")
     # Table 6 has five rows; the one without overrides is shared with table 3.
     assert len(done) == len(set(done)) == 2 * (3 + 1 + 4 * 3)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
@@ -298,8 +301,8 @@ def test_the_command_resumes_after_a_stop(monkeypatch, tmp_path, capsys):
     page = read_page(tmp_path / "out" / "table3_nw_ucla.json")
     assert {cell.column for cell in page.cells} == {c.name for c in TABLES["3"].columns}
     assert "--table 3 --dataset nw_ucla --seeds 1" in page.command
-    reproduce.main()
-    assert "0 jobs to do" in capsys.readouterr().out
+    reproduce.main(arguments)
+    assert "0 jobs to do" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -308,13 +311,13 @@ def test_the_command_resumes_after_a_stop(monkeypatch, tmp_path, capsys):
         ([], "expected --table N, --all, --quick or --summary"),
         (["--quick", "--table", "3"], "expected no other choices"),
         (["--table", "3", "--dataset", "pku_mmd_2"], "invalid choice: 'pku_mmd_2'"),
-        (["--table", "5"], "invalid choice: '5'"),
+        (["--table", "5"], "unknown table '5'"),
     ],
 )
-def test_wrong_flags_are_explained(arguments, message, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["reproduce.py", *arguments])
-    with pytest.raises(SystemExit):
-        reproduce.main()
+def test_wrong_flags_are_explained(arguments, message, capsys):
+    with pytest.raises(SystemExit) as ended, errors_in_words((ValueError,)):
+        reproduce.main(arguments)
+    assert ended.value.code == 2
     assert message in capsys.readouterr().err
 
 
@@ -323,7 +326,7 @@ def test_documents_are_generated_from_the_json():
     pages = write_docs.published_pages()
     real = [page for page in pages["3"] if not page.synthetic]
     assert len(real) == 3
-    summary = json.loads(reproduce.SUMMARY.read_text("utf-8"))
+    summary = json.loads((write_docs.PUBLISHED / "summary.json").read_text("utf-8"))
     assert summary["mean"] == mean_of(summary["datasets"])
     assert not any("dirty" in commit for commit in summary["commits"])
     assert summary_table(summary) in (ROOT / "README.md").read_text("utf-8")

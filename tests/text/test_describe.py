@@ -98,7 +98,7 @@ def endpoint(monkeypatch, tmp_path):
 def call(monkeypatch, tmp_path, *arguments):
     """Exit status of the command, and the descriptions in its file, if it wrote one."""
     out = tmp_path / "out.json"
-    fast = ["--timeout", "3", "--per-minute", "6000", "--parallel", "1", "--retries", "2"]
+    fast = ["--timeout", "3", "--per_minute", "6000", "--parallel", "1", "--retries", "2"]
     monkeypatch.setattr(sys, "argv", ["describe", "--out", str(out), *fast, *arguments])
     with pytest.raises(SystemExit) as stopped:
         describe.main()
@@ -179,7 +179,7 @@ def test_after_a_failure_no_thread_makes_requests(endpoint, monkeypatch, tmp_pat
 
 def test_a_dry_run_makes_no_request(endpoint, monkeypatch, tmp_path, capsys):
     code, classes = call(
-        monkeypatch, tmp_path, "--dataset", "ntu60", "--dry-run", "--prices", "1", "2"
+        monkeypatch, tmp_path, "--dataset", "ntu60", "--dry_run", "--prices", "1", "2"
     )
     assert (code, classes, endpoint.requests) == (0, None, [])
     shown = capsys.readouterr().out
@@ -189,7 +189,7 @@ def test_a_dry_run_makes_no_request(endpoint, monkeypatch, tmp_path, capsys):
 
 
 def test_the_rate_of_requests_is_limited(endpoint, monkeypatch, tmp_path):
-    limits = ["--per-minute", "300", "--parallel", "4"]
+    limits = ["--per_minute", "300", "--parallel", "4"]
     assert call(monkeypatch, tmp_path, "--classes", "wave", "bow", *limits)[0] == 0
     times = [moment for moment, _ in endpoint.requests]
     assert times[-1] - times[0] >= 5 * 0.2 * 0.9
@@ -212,7 +212,7 @@ def test_errors_name_missing_settings(monkeypatch, tmp_path, capsys):
     assert "set OPENAI_API_KEY" in capsys.readouterr().err
     assert call(monkeypatch, tmp_path, "--dataset", "ntu6") == (2, None)
     assert "did you mean 'ntu60'" in capsys.readouterr().err
-    for option in ("--phrasings", "--per-minute", "--attempts"):
+    for option in ("--phrasings", "--per_minute", "--attempts"):
         assert call(monkeypatch, tmp_path, "--classes", "wave", option, "0") == (2, None)
         assert "expected more than 0, got 0" in capsys.readouterr().err
 
@@ -290,7 +290,7 @@ def test_a_local_model_answers(chat, tmp_path, monkeypatch, capsys):
     assert 0 < answer.answer_tokens <= 10
     # A random model gives no usable text: nothing is written.
     monkeypatch.setenv("DYNAPURLS_CACHE", str(tmp_path / "cache"))
-    local = ["--classes", "wave", "--local", str(tmp_path / "model"), "--max-tokens", "5"]
+    local = ["--classes", "wave", "--local", str(tmp_path / "model"), "--max_tokens", "5"]
     assert call(monkeypatch, tmp_path, *local) == (1, None)
     assert "'wave': no usable text for global, head" in capsys.readouterr().err
     assert not list((data_home() / "answers").glob("*.json"))
@@ -300,4 +300,4 @@ def test_a_local_model_answers(chat, tmp_path, monkeypatch, capsys):
 
 def test_help_ends_with_status_0(monkeypatch, tmp_path, capsys):
     assert call(monkeypatch, tmp_path, "--help") == (0, None)
-    assert "--dry-run" in capsys.readouterr().out
+    assert "--dry_run" in capsys.readouterr().out

@@ -70,7 +70,7 @@ def test_extraction_equals_the_encoder_and_resumes(tmp_path, monkeypatch, capsys
     assert read == [0, 1, 2]
     tokens = make_tokens(tmp_path / "resumed")
     # The third batch was not finished at the interruption.
-    assert "extracting tokens: resuming after 4 of 13" in capsys.readouterr().out
+    assert "extracting tokens: resuming after 4 of 13" in capsys.readouterr().err
     np.testing.assert_allclose(tokens, expected, rtol=1e-3, atol=1e-3)
     np.testing.assert_array_equal(tokens, make_tokens(tmp_path / "whole"))
 

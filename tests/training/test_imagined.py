@@ -52,7 +52,7 @@ def test_imagined_clips_are_encoded_like_clips_of_the_corpus(tmp_path):
 def test_other_sketches_make_another_run_and_no_sketches_give_ridge_regression(tmp_path, capsys):
     drawn = train_small(inputs_of(config_of()), tmp_path)
     without = train_small(inputs_of(config_of(), drawn=0), tmp_path)
-    assert "8 classes have no motion sketch: only their text is used" in capsys.readouterr().out
+    assert "8 classes have no motion sketch: only their text is used" in capsys.readouterr().err
     assert len(list((tmp_path / SPLIT / "seed0" / "methods").iterdir())) == 2
     ridge = train_small(inputs_of(config_of("ridge"), drawn=0), tmp_path)
     scores = []

@@ -36,7 +36,7 @@ def test_finished_stages_are_skipped(trained, capsys):
     assert before == files_of(workdir)
     assert tree_digest(again.variables) == tree_digest(first.variables)
     assert again.results == first.results
-    assert "resuming" not in capsys.readouterr().out
+    assert "resuming" not in capsys.readouterr().err
 
 
 def test_an_interrupted_run_resumes_to_the_same_weights(trained, tmp_path, monkeypatch):
@@ -127,7 +127,7 @@ def test_one_workdir_can_have_two_encoders(trained_workdir, capsys):
     config = small_config()
     config.encoder.shift_gcn.segments = 2
     train_small(small_inputs(config), trained_workdir)
-    printed = capsys.readouterr().out
+    printed = capsys.readouterr().err
     differences = r"new stage shift_gcn-\w+; differences to shift_gcn-\w+: encoder.shift_gcn"
     assert re.search(differences + r"\.segments: it has 3, expected 2", printed)
     config.encoder.name = "kinematics"
@@ -161,7 +161,7 @@ def test_outdated_tokens_are_computed_again(trained_workdir, trained, capsys):
     (manifest,) = trained_workdir.glob(f"{SPLIT}/seed0/tokens/*/manifest.json")
     manifest.write_text(re.sub('"weights": "[^"]*"', '"weights": "old"', manifest.read_text()))
     again = load_small(trained_workdir)
-    assert "is stale: weights is" in capsys.readouterr().out
+    assert "is stale: weights is" in capsys.readouterr().err
     np.testing.assert_array_equal(again.tokens, trained[1].tokens)
 
 
@@ -190,7 +190,7 @@ def test_a_run_without_trained_parts_has_one_seed(tmp_path, monkeypatch, capsys)
     config.encoder.name, config.method.name = "kinematics", "ridge"
     monkeypatch.setattr("dynapurls_jax.training.run.read_inputs", small_inputs)
     train_all(config, tmp_path)
-    assert "no stage depends on the seed: only seed 4 is trained" in capsys.readouterr().out
+    assert "no stage depends on the seed: only seed 4 is trained" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / SPLIT).iterdir()] == ["seed4"]
     assert json.loads((tmp_path / "config.json").read_text())["seeds"] == [4]
 

@@ -1,0 +1,47 @@
+"""Log lines on standard error; standard output has results alone."""
+
+import logging
+import sys
+
+from absl import logging as absl_logging
+
+log = logging.getLogger("dynapurls")
+
+
+class _Lines(logging.Handler):
+    """Prints to the standard error of the moment, which a progress bar may have replaced."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr, flush=True)
+
+
+log.propagate = False  # absl's handler of the root logger would repeat each line
+log.addHandler(_Lines())
+log.setLevel(logging.INFO)
+
+
+def set_verbosity(quiet: bool = False, verbose: bool = False) -> None:
+    """Chooses the log lines that are shown.
+
+    Args:
+      quiet: warnings and errors alone.
+      verbose: log lines of the libraries too.
+
+    Raises:
+      ValueError: both.
+    """
+    if quiet and verbose:
+        raise ValueError("expected one of --quiet and --verbose, got both")
+    level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
+    log.setLevel(level)
+    absl_logging.set_verbosity(absl_logging.INFO if verbose else absl_logging.ERROR)
+
+
+def is_quiet() -> bool:
+    """Whether only warnings and errors are shown."""
+    return not log.isEnabledFor(logging.INFO)
+
+
+def is_verbose() -> bool:
+    """Whether tracebacks and log lines of the libraries are shown."""
+    return log.isEnabledFor(logging.DEBUG)
