@@ -2,8 +2,11 @@
 
 Command: python -m dynapurls_jax.train --config=configs/custom.py \\
   --config.data.manual_dir=my/folder \\
-  --config.splits="('4_2',)"
+  --config.splits=4_2
+A split of a dataset.yaml, or random-<seen>_<unseen>-<k> without one.
 Without descriptions of your classes: --config.text.descriptions=names.
+Left and right joints are the person's own. Files of a dataset.yaml have right-handed coordinates,
+such as x right, y up, z towards the viewer; archives may have either hand (docs/data.md).
 Model: kinematic statistics, and motion sketches if the descriptions have them (docs/text.md).
 """
 

@@ -2,7 +2,7 @@
 
 Command: python -m dynapurls_jax.train --config=configs/ntu120.py
 Data: registration needed; the first run prints where, which two zips, and where to put them.
-Other splits of the literature: --config.splits="('r1','r2','r3')" (Table 4), 80_40, 60_60; the
+Other splits of the literature: --config.splits=r1,r2,r3 (Table 4), 80_40, 60_60; the
 cross-setup protocol: --config.data.protocol=xsetup.
 Time and result: not measured, the authors of this code do not have the data.
 """

@@ -2,7 +2,7 @@
 
 Command: python -m dynapurls_jax.train --config=configs/ntu60.py
 Data: registration needed; the first run prints where, which zip (5.8 GB), and where to put it.
-Other splits of the literature: --config.splits="('r1','r2','r3')" (Table 4), 40_20, 30_30; the
+Other splits of the literature: --config.splits=r1,r2,r3 (Table 4), 40_20, 30_30; the
 cross-view protocol: --config.data.protocol=xview.
 Time and result: not measured, the authors of this code do not have the data.
 """

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.format import open_memmap
 
-from data_pipelines.atomic import write_text
+from data_pipelines.atomic import full_disk_named, write_text
 from data_pipelines.locks import one_at_a_time
 from data_pipelines.logs import log
 
@@ -48,7 +48,7 @@ def open_or_make(
 
     Raises:
       ValueError: the chunks do not fill the shape.
-      OSError: the disk is full, for instance.
+      FullDiskError: there is no room.
     """
     made_from = json.loads(json.dumps(made_from))
     try:
@@ -113,11 +113,8 @@ def _new_array(part: Path, record: dict) -> np.memmap:
     if hasattr(os, "posix_fallocate"):  # macOS has none
         with file.open("r+b") as written:
             size = file.stat().st_size
-            try:
+            with full_disk_named(file, size):
                 os.posix_fallocate(written.fileno(), 0, size)
-            except OSError as error:
-                reason = f"{error.strerror}, {size / 1e9:.2f} GB are needed"
-                raise OSError(error.errno, reason, str(file)) from error
     return array
 
 

@@ -1,11 +1,46 @@
 """Atomic file writes, also if the process or the machine fails."""
 
+import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+
+class FullDiskError(OSError):
+    """A file has no room on its disk; names the file, the space that is free, and what to do."""
+
+    def __init__(self, path: Path, needed: int = 0):
+        folder = next(one for one in path.absolute().parents if one.exists())
+        free = shutil.disk_usage(folder).free
+        needs = f", {needed / 1e6:.1f} MB are needed" if needed else ""
+        super().__init__(
+            f"{path}: no space left on device, {free / 1e6:.1f} MB are free{needs}. Make room or "
+            "choose another disk (--workdir for training, DYNAPURLS_CACHE for prepared data); the "
+            "same command resumes"
+        )
+
+
+@contextmanager
+def full_disk_named(path: Path, needed: int = 0) -> Iterator[None]:
+    """Names the file in the error of a full disk.
+
+    Args:
+      path: of the file that is written in the block.
+      needed: its bytes; 0 if they are not known.
+
+    Raises:
+      FullDiskError: in place of an `OSError` without a file.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise FullDiskError(path, needed) from error
 
 
 @contextmanager
@@ -14,10 +49,13 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
     After an error `path` is unchanged. Several processes, on several machines, may write the same
     path at once: each writes its own temporary file, and the last rename wins.
+
+    Raises:
+      FullDiskError: there is no room.
     """
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(6)}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with full_disk_named(path), temporary.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

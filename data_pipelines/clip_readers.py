@@ -181,7 +181,9 @@ def _joints(clip: np.ndarray, where: str) -> Float[np.ndarray, "M T V k"]:
 
 def _open_text(content: bytes, file: str, skeleton: object) -> RawFile:
     if not isinstance(skeleton, str) or skeleton not in LAYOUTS:
-        raise DataError(f"expected a skeleton for a text file: one of {', '.join(LAYOUTS)}", file)
+        raise DataError(
+            f"expected a skeleton for a text file: --skeleton, one of {', '.join(LAYOUTS)}", file
+        )
     clip = read_text(content, file, len(LAYOUTS[skeleton]))
     return RawFile(1, lambda _: Recording("", clip))
 

@@ -55,6 +55,8 @@ def load_spec(folder: Path) -> CustomSpec:
       DataError: it is not YAML, or a key is missing, unknown or wrong; the message names the key.
     """
     file = folder / SPEC
+    if not folder.is_dir():
+        raise FileNotFoundError(f"data.manual_dir: expected a folder of your data, got {folder}")
     if not file.is_file():
         raise FileNotFoundError(
             f"expected a description of your dataset in {file}, or clip archives, found neither. "

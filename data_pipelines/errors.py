@@ -48,7 +48,7 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
     """A ValueError for a name that is not in `known`; the message suggests the nearest."""
     known = list(known)
     near = difflib.get_close_matches(str(name), known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = f"; did you mean {near[0]!r}?" if near else "."
     return ValueError(f"unknown {kind} {name!r}{hint} Known: {', '.join(known)}")
 
 

@@ -55,7 +55,7 @@ def ingest(source: Source, folder: Path, title: str, skip_bad: bool) -> Iterator
     folder.mkdir(parents=True, exist_ok=True)
     parts = _plan(source, folder)
     if not parts:
-        raise DataError("expected files to read, found none", source)
+        raise DataError("expected files to read, found none", source.place)
     _parse(source, parts, title)
     bad = [error for part in parts for error in _read_errors(part)]
     if bad:

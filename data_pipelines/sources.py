@@ -50,6 +50,10 @@ class Source(Protocol):
     chunk: int
     parallel: bool
 
+    @property
+    def place(self) -> str:
+        """Where the items are and what they are called, for errors."""
+
     def stamp(self) -> str:
         """A text that changes with the content; faster than the stamps of all items."""
 
@@ -141,6 +145,10 @@ class FileSource:
     chunk: int = 200
     parallel: bool = True
 
+    @property
+    def place(self) -> str:
+        return f"{', '.join(map(str, self.archive.paths))}, files *{self.archive.suffix}"
+
     def stamp(self) -> str:
         return self.archive.stamp()
 
@@ -172,6 +180,10 @@ class ArraySource:
     num_classes: int
     chunk: int = 500
     parallel: bool = False  # nothing to parse, and every process would load the whole file
+
+    @property
+    def place(self) -> str:
+        return str(self.path)
 
     def stamp(self) -> str:
         files = sorted(self.path.glob("*_*.*")) if self.path.is_dir() else [self.path]

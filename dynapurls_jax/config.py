@@ -8,6 +8,7 @@ from typing import Any
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
+from data_pipelines.errors import unknown
 from data_pipelines.settings import Augmentation, DataSettings
 from dynapurls_jax.adaptation.registry import ADAPTERS
 from dynapurls_jax.encoders.registry import ENCODERS
@@ -66,10 +67,54 @@ def check_config(config: ConfigDict) -> None:
             f"config lacks {', '.join(missing)}: get_config() should start from "
             "dynapurls_jax.config.default_config()"
         )
+    check_runs(config.splits, config.seeds)
     for name, settings in SECTIONS.items():
         settings_of(settings, config[name], name)
     for name, (registry, _) in PARTS.items():
         registry.complete(config[name])
+
+
+def check_runs(splits: Any, seeds: Any) -> None:
+    """Refuses empty splits and seeds, and values of other types.
+
+    Raises:
+      ValueError: says which key, what was expected and what came.
+    """
+    if not splits or isinstance(splits, str) or not all(isinstance(one, str) for one in splits):
+        raise ValueError(f"splits: expected names, as in --config.splits=22_5,18_9, got {splits!r}")
+    if not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
+        raise ValueError(f"seeds: expected whole numbers, as in --config.seeds=0,1, got {seeds!r}")
+
+
+def check_override(path: str, value: str | None) -> None:
+    """Refuses a value of a command line for a key that does not exist, or is of another type.
+
+    Args:
+      path: the key, such as "method.name".
+      value: as typed; None without one.
+
+    Raises:
+      ValueError: says which key, what was expected and what came.
+    """
+    default: Any = default_config()
+    for depth, key in enumerate(path.split(".")):
+        where = ".".join(["--config", *path.split(".")[:depth]])
+        if not isinstance(default, ConfigDict):
+            raise ValueError(f"--config.{path}: {where} is no section, it has no keys")
+        if key not in default:
+            raise unknown(f"key of {where}:", key, default)
+        default = default[key]
+    if isinstance(default, ConfigDict):
+        keys = ", ".join(default)
+        raise ValueError(
+            f"--config.{path} is a section: expected --config.{path}.KEY, one of {keys}"
+        )
+    kind = "a whole number" if type(default) is int else "a number"
+    if type(default) in (int, float) and value is not None:
+        try:
+            type(default)(value)
+        except ValueError:
+            raise ValueError(f"--config.{path}: expected {kind}, got {value!r}") from None
 
 
 def restored_config(values: Mapping[str, Any]) -> ConfigDict:

@@ -7,8 +7,8 @@ from data_pipelines.errors import unknown
 
 # In a wheel they are in the package, in a clone beside it.
 _FOLDERS = (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs")
+LISTS = ("config.splits", "config.data.streams")
 NO_DATASETS = {"paper", "universal"}  # configurations that are not those of one dataset
-_LISTS = ("config.splits", "config.data.streams")
 
 
 def config_names() -> tuple[str, ...]:
@@ -56,8 +56,14 @@ def typed(arguments: list[str]) -> list[str]:
             argument = f"{key}={config_file(value)}"
         elif found and found[-1] in ("--config", "-config"):
             argument = config_file(argument)
-        elif name in _LISTS and equals:
-            names = re.findall(r"[^\s,()\[\]'\"]+", value)
-            argument = f"{key}={tuple(names)!r}"
+        elif name in LISTS and equals:
+            argument = f"{key}={names_in(value)!r}"
+        elif found and found[-1].lstrip("-") in LISTS:
+            argument = repr(names_in(argument))
         found.append(argument)
     return found
+
+
+def names_in(text: str) -> tuple[str, ...]:
+    """The names of a list, with or without brackets, quotes and commas."""
+    return tuple(re.findall(r"[^\s,()\[\]'\"]+", text))

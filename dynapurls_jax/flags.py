@@ -1,7 +1,6 @@
 """Shared by the commands with a configuration: their flags, help, and errors in words."""
 
 import sys
-from ast import literal_eval
 from collections.abc import Callable, Iterable
 
 from absl import app, flags
@@ -10,7 +9,7 @@ from ml_collections import config_flags
 from data_pipelines.errors import DataError
 from data_pipelines.logs import set_verbosity
 from dynapurls_jax.commands import QUIET, VERBOSE, Parser, errors_in_words
-from dynapurls_jax.config_names import config_names, typed
+from dynapurls_jax.config_names import LISTS, config_names, typed
 from dynapurls_jax.host_memory import keep_memory
 from dynapurls_jax.training.signals import stop_on_signals
 from dynapurls_jax.training.stages import CheckpointError, NonFiniteError, WorkdirMismatchError
@@ -26,6 +25,7 @@ USER_ERRORS = (
     WorkdirMismatchError,
 )
 
+PARSING_ERRORS = (AttributeError, KeyError, OSError, TypeError, ValueError, flags.Error)
 HELP = {"help", "helpshort", "h", "?"}  # absl's others, helpfull and helpxml, list all flags
 
 _VALUES = {
@@ -76,8 +76,8 @@ def _parsed(argv: list[str]) -> list[str]:
         sys.exit(0)
     try:
         return flags.FLAGS([argv[0], *typed(argv[1:])])
-    except (AttributeError, KeyError, OSError, TypeError, ValueError, flags.Error) as error:
-        print(f"error: {message_of(error)}", file=sys.stderr)
+    except PARSING_ERRORS as error:
+        print(f"error: {wrong_override(argv[1:]) or error}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -106,12 +106,19 @@ def help_of(docstring: str | None, known: Iterable[flags.Flag]) -> str:
     return parser.format_help()
 
 
-def message_of(error: Exception) -> str:
-    """An error in words: a missing key's message comes quoted, once or twice."""
-    text = str(error)
-    try:
-        while text[:1] in ("'", '"') and text[:1] == text[-1:]:
-            text = str(literal_eval(text))
-    except (SyntaxError, ValueError):
-        pass  # it only begins and ends with quoted words
-    return f"no key {text}".replace("\n", ". ") if "\nDid you mean" in text else text
+def wrong_override(arguments: list[str]) -> ValueError | None:
+    """The error of the first `--config.key=value` with an unknown key or a value of another type.
+
+    Returns:
+      None if all of them fit; a wrong `--config` has a message of its own.
+    """
+    from dynapurls_jax.config import check_override
+
+    for argument in arguments:
+        key, equals, value = argument.lstrip("-").partition("=")
+        if argument.startswith("-") and key.startswith("config.") and key not in LISTS:
+            try:
+                check_override(key.removeprefix("config."), value if equals else None)
+            except ValueError as error:
+                return error
+    return None

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from dynapurls_jax.serving.clip_page import ClipPage
     from dynapurls_jax.serving.recogniser import ActionStream
 
-_CLIPS = flags.DEFINE_string("clips", None, "A file or a folder of clips.", required=True)
+_CLIPS = flags.DEFINE_string("clips", None, "A file or a folder of clips.")
 _ACTIONS = flags.DEFINE_string("actions", None, "What to choose from, separated by commas.")
 _ACTIONS_FILE = flags.DEFINE_string(
     "actions_file", None, "Actions, one a line, or a JSON of descriptions (docs/text.md)."
@@ -107,17 +107,31 @@ def chosen_actions(path: Path) -> list[str] | dict[str, Any]:
 
     if _ACTIONS.value and _ACTIONS_FILE.value:
         raise ValueError("expected one of --actions and --actions_file, got both")
-    if _ACTIONS.value:
-        return [name.strip() for name in _ACTIONS.value.split(",") if name.strip()]
+    if _ACTIONS.value is not None:
+        return checked_actions("--actions", _ACTIONS.value.split(","))
     if _ACTIONS_FILE.value:
         file = Path(_ACTIONS_FILE.value)
         if file.suffix == ".json":
             return dict(load_descriptions(file))
-        return [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()]
+        if not file.is_file():
+            raise FileNotFoundError(f"--actions_file: expected one action a line, no file {file}")
+        return checked_actions(str(file), file.read_text("utf-8").splitlines())
     names = class_names(path)
     if not names:
         raise ValueError("these clips have no class names: expected --actions or --actions_file")
     return list(names)
+
+
+def checked_actions(source: str, names: Iterable[str]) -> list[str]:
+    """The names that are not empty.
+
+    Raises:
+      ValueError: there is none.
+    """
+    actions = [name.strip() for name in names if name.strip()]
+    if not actions:
+        raise ValueError(f'{source}: expected names of actions, as in "walk,sit down", got none')
+    return actions
 
 
 def write_predictions(output: TextIO, found: list[tuple["Clip", Any]]) -> None:
@@ -197,7 +211,7 @@ def page_info(stream: "ActionStream", left_out: int) -> "ClipPage":
     from dynapurls_jax.serving.clip_page import ClipPage
 
     return ClipPage(
-        source=Path(_CLIPS.value).resolve().name,
+        source=Path(_CLIPS.value or "").resolve().name,
         command=f"dynapurls predict {shlex.join(sys.argv[1:])}",
         model=_MODEL.value,
         adapter=stream.adapter,
@@ -220,6 +234,8 @@ def main(_: list[str]) -> None:
     from dynapurls_jax.serving.clip_page import write_clip_page
     from dynapurls_jax.serving.pretrained import load_pretrained
 
+    if not _CLIPS.value:
+        raise ValueError("expected --clips=FILE_OR_FOLDER; --help shows examples")
     keep_programs(data_home())
     with redirect_stdout(sys.stderr):  # standard output has predictions alone
         clips, bad = read_clips(Path(_CLIPS.value))

@@ -16,6 +16,7 @@ command resumes. Writes Markdown, CSV and JSON.
 
 import argparse
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
         return
     for dataset in options.dataset:
         plan = plan_of(dataset, options)
-        make_tables(plan, lambda name, dataset=dataset: command_of(name, dataset, options))
+        make_tables(plan, partial(command_of, dataset=dataset, options=options))
     print(f"tables: {plan.out}\nnext: dynapurls stream --workdir={plan.workdir}")
 
 

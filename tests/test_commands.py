@@ -71,8 +71,9 @@ def test_mistakes_after_training_and_generalised_evaluation(tmp_path):
     assert "did you mean 'dynapurls'" in wrong.stderr
     ungated = run("dynapurls_jax.stream_eval", "--gzsl", "--gate=energy", cwd=tmp_path)
     assert ungated.returncode == 2
-    both = f"--config.splits=('{DEMO_SPLIT}', 'pseudo-{DEMO_SPLIT}-0')"
-    assert both.replace("=", '="') + '"' in ungated.stderr
+    both = f"--config.splits={DEMO_SPLIT},pseudo-{DEMO_SPLIT}-0"
+    assert both in ungated.stderr
+    assert all(option in ungated.stderr for option in TINY[3:])
     pseudo = run("dynapurls_jax.train", DEMO, *TINY, both, cwd=tmp_path)
     assert pseudo.returncode == 0, pseudo.stderr
     arguments = ["--gzsl", "--gate=energy", "--orders=1", "--adapter=static"]
@@ -96,7 +97,7 @@ def test_mistakes_after_training_and_generalised_evaluation(tmp_path):
         (["dynapurls_jax.train", "--config=dmeo"], "did you mean 'demo'? Known: custom, demo, "),
         (
             ["dynapurls_jax.train", DEMO, "--config.method.nmae=x"],
-            "error: no key 'nmae'. Did you mean \"name\"",
+            "error: unknown key of --config.method: 'nmae'; did you mean 'name'? Known: ",
         ),
         (["dynapurls_jax.stream_eval"], "dynapurls train --config=demo"),
         (["dynapurls_jax.train", "--wrkdir=x"], "Unknown command line flag 'wrkdir'"),
@@ -130,6 +131,12 @@ def test_mistakes_are_errors_without_a_traceback(arguments, message, tmp_path):
         ("data.temporal_sampling", "resampled", "did you mean 'resample'"),
         ("pretrain.optimizer", "adam", "did you mean 'adamw'"),
         ("fit.epochs", 0, "fit: epochs: expected 1 or more, got 0"),
+        ("pretrain.epochs", 0, "pretrain: epochs: expected 1 or more, got 0"),
+        ("splits", (), r"splits: expected names, as in --config.splits=22_5,18_9, got \(\)"),
+        ("splits", (225,), r"splits: expected names, .* got \(225,\)"),
+        ("seeds", (), r"seeds: expected whole numbers, as in --config.seeds=0,1, got \(\)"),
+        ("seeds", (1.5,), r"seeds: .* got \(1.5,\)"),
+        ("text.encoder", "precomputed", "precomputed: expected the npz file with the text vectors"),
         ("text.encoder", "minilmm", "did you mean 'minilm'"),
         ("eval.stream", "shuffle", "did you mean 'shuffled'"),
     ],

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dynapurls_jax.config_names import config_file, config_names, typed
-from dynapurls_jax.flags import message_of
+from dynapurls_jax.flags import wrong_override
 from tests.conftest import ROOT
 
 
@@ -48,14 +48,35 @@ def test_other_arguments_stay_as_they_are():
     assert typed(["--config=demo"]) == [f"--config={demo}"]
 
 
+def test_lists_of_names_may_follow_their_option():
+    assert typed(["--config.splits", "22_5"]) == ["--config.splits", "('22_5',)"]
+
+
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("argument", "message"),
     [
-        (KeyError("no such thing"), "no such thing"),
-        (KeyError("'nmae'\nDid you mean \"name\"?"), "no key 'nmae'. Did you mean \"name\"?"),
-        (ValueError("'a' is not 'b'"), "'a' is not 'b'"),
-        (ValueError(""), ""),
+        (
+            "--config.method.nmae=ridge",
+            "unknown key of --config.method: 'nmae'; did you mean 'name'? Known: devise, ",
+        ),
+        ("--config.zzzz=1", "unknown key of --config: 'zzzz'. Known: adapter, augment, data, "),
+        ("--config.data=demo", "--config.data is a section: expected --config.data.KEY, one of "),
+        ("--config.name.x=3", "--config.name.x: --config.name is no section, it has no keys"),
+        (
+            "--config.pretrain.epochs=1.5",
+            "--config.pretrain.epochs: expected a whole number, got '1.5'",
+        ),
+        (
+            "--config.fit.learning_rate=x",
+            "--config.fit.learning_rate: expected a number, got 'x'",
+        ),
     ],
 )
-def test_errors_are_said_in_words(error, words):
-    assert message_of(error) == words
+def test_a_wrong_override_is_named_with_its_whole_key(argument, message):
+    error = wrong_override(["--workdir=x", argument])
+    assert str(error).startswith(message)
+
+
+def test_right_overrides_are_no_errors():
+    right = ["--config=demo", "--config.splits=22_5", "--config.fit.epochs=3", "--config.name=a"]
+    assert wrong_override(right) is None

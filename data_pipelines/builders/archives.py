@@ -47,6 +47,10 @@ class ArchiveSource:
     chunk: int = 500
     parallel: bool = False  # every process would load the whole archive
 
+    @property
+    def place(self) -> str:
+        return str(self.folder)
+
     def stamp(self) -> str:
         return "\n".join(f"{file} {file_stamp(file)}" for file in self.files)
 

@@ -1,8 +1,6 @@
 """Base class of datasets: metadata, location of the raw files, and protocols."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -71,11 +69,11 @@ class Dataset:
         """The raw files in `manual_dir`; None if files are missing."""
         raise NotImplementedError
 
-    def download(self, fetch: Callable[[str], Any], manual_dir: Path) -> Source:
+    def download(self, folder: Path, manual_dir: Path) -> Source:
         """The raw files from the network; only datasets with a `URL` have them there.
 
         Args:
-          fetch: downloads a URL and gives the path of the file.
+          folder: a temporary one, for the files.
           manual_dir: where the user can put the archive instead, for the error message.
 
         Raises:

@@ -44,6 +44,7 @@ class ClipBuilder(FileReaderBuilder, skip_registration=True):  # type: ignore[ca
           skip_bad: skip unreadable files in `prepare` instead of raising.
         """
         self.dataset, self.name = dataset, dataset.store_name
+        self._downloads = data_dir / "downloads"
         self._skip_bad = skip_bad
         super().__init__(file_format="array_record", data_dir=str(data_dir))
 
@@ -76,7 +77,7 @@ class ClipBuilder(FileReaderBuilder, skip_registration=True):  # type: ignore[ca
         manual_dir = Path(download_config.manual_dir)
         source = self.dataset.find_source(manual_dir)
         origin = self.dataset.origin(source) if source else self.dataset.URL
-        source = source or self.dataset.download(dl_manager.download, manual_dir)
+        source = source or self.dataset.download(self._downloads, manual_dir)
         self.dataset.check(source)
         template = tfds.core.ShardedFileTemplate(
             dataset_name=self.name,
@@ -135,14 +136,14 @@ class ClipBuilder(FileReaderBuilder, skip_registration=True):  # type: ignore[ca
     def _check(self, records: list[dict], notes: dict[str, int], source: Source) -> None:
         name = self.dataset.name
         if not records:
-            raise DataError(f"{name} has no usable clip: {notes}", source.stamp())
+            raise DataError(f"{name} has no usable clip: {notes}", source.place)
         counts = Counter(record["clip_id"] for record in records)
         repeated = [clip_id for clip_id, count in counts.items() if count > 1]
         if repeated:
             raise DataError(
                 f"{len(repeated)} clips occur more than once, such as {repeated[0]}; expected each "
                 "in one place",
-                source.stamp(),
+                source.place,
             )
 
     def _write_index(

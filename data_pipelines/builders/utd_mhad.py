@@ -1,21 +1,15 @@
 """UTD-MHAD: 27 actions, 8 subjects, 4 trials, Kinect v1."""
 
-import hashlib
-import socket
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 import numpy as np
 
 from data_pipelines.builders.base import Columns
 from data_pipelines.builders.one_archive import OneArchive
+from data_pipelines.download import download
 from data_pipelines.errors import DataError
 from data_pipelines.formats.mat import read_mat
 from data_pipelines.formats.raw import RawClip, checked, match_name
-from data_pipelines.logs import log
 from data_pipelines.skeletons import KINECT_V1
 from data_pipelines.sources import FileSource, Source
 
@@ -27,7 +21,6 @@ ACTIONS = (
     "sit to stand", "stand to sit", "forward lunge", "squat",
 )  # fmt: skip
 
-_PATIENCE = 10.0  # seconds for the first answer of the server
 # UTD-MHAD orders the trunk joints from head to hip, Kinect v1 from hip to head.
 _ORDER = [3, 2, 1, 0, *range(4, 20)]
 
@@ -56,19 +49,6 @@ def read_utd_mhad(file: str, content: bytes) -> RawClip:
     return RawClip(clip_id, joints, label=action - 1, subject=subject)
 
 
-def check_reachable(url: str) -> None:
-    """Fails at once without a network, where TFDS tries for minutes without a word.
-
-    Raises:
-      OSError: the server does not answer; behind a proxy nothing is checked.
-    """
-    parts = urlsplit(url)
-    if parts.scheme in getproxies():
-        return
-    port = parts.port or {"http": 80, "https": 443}[parts.scheme]
-    socket.create_connection((parts.hostname, port), timeout=_PATIENCE).close()
-
-
 class UtdMhad(OneArchive):
     """UTD-MHAD: 27 classes, 8 subjects, 861 clips."""
 
@@ -77,9 +57,10 @@ class UtdMhad(OneArchive):
     TOTAL = 861
     ARCHIVE = "Skeleton.zip"
     SUFFIX = ".mat"
-    URL = "http://www.utdallas.edu/~kehtar/UTD-MAD/Skeleton.zip"
-    # Of the file at URL, which has no https and could be changed on the way. An archive in
-    # manual_dir may be another.
+    URL = "https://www.utdallas.edu/~kehtar/UTD-MAD/Skeleton.zip"
+    # The certificates of the site's https are not complete on every machine.
+    PLAIN_URL = "http://www.utdallas.edu/~kehtar/UTD-MAD/Skeleton.zip"
+    # Of the file at URL. An archive in manual_dir may be another.
     SHA256 = "ed2209fd0fec19461320235e5e28b44ee392edf125e7c8e4338832ef9a2892cf"
     BYTES = 14_723_551
     HOMEPAGE = "https://www.utdallas.edu/~kehtar/UTD-MHAD.html"
@@ -99,27 +80,20 @@ class UtdMhad(OneArchive):
         """Odd subjects train."""
         return {"xsub": columns["subject"] % 2 == 1}
 
-    def download(self, fetch: Callable[[str], Any], manual_dir: Path) -> FileSource:
+    def download(self, folder: Path, manual_dir: Path) -> FileSource:
         """The archive at `URL`, if it is the published one.
 
         Raises:
           FileNotFoundError: it cannot be downloaded; without a network, within seconds.
           DataError: it is another file.
         """
-        log.info(f"{self.name}: downloading {self.URL}, {self.BYTES / 1e6:.0f} MB")
+        file = folder / self.ARCHIVE
         try:
-            check_reachable(self.URL)
-            file = Path(fetch(self.URL))
-        except Exception as error:  # TFDS passes on what its HTTP libraries raise
-            reason = f"{self.name}: {self.URL} could not be downloaded ({error}).\n"
+            download((self.URL, self.PLAIN_URL), file, self.BYTES, self.SHA256)
+        except DataError as error:
+            advice = f"If you have one that you trust, put it into {manual_dir} as {self.ARCHIVE}"
+            raise DataError(f"{error}. {advice}", self.name) from error
+        except OSError as error:
+            reason = f"{self.name} could not be downloaded ({error}).\n"
             raise FileNotFoundError(reason + self.missing(manual_dir)) from error
-        with file.open("rb") as content:
-            found = hashlib.file_digest(content, "sha256").hexdigest()
-        if found != self.SHA256:
-            raise DataError(
-                f"expected the {self.BYTES} bytes with sha256 {self.SHA256}, got "
-                f"{file.stat().st_size} with {found}: another file, or changed on its way. If you "
-                f"have one that you trust, put it into {manual_dir} as {self.ARCHIVE}",
-                self.URL,
-            )
         return self.source_at(file)

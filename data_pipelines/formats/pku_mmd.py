@@ -43,6 +43,10 @@ class PkuSource:
     chunk: int = 8
     parallel: bool = True
 
+    @property
+    def place(self) -> str:
+        return ", ".join(map(str, self.skeletons.paths))
+
     def stamp(self) -> str:
         lists = [f"{file} {file_stamp(file)}" for file in self.split_files.values()]
         return "\n".join([self.skeletons.stamp(), self.labels.stamp(), *lists])

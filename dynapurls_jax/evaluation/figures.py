@@ -29,10 +29,13 @@ GATE_STYLES = dict(zip(("entropy", "energy", "stacking", "logistic"), STYLES, st
 
 def save(figure, title: str, path: Path) -> None:
     """Writes a PNG with a title, whose long lines are wrapped; "" for none."""
-    if title:
-        figure.suptitle(
-            textwrap.fill(title, int(LETTERS_PER_INCH * figure.get_figwidth())), size=10
-        )
+    text = figure.suptitle("", size=10)
+    for letters in range(LETTERS_PER_INCH, 4, -1):  # wide letters need shorter lines
+        width = int(letters * figure.get_figwidth())
+        lines = [textwrap.fill(line, width) for line in title.splitlines()]
+        text.set_text("\n".join(lines))
+        if text.get_window_extent().width < figure.bbox.width:
+            break
     figure.savefig(path, dpi=120)
     plt.close(figure)
 

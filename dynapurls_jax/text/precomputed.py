@@ -60,7 +60,9 @@ def load_precomputed(path: str | Path, class_names: Sequence[str]) -> Float[np.n
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"expected an npz file with names and text, found no file {path}")
+        raise FileNotFoundError(
+            f"text.precomputed: expected an npz file with names and text, found no file {path}"
+        )
     try:
         with zipfile.ZipFile(path) as archive:
             names, text = read_npz(archive, "names").tolist(), read_npz(archive, "text")

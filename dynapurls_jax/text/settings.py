@@ -25,7 +25,8 @@ class TextSettings:
       template: granularity to a text with one `{}`, which the description replaces.
 
     Raises:
-      ValueError: an unknown name, or a template without exactly one `{}`.
+      ValueError: an unknown name, encoder "precomputed" without a file, or a template without
+        exactly one `{}`.
     """
 
     encoder: str = "minilm"
@@ -40,6 +41,11 @@ class TextSettings:
     def __post_init__(self) -> None:
         check_choice("encoder", self.encoder, TEXT_ENCODERS.names)
         check_choice("dtype", self.dtype, DTYPES)
+        if self.encoder == "precomputed" and not self.precomputed:
+            raise ValueError(
+                "precomputed: expected the npz file with the text vectors of all classes, as in "
+                "--config.text.precomputed=vectors.npz, got none"
+            )
         for granularity in self.template:
             check_choice("template", granularity, GRANULARITIES)
         for granularity in GRANULARITIES:

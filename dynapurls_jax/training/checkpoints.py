@@ -89,10 +89,13 @@ class Checkpoints:
             wait_for_all(f"checkpoint {step}")
         except Exception as error:  # Orbax raises what its storage layers raise
             reason = (str(error).splitlines() or [""])[0][:300]
+            free = shutil.disk_usage(self._folder).free / 1e6
+            needed = sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) / 1e6
             raise CheckpointError(
                 f"checkpoint {self._folder / str(step)} could not be written "
-                f"({type(error).__name__}: {reason}); {self._last_intact()}. When the folder can "
-                "be written to and has room, the same command resumes"
+                f"({type(error).__name__}: {reason}); it has {needed:.1f} MB, {free:.1f} MB are "
+                f"free; {self._last_intact()}. When the folder can be written to and has room, the "
+                "same command resumes"
             ) from error
 
     def _last_intact(self) -> str:

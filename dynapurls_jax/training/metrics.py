@@ -3,15 +3,18 @@
 import json
 import resource
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import jax
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
 
-from data_pipelines.atomic import write_text
+from data_pipelines.atomic import full_disk_named, write_text
 from dynapurls_jax.training.processes import is_first
 
 FILE = "metrics.jsonl"
@@ -21,7 +24,11 @@ class Metrics:
     """Records of one stage: a JSON object for each line, with its step; also for TensorBoard."""
 
     def __init__(self, folder: Path, first: int):
-        """Opens the stage's records and deletes those of steps after `first`."""
+        """Opens the stage's records and deletes those of steps after `first`.
+
+        Raises:
+          FullDiskError: there is no room.
+        """
         self._file = self._board = None
         if not is_first():
             return
@@ -29,23 +36,36 @@ class Metrics:
         kept = [line for line in json_lines(file) if line["step"] <= first]
         write_text(file, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = file.open("a")
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first + 1)
+        with full_disk_named(file):
+            # Without tensorboardX's thread, whose errors end in tracebacks and a full queue.
+            (folder / "tensorboard").mkdir(exist_ok=True)
+            self._board = EventsWriter(str(folder / "tensorboard" / "events"))
+            start = SessionLog(status=SessionLog.START)
+            self._board.write_event(Event(step=first + 1, session_log=start))
 
     def write(self, step: int, figures: Mapping[str, Any]) -> None:
-        """Adds a record; figures that are None are left out."""
+        """Adds a record; figures that are None are left out.
+
+        Raises:
+          FullDiskError: there is no room.
+        """
         if self._file is None or self._board is None:
             return
         record = {name: value for name, value in figures.items() if value is not None}
-        self._file.write(json.dumps({"step": step} | record) + "\n")
-        self._file.flush()
-        for name, value in record.items():
-            self._board.add_scalar(name, value, step)
+        with full_disk_named(Path(self._file.name)):
+            self._file.write(json.dumps({"step": step} | record) + "\n")
+            self._file.flush()
+            for name, value in record.items():
+                event = Event(wall_time=time.time(), step=step, summary=scalar(name, value))
+                self._board.write_event(event)
+            self._board.flush()
 
     def close(self) -> None:
         """Closes the files."""
-        if self._file is not None and self._board is not None:
-            self._file.close()
-            self._board.close()
+        for file in (self._file, self._board):
+            if file is not None:
+                with suppress(OSError):  # of a full disk, which the last record has reported
+                    file.close()
 
 
 def json_lines(file: Path) -> Iterator[dict]:

@@ -7,11 +7,15 @@
 
 import json
 import os
+import runpy
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from data_pipelines import animation
@@ -22,9 +26,10 @@ from data_pipelines.prepared import prepare
 from data_pipelines.protocols import make_protocol, pseudo_split
 from data_pipelines.settings import DataSettings
 from data_pipelines.skeletons import Skeleton, map_joints
+from dynapurls_jax.config_names import config_file, config_names
 from dynapurls_jax.encoders.registry import ENCODERS
 from dynapurls_jax.evaluation.trained_run import Inputs, TrainedRun, method_title
-from dynapurls_jax.registry import chosen_settings, plain, settings_of
+from dynapurls_jax.registry import from_json, plain, settings_key, settings_of
 from dynapurls_jax.text.features import class_sketches, text_features
 from dynapurls_jax.text.settings import TextSettings
 from dynapurls_jax.training.extract import extract
@@ -36,6 +41,8 @@ from dynapurls_jax.training.stages import results_of
 from dynapurls_jax.zero_shot.registry import METHODS
 
 CONFIG = "config.json"
+# Sections of a configuration that training depends on.
+TRAINED = ("splits", "seeds", "data", "augment", "encoder", "pretrain", "text", "method", "fit")
 
 
 def train_all(
@@ -208,7 +215,7 @@ def load_pseudo_runs(inputs: Inputs, workdir: Path, split: str) -> list[TrainedR
     splits = tuple(dict.fromkeys([*config.splits, *trained, pseudo]))
     raise FileNotFoundError(
         f"{workdir / pseudo}: no trained run to fit the gate of split {split} on; train it with\n"
-        f'  {train_command(config, workdir)} --config.splits="{splits}"'
+        f"  {train_command(config, workdir, splits)}"
     )
 
 
@@ -219,15 +226,35 @@ def trained_seeds(inputs: Inputs, workdir: Path, split: str) -> tuple[int, ...]:
     return tuple(s for s in seeds if is_trained(make_spec(inputs, workdir, split, s)))
 
 
-def train_command(config: ConfigDict, workdir: Path) -> str:
-    """The command that trains a configuration, with its encoder and method."""
-    method, parts = config.method.name, []
-    if not config.data.features:
-        parts.append(f"--config.encoder.name={config.encoder.name}")
-    parts.append(f"--config.method.name={method}")
-    if query := chosen_settings(config.method).get("query"):
-        parts.append(f"--config.method.{method}.query={query}")
-    return f"dynapurls train --config={config.name} --workdir={workdir} " + " ".join(parts)
+def train_command(config: ConfigDict, workdir: Path, splits: tuple[str, ...] = ()) -> str:
+    """The command that trains a configuration, with all values that differ from its file.
+
+    Args:
+      splits: splits to train; default: the configuration's.
+    """
+    values = flatten_dict(plain(config, *TRAINED), sep=".")
+    if splits:
+        values["splits"] = list(splits)
+    name, default = "FILE", values  # a file of the user: its values are unknown
+    if config.name in config_names():
+        name = config.name
+        loaded = runpy.run_path(config_file(name))["get_config"]()
+        default = flatten_dict(plain(loaded, *TRAINED), sep=".")
+    # These options are always given.
+    query = f"method.{settings_key(config.method.name)}.query"
+    always = ("splits", "method.name", query, *(() if config.data.features else ("encoder.name",)))
+    options = [f"--config={name}", f"--workdir={workdir}"]
+    for key, value in values.items():
+        if key in always or value != default.get(key):
+            options.append(f"--config.{key}={_typed(value)}")
+    return shlex.join(["dynapurls", "train", *options])
+
+
+def _typed(value: Any) -> str:
+    """A value of a configuration as users type it."""
+    if isinstance(value, list) and not any(isinstance(item, list) for item in value):
+        return ",".join(map(str, value))
+    return str(from_json(value))
 
 
 def check_writable(workdir: Path) -> None:

@@ -1,7 +1,11 @@
 """Downloads: the published archive is accepted, a changed one is refused."""
 
 import hashlib
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,6 +14,7 @@ import pytest
 
 from data_pipelines.builders.utd_mhad import UtdMhad
 from data_pipelines.errors import DataError
+from tests.conftest import ROOT
 from tests.helpers.attacks import zeros_in_zip
 from tests.helpers.raw_files import load
 
@@ -39,9 +44,10 @@ def site():
 
 @pytest.fixture
 def downloads(site, tmp_path, monkeypatch):
-    """UTD-MHAD comes from that server, with an archive of the right hash."""
+    """UTD-MHAD comes from that server, which has no https, with an archive of the right hash."""
     site.content = zeros_in_zip(tmp_path / "x.zip", "a1_s1_t1_skeleton.mat", 0).read_bytes()
-    monkeypatch.setattr(UtdMhad, "URL", f"http://127.0.0.1:{site.server_port}/Skeleton.zip")
+    monkeypatch.setattr(UtdMhad, "URL", f"https://127.0.0.1:{site.server_port}/Skeleton.zip")
+    monkeypatch.setattr(UtdMhad, "PLAIN_URL", f"http://127.0.0.1:{site.server_port}/Skeleton.zip")
     monkeypatch.setattr(UtdMhad, "SHA256", hashlib.sha256(site.content).hexdigest())
     for name in ("DYNAPURLS_CACHE", "DYNAPURLS_DATA"):
         monkeypatch.setenv(name, str(tmp_path / name))
@@ -69,7 +75,8 @@ def test_without_a_network_the_error_comes_at_once(tmp_path, monkeypatch, capsys
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    monkeypatch.setattr(UtdMhad, "URL", f"http://127.0.0.1:{port}/Skeleton.zip")
+    monkeypatch.setattr(UtdMhad, "URL", f"https://127.0.0.1:{port}/Skeleton.zip")
+    monkeypatch.setattr(UtdMhad, "PLAIN_URL", f"http://127.0.0.1:{port}/Skeleton.zip")
     for name in ("DYNAPURLS_CACHE", "DYNAPURLS_DATA"):
         monkeypatch.setenv(name, str(tmp_path / name))
     monkeypatch.chdir(tmp_path)
@@ -81,7 +88,9 @@ def test_without_a_network_the_error_comes_at_once(tmp_path, monkeypatch, capsys
     ):
         load("utd_mhad")
     assert time.monotonic() - before < 30
-    assert "utd_mhad: downloading http://127.0.0.1" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "downloading https://127.0.0.1" in printed
+    assert "Skeleton.zip (not encrypted, checked by its SHA-256), 15 MB" in printed
 
 
 def test_an_archive_in_manual_dir_may_be_another(downloads, tmp_path):
@@ -89,6 +98,36 @@ def test_an_archive_in_manual_dir_may_be_another(downloads, tmp_path):
     zeros_in_zip(tmp_path / "hand" / "Skeleton.zip", "again/a1_s1_t1_skeleton.mat", 0)
     with pytest.raises(DataError, match=r"again/a1_s1_t1_skeleton\.mat: not a readable \.mat"):
         load("utd_mhad", tmp_path / "hand")
+
+
+STALLED = """
+import pathlib, sys
+from data_pipelines import download
+from dynapurls_jax.training.signals import Stopped, stop_on_signals
+
+stop_on_signals()
+try:
+    download.download([sys.argv[1]], pathlib.Path("x/archive.zip"), 9, "")
+except Stopped as stopped:
+    sys.exit(stopped.status)
+"""
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_a_download_that_stalls_ends_at_a_signal(kind, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/archive.zip"
+        call = [sys.executable, "-c", STALLED, url]
+        process = subprocess.Popen(call, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)})
+        server.settimeout(30)
+        connection, _ = server.accept()
+        with connection:
+            head = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"
+            connection.sendall(head + b"1234")
+            time.sleep(0.2)
+            process.send_signal(kind)
+            assert process.wait(timeout=5) == 128 + kind
+    assert not list((tmp_path / "x").glob("*"))
 
 
 @pytest.mark.slow

@@ -182,6 +182,8 @@ def test_incompatible_methods_are_refused(run):
     ridge = changed(fitted(run, "ridge"), {"adapter.name": "calip"})
     with pytest.raises(ValueError, match=r"adapter calip needs .*: expected one of .*balanced"):
         evaluate_run(ridge)
-    precomputed = changed(run, {"adapter.name": "tpt", "text.encoder": "precomputed"})
+    precomputed = changed(
+        run, {"adapter.name": "tpt", "text.encoder": "precomputed", "text.precomputed": "f.npz"}
+    )
     with pytest.raises(ValueError, match="expected text encoder clip or minilm"):
         evaluate_run(precomputed)

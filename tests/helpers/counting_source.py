@@ -23,6 +23,7 @@ class CountingSource:
     meaning: str = "metres"
     left_out: int = -1
     strange: int = -1
+    place: str = "counting"
 
     def stamp(self) -> str:
         return self.version

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import re
+import shlex
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +15,15 @@ from data_pipelines.formats.feature_folder import write_features
 from data_pipelines.prepared import PreparedClips
 from data_pipelines.protocols import unseen_classes
 from data_pipelines.skeletons import KINECT_V1
+from dynapurls_jax.config import load_config
 from dynapurls_jax.encoders.registry import ENCODERS
 from dynapurls_jax.evaluation.evaluate import evaluate_run
 from dynapurls_jax.training import loop, pretrain
 from dynapurls_jax.training.checkpoints import Checkpoints, tree_digest
 from dynapurls_jax.training.mesh import divide, mesh_for
-from dynapurls_jax.training.run import load_run, read_inputs, train_all
+from dynapurls_jax.training.run import load_run, read_inputs, train_all, train_command
 from dynapurls_jax.training.stages import CheckpointError, Stage, WorkdirMismatchError
+from tests.conftest import ROOT
 from tests.helpers.trained import SPLIT, load_small, small_config, small_inputs, train_small
 
 
@@ -224,3 +228,32 @@ def test_every_encoder_refuses_a_wrong_setting(name):
     section[name][key] = 0
     with pytest.raises(ValueError, match=rf"encoder\.{name}: {key}: expected 1 or more, got 0"):
         ENCODERS.settings(section)
+
+
+def test_the_command_that_trains_has_all_options():
+    config = load_config(ROOT / "configs" / "custom.py")
+    config.data.manual_dir = "my data"
+    config.encoder.shift_gcn.layers = ((1, 2), (2, 2))
+    config.seeds = (0, 1)
+    words = shlex.split(train_command(config, Path("runs/x"), ("4_2", "pseudo-4_2-0")))
+    assert words[:5] == [
+        "python",
+        "-m",
+        "dynapurls_jax.train",
+        "--config=custom",
+        "--workdir=runs/x",
+    ]
+    assert set(words[3:]) == {
+        "--config=custom",
+        "--workdir=runs/x",
+        "--config.data.manual_dir=my data",
+        "--config.encoder.name=kinematics",
+        "--config.encoder.shift_gcn.layers=((1, 2), (2, 2))",
+        "--config.method.name=sketch",
+        "--config.seeds=0,1",
+        "--config.splits=4_2,pseudo-4_2-0",
+    }
+    config.name = "of a file"
+    assert train_command(config, Path("w")).startswith(
+        "python -m dynapurls_jax.train --config=FILE "
+    )
