@@ -7,7 +7,7 @@ names are known before JAX is imported. A part of the user's own is named by its
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from data_pipelines.errors import check_choice as check_choice
 from data_pipelines.errors import check_positive as check_positive
 from data_pipelines.errors import check_share as check_share
 from data_pipelines.errors import unknown
+from data_pipelines.papers import THIS_PROJECT, Paper
 
 Settings = TypeVar("Settings")
 
@@ -30,10 +31,14 @@ class Entry:
       make: builds the part; each registry says with which arguments.
       settings: a frozen dataclass: the names, defaults and checks of the part's settings. Its
         `__post_init__` raises ValueError for values that cannot be used.
+      description: what the part does, in one line, for the tables of the documents.
+      paper: where it was published.
     """
 
     make: Callable[..., Any]
     settings: type
+    description: str = field(default="", kw_only=True)
+    paper: Paper = field(default=THIS_PROJECT, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -72,8 +77,12 @@ class Registry:
             return imported(self.kind, name, type(self.entry(self.names[0])))
         if name not in self._parts:
             raise unknown(self.kind, name, self.names)
-        module, _, attribute = self._parts[name].partition(":")
-        return getattr(import_module(module), attribute or "ENTRY")
+        _, _, attribute = self._parts[name].partition(":")
+        return getattr(import_module(self.module(name)), attribute or "ENTRY")
+
+    def module(self, name: str) -> str:
+        """The module of a name in the registry."""
+        return self._parts[name].partition(":")[0]
 
     def section(self, default: str) -> ConfigDict:
         """The section of a configuration: `name`, and the settings of every part under its name."""

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_pipelines.papers import THIS_PROJECT
 from data_pipelines.protocols import published_splits
 from data_pipelines.skeletons import Skeleton
 from data_pipelines.sources import Source
@@ -27,6 +28,7 @@ class Dataset:
       URL: address of the archive if it needs no registration, else empty.
       INSTRUCTIONS: how to get the archive; `<manual_dir>` is replaced by the folder.
       DESCRIPTION, HOMEPAGE, CITATION: metadata of the prepared files.
+      PAPER: publication of the dataset.
     """
 
     SKELETON: Skeleton
@@ -40,6 +42,7 @@ class Dataset:
     DESCRIPTION = ""
     HOMEPAGE = ""
     CITATION = ""
+    PAPER = THIS_PROJECT
 
     def __init__(self, name: str):
         """Names the dataset."""

@@ -30,6 +30,7 @@ class CustomDataset(Dataset):
     """A folder of files and a `dataset.yaml` that describes them."""
 
     DROP_DUPLICATES = False
+    DESCRIPTION = "Your own clips of any skeleton, or clip archives"
     INSTRUCTIONS = f"Put your files and a {SPEC} into <manual_dir>."
 
     def __init__(self, manual_dir: Path):

@@ -8,6 +8,7 @@ from data_pipelines.builders.base import Columns
 from data_pipelines.builders.one_archive import OneArchive
 from data_pipelines.errors import DataError
 from data_pipelines.formats.raw import RawClip, checked, match_name, numbers
+from data_pipelines.papers import Paper
 from data_pipelines.skeletons import KINECT_V1
 from data_pipelines.sources import Source
 
@@ -102,7 +103,8 @@ class KinderGator(OneArchive):
     ARCHIVE = "Kinder-Gator.zip"
     SUFFIX = ".csv"
     HOMEPAGE = "https://jainlab.cise.ufl.edu/pose.html"
-    DESCRIPTION = "Kinder-Gator: motions of adults and children in 58 classes, Kinect v1."
+    DESCRIPTION = "Kinder-Gator: 58 actions of adults and children, 1159 clips, Kinect v1"
+    PAPER = Paper("Aloba et al., Eurographics 2018", "https://jainlab.cise.ufl.edu/pose.html")
     CITATION = (
         "@inproceedings{aloba2018kindergator, author={Aloba, Aishat and others}, "
         "title={Kinder-Gator: The UF Kinect Database of Child and Adult Motion}, "

@@ -7,6 +7,7 @@ import numpy as np
 
 from data_pipelines.builders.base import Columns, Dataset
 from data_pipelines.formats.ntu import read_ntu
+from data_pipelines.papers import Paper
 from data_pipelines.skeletons import KINECT_V2
 from data_pipelines.sources import Archive, FileSource, Source
 
@@ -99,7 +100,8 @@ class NtuRgbd60(_NtuRgbd):
     ARCHIVES = (_FIRST,)
     # Setups 1 to 17: a folder may contain both parts.
     WANTED = r"S0(0\d|1[0-7])C\d+P\d+R\d+A0([0-5]\d|60)\.skeleton"
-    DESCRIPTION = "3D skeletons of NTU RGB+D: 60 actions, 40 subjects, Kinect v2."
+    DESCRIPTION = "NTU RGB+D 60: 60 actions, 40 subjects, 56 578 clips, Kinect v2"
+    PAPER = Paper("Shahroudy et al., CVPR 2016", "https://arxiv.org/abs/1604.02808")
     CITATION = (
         "@inproceedings{shahroudy2016ntu, author={Shahroudy, Amir and Liu, Jun and Ng, Tian-Tsong "
         "and Wang, Gang}, title={NTU RGB+D}, booktitle={CVPR}, year={2016}}"
@@ -126,7 +128,8 @@ class NtuRgbd120(_NtuRgbd):
     CLASSES = ACTIONS
     ARCHIVES = (_FIRST, _SECOND)
     WANTED = r"S0[0-3]\dC\d+P\d+R\d+A(0\d\d|1[01]\d|120)\.skeleton"
-    DESCRIPTION = "3D skeletons of NTU RGB+D 120: 120 actions, 106 subjects, Kinect v2."
+    DESCRIPTION = "NTU RGB+D 120: 120 actions, 106 subjects, 113 945 clips, Kinect v2"
+    PAPER = Paper("Liu et al., TPAMI 2019", "https://arxiv.org/abs/1905.04757")
     CITATION = (
         "@article{liu2019ntu, author={Liu, Jun and others}, title={NTU RGB+D 120}, "
         "journal={TPAMI}, year={2019}}"

@@ -8,6 +8,7 @@ from data_pipelines.builders.base import Columns
 from data_pipelines.builders.one_archive import OneArchive
 from data_pipelines.errors import DataError
 from data_pipelines.formats.raw import RawClip, checked, match_name
+from data_pipelines.papers import Paper
 from data_pipelines.skeletons import KINECT_V1
 from data_pipelines.sources import Source
 
@@ -60,7 +61,8 @@ class NwUcla(OneArchive):
     ARCHIVE = "all_sqe.zip"
     SUFFIX = ".json"
     HOMEPAGE = "https://wangjiangb.github.io/my_data.html"
-    DESCRIPTION = "Northwestern-UCLA Multiview Action 3D, skeletons as JSON, Kinect v1."
+    DESCRIPTION = "Northwestern-UCLA: 10 actions, 3 views, 1388 clips, Kinect v1"
+    PAPER = Paper("Wang et al., CVPR 2014", "https://arxiv.org/abs/1405.2941")
     CITATION = (
         "@inproceedings{wang2014crossview, author={Wang, Jiang and Nie, Xiaohan and Xia, Yin and "
         "Wu, Ying and Zhu, Song-Chun}, title={Cross-view Action Modeling, Learning and "

@@ -8,6 +8,7 @@ from data_pipelines.builders.base import Columns, Dataset
 from data_pipelines.corpus import NEITHER, TEST, TRAIN
 from data_pipelines.errors import DataError
 from data_pipelines.formats.pku_mmd import PkuSource, parse_split
+from data_pipelines.papers import Paper
 from data_pipelines.skeletons import KINECT_V2
 from data_pipelines.sources import Archive, Source
 
@@ -41,7 +42,8 @@ class PkuMmd(Dataset):
     TOTAL = 21545
     DROP_DUPLICATES = False
     HOMEPAGE = "https://www.icst.pku.edu.cn/struct/Projects/PKUMMD.html"
-    DESCRIPTION = "3D skeletons of PKU-MMD, recordings cut into their labelled actions, Kinect v2."
+    DESCRIPTION = "PKU-MMD phase I: 51 actions, cut from recordings, 21 545 clips, Kinect v2"
+    PAPER = Paper("Liu et al., 2017", "https://arxiv.org/abs/1703.07475")
     CITATION = (
         "@article{liu2017pkummd, author={Liu, Chunhui and Hu, Yueyu and Li, Yanghao and Song, "
         "Sijie and Liu, Jiaying}, title={PKU-MMD}, journal={arXiv:1703.07475}, year={2017}}"
@@ -101,6 +103,7 @@ class PkuMmd2(PkuMmd):
     """PKU-MMD phase II: 41 of the 51 classes, shorter recordings of 13 subjects, 3 views."""
 
     SPLITS = DESCRIPTIONS = "pku_mmd"
+    DESCRIPTION = "PKU-MMD phase II: 41 of these actions, 13 subjects, Kinect v2"
     TOTAL = 0
     PHASE = 2
     ARCHIVES = ("Skeleton_v2.7z", "Label_PKUMMD_v2.7z")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_pipelines.errors import check_choice
+from data_pipelines.papers import THIS_PROJECT, Paper
 
 if TYPE_CHECKING:
     from data_pipelines.builders.base import Dataset
@@ -24,7 +25,25 @@ PUBLIC = {
     "pku_mmd": "data_pipelines.builders.pku_mmd:PkuMmd",
     "pku_mmd_2": "data_pipelines.builders.pku_mmd:PkuMmd2",
 }
-DATASETS = (DEMO, *PUBLIC, CUSTOM)
+_MODULES = {
+    DEMO: "data_pipelines.demo.generate",
+    **PUBLIC,
+    CUSTOM: "data_pipelines.builders.custom:CustomDataset",
+}
+DATASETS = tuple(_MODULES)
+
+
+def module_of(name: str) -> str:
+    """The module that describes a dataset."""
+    return _MODULES[name].partition(":")[0]
+
+
+def about(name: str) -> tuple[str, Paper]:
+    """A dataset's description in one line, and its paper."""
+    attribute = _MODULES[name].partition(":")[2]
+    module = import_module(module_of(name))
+    part = getattr(module, attribute) if attribute else module
+    return part.DESCRIPTION, getattr(part, "PAPER", THIS_PROJECT)
 
 
 def public_dataset(name: str) -> "Dataset":

@@ -10,6 +10,7 @@ from data_pipelines.download import download
 from data_pipelines.errors import DataError
 from data_pipelines.formats.mat import read_mat
 from data_pipelines.formats.raw import RawClip, checked, match_name
+from data_pipelines.papers import Paper
 from data_pipelines.skeletons import KINECT_V1
 from data_pipelines.sources import FileSource, Source
 
@@ -64,7 +65,8 @@ class UtdMhad(OneArchive):
     SHA256 = "ed2209fd0fec19461320235e5e28b44ee392edf125e7c8e4338832ef9a2892cf"
     BYTES = 14_723_551
     HOMEPAGE = "https://www.utdallas.edu/~kehtar/UTD-MHAD.html"
-    DESCRIPTION = "Skeleton modality of UTD-MHAD: 27 actions, 8 subjects, 4 trials, Kinect v1."
+    DESCRIPTION = "UTD-MHAD: 27 actions, 8 subjects, 861 clips, Kinect v1"
+    PAPER = Paper("Chen et al., ICIP 2015", "https://www.utdallas.edu/~kehtar/UTD-MHAD.html")
     CITATION = (
         "@inproceedings{chen2015utdmhad, author={Chen, Chen and Jafari, Roozbeh and Kehtarnavaz, "
         "Nasser}, title={UTD-MHAD}, booktitle={ICIP}, year={2015}}"

@@ -11,6 +11,7 @@ from data_pipelines.demo.kinematics import move, rest_offsets
 from data_pipelines.demo.recipes import PHASES, Recipe, demo_recipes
 from data_pipelines.skeletons import KINECT_V2
 
+DESCRIPTION = "SYNTHETIC: 48 classes, 960 clips, generated in four seconds"
 NUM_SUBJECTS = 10
 NUM_TAKES = 2
 VIEWS = (-40.0, 0.0, 40.0)  # yaw of the body relative to the camera, degrees

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from data_pipelines.papers import Paper
 from dynapurls_jax.adaptation.api import (
     Method,
     Number,
@@ -94,4 +95,10 @@ def adanpc(
     return Method(init, predict, learn)
 
 
-ENTRY = TestTimeEntry(adanpc, AdaNpcSettings, "embedding")
+ENTRY = TestTimeEntry(
+    adanpc,
+    AdaNpcSettings,
+    "embedding",
+    description="Nearest neighbours in a memory that grows",
+    paper=Paper("Zhang et al., ICML 2023", "https://arxiv.org/abs/2304.12566"),
+)

@@ -198,4 +198,9 @@ def means_of(
     return total / (share.sum(axis=0)[:, None, None] + prior_count)
 
 
-ENTRY = TestTimeEntry(balanced, BalancedSettings, "embedding")
+ENTRY = TestTimeEntry(
+    balanced,
+    BalancedSettings,
+    "embedding",
+    description="Class vectors drawn to the mean of the samples assigned to them",
+)

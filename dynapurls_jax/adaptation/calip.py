@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from data_pipelines.papers import Paper
 from dynapurls_jax.adaptation.api import (
     Method,
     Number,
@@ -83,4 +84,10 @@ def calip(
     return Method(lambda candidates, active: (), predict, learns_nothing)
 
 
-ENTRY = TestTimeEntry(calip, CalipSettings, "tokens")
+ENTRY = TestTimeEntry(
+    calip,
+    CalipSettings,
+    "tokens",
+    description="Attention between tokens and texts without parameters",
+    paper=Paper("Guo et al., AAAI 2023", "https://arxiv.org/abs/2209.14169"),
+)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from data_pipelines.papers import Paper
 from dynapurls_jax.adaptation.api import (
     Method,
     Number,
@@ -212,4 +213,10 @@ def optimizer_of(settings: DynaPurlsSettings, chunks: int | None) -> optax.Gradi
     return optax.adam(rate)
 
 
-ENTRY = TestTimeEntry(dynapurls, DynaPurlsSettings, "embedding")
+ENTRY = TestTimeEntry(
+    dynapurls,
+    DynaPurlsSettings,
+    "embedding",
+    description="The paper's refinement: scale and bias, learned from a balanced memory",
+    paper=Paper("Zhu et al., 2025", "https://arxiv.org/abs/2512.11941"),
+)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from data_pipelines.papers import Paper
 from dynapurls_jax.adaptation.api import (
     Method,
     Number,
@@ -133,4 +134,10 @@ def recentred(
     return Method(init, predict, learn, classes, ahead)
 
 
-ENTRY = TestTimeEntry(recentred, RecentredSettings, "embedding")
+ENTRY = TestTimeEntry(
+    recentred,
+    RecentredSettings,
+    "embedding",
+    description="`balanced` around the stream's own mean, for other sensors and places",
+    paper=Paper("centring: Sun et al., AAAI 2016", "https://arxiv.org/abs/1511.05547"),
+)

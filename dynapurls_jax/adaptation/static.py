@@ -31,4 +31,9 @@ def static(
     return Method(lambda candidates, active: (), predict, learns_nothing, ahead=ahead)
 
 
-ENTRY = TestTimeEntry(static, NoSettings, "score")
+ENTRY = TestTimeEntry(
+    static,
+    NoSettings,
+    "score",
+    description="No adaptation",
+)

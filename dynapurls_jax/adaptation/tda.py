@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from data_pipelines.papers import Paper
 from dynapurls_jax.adaptation.api import (
     Method,
     Number,
@@ -151,4 +152,10 @@ def tda(
     return Method(init, predict, learn)
 
 
-ENTRY = TestTimeEntry(tda, TdaSettings, "embedding")
+ENTRY = TestTimeEntry(
+    tda,
+    TdaSettings,
+    "embedding",
+    description="Two caches of confident and of uncertain samples; no training",
+    paper=Paper("Karmanov et al., CVPR 2024", "https://arxiv.org/abs/2403.18293"),
+)

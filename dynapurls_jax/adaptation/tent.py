@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from data_pipelines.papers import Paper
 from dynapurls_jax.adaptation.api import (
     Method,
     Number,
@@ -94,4 +95,10 @@ def tent(
     return Method(init, predict, learn, classes)
 
 
-ENTRY = TestTimeEntry(tent, TentSettings, "embedding")
+ENTRY = TestTimeEntry(
+    tent,
+    TentSettings,
+    "embedding",
+    description="Scale and bias on class vectors by entropy minimisation",
+    paper=Paper("Wang et al., ICLR 2021", "https://arxiv.org/abs/2006.10726"),
+)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from data_pipelines.papers import Paper
 from dynapurls_jax.adaptation.api import (
     Method,
     Number,
@@ -151,5 +152,17 @@ def prompt_tuning(
     return Method(lambda candidates, active: (), predict, learns_nothing)
 
 
-ENTRY = TestTimeEntry(tpt, TptSettings, "tokens")
-RESIDUAL_ENTRY = TestTimeEntry(tpt_residual, TptSettings, "tokens")
+ENTRY = TestTimeEntry(
+    tpt,
+    TptSettings,
+    "tokens",
+    description="Tunes a prompt for each sample, through the text tower",
+    paper=Paper("Shu et al., NeurIPS 2022", "https://arxiv.org/abs/2209.07511"),
+)
+RESIDUAL_ENTRY = TestTimeEntry(
+    tpt_residual,
+    TptSettings,
+    "tokens",
+    description="TPT with vectors added to the text; needs no text tower",
+    paper=Paper("Shu et al., NeurIPS 2022", "https://arxiv.org/abs/2209.07511"),
+)

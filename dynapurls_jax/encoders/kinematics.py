@@ -131,4 +131,9 @@ def body_coordinates(clips: Joints, skeleton: Skeleton, path: bool = True) -> Jo
     return joints / length[:, :, None, None, None]
 
 
-ENTRY = EncoderEntry(Kinematics, KinematicsSettings, trained=False)
+ENTRY = EncoderEntry(
+    Kinematics,
+    KinematicsSettings,
+    trained=False,
+    description="Statistics of joint positions and velocities; no parameters",
+)

@@ -240,4 +240,9 @@ def _norm(x: Array) -> Array:
     return jnp.linalg.norm(x, axis=-1)
 
 
-ENTRY = EncoderEntry(Posture, NoSettings, trained=False)
+ENTRY = EncoderEntry(
+    Posture,
+    NoSettings,
+    trained=False,
+    description="`kinematics` of upright clips, with angles, distances and height",
+)

@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from data_pipelines.papers import Paper
 from data_pipelines.skeletons import Skeleton
 from dynapurls_jax.encoders import shift_gcn_tpu
 from dynapurls_jax.encoders.base import EncoderEntry, SkeletonEncoder
@@ -211,4 +212,12 @@ def make(settings: ShiftGcnSettings, skeleton: Skeleton) -> SkeletonEncoder:
     return SkeletonEncoder(backbone, settings.segments)
 
 
-ENTRY = EncoderEntry(make, ShiftGcnSettings)
+ENTRY = EncoderEntry(
+    make,
+    ShiftGcnSettings,
+    description="The paper's encoder: a graph network of shifts and 1x1 maps",
+    paper=Paper(
+        "Cheng et al., CVPR 2020",
+        "https://openaccess.thecvf.com/content_CVPR_2020/html/Cheng_Skeleton-Based_Action_Recognition_With_Shift_Graph_Convolutional_Network_CVPR_2020_paper.html",
+    ),
+)

@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from data_pipelines.papers import Paper
 from data_pipelines.skeletons import Skeleton
 from dynapurls_jax.encoders.base import EncoderEntry
 from dynapurls_jax.encoders.batch_norm import BatchNorm, BatchStatistics
@@ -95,4 +96,9 @@ class TemporalConv(nn.Module):
         return jnp.concatenate([statistics, self.pooled(clips)], axis=-1)[:, None, None]
 
 
-ENTRY = EncoderEntry(TemporalConv, TemporalConvSettings)
+ENTRY = EncoderEntry(
+    TemporalConv,
+    TemporalConvSettings,
+    description="Two temporal convolutions beside the statistics of `kinematics`",
+    paper=Paper("Kim and Reiter, CVPR workshops 2017", "https://arxiv.org/abs/1704.04516"),
+)

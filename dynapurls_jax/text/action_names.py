@@ -111,4 +111,8 @@ def _unit(x: Float[Array, "N d"]) -> Float[Array, "N d"]:
     return x / jnp.maximum(jnp.linalg.norm(x, axis=1, keepdims=True), 1e-6)
 
 
-ENTRY = Entry(make=lambda settings: ActionNames(), settings=TextSettings)
+ENTRY = Entry(
+    make=lambda settings: ActionNames(),
+    settings=TextSettings,
+    description="Names of actions: MiniLM, hashed words, and the side of the body",
+)

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from data_pipelines.errors import DataError
+from data_pipelines.papers import Paper
 from dynapurls_jax.registry import Entry
 from dynapurls_jax.text.pretrained import CONFIG, Pretrained
 from dynapurls_jax.text.settings import TextSettings
@@ -193,5 +194,8 @@ def text_config(model: Pretrained) -> Any:
 
 
 ENTRY = Entry(
-    make=lambda settings: CLIPEncoder(settings.model, settings.dtype), settings=TextSettings
+    make=lambda settings: CLIPEncoder(settings.model, settings.dtype),
+    settings=TextSettings,
+    description="CLIP's text tower in Flax; weights from the Hugging Face hub",
+    paper=Paper("Radford et al., ICML 2021", "https://arxiv.org/abs/2103.00020"),
 )

@@ -26,4 +26,8 @@ class Hashing:
         return self._vectorizer.transform(texts).toarray().astype(np.float32)
 
 
-ENTRY = Entry(make=lambda settings: Hashing(), settings=TextSettings)
+ENTRY = Entry(
+    make=lambda settings: Hashing(),
+    settings=TextSettings,
+    description="Hashed words and word pairs; no download",
+)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from data_pipelines.papers import Paper
 from dynapurls_jax.registry import Entry
 from dynapurls_jax.text.pretrained import Pretrained
 from dynapurls_jax.text.settings import TextSettings
@@ -152,4 +153,9 @@ def _find_weights() -> Pretrained:
         ) from error
 
 
-ENTRY = Entry(make=lambda settings: MiniLM(), settings=TextSettings)
+ENTRY = Entry(
+    make=lambda settings: MiniLM(),
+    settings=TextSettings,
+    description="all-MiniLM-L6-v2 in Flax; weights from a package, no hub",
+    paper=Paper("Wang et al., NeurIPS 2020", "https://arxiv.org/abs/2002.10957"),
+)

@@ -88,4 +88,8 @@ def load_precomputed(path: str | Path, class_names: Sequence[str]) -> Float[np.n
     return unit_vectors(text[[names.index(name) for name in class_names]].astype(np.float32))
 
 
-ENTRY = Entry(make=lambda settings: Precomputed(settings.precomputed), settings=TextSettings)
+ENTRY = Entry(
+    make=lambda settings: Precomputed(settings.precomputed),
+    settings=TextSettings,
+    description="Vectors of your own, read from an npz file",
+)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from data_pipelines.papers import Paper
 from dynapurls_jax.registry import check_choice, check_positive
 from dynapurls_jax.text.granularities import GRANULARITY_SETS
 from dynapurls_jax.zero_shot.base import (
@@ -111,4 +112,12 @@ def make(settings: DeviseSettings, shapes: Shapes) -> ZeroShotMethod:
     )
 
 
-ENTRY = MethodEntry(make, DeviseSettings)
+ENTRY = MethodEntry(
+    make,
+    DeviseSettings,
+    description="One matrix from pooled features to text, hinge loss",
+    paper=Paper(
+        "Frome et al., NIPS 2013",
+        "https://proceedings.neurips.cc/paper_files/paper/2013/file/7cce53cf90577442771720a370c3c723-Paper.pdf",
+    ),
+)

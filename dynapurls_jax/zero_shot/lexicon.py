@@ -178,4 +178,9 @@ def make(settings: LexiconSettings, shapes: Shapes) -> ZeroShotMethod:
     )
 
 
-ENTRY = MethodEntry(make, LexiconSettings, trained=False)
+ENTRY = MethodEntry(
+    make,
+    LexiconSettings,
+    trained=False,
+    description="Any action from its name: animated sketches of a lexicon, many corpora",
+)

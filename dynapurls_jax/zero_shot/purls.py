@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from data_pipelines.papers import Paper
 from dynapurls_jax.registry import check_at_least, check_choice
 from dynapurls_jax.text.granularities import GRANULARITIES, GRANULARITY_SETS
 from dynapurls_jax.zero_shot.base import (
@@ -339,4 +340,9 @@ def make(settings: PurlsSettings, shapes: Shapes) -> ZeroShotMethod:
     )
 
 
-ENTRY = MethodEntry(make, PurlsSettings)
+ENTRY = MethodEntry(
+    make,
+    PurlsSettings,
+    description="The paper's static model: text attends to joints and frames",
+    paper=Paper("Zhu et al., CVPR 2024", "https://arxiv.org/abs/2406.13327"),
+)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from data_pipelines.papers import Paper
 from dynapurls_jax.registry import check_at_least, check_choice, check_positive, check_share
 from dynapurls_jax.zero_shot.base import (
     Candidates,
@@ -221,4 +222,13 @@ def make(settings: RidgeSettings, shapes: Shapes) -> ZeroShotMethod:
     )
 
 
-ENTRY = MethodEntry(make, RidgeSettings, trained=False)
+ENTRY = MethodEntry(
+    make,
+    RidgeSettings,
+    trained=False,
+    description="Closed-form baseline: ridge regression from text to features",
+    paper=Paper(
+        "this project; ESZSL as an option, ICML 2015",
+        "https://proceedings.mlr.press/v37/romera-paredes15.html",
+    ),
+)

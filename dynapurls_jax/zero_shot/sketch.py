@@ -123,4 +123,10 @@ def make(settings: SketchSettings, shapes: Shapes) -> ZeroShotMethod:
     )
 
 
-ENTRY = MethodEntry(make, SketchSettings, trained=False, sketches=True)
+ENTRY = MethodEntry(
+    make,
+    SketchSettings,
+    trained=False,
+    sketches=True,
+    description="Animated motion sketches, corrected by ridge regression from text",
+)

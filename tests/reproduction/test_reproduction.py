@@ -322,7 +322,7 @@ def test_wrong_flags_are_explained(arguments, message, capsys):
 
 
 def test_documents_are_generated_from_the_json():
-    """README.md and docs/results.md have the content of the files in docs/results."""
+    """README.md and two pages of docs/ have the content of the files in docs/results."""
     pages = write_docs.published_pages()
     real = [page for page in pages["3"] if not page.synthetic]
     assert len(real) == 3
@@ -330,7 +330,9 @@ def test_documents_are_generated_from_the_json():
     assert summary["mean"] == mean_of(summary["datasets"])
     assert not any("dirty" in commit for commit in summary["commits"])
     assert summary_table(summary) in (ROOT / "README.md").read_text("utf-8")
-    assert write_docs.results() in (ROOT / "docs" / "results.md").read_text("utf-8")
+    docs = ROOT / "docs"
+    assert write_docs.results() in (docs / "results.md").read_text("utf-8")
+    assert write_docs.paper_tables() in (docs / "studies" / "paper_tables.md").read_text("utf-8")
     for page in (page for group in pages.values() for page in group):
         for cell in page.cells:
             assert cell.mean == pytest.approx(np.mean(cell.values))
