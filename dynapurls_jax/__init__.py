@@ -4,15 +4,32 @@ model = dynapurls_jax.load_pretrained()
 model.predict(clip, ["wave", "sit down"], skeleton="kinect_v2").label
 """
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from dynapurls_jax.serving.pretrained import load_pretrained, pretrained_names
+    from dynapurls_jax.serving.recogniser import ActionStream, Recogniser
+    from dynapurls_jax.serving.recognition import Recognition
+
+__version__ = "0.2.0"
+__all__ = ["ActionStream", "Recogniser", "Recognition", "load_pretrained", "pretrained_names"]
+
+_MODULES = {
+    "ActionStream": "recogniser",
+    "Recogniser": "recogniser",
+    "Recognition": "recognition",
+    "load_pretrained": "pretrained",
+    "pretrained_names": "pretrained",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """`load_pretrained`, which is loaded on first use: `--help` of a command needs no jax."""
-    if name == "load_pretrained":
-        from dynapurls_jax.serving.pretrained import load_pretrained
+    """The names of `__all__`, imported on first use: `--help` of a command needs no jax."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"dynapurls_jax.serving.{_MODULES[name]}"), name)
 
-        return load_pretrained
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -7,24 +7,21 @@ import subprocess
 from importlib import import_module, metadata
 from pathlib import Path
 
-import nbformat
 import pytest
 from flax.traverse_util import flatten_dict
-from nbclient import NotebookClient
 from packaging.requirements import Requirement
 
 from dynapurls_jax.config import default_config
 from tests.conftest import ROOT
-from tests.helpers.notebooks import shown
+from tests.helpers.notebooks import executed, read_tutorial, shown
 
-NOTEBOOK = ROOT / "scripts" / "colab_tpu.ipynb"
 # An encoder without parameters and a closed form: nothing is trained.
 CLOSED_FORM = ["--config.encoder.name=kinematics", "--config.method.name=ridge"]
 
 
 @pytest.fixture
 def notebook():
-    return nbformat.read(NOTEBOOK, as_version=nbformat.NO_CONVERT)
+    return read_tutorial("colab_tpu")[0]
 
 
 def source(notebook, name, **parameters):
@@ -36,25 +33,12 @@ def source(notebook, name, **parameters):
     return text
 
 
-@pytest.mark.parametrize("name", ["colab_tpu", "predict"])
-def test_no_output_is_committed(name):
-    notebook = nbformat.read(ROOT / "scripts" / f"{name}.ipynb", as_version=nbformat.NO_CONVERT)
-    assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
-    nbformat.validate(notebook)
-    assert notebook.metadata.kernelspec.name == "python3"
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert not any(cell.outputs or cell.execution_count for cell in code)
-
-
 @pytest.mark.slow
 def test_all_cells_run_on_the_demo(notebook, tmp_path, monkeypatch):
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    monkeypatch.setenv("PIP_NO_INDEX", "1")  # everything is installed: nothing is fetched
     cells = {cell.id: cell for cell in notebook.cells}
     parameters = {"TRAIN_FLAGS": CLOSED_FORM, "EVAL_FLAGS": ["--orders=2"]}
     cells["parameters"].source = source(notebook, "parameters", PROJECT=str(ROOT), **parameters)
-    resources = {"metadata": {"path": str(tmp_path)}}
-    NotebookClient(notebook, timeout=600, resources=resources).execute()  # raises for a failed cell
+    executed(notebook, tmp_path, monkeypatch)
     assert f"installed already: {ROOT}" in shown(cells["install"], "stream")
     assert f"'jax': '{metadata.version('jax')}'" in shown(cells["install"], "stream")
     picked = shown(cells["detect"], "text/markdown")

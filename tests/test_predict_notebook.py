@@ -1,32 +1,25 @@
-"""The notebook of predictions: all cells, and its use of pip."""
+"""The tutorial of predictions: all cells, and its use of pip."""
 
 import re
 import subprocess
 from importlib import metadata
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
 
 from tests.conftest import ROOT
-from tests.helpers.notebooks import shown
-
-NOTEBOOK = ROOT / "scripts" / "predict.ipynb"
+from tests.helpers.notebooks import executed, read_tutorial, shown
 
 
 @pytest.fixture
 def cells():
     """The notebook and its cells by id."""
-    notebook = nbformat.read(NOTEBOOK, as_version=nbformat.NO_CONVERT)
-    return notebook, {cell.id: cell for cell in notebook.cells}
+    return read_tutorial("predict")
 
 
+@pytest.mark.slow
 def test_all_cells_run(cells, tmp_path, monkeypatch):
     notebook, cell = cells
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    monkeypatch.setenv("PIP_NO_INDEX", "1")  # everything is installed: nothing is fetched
-    resources = {"metadata": {"path": str(tmp_path)}}
-    NotebookClient(notebook, timeout=300, resources=resources).execute()  # raises for a failed cell
+    executed(notebook, tmp_path, monkeypatch)
     assert "synthetic_wave: persons, frames, joints, xyz: (1, 75, 20, 3); 30 a second" in shown(
         cell["clip"], "stream"
     )
@@ -53,7 +46,7 @@ def test_pip_keeps_the_jax_of_the_runtime(cells, monkeypatch, project, source):
             raise metadata.PackageNotFoundError(name)
         return version(name)
 
-    monkeypatch.chdir(ROOT / "scripts")
+    monkeypatch.chdir(ROOT / "docs")
     monkeypatch.setattr(metadata, "version", installed)
     monkeypatch.setattr(subprocess, "run", lambda command, **_: commands.append(command))
     exec(cells[1]["install"].source, {"PROJECT": project})

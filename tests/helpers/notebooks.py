@@ -1,4 +1,26 @@
-"""Outputs of executed notebooks."""
+"""Tutorial notebooks and their cells' outputs."""
+
+import os
+import sys
+from pathlib import Path
+
+import nbformat
+
+from scripts.run_tutorials import FOLDER, execute
+
+
+def read_tutorial(name):
+    """A notebook, and its cells by id."""
+    notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=nbformat.NO_CONVERT)
+    return notebook, {cell.id: cell for cell in notebook.cells}
+
+
+def executed(notebook, folder, monkeypatch):
+    """Executes all cells in a folder, without installing anything."""
+    monkeypatch.setenv("IPYTHONDIR", str(folder / "ipython"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    execute(notebook, folder, timeout=600)
 
 
 def shown(cell, kind):
