@@ -6,7 +6,7 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.request import urlopen
 
-from data_pipelines.atomic import replacing
+from data_pipelines.atomic import FullDiskError, replacing
 from data_pipelines.errors import DataError
 from data_pipelines.logs import log
 from data_pipelines.progress import progress
@@ -27,7 +27,8 @@ def download(urls: Sequence[str], file: Path, size: int, sha256: str) -> None:
       sha256: its hash; it protects an address without https.
 
     Raises:
-      OSError: no address answers within `PATIENCE` seconds each, or the file cannot be written.
+      OSError: no address answers within `PATIENCE` seconds each; says why.
+      FullDiskError: there is no room.
       DataError: the file is another one.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -38,10 +39,9 @@ def download(urls: Sequence[str], file: Path, size: int, sha256: str) -> None:
         try:
             return _download(url, file, size, sha256)
         except (OSError, HTTPException) as error:
-            if getattr(error, "filename", None):  # of the disk, not of the network
+            if isinstance(error, FullDiskError):
                 raise
-            faults.append(f"{url}: {error}")
-            log.info(f"  {error}")
+            faults.append(f"{url.partition(':')[0]}: {getattr(error, 'reason', error)}")
     raise OSError("; ".join(faults))
 
 

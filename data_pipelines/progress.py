@@ -55,7 +55,7 @@ def _log(title: str, total: int, first: int) -> Iterator[Callable[..., None]]:
         nonlocal printed, line
         seconds = time.monotonic() - start
         line = f"  {title}: {done}/{total}, {seconds:.0f} s{_figures(figures)}"
-        if time.monotonic() - printed > LOG_EVERY:
+        if done < total and time.monotonic() - printed > LOG_EVERY:
             printed = time.monotonic()
             left = seconds / max(done - first, 1) * (total - done)
             log.info(f"{line}, about {left:.0f} s left")

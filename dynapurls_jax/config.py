@@ -58,6 +58,11 @@ def check_config(config: ConfigDict) -> None:
     Raises:
       ValueError: says which key, what was expected and what came.
     """
+    if not isinstance(config, ConfigDict):
+        raise ValueError(
+            "get_config() should return the ConfigDict of dynapurls_jax.config.default_config(), "
+            f"changed, got {type(config).__name__}"
+        )
     expected, found = (
         flatten_dict(one.to_dict(), sep=".").keys() for one in (default_config(), config)
     )

@@ -9,7 +9,8 @@ from ml_collections import config_flags
 from data_pipelines.errors import DataError
 from data_pipelines.logs import set_verbosity
 from dynapurls_jax.commands import QUIET, VERBOSE, Parser, errors_in_words
-from dynapurls_jax.config_names import LISTS, config_names, typed
+from dynapurls_jax.config_errors import parsing_fault
+from dynapurls_jax.config_names import config_names, typed
 from dynapurls_jax.host_memory import keep_memory
 from dynapurls_jax.training.signals import stop_on_signals
 from dynapurls_jax.training.stages import CheckpointError, NonFiniteError, WorkdirMismatchError
@@ -25,7 +26,6 @@ USER_ERRORS = (
     WorkdirMismatchError,
 )
 
-PARSING_ERRORS = (AttributeError, KeyError, OSError, TypeError, ValueError, flags.Error)
 HELP = {"help", "helpshort", "h", "?"}  # absl's others, helpfull and helpxml, list all flags
 
 _VALUES = {
@@ -76,8 +76,8 @@ def _parsed(argv: list[str]) -> list[str]:
         sys.exit(0)
     try:
         return flags.FLAGS([argv[0], *typed(argv[1:])])
-    except PARSING_ERRORS as error:
-        print(f"error: {wrong_override(argv[1:]) or error}", file=sys.stderr)
+    except Exception as error:  # a configuration is a program, which may raise any error
+        print(f"error: {parsing_fault(error, argv[1:])}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -104,21 +104,3 @@ def help_of(docstring: str | None, known: Iterable[flags.Flag]) -> str:
         value = choices or _VALUES.get(flag.flag_type(), "VALUE")
         parser.add_argument(*names, metavar=value, help=text)
     return parser.format_help()
-
-
-def wrong_override(arguments: list[str]) -> ValueError | None:
-    """The error of the first `--config.key=value` with an unknown key or a value of another type.
-
-    Returns:
-      None if all of them fit; a wrong `--config` has a message of its own.
-    """
-    from dynapurls_jax.config import check_override
-
-    for argument in arguments:
-        key, equals, value = argument.lstrip("-").partition("=")
-        if argument.startswith("-") and key.startswith("config.") and key not in LISTS:
-            try:
-                check_override(key.removeprefix("config."), value if equals else None)
-            except ValueError as error:
-                return error
-    return None

@@ -236,6 +236,9 @@ def main(_: list[str]) -> None:
 
     if not _CLIPS.value:
         raise ValueError("expected --clips=FILE_OR_FOLDER; --help shows examples")
+    for flag in (_OUT, _PAGE):
+        if flag.value and not (folder := Path(flag.value).absolute().parent).is_dir():
+            raise FileNotFoundError(f"--{flag.name}: expected a file in a folder, no {folder}")
     keep_programs(data_home())
     with redirect_stdout(sys.stderr):  # standard output has predictions alone
         clips, bad = read_clips(Path(_CLIPS.value))

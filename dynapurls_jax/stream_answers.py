@@ -1,4 +1,4 @@
-"""The part of `stream_eval` that answers a stream of requests, with its flags."""
+"""The part of `dynapurls stream` that answers a stream of requests, with its flags."""
 
 import json
 import shlex

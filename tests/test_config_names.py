@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
+from dynapurls_jax.config_errors import file_fault, wrong_override
 from dynapurls_jax.config_names import config_file, config_names, typed
-from dynapurls_jax.flags import wrong_override
 from tests.conftest import ROOT
 
 
@@ -80,3 +81,38 @@ def test_a_wrong_override_is_named_with_its_whole_key(argument, message):
 def test_right_overrides_are_no_errors():
     right = ["--config=demo", "--config.splits=22_5", "--config.fit.epochs=3", "--config.name=a"]
     assert wrong_override(right) is None
+
+
+LOCKED = """
+from dynapurls_jax.config import default_config
+def get_config():
+    config = default_config()
+    config.pretrain.{line}
+"""
+
+
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of ml_collections
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("hello world", "x.py, line 1: SyntaxError: invalid syntax"),
+        ("import nosuch", "x.py, line 1: ModuleNotFoundError: No module named 'nosuch'"),
+        ("x = 1", "x.py: expected a function get_config(), found none"),
+        (
+            LOCKED.format(line="epoch = 3"),
+            'x.py, line 5: AttributeError: Key "epoch" does not exist and cannot be added since '
+            'the config is locked. Did you mean "epochs" instead of "epoch"?',
+        ),
+        (
+            LOCKED.format(line="epochs = 'three'"),
+            "x.py, line 5: TypeError: Could not override field 'epochs' (reference). three is of ",
+        ),
+    ],
+)
+def test_an_error_in_a_configuration_is_named_with_its_line(text, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("x.py").write_text(text)
+    with pytest.raises(Exception) as raised:
+        ConfigFileFlagParser("config").parse("x.py")
+    assert file_fault(raised.value, "x.py").startswith(message)
+    assert not file_fault(ValueError("from elsewhere"), "x.py")

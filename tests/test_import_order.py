@@ -11,7 +11,8 @@ ORDER = [
     {"registry", "rng", "host_memory", "compile_cache", "commands", "config_names"},
     *({"encoders"}, {"text"}, {"zero_shot"}, {"adaptation"}),
     *({"evaluation"}, {"training"}, {"serving"}, {"reproduction"}),
-    *({"config"}, {"flags", "stream_answers", "workdirs"}, ENTRY_POINTS | {"__init__"}),
+    *({"config"}, {"config_errors"}, {"flags", "stream_answers", "workdirs"}),
+    ENTRY_POINTS | {"__init__"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 

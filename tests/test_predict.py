@@ -100,6 +100,17 @@ def test_actions_come_from_flags_or_a_file_and_lines_go_to_a_file(files):
         (["--clips=clips/small.npz", "--actions=wave,wave"], "got 'wave' twice"),
         (["--clips=clips/small.npz", "--model=universl"], "unknown pretrained model"),
         (["--clips=clips/small.npz", "--adapter=balance"], "did you mean 'balanced'"),
+        pytest.param([], "expected --clips=FILE_OR_FOLDER", marks=pytest.mark.slow),
+        pytest.param(
+            ["--clips=clips/small.npz", "--actions=,"],
+            "--actions: expected names of actions",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["--clips=clips/small.npz", "--out=none/x.jsonl"],
+            "--out: expected a file in a folder, no ",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_mistakes_are_named(files, arguments, message):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_pipelines.atomic import FullDiskError
 from data_pipelines.builders.base import Columns
 from data_pipelines.builders.one_archive import OneArchive
 from data_pipelines.download import download
@@ -95,6 +96,8 @@ class UtdMhad(OneArchive):
         except DataError as error:
             advice = f"If you have one that you trust, put it into {manual_dir} as {self.ARCHIVE}"
             raise DataError(f"{error}. {advice}", self.name) from error
+        except FullDiskError:
+            raise
         except OSError as error:
             reason = f"{self.name} could not be downloaded ({error}).\n"
             raise FileNotFoundError(reason + self.missing(manual_dir)) from error

@@ -18,7 +18,7 @@ def test_a_record_without_room_is_an_error_with_its_file(tmp_path):
         metrics._file = full
         with pytest.raises(FullDiskError, match=r"/dev/full: no space left on device, \S+ MB are"):
             metrics.write(2, {"loss": 1.0})
-    metrics.close()  # again without an error
+        metrics.close()  # again without an error
     assert list(json_lines(tmp_path / FILE)) == [{"step": 1, "loss": 2.0}]
 
 
