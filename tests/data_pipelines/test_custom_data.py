@@ -42,6 +42,18 @@ def test_a_text_folder_is_a_dataset(tmp_path, cache):
     np.testing.assert_allclose(corpus.clips[0][0], 2 * body(210), atol=1e-3)
 
 
+def test_a_folder_without_data_is_a_short_error(tmp_path, cache):
+    folder = tmp_path / "gym"
+    with pytest.raises(FileNotFoundError, match=r"expected a folder of your data, got .*gym$"):
+        load("custom", folder)
+    write_folder(folder)
+    for file in folder.rglob("*.txt"):
+        file.unlink()
+    with pytest.raises(DataError) as raised:
+        load("custom", folder)
+    assert str(raised.value) == f"{folder}, files *.txt: expected files to read, found none"
+
+
 def test_a_corrected_description_is_read_again(tmp_path, cache):
     """Also after a failure, when part files exist."""
     folder = write_folder(tmp_path / "gym", classes=CLASSES[:-1], splits=None)

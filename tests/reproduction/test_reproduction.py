@@ -268,7 +268,7 @@ def test_the_command_resumes_after_a_stop(monkeypatch, tmp_path, capsys):
     """The second call runs only the missing jobs and writes complete pages."""
     done, stop_at = [], [4]
 
-    class Counting:
+    class Counting(Runner):
         def __init__(self, config, workdir):
             workdir.mkdir(parents=True, exist_ok=True)
 
