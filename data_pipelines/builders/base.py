@@ -112,5 +112,6 @@ class Dataset:
         return (
             f"{self.name}: expected {self.expected} in {manual_dir}, did not find all of it.\n"
             + self.INSTRUCTIONS.replace("<manual_dir>", str(manual_dir))
-            + "\nOr name another folder with --config.data.manual_dir=..."
+            + "\nOr name another folder with --config.data.manual_dir=..., in export and reproduce "
+            "--manual_dir=..."
         )
