@@ -18,6 +18,7 @@ def get_config():
         *(f"random-46_12-{k}" for k in range(3)),
     )
     config.seeds = (0,)
-    config.encoder.name = "temporal_conv"  # more accurate with many seen classes (docs/method.md)
+    # More accurate with many seen classes (docs/studies/method.md).
+    config.encoder.name = "temporal_conv"
     config.pretrain.loss = "imagined"
     return config

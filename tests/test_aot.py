@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "scripts" / "benchmarks" / "aot.py"
 STREAM = "stream of {}, label_free, C = 12, chunk 1"
-# The most of each figure; docs/speed.md says what was before.
+# The most of each figure; docs/studies/speed.md says what was before.
 LIMITS = {
     "v5e": {
         "encoder inference, float32, T = 64, 128 persons": {

@@ -42,7 +42,9 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True)
 class BalancedSettings:
-    """The method's settings; defaults were chosen on pseudo-unseen classes (docs/refinement.md).
+    """The method's settings; defaults were chosen on pseudo-unseen classes.
+
+    The choice is in docs/studies/refinement.md.
 
     Attributes:
       window: `W`, number of samples in the buffer.

@@ -13,8 +13,9 @@ the same layers with other kernels, which read or write ten feature maps a layer
 
 `jax.lax.optimization_barrier` marks arrays that are written to memory: the operations between two
 barriers are one pass over the features. Without barriers XLA recomputes shifts and normalisations
-in each consumer (docs/speed.md has the difference). At inference a normalisation is a gain and an
-offset in such a pass, like the feature mask: folding it into a convolution would save no pass.
+in each consumer (docs/studies/speed.md has the difference). At inference a normalisation is a gain
+and an offset in such a pass, like the feature mask: folding it into a convolution would save no
+pass.
 """
 
 import math

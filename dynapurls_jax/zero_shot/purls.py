@@ -32,8 +32,8 @@ from dynapurls_jax.zero_shot.nn.heads import HEADS
 from dynapurls_jax.zero_shot.nn.losses import symmetric_info_nce
 from dynapurls_jax.zero_shot.nn.static_partition import StaticPartition
 
-# Settings with which granularities differ and attention is selective (docs/method.md); the defaults
-# of `PurlsSettings` are those of the paper.
+# Settings with which granularities differ and attention is selective (docs/studies/method.md); the
+# defaults of `PurlsSettings` are those of the paper.
 REPAIRED = {
     "unit_logits": True,
     "head": "separate",

@@ -81,7 +81,7 @@ CHIPS = {
 
 
 def main() -> None:
-    """Prints the tables of docs/training.md."""
+    """Prints the tables of docs/studies/training.md."""
     options = PARSER.parse_args()
     pretend_devices(options.devices)
     config = load_config(ROOT / "configs" / "ntu120.py")
