@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 from data_pipelines.errors import DataError
+from dynapurls_jax.config import load_config
 from dynapurls_jax.evaluation.figures import plot_sensitivity
 from dynapurls_jax.reproduction.catalogue import (
     dataset_table,
@@ -93,9 +94,8 @@ def model_cards() -> str:
 def documents() -> dict[Path, str]:
     """The text of each document, with its generated parts as they should be."""
     summary = json.loads((PUBLISHED / "summary.json").read_text("utf-8"))
-    encoders, methods, adapters = tables_of_parts(
-        summary, published_pages()["10"], ROOT / "configs"
-    )
+    configs = {name: load_config(ROOT / "configs" / f"{name}.py") for name in summary["datasets"]}
+    encoders, methods, adapters = tables_of_parts(summary, published_pages()["10"], configs)
     left_out = (PUBLISHED / "left_out.md").read_text("utf-8")
     parts = {
         "README.md": {

@@ -5,15 +5,14 @@ one size count as one.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from data_pipelines.builders.registry import DATASETS, about, module_of
 from data_pipelines.papers import Paper
 from dynapurls_jax.adaptation.registry import ADAPTERS
-from dynapurls_jax.config import load_config
 from dynapurls_jax.encoders.registry import ENCODERS
 from dynapurls_jax.registry import Registry
 from dynapurls_jax.reproduction.pages import Page
@@ -85,21 +84,21 @@ def text_encoder_table() -> str:
 
 
 def tables_of_parts(
-    summary: Mapping[str, Any], test_time: Iterable[Page], configs: Path
+    summary: Mapping[str, Any], test_time: Iterable[Page], configs: Mapping[str, ConfigDict]
 ) -> tuple[str, str, str]:
     """The tables of encoders, zero-shot methods and test-time methods.
 
     Args:
       summary: of `reproduction.summary`.
       test_time: the pages of Table 10, one for each dataset.
-      configs: folder of the datasets' configurations.
+      configs: configuration of each dataset.
     """
     datasets = list(summary["datasets"])
     adapted = {page.dataset: rates_of(page) for page in test_time if page.dataset in datasets}
     models = []  # encoder, method, dataset, static accuracy; the defaults first
     for dataset in datasets:
         for model, figure in (("default", "static"), ("closed_form", "closed_form")):
-            config = load_config(configs / f"{dataset}.py")
+            config = configs[dataset].copy_and_resolve_references()
             config.update_from_flattened_dict(MODELS[model])
             rate = summary["datasets"][dataset][figure]
             models.append((config.encoder.name, config.method.name, dataset, rate))

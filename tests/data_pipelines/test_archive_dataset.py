@@ -72,6 +72,7 @@ def test_unusable_clips_are_listed(tmp_path, cache):
     write(folder, joint_names=tuple(map(str, range(20))))
     with pytest.raises(BadFilesError, match="no joint of the file gives hip_center"):
         load("custom", folder)
+    (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="or clip archives, found neither"):
         load("custom", tmp_path / "empty")
 

@@ -207,7 +207,8 @@ def test_a_new_class_has_the_candidate_of_an_equal_class_of_the_corpus(run, monk
 
 @pytest.mark.parametrize("encoder", ["precomputed", "clip"])
 def test_a_new_class_without_a_text_encoder_is_refused(run, encoder):
-    run = changed(run, {"text.encoder": encoder, "text.model": "/no/such/folder"})
+    overrides = {"text.model": "/no/such/folder", "text.precomputed": "vectors.npz"}
+    run = changed(run, {"text.encoder": encoder} | overrides)
     live = start(run, "static", capacity=3)
     answer = live.answer(requests({"add": "cheer", "texts": {}})[0])
     assert "encoder" in answer["error"]

@@ -236,14 +236,8 @@ def test_the_command_that_trains_has_all_options():
     config.encoder.shift_gcn.layers = ((1, 2), (2, 2))
     config.seeds = (0, 1)
     words = shlex.split(train_command(config, Path("runs/x"), ("4_2", "pseudo-4_2-0")))
-    assert words[:5] == [
-        "python",
-        "-m",
-        "dynapurls_jax.train",
-        "--config=custom",
-        "--workdir=runs/x",
-    ]
-    assert set(words[3:]) == {
+    assert words[:4] == ["dynapurls", "train", "--config=custom", "--workdir=runs/x"]
+    assert set(words[2:]) == {
         "--config=custom",
         "--workdir=runs/x",
         "--config.data.manual_dir=my data",
@@ -254,6 +248,4 @@ def test_the_command_that_trains_has_all_options():
         "--config.splits=4_2,pseudo-4_2-0",
     }
     config.name = "of a file"
-    assert train_command(config, Path("w")).startswith(
-        "python -m dynapurls_jax.train --config=FILE "
-    )
+    assert train_command(config, Path("w")).startswith("dynapurls train --config=FILE ")
