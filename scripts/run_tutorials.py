@@ -44,9 +44,13 @@ def execute(notebook: nbformat.NotebookNode, folder: Path, timeout: int = 1800) 
     Raises:
       nbclient.exceptions.CellExecutionError: a cell failed.
     """
-    config = Config({"KernelManager": {"transport": "ipc"}})  # ports could be taken meanwhile
     resources = {"metadata": {"path": str(folder)}}
-    NotebookClient(notebook, timeout=timeout, resources=resources, config=config).execute()
+    with tempfile.TemporaryDirectory() as sockets:  # ports could be taken meanwhile
+        config = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
+        client = NotebookClient(
+            notebook, timeout=timeout, startup_timeout=180, resources=resources, config=config
+        )
+        client.execute()
 
 
 def store_outputs(notebook: nbformat.NotebookNode, places: dict[str, str]) -> None:
