@@ -87,19 +87,24 @@ class Corpus:
         kind = "SYNTHETIC clips" if self.synthetic else "clips"
         lines = [
             f"{self.name}: {len(self)} {kind}, {len(np.unique(self.labels))} of "
-            f"{len(self.class_names)} classes, {len(np.unique(self.subjects))} subjects, "
-            f"{len(np.unique(self.views))} view(s)",
+            f"{len(self.class_names)} classes, {_count(self.subjects, 'subject')}, "
+            f"{_count(self.views, 'view')}",
         ]
         if len(self.clips):
             low, middle, high = np.percentile(self.frames, [0, 50, 100]).astype(int)
             persons = sorted(Counter(self.persons.tolist()).items())
             lines.append(
                 f"  joints {self.skeleton.num_joints} ({self.skeleton.name}); "
-                f"frames {low} to {high}, median {middle}; persons "
-                + ", ".join(f"{count} clips with {m}" for m, count in persons)
+                f"frames {low} to {high}, median {middle}; persons: "
+                + ", ".join(f"{number} in {count} clips" for number, count in persons)
             )
         lines += [f"  {note}: {count}" for note, count in self.notes.items()]
         return "\n".join(lines)
+
+
+def _count(values: np.ndarray, noun: str) -> str:
+    number = len(np.unique(values))
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 class _Subset(Sequence):

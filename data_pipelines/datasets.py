@@ -22,16 +22,21 @@ from data_pipelines.paths import data_home, find_manual_dir
 from data_pipelines.settings import DataSettings
 
 
-def load_corpus(settings: DataSettings) -> Corpus:
+def load_corpus(settings: DataSettings | str) -> Corpus:
     """Opens a dataset; the first use makes its array_record files.
 
     Clips of real datasets stay on disk and are read on access. The settings of the clips' shape
     are not used here; see `prepared.prepare`.
 
+    Args:
+      settings: of the data; or a dataset's name, for the defaults.
+
     Raises:
       FileNotFoundError: the archive is missing; the message explains how to get it.
       DataError: files of the archive cannot be used; all are listed.
     """
+    if isinstance(settings, str):
+        settings = DataSettings(settings)
     if settings.name == DEMO:
         return clean_corpus(generate_demo(settings.seed))
     folder = find_manual_dir(settings.name, settings.manual_dir)

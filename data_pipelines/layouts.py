@@ -145,10 +145,10 @@ def layout_of(
         if len(names) != count:
             raise ValueError(f"skeleton {skeleton}: expected {len(names)} joints, got {count}")
     elif names is None and skeleton is None:
-        fit = [name for name, joints in LAYOUTS.items() if len(joints) == count]
+        fit = " or ".join(name for name, joints in LAYOUTS.items() if len(joints) == count)
         raise ValueError(
             f"expected the skeleton of {count} joints without names"
-            + (f", such as {' or '.join(fit)}" if fit else "; name the joints, or map them")
+            + (f", such as --skeleton={fit}" if fit else "; name the joints, or map them")
         )
     names = tuple(names) if names is not None else tuple(map(str, range(count)))
     usable = [name for index, name in enumerate(names) if index not in set(absent)]

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Sequence
 
 from absl import logging as absl_logging
 
@@ -45,3 +46,11 @@ def is_quiet() -> bool:
 def is_verbose() -> bool:
     """Whether tracebacks and log lines of the libraries are shown."""
     return log.isEnabledFor(logging.DEBUG)
+
+
+def warn_left_out(reasons: Sequence[str], most: int = 10) -> None:
+    """Warns of inputs that are left out: the first `most` reasons, and the number of the others."""
+    for reason in reasons[:most]:
+        log.warning(f"left out: {reason}")
+    if len(reasons) > most:
+        log.warning(f"left out: {len(reasons) - most} more")

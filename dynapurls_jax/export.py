@@ -72,6 +72,7 @@ def export_clips(options: argparse.Namespace) -> str:
     from data_pipelines.datasets import load_corpus
     from data_pipelines.formats.gcn_arrays import write_agcn, write_ctr_gcn
     from data_pipelines.formats.pyskl import write_pyskl
+    from data_pipelines.layouts import LAYOUTS
     from data_pipelines.protocols import side_of
     from data_pipelines.settings import DataSettings
 
@@ -92,7 +93,9 @@ def export_clips(options: argparse.Namespace) -> str:
         write_agcn(corpus, protocol, options.out)
     else:
         write_ctr_gcn(corpus, protocol, options.out)
-    return f"{PREDICT} --clips={options.out}"
+    name = corpus.skeleton.name
+    layout = f" --skeleton={name}" if name in LAYOUTS else ""
+    return f"{PREDICT} --clips={options.out}{layout}"
 
 
 def trained_run(options: argparse.Namespace) -> "TrainedRun":
@@ -125,8 +128,8 @@ def export_features(options: argparse.Namespace) -> str:
     count, _, width = run.tokens.shape
     tokens = run.tokens.reshape(count, -1, inputs.skeleton.num_joints, width)
     write_features(options.out, tokens, inputs.corpus.labels, run.protocol)
-    name = run.config.name
-    return f"dynapurls train --config={name} --config.data.features={options.out}"
+    train = f"dynapurls train --config={run.config.name} --config.data.features={options.out}"
+    return f"{train} --config.splits={options.split} --workdir=runs/features"
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from absl import flags
 
-from data_pipelines.logs import log
+from data_pipelines.logs import log, warn_left_out
 from dynapurls_jax.adaptation.registry import ADAPTERS
 from dynapurls_jax.compile_cache import keep_programs
 from dynapurls_jax.flags import run
@@ -83,13 +83,13 @@ def read_clips(path: Path) -> tuple[list["Clip"], int]:
     for clip in load_clips(path, _SKELETON.value, declared):
         if isinstance(clip, str):
             bad.append(clip)
-            log.warning(f"left out: {clip}")
             continue
         found.append(clip)
         for statement in clip.statements:
             if statement not in said:
                 said[statement] = None
                 log.info(f"{clip.id}: {statement}")
+    warn_left_out(bad)
     if not found:
         raise DataError(f"none of {len(bad)} clips can be used", path)
     return found, len(bad)
@@ -250,9 +250,8 @@ def main(_: list[str]) -> None:
         found = static = recognise(stream, clips, _ONLINE.value)
         if stream.adapter != "static" and (_SCORE.value or _PAGE.value):
             static = recognise(model.stream(actions, "static"), clips, online=True)
-    for clip, answer in zip(clips, found, strict=True):
-        if isinstance(answer, ValueError):
-            log.warning(f"left out: {clip.id}: {answer}")
+    pairs = zip(clips, found, strict=True)
+    warn_left_out([f"{clip.id}: {error}" for clip, error in pairs if isinstance(error, ValueError)])
     triples = zip(clips, found, static, strict=True)
     answered = [triple for triple in triples if not isinstance(triple[1], ValueError)]
     with ExitStack() as stack:

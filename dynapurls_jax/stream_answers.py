@@ -121,7 +121,8 @@ def answer_input(name: str | Path, source: str, adapter: str | None, gate: bool)
         for answer in stack.enter_context(closing(answer_all(replies, requests, folder))):
             print(json.dumps(answer), flush=True)
     state = replies.stream.state
-    log.info(f"{int(state.samples)} samples, {int(state.skipped)} skipped")
+    counts = f"samples: {int(state.samples)}, {int(state.skipped)} of them skipped"
+    log.info(f"{counts}; windows that share frames are one sample")
     if folder:
         command = shlex.join(["dynapurls", "stream", *sys.argv[1:]])
         log.info(f"state: {folder}; next: {command}  continues with it")

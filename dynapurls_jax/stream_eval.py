@@ -136,9 +136,10 @@ def report_folder(config: ConfigDict, workdir: Path) -> Path:
 
 
 def evaluate_workdir(config: ConfigDict, workdir: Path) -> None:
-    """Writes and prints the report of all splits and seeds."""
+    """Writes the report of all splits and seeds; prints its first table."""
     from dynapurls_jax.evaluation.evaluate import evaluate
     from dynapurls_jax.evaluation.evaluate_gzsl import evaluate_gzsl, real_splits
+    from dynapurls_jax.evaluation.report import overview
     from dynapurls_jax.evaluation.trained_run import TrainedRun
     from dynapurls_jax.training.run import load_pseudo_runs, load_run, read_inputs
 
@@ -155,9 +156,10 @@ def evaluate_workdir(config: ConfigDict, workdir: Path) -> None:
     if _GZSL.value:
         pseudo_runs = {split: load_pseudo_runs(inputs, workdir, split) for split in splits}
         gates = GATES.names if _GATE.value == "all" else (_GATE.value,)
-        print(evaluate_gzsl(runs(), pseudo_runs, folder, gates, command))
+        markdown = evaluate_gzsl(runs(), pseudo_runs, folder, gates, command)
     else:
-        print(evaluate(runs(), folder, command, _PROFILE.value))
+        markdown = evaluate(runs(), folder, command, _PROFILE.value)
+    print(overview(markdown), end="\n\n")
     print(f"report: {folder / 'report.md'}")
     print(f'next: dynapurls predict --clips=my_clips --actions="walk,run" --model={workdir}')
 

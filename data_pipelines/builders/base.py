@@ -110,8 +110,8 @@ class Dataset:
     def missing(self, manual_dir: Path) -> str:
         """The message for missing raw files."""
         return (
-            f"{self.name}: expected {self.expected} in {manual_dir}, did not find all of it.\n"
+            f"{self.name}: expected {self.expected} in {manual_dir}, got none or a part.\n"
             + self.INSTRUCTIONS.replace("<manual_dir>", str(manual_dir))
-            + "\nOr name another folder with --config.data.manual_dir=..., in export and reproduce "
-            "--manual_dir=..."
+            + "\nTo use another folder, add --config.data.manual_dir=FOLDER (export, reproduce: "
+            "--manual_dir=FOLDER)."
         )

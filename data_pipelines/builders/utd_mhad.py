@@ -73,8 +73,8 @@ class UtdMhad(OneArchive):
         "Nasser}, title={UTD-MHAD}, booktitle={ICIP}, year={2015}}"
     )
     INSTRUCTIONS = (
-        "UTD-MHAD downloads itself. Without a network, fetch the skeleton data (14 MB) of "
-        f"{HOMEPAGE} from {URL} and put Skeleton.zip into <manual_dir>."
+        "UTD-MHAD is downloaded automatically. Without a network, get "
+        f"{URL} (15 MB) on another machine and put Skeleton.zip into <manual_dir>."
     )
 
     reader = staticmethod(read_utd_mhad)

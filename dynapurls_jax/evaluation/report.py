@@ -209,6 +209,11 @@ def write_files(folder: Path, record: dict[str, Any], lines: Iterable[str]) -> s
     return text
 
 
+def overview(markdown: str) -> str:
+    """The part of a report for the terminal: title, command and table, without its sections."""
+    return markdown.split("\n## ")[0].rstrip()
+
+
 def page_name(split: str, seed: int) -> str:
     """The file name of a run's page, in the folder of report.md."""
     return f"{split or 'all'}-seed{seed}.html"

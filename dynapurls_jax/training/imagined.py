@@ -49,7 +49,7 @@ def sketch_tokens(
             stage.encoder.variables,
             imagined_clips(spec, sketches),
             np.arange(len(sketches)),
-            title="imagining classes",
+            title="animating sketches",
         )
         found[list(sketches)] = np.concatenate(list(chunks)).reshape(-1, *shape[1:])
     return found

@@ -25,6 +25,7 @@ CHECKPOINT_SECONDS = 60.0
 LOG_SECONDS = 10.0
 AGREE_EVERY = 10  # steps between the decisions of several processes to save
 PROFILED = (3, 13)  # first and last step of a trace: after compilation, and few
+STOPPING = "stopping after this step (the first one takes long); press again to stop at once"
 
 PyTree = Any
 
@@ -67,7 +68,7 @@ class Loop(ExitStack):
     def __enter__(self) -> "Loop":
         self.callback(self._metrics.close)
         self.callback(self._end_trace)
-        self._signals = self.enter_context(deferred_signals())
+        self._signals = self.enter_context(deferred_signals(STOPPING))
         return self
 
     def reading(self, batches: Iterable) -> Iterator:

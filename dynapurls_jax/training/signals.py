@@ -1,5 +1,6 @@
 """SIGINT and SIGTERM: they stop a command immediately, or after its state is saved."""
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,14 +31,20 @@ def stop_on_signals() -> None:
 
 
 @contextmanager
-def deferred_signals() -> Iterator[list[int]]:
-    """Appends the first signal to the yielded list instead of stopping; a second signal stops."""
+def deferred_signals(note: str = "") -> Iterator[list[int]]:
+    """Appends the first signal to the yielded list instead of stopping; a second signal stops.
+
+    Args:
+      note: a line for standard error at the first signal.
+    """
     received: list[int] = []
 
     def record(kind, _):
         if received:
             raise Stopped(kind)
         received.append(kind)
+        if note:
+            os.write(2, f"\n{note}\n".encode())  # print is not safe in a handler
 
     before = {kind: signal.signal(kind, record) for kind in KINDS}
     try:

@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 
+from data_pipelines import datasets, load_corpus
 from data_pipelines.datasets import clean_corpus
 from data_pipelines.demo import generate
 from data_pipelines.demo.kinematics import move, rest_offsets
 from data_pipelines.demo.recipes import demo_recipes
 from data_pipelines.demo.wording import describe
 from data_pipelines.protocols import unseen_classes
+from data_pipelines.settings import DataSettings
 from data_pipelines.skeletons import KINECT_V2
 
 
@@ -99,3 +101,8 @@ def test_bones_keep_their_length():
     for child, parent in KINECT_V2.bones:
         lengths = np.linalg.norm(joints[:, child] - joints[:, parent], axis=-1)
         np.testing.assert_allclose(lengths, np.linalg.norm(offsets[child]), atol=1e-9)
+
+
+def test_a_name_opens_a_dataset_with_the_default_settings(small_demo, monkeypatch):
+    monkeypatch.setattr(datasets, "generate_demo", small_demo)
+    assert load_corpus("demo").digest == load_corpus(DataSettings("demo")).digest

@@ -183,7 +183,12 @@ def test_an_explicit_mapping():
     [
         ("kinect", None, 20, "unknown skeleton 'kinect'; did you mean 'kinect_v"),
         ("kinect_v1", None, 25, "skeleton kinect_v1: expected 20 joints, got 25"),
-        (None, None, 25, "expected the skeleton of 25 joints .* kinect_v2 or ntu or openpose_25"),
+        (
+            None,
+            None,
+            25,
+            "expected the skeleton of 25 joints .* --skeleton=kinect_v2 or ntu or openpose_25",
+        ),
         (None, None, 7, "expected the skeleton of 7 joints without names; name the joints"),
         (None, ["head", "neck"], 2, "no joint of the file gives hip_center, spine, .* head, neck"),
         (None, COMMON.joints[:-2], 18, "gives right_ankle, right_foot; the joints are hip_center,"),

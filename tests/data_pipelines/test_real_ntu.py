@@ -53,7 +53,7 @@ def test_train_evaluate_export_and_train_on_the_features(miniature, tmp_path):
     trained = run("dynapurls_jax.train", *arguments, cwd=tmp_path)
     assert trained.returncode == 0, trained.stderr
     assert "ntu60: 42 clips, 7 of 60 classes, 6 subjects" in trained.stderr
-    assert "persons 30 clips with 1, 12 clips with 2" in trained.stderr
+    assert "persons: 1 in 30 clips, 2 in 12 clips" in trained.stderr
     assert "4 seen and 5 unseen classes; clips: 12 train, 4 validation, 8 seen test, 6 unseen" in (
         trained.stderr
     )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dynapurls_jax.evaluation import figures
 from dynapurls_jax.evaluation.markdown import escaped
-from dynapurls_jax.evaluation.report import ReportInfo, RunResult, by_split, write_report
+from dynapurls_jax.evaluation.report import ReportInfo, RunResult, by_split, overview, write_report
 from dynapurls_jax.evaluation.streams import Streams
 from tests.helpers.corpora import tiny_corpus
 from tests.helpers.trained import small_config
@@ -100,6 +100,11 @@ def test_the_static_method_is_not_compared_with_itself(tmp_path):
     assert "| s | 2 | 2 | 1 x 1 | 50.0 | 100.0 ± 0.0 |\n" in text
     assert "| split | class | static |\n" in text
     assert "| s | a | 100.0 |\n" in text
+
+
+def test_the_overview_ends_with_the_table_of_splits(tmp_path):
+    text = overview(write_report(tmp_path, [result_of("s")], info_of("static")))
+    assert text.endswith("| s | 2 | 2 | 1 x 1 | 50.0 | 100.0 ± 0.0 |")
 
 
 def test_a_report_names_the_method(tmp_path):
