@@ -67,8 +67,8 @@ def prepare(corpus: Corpus, frames: int, temporal_sampling: str, joints: str = "
     shape = (len(corpus), int(corpus.persons.max()), frames, target.num_joints, 3)
 
     def chunks(first: int) -> Iterator[np.ndarray]:
-        gigabytes = 4 * np.prod(shape, dtype=np.int64) / 1e9
-        log.info(f"preparing {len(corpus)} clips, {gigabytes:.2f} GB, in {folder}")
+        megabytes = 4 * np.prod(shape, dtype=np.int64) / 1e6
+        log.info(f"preparing {len(corpus)} clips, {megabytes:.0f} MB, in {folder}")
         return _chunks(corpus, first, shape, temporal_sampling, target)
 
     clips = open_or_make(folder, made_from, shape, np.float32, chunks)

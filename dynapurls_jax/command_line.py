@@ -26,7 +26,7 @@ COMMANDS = {
     ),
     "stream": Command(
         "stream_eval",
-        "Evaluates a trained model on unseen classes, or answers a live stream.",
+        "Evaluates a trained model on unseen classes, or runs it on a live stream.",
         "--workdir=runs/demo",
     ),
     "describe": Command(

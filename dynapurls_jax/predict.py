@@ -8,12 +8,12 @@
 
 Clips are archives (npz), BVH, arrays, NTU's .skeleton, text, or the files of PYSKL, 2s-AGCN and
 CTR-GCN, see docs/data.md. Assumptions about coordinates, units and joints are printed once. Writes
-one JSON line for each clip: id, action, confidence, top, none_of_these. The model learns from all
-clips, without their labels, and then answers; --online answers each clip before it learns from it,
---adapter=static each clip alone. Without --actions the actions are the classes of the archives.
---score compares with the labels of archives, after all predictions are written, and prints the
-accuracy as the last line. --page writes an HTML page that plays the clips with their predictions,
-static and refined.
+one JSON line for each clip: id, action, confidence, top, none_of_these. The model first adapts to
+all clips, without their labels, and then predicts. --online predicts each clip before it adapts to
+it; --adapter=static predicts each clip alone. Without --actions, the candidates are the classes
+of the archives. --score compares with the labels of archives, after all predictions are written,
+and prints the accuracy as the last line. --page writes an HTML page that plays the clips with their
+predictions, static and refined.
 """
 
 import json
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from dynapurls_jax.serving.recogniser import ActionStream
 
 _CLIPS = flags.DEFINE_string("clips", None, "A file or a folder of clips.")
-_ACTIONS = flags.DEFINE_string("actions", None, "What to choose from, separated by commas.")
+_ACTIONS = flags.DEFINE_string("actions", None, "Names of actions, separated by commas.")
 _ACTIONS_FILE = flags.DEFINE_string(
     "actions_file", None, "Actions, one a line, or a JSON of descriptions (docs/text.md)."
 )
@@ -59,7 +59,7 @@ _METRES = flags.DEFINE_float("metres", None, "Length of one unit in metres; defa
 _FPS = flags.DEFINE_float("fps", None, "Frames per second; default: by the file.")
 _SCORE = flags.DEFINE_bool("score", False, "Compare with the labels of the archives.")
 _ONLINE = flags.DEFINE_bool(
-    "online", False, "Answer each clip before learning from it, in order; default: learn from all."
+    "online", False, "Predict each clip before adapting to it, in order; default: adapt to all."
 )
 
 
@@ -180,8 +180,8 @@ def recognise(stream: "ActionStream", clips: list["Clip"], online: bool) -> list
     """For each clip what it shows, or why the model cannot use it.
 
     Args:
-      online: answer each clip before learning from it, in their order; otherwise learn from all, in
-        random order, then answer.
+      online: predict each clip before adapting to it, in their order; otherwise adapt to all, in
+        random order, then predict.
     """
     from data_pipelines.progress import progress
 
@@ -195,7 +195,7 @@ def recognise(stream: "ActionStream", clips: list["Clip"], online: bool) -> list
 
     if online:
         return answers("recognising", range(len(clips)))
-    answers("learning from all clips", shuffled(len(clips)))
+    answers("adapting to all clips", shuffled(len(clips)))
     return answers("recognising", range(len(clips)), learn=False)
 
 

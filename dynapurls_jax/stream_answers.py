@@ -23,15 +23,17 @@ _MODEL = flags.DEFINE_string(
 _ACTIONS = flags.DEFINE_list(
     "actions",
     None,
-    "With --input: what to choose from, classes of the model or others; default: the unseen "
-    "classes, behind --gate the seen ones too.",
+    "With --input: names of actions, classes of the model or others; default: the unseen "
+    "classes, with --gate the seen ones too.",
 )
 _CAPACITY = flags.DEFINE_integer(
     "capacity", 64, "With --input: class slots, more if there are more actions.", lower_bound=1
 )
-_TOP = flags.DEFINE_integer("top", 5, "With --input: actions in an answer.", lower_bound=1)
-_WINDOW = flags.DEFINE_float("window", 2.0, "With --input: seconds of frames for an answer.")
-_STRIDE = flags.DEFINE_float("stride", 0.5, "With --input: seconds between answers to frames.")
+_TOP = flags.DEFINE_integer(
+    "top", 5, "With --input: actions listed in a prediction.", lower_bound=1
+)
+_WINDOW = flags.DEFINE_float("window", 2.0, "With --input: seconds of frames for a prediction.")
+_STRIDE = flags.DEFINE_float("stride", 0.5, "With --input: seconds between predictions.")
 _SKELETON = flags.DEFINE_string(
     "skeleton", None, "With --input: joint layout of the clips (docs/data.md), in any coordinates."
 )
@@ -39,8 +41,12 @@ _UP = flags.DEFINE_string("up", "", "With --skeleton: the up axis; default: esti
 _MIRRORED = flags.DEFINE_bool(
     "mirrored", None, "With --skeleton: left-handed, as of webcams; default: estimated."
 )
-_METRES = flags.DEFINE_float("metres", None, "With --skeleton: one unit; default: estimated.")
-_FPS = flags.DEFINE_float("fps", 30.0, "With --input: of frames and clips without times.")
+_METRES = flags.DEFINE_float(
+    "metres", None, "With --skeleton: length of one unit in metres; default: estimated."
+)
+_FPS = flags.DEFINE_float(
+    "fps", 30.0, "With --input: frame rate of frames and clips without times."
+)
 
 _COORDINATES = ("up", "mirrored", "metres")
 _FLAGS = ("state", "model", "actions", "capacity", "top", "window", "stride", "skeleton", "fps")

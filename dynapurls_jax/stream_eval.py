@@ -1,4 +1,4 @@
-"""Evaluates a trained model on unseen classes, or answers a live stream.
+"""Evaluates a trained model on unseen classes, or runs it on a live stream.
 
   dynapurls stream                                     the newest run in runs/
   dynapurls stream --workdir=runs/utd_mhad --split=22_5 --seeds=0,1
@@ -8,12 +8,12 @@
   some_camera | dynapurls stream --input=- --model=universal --skeleton=coco_17
   some_camera | dynapurls stream --input=- --workdir=runs/utd_mhad --state=camera
 
-The unseen clips are a stream, in several random orders; the model answers them without (static) and
-with (refined) learning from the stream. Prints a table and writes report.json, report.md and for
-each run a page with figures and its clips. --gzsl writes gate_roc.png too; its gates are fitted on
-the trained split pseudo-<split>-0. With --input there is no evaluation and no training data is
-needed: input lines are clips, frames and new actions (JSON lines or npy arrays, docs/streaming.md),
-output lines are JSON with class, confidence, top and latency.
+The test clips of the unseen classes are a stream, in several random orders. The model predicts them
+without (static) and with (refined) adaptation to the stream. Prints a table and writes report.json,
+report.md, and for each run a page with figures and its clips. --gzsl writes gate_roc.png too; its
+gates are fitted on the split pseudo-<split>-0, which must be trained first. With --input there is
+no evaluation, and no training data is needed: input lines are clips, frames and new actions (JSON
+lines or npy arrays, docs/streaming.md), output lines are JSON with class, confidence, top, latency.
 """
 
 import sys
@@ -39,7 +39,7 @@ _ADAPTER = flags.DEFINE_string(
 _QUERY = flags.DEFINE_string(
     "query",
     None,
-    "The text that attention queries come from, of method purls: label_free, per_candidate, or "
+    "For method purls, the text of the attention queries: label_free, per_candidate, or "
     "oracle_label (marked ORACLE).",
 )
 _SPLIT = flags.DEFINE_list("split", None, "Splits to evaluate; default: those trained last.")
@@ -49,10 +49,12 @@ _GATE = flags.DEFINE_enum(
     "gate",
     "all",
     [*GATES.names, "all"],
-    "With --gzsl: the gate's score. With --input: put the model's gate between seen classes and "
-    "other actions; stacking.",
+    "With --gzsl: the gate's score. With --input: use the model's gate between seen classes and "
+    "other actions; only stacking.",
 )
-_INPUT = flags.DEFINE_string("input", None, "Answer the samples of this file; - is standard input.")
+_INPUT = flags.DEFINE_string(
+    "input", None, "Run on the requests of this file; - is standard input."
+)
 _PROFILE = flags.DEFINE_bool("profile", False, "Write a trace of the evaluation's first run.")
 _ORDERS = flags.DEFINE_integer("orders", None, "Number of stream orders.", lower_bound=1)
 
@@ -70,20 +72,20 @@ def check_flags() -> None:
     else:
         stream_answers.refuse_flags()
     if flags.FLAGS["model"].value and (_WORKDIR.value or _SPLIT.value or _SEEDS.value):
-        raise ValueError("--model stands in place of --workdir, --split and --seeds")
+        raise ValueError("--model replaces --workdir, --split and --seeds: expected one of them")
     if _INPUT.value and _QUERY.value:
-        raise ValueError("--input answers with the model that was trained last: without --query")
+        raise ValueError("--input uses the model as it was trained, so it excludes --query")
     if _INPUT.value and _GATE.value not in ("all", "stacking"):
         raise ValueError(f"--input: a model's gate is stacking, got --gate={_GATE.value}")
     if _INPUT.value and (_GZSL.value or _ORDERS.value):
-        raise ValueError("--input answers one stream: without --gzsl and --orders")
+        raise ValueError("--input reads one stream, so it excludes --gzsl and --orders")
     if _PROFILE.value and (_INPUT.value or _GZSL.value):
-        raise ValueError("--profile traces an evaluation: without --input and --gzsl")
+        raise ValueError("--profile traces an evaluation, so it excludes --input and --gzsl")
     if flags.FLAGS["gate"].present and not (_GZSL.value or _INPUT.value):
         raise ValueError("--gate goes with --gzsl or --input")
     for name, chosen in (("split", _SPLIT.value), ("seeds", _SEEDS.value)):
         if _INPUT.value and chosen and len(chosen) > 1:
-            raise ValueError(f"--input answers one stream: expected one --{name}, got {chosen}")
+            raise ValueError(f"--input reads one stream: expected one --{name}, got {chosen}")
     if _INPUT.value and _INPUT.value != "-" and not Path(_INPUT.value).is_file():
         raise FileNotFoundError(f"--input: no file {_INPUT.value}")
 

@@ -1,12 +1,12 @@
-"""Descriptions in a spreadsheet to this project's JSON.
+"""Converts descriptions in a spreadsheet to this project's JSON.
 
   python scripts/import_descriptions.py gpt3_desc.xlsx --sheet UTD-MHAD --dataset utd_mhad \\
       --out gpt3_utd_mhad.json
 
 The sheet has a header with the columns Action Labels, Head, Hands, Torso, Legs, Start, Middle, End
 and Global Desc, as the published GPT-3 descriptions have, and a row for each class in the order of
-its dataset; labels may be worded otherwise, and are printed beside the names they stand for. Needs
-openpyxl (extra dynapurls-jax[describe]). Then train with --config.text.descriptions=<out>.
+its dataset. Labels may differ from the class names; both are printed. Needs pip install openpyxl.
+Then train with --config.text.descriptions=<out>.
 """
 
 import json

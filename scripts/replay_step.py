@@ -37,7 +37,7 @@ from dynapurls_jax.registry import settings_of
 from dynapurls_jax.rng import key_of
 from dynapurls_jax.training import epochs, method_task, pretrain
 from dynapurls_jax.training.checkpoints import Checkpoints
-from dynapurls_jax.zero_shot.base import Shapes
+from dynapurls_jax.zero_shot.base import ClassText, Shapes
 from dynapurls_jax.zero_shot.registry import make_method
 
 
@@ -120,6 +120,7 @@ def replay_fit(config: ConfigDict, about: dict, batch: dict, folder: Path) -> No
     """A step of stage 3, with the same random numbers."""
     segments, points, width = about["token_shape"]
     shapes = Shapes(skeleton_of(about), (segments, points, width), batch["text"].shape[-1])
+    text = text_of(batch)
     samples = method_task.Samples(batch["tokens"], batch["labels"])
     task = method_task.MethodTask(
         method=make_method(config.method, shapes),
@@ -127,15 +128,13 @@ def replay_fit(config: ConfigDict, about: dict, batch: dict, folder: Path) -> No
         shapes=shapes,
         train=samples,
         val=samples,
-        text=batch["text"],
+        text=text,
         ids=tuple(map(str, range(len(batch["labels"])))),
         seed=about["seed"],
         record={},
     )
     key = key_of(about["seed"], "method_init")
-    state = restored(
-        folder, partial(epochs.fresh_trained, task, batch["tokens"], batch["text"], key)
-    )
+    state = restored(folder, partial(epochs.fresh_trained, task, batch["tokens"], text, key))
     report_tree("parameters", state.variables["params"])
     epoch_key = key_of(about["seed"], "fit", about["epoch"])
     key = jax.random.fold_in(epoch_key, about["step"] + 1)
@@ -143,7 +142,7 @@ def replay_fit(config: ConfigDict, about: dict, batch: dict, folder: Path) -> No
 
     def loss_fn(params):
         variables = {**state.variables, "params": params}
-        return task.method.loss(variables, tokens, jnp.asarray(batch["text"]), key)
+        return task.method.loss(variables, tokens, text, key, jnp.int32(about["steps_before"]))
 
     loss, grads = jax.value_and_grad(loss_fn)(state.variables["params"])
     report_tree("gradient", grads)
@@ -156,6 +155,13 @@ def replay_fit(config: ConfigDict, about: dict, batch: dict, folder: Path) -> No
     except FloatingPointError as error:
         first = str(error).splitlines()[0]
     print(f"loss {float(loss)}; first not finite: {first}")
+
+
+def text_of(batch: dict) -> Any:
+    """The classes' text as the method takes it."""
+    described = ClassText(batch["text"], batch.get("sketch"), batch.get("words"))
+    alone = described.sketch is None and described.words is None
+    return jax.tree.map(jnp.asarray, described.text if alone else described)
 
 
 def skeleton_of(about: dict) -> Skeleton:

@@ -87,7 +87,7 @@ def test_mistakes_after_training_and_generalised_evaluation(tmp_path):
         *(f"{DEMO_SPLIT}-seed0.html", f"{DEMO_SPLIT}-seed0"),
     }
     several = run("dynapurls_jax.stream_eval", "--input=-", "--split=a,b", cwd=tmp_path)
-    assert "--input answers one stream: expected one --split" in several.stderr
+    assert "--input reads one stream: expected one --split" in several.stderr
 
 
 @pytest.mark.parametrize(

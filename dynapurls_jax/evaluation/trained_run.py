@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -18,8 +19,11 @@ from data_pipelines.protocols import Protocol
 from data_pipelines.skeletons import Skeleton
 from data_pipelines.sketches import Sketch
 from dynapurls_jax.encoders.base import TrainedEncoder
-from dynapurls_jax.registry import chosen_settings
+from dynapurls_jax.registry import chosen_settings, settings_of
+from dynapurls_jax.text.settings import TextSettings
+from dynapurls_jax.text.words import class_words, word_features
 from dynapurls_jax.zero_shot.base import Candidates, ClassText, Variables, ZeroShotMethod
+from dynapurls_jax.zero_shot.registry import METHODS
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,21 @@ class Inputs:
         """Hash of the motion sketches and of the version of their animation."""
         text = json.dumps([animation.VERSION, self.sketches])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def words_digest(self) -> str:
+        """Hash of the verbs and nouns; their encoder is in `text_digest`."""
+        words = class_words(settings_of(TextSettings, self.config.text, "text"), self.corpus)
+        return hashlib.sha256(json.dumps(words).encode()).hexdigest()[:16]
+
+    @cached_property
+    def words(self) -> Float[np.ndarray, "C 2 d"]:
+        """Unit vectors of the verb and the noun of each class.
+
+        Raises:
+          ValueError, DataError: see `text.words.word_features`.
+        """
+        return word_features(settings_of(TextSettings, self.config.text, "text"), self.corpus)
 
     @property
     def skeleton(self) -> Skeleton:
@@ -84,6 +103,11 @@ class TrainedRun:
     def config(self) -> ConfigDict:
         return self.inputs.config
 
+    @property
+    def words(self) -> Float[np.ndarray, "C 2 d"] | None:
+        """Vectors of every class's verb and noun; None where the method does not take them."""
+        return self.inputs.words if METHODS.entry(self.config.method.name).words else None
+
     def features_of(self, indices: np.ndarray) -> Any:
         """The method's features of some clips, float32, on the device.
 
@@ -98,7 +122,7 @@ class TrainedRun:
         Args:
           classes: class ids, in the order of the candidates.
         """
-        text = class_text(self.inputs.text, self.sketch_tokens, classes)
+        text = class_text(classes, self.inputs.text, self.sketch_tokens, self.words)
         return self.method.bind(self.variables, jax.tree.map(jnp.asarray, text))
 
     def labels_of(self, indices: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -107,18 +131,19 @@ class TrainedRun:
 
 
 def class_text(
-    text: Float[np.ndarray, "C G d"],
-    sketch_tokens: Float[np.ndarray, "C S n"] | None,
     classes: np.ndarray,
+    text: Float[np.ndarray, "C G d"],
+    sketches: Float[np.ndarray, "C S n"] | None = None,
+    words: Float[np.ndarray, "C 2 d"] | None = None,
 ) -> Float[np.ndarray, "c G d"] | ClassText:
-    """The text of some classes; `ClassText` with sketch tokens if these are given.
+    """The text of some classes; `ClassText` with sketch tokens or words if these are given.
 
     Args:
       classes: `[c]` class ids.
     """
-    if sketch_tokens is None:
+    if sketches is None and words is None:
         return text[classes]
-    return ClassText(text[classes], sketch_tokens[classes])
+    return jax.tree.map(lambda array: array[classes], ClassText(text, sketches, words))
 
 
 def method_title(config: ConfigDict) -> str:

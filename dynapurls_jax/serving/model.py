@@ -1,5 +1,6 @@
 """A self-contained trained model: everything that predictions need, without the training data."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,13 @@ class Classes:
     names: tuple[str, ...]
     text: Float[np.ndarray, "C G d"]
     sketches: Float[np.ndarray, "C S n"] | None = None
+    words: Float[np.ndarray, "C 2 d"] | None = None
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What the model's method takes of text, sketches and words, by name."""
+        named = {"text": self.text, "sketches": self.sketches, "words": self.words}
+        return {name: array for name, array in named.items() if array is not None}
 
     def of(self, names: tuple[str, ...]) -> "Classes":
         """The classes of these names, in this order.
@@ -41,16 +49,19 @@ class Classes:
         if missing := [name for name in names if name not in self.names]:
             raise ValueError(f"no class {missing[0]!r}: expected one of {', '.join(self.names)}")
         found = [self.names.index(name) for name in names]
-        sketches = None if self.sketches is None else self.sketches[found]
-        return Classes(names, self.text[found], sketches)
+        return Classes(names, **{name: array[found] for name, array in self.arrays.items()})
 
     def joined(self, other: "Classes") -> "Classes":
-        """These classes, followed by others."""
-        sketches = None
-        if self.sketches is not None and other.sketches is not None:
-            sketches = np.concatenate([self.sketches, other.sketches])
-        text = np.concatenate([self.text, other.text])
-        return Classes(self.names + other.names, text, sketches)
+        """These classes, followed by others of the same model."""
+        return joined([self, other])
+
+
+def joined(parts: Sequence[Classes]) -> Classes:
+    """Classes of one model, one part after the other."""
+    arrays = {
+        name: np.concatenate([part.arrays[name] for part in parts]) for name in parts[0].arrays
+    }
+    return Classes(tuple(name for part in parts for name in part.names), **arrays)
 
 
 @dataclass(frozen=True)
@@ -91,7 +102,7 @@ class Model:
 
     def bind(self, classes: Classes) -> Candidates:
         """Classes as candidates, on the device."""
-        described = class_text(classes.text, classes.sketches, np.arange(len(classes.names)))
+        described = class_text(np.arange(len(classes.names)), **classes.arrays)
         return self.method.bind(self.variables, jax.tree.map(jnp.asarray, described))
 
     @property
@@ -115,7 +126,7 @@ def model_of(run: TrainedRun, gate: Gate | None = None) -> Model:
         method=run.method,
         variables=run.variables,
         encoder=run.encoder,
-        classes=Classes(tuple(names), inputs.text, run.sketch_tokens),
+        classes=Classes(tuple(names), inputs.text, run.sketch_tokens, run.words),
         candidates=tuple(names[c] for c in run.protocol.unseen),
         texts={
             "texts": inputs.text_digest,

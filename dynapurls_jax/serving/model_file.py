@@ -42,9 +42,7 @@ def write_model(model: Model, file: Path, card: str = "") -> None:
         "/".join(path): np.asarray(leaf)
         for path, leaf in flatten_dict(jax.device_get(trees)).items()
     }
-    arrays["text"] = model.classes.text.astype(_HALF)
-    if model.classes.sketches is not None:
-        arrays["sketches"] = model.classes.sketches.astype(_HALF)
+    arrays |= {name: array.astype(_HALF) for name, array in model.classes.arrays.items()}
     about = {
         "format": FORMAT,
         "config": plain(model.config, *model.config),
@@ -80,7 +78,12 @@ def read_model(file: Path) -> Model:
         config = ConfigDict(from_json(about["config"]))
         source, skeleton = (_skeleton(about[key]) for key in ("source", "skeleton"))
         token_shape, clip_shape = (tuple(about[key]) for key in ("token_shape", "clip_shape"))
-        text, sketches = arrays.pop("text"), arrays.pop("sketches", None)
+        described = {
+            name: arrays.pop(name).astype(np.float32)
+            for name in ("text", "sketches", "words")
+            if name in arrays
+        }
+        width = described["text"].shape[-1]
         trees = unflatten_dict({tuple(name.split("/")): array for name, array in arrays.items()})
         encoder = None
         if about["has_encoder"]:
@@ -93,14 +96,10 @@ def read_model(file: Path) -> Model:
             skeleton=skeleton,
             clip_shape=clip_shape,
             token_shape=token_shape,
-            method=make_method(config.method, Shapes(skeleton, token_shape, text.shape[-1])),
+            method=make_method(config.method, Shapes(skeleton, token_shape, width)),
             variables=jax.device_put(trees["method"]),
             encoder=encoder,
-            classes=Classes(
-                tuple(about["classes"]),
-                text.astype(np.float32),
-                None if sketches is None else sketches.astype(np.float32),
-            ),
+            classes=Classes(tuple(about["classes"]), **described),
             candidates=tuple(about["candidates"]),
             texts=about["texts"],
             seed=about["seed"],

@@ -15,11 +15,12 @@ from data_pipelines.sketches import parse_sketch
 from dynapurls_jax.adaptation.registry import ADAPTERS
 from dynapurls_jax.registry import settings_of
 from dynapurls_jax.serving.clip_tokens import ClipTokens
-from dynapurls_jax.serving.model import Classes, Model
+from dynapurls_jax.serving.model import Classes, Model, joined
 from dynapurls_jax.text.encoders import TextEncoder, make_text_encoder
 from dynapurls_jax.text.features import class_vector
 from dynapurls_jax.text.granularities import GRANULARITIES
 from dynapurls_jax.text.settings import TextSettings
+from dynapurls_jax.text.words import encode_words, words_of
 
 MOST_ACTIONS = 1000
 Actions = Sequence[str] | Mapping[str, Any]
@@ -94,22 +95,23 @@ class ModelInputs:
             be loaded.
         """
         given, known = checked_actions(actions), self.model.classes
-        found = [
-            known.of((name,)) if texts is None and name in known.names else self._new(name, texts)
-            for name, texts in given.items()
-        ]
-        sketches = [one.sketches for one in found if one.sketches is not None]
-        return Classes(
-            names=tuple(given),
-            text=np.concatenate([one.text for one in found]),
-            sketches=np.concatenate(sketches) if sketches else None,
+        return joined(
+            [
+                known.of((name,))
+                if texts is None and name in known.names
+                else self._new(name, texts)
+                for name, texts in given.items()
+            ]
         )
 
     def _new(self, name: str, texts: dict[str, Any] | None) -> Classes:
         """One class; the default text is the name."""
         texts = texts or every_granularity(name)
         text = class_vector(self._text_settings, self._text_encoder, name, texts)
-        return Classes((name,), text[None], self._sketch_tokens(name, texts))
+        words = None
+        if self.model.classes.words is not None:
+            words = encode_words([words_of(name, texts)], self._text_encoder)
+        return Classes((name,), text[None], self._sketch_tokens(name, texts), words)
 
     def _sketch_tokens(self, name: str, texts: dict) -> Float[np.ndarray, "1 S n"] | None:
         """Tokens of an animated sketch; NaN without one, None if the model uses no sketches."""

@@ -27,6 +27,7 @@ def keep_model(spec: RunSpec, run: TrainedRun) -> None:
     real = base_split(spec.split)
     if real and pseudo_split(real) == spec.split:
         for seed in trained_seeds(spec.inputs, workdir, real):
+            log.info(f"model of {real}, seed {seed}: written again, with a gate")
             before = load_run(spec.inputs, workdir, real, seed)
             file = workdir / real / f"seed{seed}" / RUN_MODEL
             write_model(model_of(before, _gate(before, workdir)), file)
@@ -36,6 +37,7 @@ def _gate(run: TrainedRun, workdir: Path) -> Gate | None:
     """The gate of a run; None if it cannot be fitted."""
     if not trained_seeds(run.inputs, workdir, pseudo_split(run.split)):
         return None
+    log.info(f"gate of {run.split}, seed {run.seed}: fitted on the trained pseudo split")
     try:
         return fitted_gate(run, load_pseudo_runs(run.inputs, workdir, run.split))
     except ValueError as error:

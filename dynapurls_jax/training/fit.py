@@ -33,13 +33,15 @@ def method_identity(spec: RunSpec, tokens_identity: dict) -> dict:
       tokens_identity: identity of the tokens, with the hash of the encoder's weights.
     """
     name = spec.config.method.name
-    sketches = METHODS.entry(name).sketches
+    entry, inputs = METHODS.entry(name), spec.inputs
+    words = {"words": inputs.words_digest} if entry.words else {}
     return {
         "method": plain(spec.config.method, "name", settings_key(name)),
         "fit": plain(spec.config, "fit")["fit"],
         "tokens": identity_hash(tokens_identity),
-        "texts": spec.inputs.text_digest,
-        "sketches": spec.inputs.sketches_digest if sketches else None,
+        "texts": inputs.text_digest,
+        "sketches": inputs.sketches_digest if entry.sketches else None,
+        **words,
     } | spec.identity()
 
 
@@ -63,6 +65,7 @@ def fit_method(
       The method, its variables on the device, and the results of its stage.
     """
     protocol, (segments, points, width) = spec.protocol, tokens.shape[1:]
+    words = spec.inputs.words if METHODS.entry(spec.config.method.name).words else None
     text_width = spec.inputs.text.shape[-1]
     shapes = Shapes(spec.inputs.skeleton, (segments, points, width), text_width)
     flat = tokens.reshape(len(tokens), -1, tokens.shape[-1])
@@ -76,7 +79,7 @@ def fit_method(
         shapes=shapes,
         train=train,
         val=val,
-        text=class_text(spec.inputs.text, sketches, protocol.seen),
+        text=class_text(protocol.seen, spec.inputs.text, sketches, words),
         ids=[spec.inputs.corpus.clip_ids[i] for i in protocol.train],
         seed=spec.seed,
         record=plain(spec.config, *spec.config),

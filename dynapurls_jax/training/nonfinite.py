@@ -17,6 +17,7 @@ from data_pipelines.batches import Batch
 from dynapurls_jax.training.checkpoints import Checkpoints
 from dynapurls_jax.training.processes import is_first
 from dynapurls_jax.training.stages import NonFiniteError
+from dynapurls_jax.zero_shot.base import ClassText
 
 if TYPE_CHECKING:
     from dynapurls_jax.training.method_task import MethodTask
@@ -84,17 +85,24 @@ def report_fit(
     arrays = {
         "tokens": np.asarray(task.train.tokens[indices]),
         "labels": np.asarray(task.train.labels)[indices],
-        "text": np.asarray(task.text),
+        **_text_arrays(task.text),
     }
     about = {
         "stage": "method",
         "seed": task.seed,
         "step": number,
+        "steps_before": int(state.epoch) * (len(order) // task.batch_size) + number,
         "epoch": int(state.epoch),
         "token_shape": task.shapes.tokens,
         "skeleton": task.shapes.skeleton.name,
     }
     _write(folder, state.trained, [task.ids[i] for i in indices], arrays, about | task.record)
+
+
+def _text_arrays(text: Any) -> dict[str, np.ndarray]:
+    """The text of a task by name, as `ClassText` names it."""
+    named = text._asdict() if isinstance(text, ClassText) else {"text": text}
+    return {name: np.asarray(array) for name, array in named.items() if array is not None}
 
 
 def _write(

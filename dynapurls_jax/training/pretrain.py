@@ -256,6 +256,7 @@ def _run(task: EncoderTask, mesh: Mesh, state: PretrainState, loop: Loop) -> Pre
     part, in_epoch = own_part(mesh, size), steps_in_epoch(len(task.indices), size)
     step, root = make_step(task, mesh), key_of(task.seed, "pretraining")
     number = int(state.step)
+    log.info(f"  pretraining the encoder: {epochs} epochs of {in_epoch} steps; compiling the step")
     with progress("pretraining the encoder", epochs, number // in_epoch) as report:
         while number < epochs * in_epoch:
             epoch, done = divmod(number, in_epoch)

@@ -22,23 +22,27 @@ class MethodEntry(Entry):
       make: `(settings, shapes) -> ZeroShotMethod`.
       trained: whether it has a loss; otherwise it has a closed form, which is independent of seeds.
       sketches: whether its `text` is `ClassText`, with the classes' motion sketches.
+      words: whether its `text` is `ClassText`, with the classes' verbs and nouns.
     """
 
     trained: bool = True
     sketches: bool = False
+    words: bool = False
 
 
 class ClassText(NamedTuple):
-    """Descriptions of classes, for methods with `MethodEntry.sketches`.
+    """Descriptions of classes, for methods with `MethodEntry.sketches` or `.words`.
 
     Attributes:
-      text: `F`, unit rows.
-      sketch: the encoder's tokens of the classes' animated motion sketches; NaN for a class
-        without one.
+      text: `F` `[C, G, d]`, unit rows.
+      sketch: `[C, S, n]`, the encoder's tokens of the classes' animated motion sketches; NaN for a
+        class without one; None for methods that do not take them.
+      words: `[C, 2, d]`, unit vectors of a verb and of a noun for each class; None likewise.
     """
 
-    text: Float[Array, "C G d"]
-    sketch: Float[Array, "C S n"]
+    text: Any
+    sketch: Any = None
+    words: Any = None
 
 
 class Candidates(NamedTuple):
@@ -91,7 +95,8 @@ class ZeroShotMethod(NamedTuple):
       score: `(variables, features, candidates) -> logits [B, C]`.
       fit: `(key, tokens [N, S, n], labels [N], text_seen) -> variables`.
       init: `(key, tokens [N, S, n], text_seen) -> variables`; `variables["params"]` is trained.
-      loss: `(variables, (tokens [B, S, n], labels [B]), text_seen, key) -> scalar`.
+      loss: `(variables, (tokens [B, S, n], labels [B]), text_seen, key, step) -> scalar`; `step` is
+        the number of steps before.
       embedding: None where samples and classes have no vectors in one space.
       attend: `(variables, features, candidates) -> [B, Q, G, S]`: attention weights over tokens;
         None for a method with pooled features.

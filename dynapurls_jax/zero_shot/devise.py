@@ -87,6 +87,7 @@ class Devise:
         batch: tuple[Float[Array, "B S n"], Int[Array, " B"]],
         text: Float[Array, "C G d"],
         key: PRNGKeyArray,
+        step: Int[Array, ""],
     ) -> Float[Array, ""]:
         """Eq. 1: mean over clips of `sum over j != y of max(0, m - t_y M x + t_j M x)`."""
         tokens, labels = batch

@@ -284,6 +284,7 @@ class Purls:
         batch: tuple[Float[Array, "B S n"], Int[Array, " B"]],
         text: Float[Array, "C G d"],
         key: PRNGKeyArray,
+        step: Int[Array, ""],
     ) -> Float[Array, ""]:
         """Eq. 10-11 on a batch of the seen classes."""
         tokens, labels = batch

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from data_pipelines.papers import Paper
+from data_pipelines.papers import THIS_PROJECT, Paper
 from dynapurls_jax.registry import check_at_least, check_choice, check_positive, check_share
 from dynapurls_jax.zero_shot.base import (
     Candidates,
@@ -222,13 +222,27 @@ def make(settings: RidgeSettings, shapes: Shapes) -> ZeroShotMethod:
     )
 
 
+@dataclass(frozen=True)
+class EszslSettings(RidgeSettings):
+    """`RidgeSettings` with another default map."""
+
+    map: str = "eszsl"
+
+
 ENTRY = MethodEntry(
     make,
     RidgeSettings,
     trained=False,
     description="Closed-form baseline: ridge regression from text to features",
+    paper=THIS_PROJECT,
+)
+ESZSL = MethodEntry(
+    make,
+    EszslSettings,
+    trained=False,
+    description="Bilinear closed form between features and text",
     paper=Paper(
-        "this project; ESZSL as an option, ICML 2015",
+        "Romera-Paredes and Torr, ICML 2015",
         "https://proceedings.mlr.press/v37/romera-paredes15.html",
     ),
 )

@@ -84,9 +84,7 @@ class Endpoint(Model):
         try:
             import openai
         except ModuleNotFoundError as error:
-            raise ModelError(
-                "an endpoint needs the package openai: pip install 'dynapurls-jax[describe]'"
-            ) from error
+            raise ModelError("an endpoint needs the package openai: pip install openai") from error
         name = name or os.environ.get("OPENAI_MODEL", "")
         if not name:
             raise ModelError("no model: give --model, or set OPENAI_MODEL")

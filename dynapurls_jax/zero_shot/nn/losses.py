@@ -23,3 +23,19 @@ def symmetric_info_nce(
     to_skeleton = jax.nn.log_softmax(logits, axis=0)[batch, labels]
     per_granularity = -0.5 * (to_text + to_skeleton).mean(axis=0)
     return jnp.sum(weights * per_granularity)
+
+
+def class_hinge(
+    visual: Float[Array, "B e"],
+    classes: Float[Array, "C e"],
+    labels: Int[Array, " B"],
+    margin: float,
+) -> Float[Array, ""]:
+    """Mean over clips of `sum over all c of max(0, v t_c - v t_y + m)` (the hinge of ReViSE).
+
+    The own class is in the sum and adds the constant `m`. As in the published code, the gradient
+    of text comes from `t_y` alone.
+    """
+    own = jnp.sum(visual * classes[labels], axis=-1, keepdims=True)
+    dots = visual @ jax.lax.stop_gradient(classes).T
+    return jnp.maximum(0, dots - own + margin).sum(axis=1).mean()

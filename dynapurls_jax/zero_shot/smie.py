@@ -1,0 +1,128 @@
+"""SMIE (Zhou et al., ACM MM 2023): a network scores pairs of a clip and a class.
+
+`D(x, t)` estimates mutual information; the negatives of a batch are its clips, moved by one place
+(Jensen-Shannon estimator):
+
+    L = mean softplus(-D(x_i, t_i)) + mean softplus(D(x_{i+1}, t_i))
+
+Differs from the published code:
+  - Layer normalisation of the clips at test time, too; the published test leaves it out.
+  - The first layer is split into a part for clips and one for text, so that all pairs of `B` clips
+    and `C` classes cost `B + C` large products; the function is the same.
+  - The epoch is chosen on held-out seen classes, not on unseen test clips.
+The temporal constraint on masked clips is not part of it.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from data_pipelines.papers import Paper
+from dynapurls_jax.registry import check_at_least
+from dynapurls_jax.zero_shot.base import (
+    Candidates,
+    MethodEntry,
+    Shapes,
+    Variables,
+    ZeroShotMethod,
+)
+from dynapurls_jax.zero_shot.nn.mlp import init_layers, mlp
+from dynapurls_jax.zero_shot.nn.pooling import (
+    check_inputs,
+    class_vectors,
+    pooled,
+    standardised,
+    statistics,
+)
+
+
+@dataclass(frozen=True)
+class SmieSettings:
+    """The method's settings; defaults are the published ones.
+
+    Attributes:
+      features: "mean" of the tokens, or all "tokens" side by side.
+      granularities: texts that are concatenated, a name of `GRANULARITY_SETS`.
+      hidden: width of the first layer; the second has half of it.
+    """
+
+    features: str = "mean"
+    granularities: str = "global"
+    hidden: int = 1024
+
+    def __post_init__(self):
+        check_inputs(self.features, self.granularities)
+        check_at_least(2, hidden=self.hidden)
+
+
+@dataclass(frozen=True, eq=False)
+class Smie:
+    """The functions of the method; `make` puts them together."""
+
+    settings: SmieSettings
+
+    def init(self, key: PRNGKeyArray, tokens: Float[Array, "N S n"], text) -> Variables:
+        """The network, and the statistics of the clips' vectors."""
+        clips = pooled(tokens, self.settings.features)
+        width = clips.shape[-1] + class_vectors(text, self.settings.granularities).shape[-1]
+        hidden = self.settings.hidden
+        layers = init_layers(key, width, hidden, hidden // 2, 1)
+        return {"params": {"network": layers}, "features": statistics(clips)}
+
+    def encode(self, variables: Variables, tokens: Float[Array, "B S n"]) -> Float[Array, "B D"]:
+        """Standardised vectors of the clips, after layer normalisation without parameters."""
+        x = standardised(variables["features"], pooled(tokens, self.settings.features))
+        return jax.nn.standardize(x, axis=-1, epsilon=1e-5)
+
+    def bind(self, variables: Variables, text) -> Candidates:
+        """The classes' text vectors, one granularity."""
+        return Candidates(class_vectors(text, self.settings.granularities)[:, None])
+
+    def score(
+        self, variables: Variables, features: Float[Array, "B D"], candidates: Candidates
+    ) -> Float[Array, "B C"]:
+        """`D` of all pairs."""
+        network, width = variables["params"]["network"], features.shape[-1]
+        first = network["layer0"]
+        clips = features @ first["kernel"][:width]
+        classes = candidates.classes[:, 0] @ first["kernel"][width:] + first["bias"]
+        hidden = jax.nn.relu(clips[:, None] + classes)
+        return mlp(network, hidden, [jax.nn.relu], first=1)[..., 0]
+
+    def loss(
+        self,
+        variables: Variables,
+        batch: tuple[Float[Array, "B S n"], Int[Array, " B"]],
+        text,
+        key: PRNGKeyArray,
+        step: Int[Array, ""],
+    ) -> Float[Array, ""]:
+        """Minus the estimate of mutual information."""
+        tokens, labels = batch
+        x = self.encode(variables, tokens)
+        t = class_vectors(text, self.settings.granularities)[labels]
+
+        def pairs(x):
+            both, relu = jnp.concatenate([x, t], axis=-1), jax.nn.relu
+            return mlp(variables["params"]["network"], both, [relu, relu])
+
+        negative = pairs(jnp.roll(x, -1, axis=0))
+        return jnp.mean(jax.nn.softplus(-pairs(x)) + jax.nn.softplus(negative))
+
+
+def make(settings: SmieSettings, shapes: Shapes) -> ZeroShotMethod:
+    """The method; it works for tokens and text of any shape."""
+    smie = Smie(settings)
+    return ZeroShotMethod(
+        encode=smie.encode, bind=smie.bind, score=smie.score, init=smie.init, loss=smie.loss
+    )
+
+
+ENTRY = MethodEntry(
+    make,
+    SmieSettings,
+    description="A network that scores pairs of clip and text, by mutual information",
+    paper=Paper("Zhou et al., ACM MM 2023", "https://arxiv.org/abs/2308.03950"),
+)
