@@ -18,6 +18,7 @@ ADAPTERS = Registry(
         "dynapurls": "dynapurls_jax.adaptation.dynapurls",
         "tent": "dynapurls_jax.adaptation.tent",
         "tda": "dynapurls_jax.adaptation.tda",
+        "skeleton_cache": "dynapurls_jax.adaptation.skeleton_cache",
         "adanpc": "dynapurls_jax.adaptation.adanpc",
         "calip": "dynapurls_jax.adaptation.calip",
         "tpt": "dynapurls_jax.adaptation.tpt",

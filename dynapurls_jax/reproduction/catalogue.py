@@ -60,16 +60,23 @@ def dataset_table(summary: Mapping[str, Any]) -> str:
 
 
 def part_table(registry: Registry, figures: Callable[[str], Figures], datasets: list[str]) -> str:
-    """The parts of a registry, with an accuracy on each dataset."""
+    """The parts of a registry with an accuracy on each dataset, and the names of the others."""
 
-    def row(name: str) -> list[str]:
-        entry, found = registry.entry(name), figures(name)
+    def row(name: str, found: Figures) -> list[str]:
+        entry = registry.entry(name)
         cells = [found.get(dataset, NOT_MEASURED) for dataset in datasets]
         link = linked(name, registry.module(name))
         return [link, entry.description, cited(entry.paper), *cells]
 
+    def short(name: str) -> str:
+        paper = registry.entry(name).paper
+        return f"{linked(name, registry.module(name))} ({cited(paper)})"
+
     heads = ["name", registry.kind, "paper", *(f"{dataset}, %" for dataset in datasets)]
-    return table(heads, map(row, registry.names))
+    measured = {name: found for name in registry.names if (found := figures(name))}
+    others = ", ".join(short(name) for name in registry.names if name not in measured)
+    rows = table(heads, (row(name, found) for name, found in measured.items()))
+    return rows + (f"\nNot measured yet: {others}.\n" if others else "")
 
 
 def text_encoder_table() -> str:

@@ -27,6 +27,8 @@ class Classes:
       text: text embeddings, unit rows.
       sketches: tokens of the animated motion sketches, NaN for a class without one; None if the
         method does not use sketches.
+      words: unit vectors of a verb and a noun for each class; None if the method does not use
+        them.
     """
 
     names: tuple[str, ...]
@@ -77,7 +79,7 @@ class Model:
       encoder: None if the model was trained on features.
       classes: the seen and unseen classes of the training.
       candidates: names of the default candidate classes.
-      texts: digests of text encoder, texts and sketches, for the identity of a stream.
+      texts: digests of text encoder, texts, sketches and words, for the identity of a stream.
       seen: names of the classes with training clips.
       gate: gate between the seen classes and all other actions; None if it was not fitted.
       none_below: rejection threshold: a clip whose highest static logit is lower shows none of the
@@ -117,6 +119,7 @@ def model_of(run: TrainedRun, gate: Gate | None = None) -> Model:
     names = inputs.corpus.class_names
     shape = (1, 1) if inputs.clips is None else inputs.clips.clips.shape[1:3]
     sketched = run.sketch_tokens is not None
+    words = {} if run.words is None else {"words": inputs.words_digest}
     return Model(
         config=run.config,
         source=inputs.corpus.skeleton,
@@ -131,6 +134,7 @@ def model_of(run: TrainedRun, gate: Gate | None = None) -> Model:
         texts={
             "texts": inputs.text_digest,
             "sketches": inputs.sketches_digest if sketched else None,
+            **words,
         },
         seed=run.seed,
         seen=tuple(names[c] for c in run.protocol.seen),

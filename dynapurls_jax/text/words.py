@@ -17,10 +17,13 @@ NO_NOUN = "#"  # of an action without an object, as in SynSE
 Words = tuple[str, str]
 
 
-def words_of(name: str, texts: Mapping[str, object]) -> Words:
+def words_of(name: str, texts: Mapping[str, object], source: object = "texts") -> Words:
     """The verb and the noun of a class: its entries `verb` and `noun`, else from its name.
 
     Without entries the verb is the first word of the name, and the noun the last of several.
+
+    Args:
+      source: of the texts, for errors.
 
     Raises:
       DataError: an entry is not a word.
@@ -29,7 +32,7 @@ def words_of(name: str, texts: Mapping[str, object]) -> Words:
     found = texts.get("verb", verb), texts.get("noun", rest[-1] if rest else NO_NOUN)
     for kind, word in zip(("verb", "noun"), found, strict=True):
         if not (isinstance(word, str) and word.strip()):
-            raise DataError(f"class {name!r}: expected a word for {kind!r}, got {word!r}", "texts")
+            raise DataError(f"class {name!r}: expected a word for {kind!r}, got {word!r}", source)
     return str(found[0]).strip(), str(found[1]).strip()
 
 
@@ -39,8 +42,8 @@ def class_words(settings: TextSettings, corpus: Corpus) -> list[Words]:
     Raises:
       ValueError, FileNotFoundError, DataError: descriptions cannot be used.
     """
-    descriptions, _ = read_descriptions(settings, corpus)
-    return [words_of(name, descriptions.get(name, {})) for name in corpus.class_names]
+    descriptions, source = read_descriptions(settings, corpus)
+    return [words_of(name, descriptions.get(name, {}), source) for name in corpus.class_names]
 
 
 def encode_words(words: Sequence[Words], encoder: TextEncoder) -> Float[np.ndarray, "C 2 d"]:

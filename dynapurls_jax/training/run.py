@@ -100,7 +100,10 @@ def read_inputs(config: ConfigDict) -> Inputs:
     sketches = class_sketches(text, corpus)
     if clips is not None and any(sketches) and METHODS.entry(config.method.name).sketches:
         check_sketches(config.method.name, clips.skeleton)
-    return Inputs(config, corpus, clips, vectors, digest, tokens, sketches)
+    inputs = Inputs(config, corpus, clips, vectors, digest, tokens, sketches)
+    if METHODS.entry(config.method.name).words:
+        _ = inputs.words  # what cannot be used is refused before any work
+    return inputs
 
 
 def check_sketches(method: str, skeleton: Skeleton) -> None:

@@ -37,7 +37,8 @@ class ClassText(NamedTuple):
       text: `F` `[C, G, d]`, unit rows.
       sketch: `[C, S, n]`, the encoder's tokens of the classes' animated motion sketches; NaN for a
         class without one; None for methods that do not take them.
-      words: `[C, 2, d]`, unit vectors of a verb and of a noun for each class; None likewise.
+      words: `[C, 2, d]`, unit vectors of a verb and of a noun for each class, 0 for a word that the
+        text encoder has no vector of; None likewise.
     """
 
     text: Any

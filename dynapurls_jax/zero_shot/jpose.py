@@ -139,8 +139,10 @@ def _joint(layer: dict, words: list[Float[Array, "B c"]]) -> Float[Array, "B c"]
 
 
 def same_word(vectors: Float[Array, "C d"]) -> Bool[Array, "C C"]:
-    """Pairs of classes with the same word: their unit vectors are equal."""
-    return vectors @ vectors.T > 1 - 1e-4
+    """Pairs of classes with the same word: their vectors are equal; 0 of an unknown word, too."""
+    gram = jnp.matmul(vectors, vectors.T, precision="highest")
+    squares = jnp.diagonal(gram)
+    return squares[:, None] + squares - 2 * gram < 1e-4
 
 
 def hardest_triplets(

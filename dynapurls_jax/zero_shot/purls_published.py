@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from data_pipelines.papers import Paper
 from dynapurls_jax.registry import check_at_least, check_choice, check_share
 from dynapurls_jax.text.granularities import GRANULARITIES
 from dynapurls_jax.zero_shot.base import (
@@ -185,4 +186,12 @@ def make(settings: PurlsPublishedSettings, shapes: Shapes) -> ZeroShotMethod:
     )
 
 
-ENTRY = MethodEntry(make, PurlsPublishedSettings)
+ENTRY = MethodEntry(
+    make,
+    PurlsPublishedSettings,
+    description="PURLS in the form of its published code",
+    paper=Paper(
+        "Zhu et al., CVPR 2024",
+        "https://arxiv.org/abs/2406.13327",
+    ),
+)

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from data_pipelines.papers import Paper
 from dynapurls_jax.registry import check_at_least
 from dynapurls_jax.text.granularities import GRANULARITIES
 from dynapurls_jax.zero_shot.base import (
@@ -148,4 +149,12 @@ def make(settings: ScopleSettings, shapes: Shapes) -> ZeroShotMethod:
     )
 
 
-ENTRY = MethodEntry(make, ScopleSettings)
+ENTRY = MethodEntry(
+    make,
+    ScopleSettings,
+    description="APPROXIMATION: PURLS with a second, adapted text stream",
+    paper=Paper(
+        "Zhu et al., CVPR 2025",
+        "https://openaccess.thecvf.com/content/CVPR2025/html/Zhu_Semantic-guided_Cross-Modal_Prompt_Learning_for_Skeleton-based_Zero-shot_Action_Recognition_CVPR_2025_paper.html",
+    ),
+)

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from data_pipelines.papers import Paper
 from dynapurls_jax.registry import check_at_least, check_choice, check_positive
 from dynapurls_jax.zero_shot.base import (
     Candidates,
@@ -251,4 +252,12 @@ def make(settings: TdsmSettings, shapes: Shapes) -> ZeroShotMethod:
     )
 
 
-ENTRY = MethodEntry(make, TdsmSettings)
+ENTRY = MethodEntry(
+    make,
+    TdsmSettings,
+    description="Diffusion under text: the class with the smallest error of denoising",
+    paper=Paper(
+        "Do and Kim, ICCV 2025",
+        "https://arxiv.org/abs/2411.10745",
+    ),
+)

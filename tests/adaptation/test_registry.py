@@ -35,7 +35,10 @@ NO_PROMPT = Prompt(lambda candidates: (), lambda prompt, candidates: candidates)
 @pytest.mark.parametrize("kind", ["label_free", "ridge"])
 def test_each_pair_works_or_is_an_error_in_one_sentence(name, kind):
     if kind == "ridge" and ADAPTERS.entry(name).needs == "tokens":
-        fitting = "expected one of balanced, recentred, dynapurls, tent, tda, adanpc, static"
+        fitting = (
+            "expected one of balanced, recentred, dynapurls, tent, tda, skeleton_cache, adanpc, "
+            "static"
+        )
         message = f"adapter {name} needs features of tokens, .*does not have: {fitting}$"
         with pytest.raises(ValueError, match=message):
             labels_of(name, kind, prompt=NO_PROMPT)
@@ -72,6 +75,7 @@ def test_tpt_needs_a_prompt():
         ("tent", {"steps": 0}, "steps: expected 1 or more"),
         ("tda", {"capacity": 0}, "capacity: expected 1 or more"),
         ("tda", {"negative_capacity": 0}, "negative_capacity: expected 1 or more"),
+        ("skeleton_cache", {"capacity": 0}, "capacity: expected 1 or more"),
         ("adanpc", {"neighbours": 0}, "neighbours: expected 1 or more"),
         ("adanpc", {"capacity": 0}, "capacity: expected 1 or more"),
         ("tpt", {"views": 0}, "views: expected 1 or more"),

@@ -12,6 +12,7 @@ from scipy.stats import entropy
 from dynapurls_jax.adaptation.adanpc import AdaNpcSettings, adanpc
 from dynapurls_jax.adaptation.api import StreamInfo, adapter_of, run_stream
 from dynapurls_jax.adaptation.calip import CalipSettings, calip
+from dynapurls_jax.adaptation.skeleton_cache import SkeletonCacheSettings, skeleton_cache
 from dynapurls_jax.adaptation.tda import TdaSettings, tda
 from tests.helpers.cases import cases
 from tests.helpers.small_model import small_model, small_tokens
@@ -127,6 +128,32 @@ def test_tda_equals_two_lists(kind, score, update_first):
             np.testing.assert_allclose(sorted(priority), sorted(e[0] for e in stored), atol=1e-5)
     assert 0 < reference.uncertain < COUNT
     assert max(map(len, reference.positive)) == s.capacity
+
+
+@pytest.mark.parametrize(
+    ("kind", "score"),
+    cases([("label_free", "global"), ("ridge", "")], PURLS),
+)
+def test_skeleton_cache_equals_a_list_of_samples_in_all_granularities(kind, score):
+    plain, s = Plain(kind, score), SkeletonCacheSettings(capacity=2, alpha=3.0, beta=4.0)
+    embed = plain.model.embedding.embed
+    all_vectors = np.asarray(embed(plain.variables, plain.features, plain.candidates), float)
+    stored, expected = [[] for _ in plain.labels], []
+    for scored, vectors in zip(plain.vectors, all_vectors, strict=True):
+        logits = plain.static(scored)
+        for c in plain.labels:
+            for _, other in stored[c]:
+                near = (plain.viewed(vectors, c) * other).sum(axis=-1)  # [G]
+                logits[c] += s.alpha * np.exp(-s.beta * (1 - near)).mean()
+        expected.append(logits)
+        label = int(logits.argmax())
+        store(stored[label], (-entropy(softmax(logits)), plain.viewed(vectors, label)), s.capacity)
+    method = skeleton_cache(plain.model, plain.variables, s, StreamInfo.of(plain.features))
+    state, prediction = plain.run(method)
+    np.testing.assert_allclose(prediction.logits, expected, atol=2e-3)
+    assert state.inner_state.filled.sum(axis=1).tolist() == list(map(len, stored))
+    assert max(map(len, stored)) == s.capacity
+    assert all_vectors.shape[2] == plain.candidates.classes.shape[1]
 
 
 @pytest.mark.parametrize(

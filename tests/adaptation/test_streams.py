@@ -26,6 +26,7 @@ from dynapurls_jax.adaptation.class_slots import (
 from dynapurls_jax.adaptation.dynapurls import DynaPurlsSettings, dynapurls
 from dynapurls_jax.adaptation.gated import Gate, gated
 from dynapurls_jax.adaptation.recentred import RecentredSettings, recentred
+from dynapurls_jax.adaptation.skeleton_cache import SkeletonCacheSettings, skeleton_cache
 from dynapurls_jax.adaptation.static import static
 from dynapurls_jax.adaptation.tda import TdaSettings, tda
 from dynapurls_jax.adaptation.tent import TentSettings, tent
@@ -40,6 +41,7 @@ REFINE = DynaPurlsSettings(min_samples=4, capacity=3, learning_rate=0.03, evicti
 BALANCED = BalancedSettings(window=12, prior_count=1.0, sinkhorn_iterations=2)
 RECENTRED = RecentredSettings(window=12, prior_count=1.0, sinkhorn_iterations=2, mean_count=2.0)
 NEIGHBOURS = AdaNpcSettings(neighbours=6, capacity=5, threshold=0.3)
+CACHE = SkeletonCacheSettings(capacity=3)
 METHODS = {
     "static": static,
     "dynapurls": lambda m, v, info=None: dynapurls(m, v, REFINE, info),
@@ -47,6 +49,7 @@ METHODS = {
     "recentred": lambda m, v, info=None: recentred(m, v, RECENTRED, info),
     "tent": lambda m, v, info=None: tent(m, v, TentSettings(0.01)),
     "tda": lambda m, v, info=None: tda(m, v, TdaSettings(mask_threshold=0.2), info),
+    "skeleton_cache": lambda m, v, info=None: skeleton_cache(m, v, CACHE, info),
     "adanpc": lambda m, v, info=None: adanpc(m, v, NEIGHBOURS),
     "calip": lambda m, v, info=None: calip(m, v, CalipSettings()),
     "tpt": lambda m, v, info=None: tpt_residual(m, v, TptSettings(views=8, confident_share=0.5)),

@@ -14,6 +14,7 @@ from dynapurls_jax.adaptation.balanced import BalancedSettings, balanced
 from dynapurls_jax.adaptation.calip import CalipSettings, calip
 from dynapurls_jax.adaptation.dynapurls import DynaPurlsSettings, dynapurls
 from dynapurls_jax.adaptation.gated import Gate, gated
+from dynapurls_jax.adaptation.skeleton_cache import SkeletonCacheSettings, skeleton_cache
 from dynapurls_jax.adaptation.static import static
 from dynapurls_jax.adaptation.sweep import SweepTask, grid_of, sweep
 from dynapurls_jax.adaptation.tda import TdaSettings, tda
@@ -54,6 +55,7 @@ METHODS = {
     "balanced": (of(balanced, BalancedSettings(16, sinkhorn_iterations=2)), {"gain": [0.0, 8.0]}),
     "tent": (of(tent, TentSettings()), {"learning_rate": [0.01, 0.3]}),
     "tda": (of(tda, TdaSettings(entropy_high=0.9)), {"alpha": [0.0, 5.0]}),
+    "skeleton_cache": (of(skeleton_cache, SkeletonCacheSettings(3)), {"beta": [3.0, 9.0]}),
     "adanpc": (of(adanpc, AdaNpcSettings(6, 5)), {"threshold": [0.3, 0.9]}),
     "gated": (behind_gate, {"threshold": [0.05, 0.5]}),
 }

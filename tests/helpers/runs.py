@@ -38,7 +38,7 @@ def fitted(run: TrainedRun, name: str) -> TrainedRun:
     if METHODS.entry(name).sketches:
         shape = (len(run.inputs.text), *run.tokens.shape[1:])
         run = dataclasses.replace(run, sketch_tokens=np.full(shape, np.nan, np.float32))
-    text = class_text(run.inputs.text, run.sketch_tokens, seen)
+    text = class_text(seen, run.inputs.text, run.sketch_tokens)
     variables = jax.jit(run.method.fit)(
         jax.random.key(0),
         jnp.asarray(run.tokens[train], jnp.float32),

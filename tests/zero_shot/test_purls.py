@@ -1,6 +1,5 @@
 """PURLS: scores against the equations, losses against direct sums, predictions without labels."""
 
-import inspect
 from functools import cache
 
 import jax
@@ -10,7 +9,7 @@ import pytest
 
 from data_pipelines.skeletons import KINECT_V1
 from dynapurls_jax.registry import section_of
-from dynapurls_jax.zero_shot.base import Candidates, Shapes, ZeroShotMethod, unit
+from dynapurls_jax.zero_shot.base import Candidates, Shapes, unit
 from dynapurls_jax.zero_shot.nn.losses import symmetric_info_nce
 from dynapurls_jax.zero_shot.purls import PurlsSettings, at_most, make, mean_text
 from dynapurls_jax.zero_shot.registry import METHODS, make_method
@@ -98,18 +97,6 @@ def test_info_nce_equals_direct_sums():
             total -= weights[g] * 0.5 * (to_text + to_skeleton) / B
     got = symmetric_info_nce(jnp.asarray(logits), jnp.asarray(labels), jnp.asarray(weights))
     assert float(got) == pytest.approx(total, abs=1e-5)
-
-
-@pytest.mark.parametrize("name", METHODS.names)
-def test_only_fitting_and_the_oracle_take_labels(name):
-    """The functions that predict have no label argument."""
-    model = METHODS.entry(name).make(METHODS.entry(name).settings(), SHAPES)
-    functions = {key: getattr(model, key) for key in ZeroShotMethod._fields}
-    functions |= model.embedding._asdict()
-    for key, function in functions.items():
-        if callable(function):
-            takes = {"labels", "batch"} & set(inspect.signature(function).parameters)
-            assert bool(takes) == (key in ("fit", "loss", "oracle")), key
 
 
 def test_equal_settings_give_the_same_method_object():

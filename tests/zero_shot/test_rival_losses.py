@@ -25,6 +25,7 @@ def inputs():
     text = unit(jnp.asarray(rng.normal(size=(C, 8, D)), jnp.float32))
     words = np.array(unit(jnp.asarray(rng.normal(size=(C, 2, D)), jnp.float32)))
     words[1, 0] = words[0, 0]  # two classes with the same verb
+    words[2, 1] = 0  # a noun that the text encoder does not know
     return tokens, ClassText(text, words=jnp.asarray(words))
 
 
