@@ -37,11 +37,15 @@ def small_config():
     return config
 
 
-def small_inputs(config=None, **corpus_changes) -> Inputs:
-    """Inputs without files: a corpus of smooth random clips, and random text embeddings."""
+def small_inputs(config=None, text_width=12, **corpus_changes) -> Inputs:
+    """Inputs without files: a corpus of smooth random clips, and random text embeddings.
+
+    Args:
+      text_width: width of the text encoder, if words or new classes are encoded.
+    """
     config = config or small_config()
     corpus = dataclasses.replace(tiny_corpus(), **corpus_changes)
-    text = unit(jax.random.normal(jax.random.key(7), (8, 8, 12)))
+    text = unit(jax.random.normal(jax.random.key(7), (8, 8, text_width)))
     clips = prepare(corpus, config.data.frames, config.data.temporal_sampling)
     return Inputs(config, corpus, clips, np.asarray(text), "texts")
 

@@ -92,10 +92,7 @@ def test_a_model_with_words_is_kept_in_a_file_and_takes_new_actions(name, tmp_pa
     config = small_config()
     config.encoder.name, config.method.name = "kinematics", name
     config.text.encoder, config.fit.epochs, config.fit.folds = "hashing", 1, 0
-    inputs = small_inputs(config)
-    text = np.random.default_rng(0).normal(size=(8, 8, 512)).astype(np.float32)
-    text /= np.linalg.norm(text, axis=-1, keepdims=True)  # as wide as that of new actions
-    run = train_small(dataclasses.replace(inputs, text=text), tmp_path)
+    run = train_small(small_inputs(config, text_width=512), tmp_path)
     model = model_of(run)
     assert model.texts["words"] == run.inputs.words_digest
     write_model(model, tmp_path / "model")
