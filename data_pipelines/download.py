@@ -27,7 +27,7 @@ def download(urls: Sequence[str], file: Path, size: int, sha256: str) -> None:
       sha256: its hash; it protects an address without https.
 
     Raises:
-      OSError: no address answers within `PATIENCE` seconds each; says why.
+      OSError: no address answers within `PATIENCE` seconds each; the message has the reasons.
       FullDiskError: there is no room.
       DataError: the file is another one.
     """

@@ -61,7 +61,7 @@ def parser_of(docstring: str | None) -> Parser:
 def errors_in_words(
     errors: tuple[type[Exception], ...], stopped: str = "the same command resumes here"
 ) -> Iterator[None]:
-    """Ends the process with status 2 after an error of the input, and says it without a traceback.
+    """Ends the process with status 2 after an error of the input, without a traceback.
 
     Ctrl-C ends it with status 130, and SIGTERM with 143 after `training.signals.stop_on_signals`.
 

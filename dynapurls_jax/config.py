@@ -56,7 +56,7 @@ def check_config(config: ConfigDict) -> None:
     Adds the settings of parts that are named by their import path, see `registry.Registry`.
 
     Raises:
-      ValueError: says which key, what was expected and what came.
+      ValueError: names the key, what was expected and what came.
     """
     if not isinstance(config, ConfigDict):
         raise ValueError(
@@ -83,7 +83,7 @@ def check_runs(splits: Any, seeds: Any) -> None:
     """Refuses empty splits and seeds, and values of other types.
 
     Raises:
-      ValueError: says which key, what was expected and what came.
+      ValueError: names the key, what was expected and what came.
     """
     if not splits or isinstance(splits, str) or not all(isinstance(one, str) for one in splits):
         raise ValueError(f"splits: expected names, as in --config.splits=22_5,18_9, got {splits!r}")
@@ -99,7 +99,7 @@ def check_override(path: str, value: str | None) -> None:
       value: as typed; None without one.
 
     Raises:
-      ValueError: says which key, what was expected and what came.
+      ValueError: names the key, what was expected and what came.
     """
     default: Any = default_config()
     for depth, key in enumerate(path.split(".")):

@@ -15,7 +15,7 @@ from dynapurls_jax.host_memory import keep_memory
 from dynapurls_jax.training.signals import stop_on_signals
 from dynapurls_jax.training.stages import CheckpointError, NonFiniteError, WorkdirMismatchError
 
-# Errors that a user can act on: their message says everything, so no traceback is shown.
+# Errors that a user can act on: their message is complete, so no traceback is shown.
 USER_ERRORS = (
     CheckpointError,
     DataError,

@@ -207,7 +207,7 @@ def shuffled(count: int) -> list[int]:
 
 
 def page_info(stream: "ActionStream", left_out: int) -> "ClipPage":
-    """What the page says of this command."""
+    """The texts and details of the page."""
     from dynapurls_jax.serving.clip_page import ClipPage
 
     return ClipPage(

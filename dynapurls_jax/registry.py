@@ -28,7 +28,7 @@ class Entry:
     """A part of a registry.
 
     Attributes:
-      make: builds the part; each registry says with which arguments.
+      make: builds the part; each registry documents its arguments.
       settings: a frozen dataclass: the names, defaults and checks of the part's settings. Its
         `__post_init__` raises ValueError for values that cannot be used.
       description: what the part does, in one line, for the tables of the documents.
@@ -122,7 +122,7 @@ def imported(kind: str, path: str, expected: type) -> Any:
       expected: class of the entry.
 
     Raises:
-      ValueError: no such module, no such attribute, or another object; says what was expected.
+      ValueError: no such module, no such attribute, or another object; names what was expected.
     """
     module, _, attribute = path.partition(":")
     if not all(name.isidentifier() for name in [*module.split("."), attribute]):
@@ -171,7 +171,7 @@ def settings_of(
       where: the section's key, for errors.
 
     Raises:
-      ValueError: a value cannot be used; says which key, what was expected and what came.
+      ValueError: a value cannot be used; names the key, what was expected and what came.
     """
     values = section.to_dict() if isinstance(section, ConfigDict) else dict(section)
     try:

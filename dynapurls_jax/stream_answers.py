@@ -56,7 +56,7 @@ def refuse_flags() -> None:
     """Refuses the flags of this module where no stream is answered.
 
     Raises:
-      ValueError: says which.
+      ValueError: names the flag.
     """
     for name in (*_FLAGS, *_COORDINATES):
         if flags.FLAGS[name].present:
@@ -67,7 +67,7 @@ def check_flags() -> None:
     """Refuses flags that would be ignored.
 
     Raises:
-      ValueError: says which, and what it goes with.
+      ValueError: names the flag, and the flag that it needs.
     """
     for name in _COORDINATES:
         if flags.FLAGS[name].present and not _SKELETON.value:
@@ -131,4 +131,4 @@ def answer_input(name: str | Path, source: str, adapter: str | None, gate: bool)
     log.info(f"{counts}; windows that share frames are one sample")
     if folder:
         command = shlex.join(["dynapurls", "stream", *sys.argv[1:]])
-        log.info(f"state: {folder}; next: {command}  continues with it")
+        log.info(f"state, which the same command continues: {folder}\nnext: {command}")

@@ -65,7 +65,7 @@ def check_flags() -> None:
     """Refuses flags that would be ignored.
 
     Raises:
-      ValueError: says which, and what it goes with.
+      ValueError: names the flag, and the flag that it needs or excludes.
     """
     if _INPUT.value:
         stream_answers.check_flags()

@@ -14,7 +14,7 @@ def newest_workdir(root: Path) -> Path:
     """The workdir under `root` that was trained last.
 
     Raises:
-      FileNotFoundError: there is none; says how to make one.
+      FileNotFoundError: there is none; the message has the command that makes one.
     """
     found = sorted(root.glob("*/config.json"), key=lambda path: path.stat().st_mtime)
     if not found:

@@ -1,4 +1,7 @@
-"""Draws docs/pipeline.png, the picture in the README: python scripts/draw_pipeline.py."""
+"""Draws docs/pipeline.png, the picture in docs/method.md.
+
+python scripts/draw_pipeline.py
+"""
 
 from pathlib import Path
 
@@ -8,6 +11,8 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 from matplotlib.patches import FancyBboxPatch
+
+from dynapurls_jax.commands import parser_of
 
 INK, FILL, ACCENT = "#1f2933", "#eef2f6", "#fde8dc"
 BOXES = {
@@ -40,6 +45,7 @@ WIDTH, HEIGHT = 1.7, 0.9
 
 def main() -> None:
     """Boxes, arrows, and a frame around what the scan carries."""
+    parser_of(__doc__).parse_args()
     figure, axis = plt.subplots(figsize=(12.6, 3.9))
     frame = FancyBboxPatch((5.25, -1.4), 6.4, 1.55, boxstyle="round,pad=0.05", fill=False)
     frame.set(edgecolor="#c2410c", linestyle="--", linewidth=1)

@@ -1,6 +1,7 @@
 """Executes the tutorials and stores their outputs in them.
 
-Command: python scripts/run_tutorials.py predict own_dataset   (default: all)
+python scripts/run_tutorials.py                          all of docs/tutorials
+python scripts/run_tutorials.py predict own_dataset
 """
 
 import json
@@ -14,6 +15,8 @@ import nbformat
 from nbclient import NotebookClient
 from traitlets.config import Config
 
+from dynapurls_jax.commands import parser_of
+
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "tutorials"
 RUNS = ROOT / "runs"  # colab_tpu looks for the project among the parents of its folder
@@ -24,7 +27,9 @@ LARGEST = 200_000  # characters of a stored output; the page of a run is larger
 def main() -> None:
     """Executes each notebook in an empty folder."""
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    for name in sys.argv[1:] or sorted(file.stem for file in FOLDER.glob("*.ipynb")):
+    parser = parser_of(__doc__)
+    parser.add_argument("names", nargs="*", help="notebooks without .ipynb")
+    for name in parser.parse_args().names or sorted(file.stem for file in FOLDER.glob("*.ipynb")):
         file = FOLDER / f"{name}.ipynb"
         notebook = nbformat.read(file, as_version=nbformat.NO_CONVERT)
         RUNS.mkdir(exist_ok=True)

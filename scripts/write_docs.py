@@ -1,4 +1,6 @@
-"""Writes the generated parts of the documents: python scripts/write_docs.py
+"""Writes the generated parts of the documents.
+
+  python scripts/write_docs.py
 
 README.md and pages of docs get tables of the registries, of the files in docs/results and of the
 pretrained models, each between the lines `<!-- name -->` and `<!-- /name -->`. A test compares
@@ -10,6 +12,7 @@ import json
 from pathlib import Path
 
 from data_pipelines.errors import DataError
+from dynapurls_jax.commands import parser_of
 from dynapurls_jax.config import load_config
 from dynapurls_jax.evaluation.figures import plot_sensitivity
 from dynapurls_jax.reproduction.catalogue import (
@@ -137,6 +140,7 @@ def filled(file: Path, parts: dict[str, str]) -> str:
 
 def main() -> None:
     """Writes all generated parts and the pictures of Figure 7."""
+    parser_of(__doc__).parse_args()
     for page in published_pages()["fig7"]:
         picture = PUBLISHED / f"{file_stem(page.name, page.dataset)}.png"
         plot_sensitivity(page.cells, page.picture_title, picture)

@@ -80,7 +80,7 @@ class Dataset:
           manual_dir: where the user can put the archive instead, for the error message.
 
         Raises:
-          FileNotFoundError: it cannot be downloaded; says how to get it.
+          FileNotFoundError: it cannot be downloaded; the message explains how to get it.
         """
         raise FileNotFoundError(self.missing(manual_dir))
 

@@ -204,5 +204,5 @@ ENTRY = TestTimeEntry(
     balanced,
     BalancedSettings,
     "embedding",
-    description="Class vectors drawn to the mean of the samples assigned to them",
+    description="Class vectors moved to the mean of the samples assigned to them",
 )

@@ -60,7 +60,7 @@ def make_method(
 
 
 def _has(model: "ZeroShotMethod", needs: str) -> bool:
-    """Whether a zero-shot method has what `TestTimeEntry.needs` says."""
+    """Whether a zero-shot method has what `TestTimeEntry.needs` lists."""
     if needs == "score":
         return True
     return model.embedding is not None and (needs == "embedding" or model.attend is not None)

@@ -99,6 +99,6 @@ class TemporalConv(nn.Module):
 ENTRY = EncoderEntry(
     TemporalConv,
     TemporalConvSettings,
-    description="Two temporal convolutions beside the statistics of `kinematics`",
+    description="Two temporal convolutions, and the statistics of `kinematics`",
     paper=Paper("Kim and Reiter, CVPR workshops 2017", "https://arxiv.org/abs/1704.04516"),
 )

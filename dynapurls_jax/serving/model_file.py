@@ -113,13 +113,13 @@ def read_model(file: Path) -> Model:
         ) from error
 
 
-def read_card(file: Path) -> str:
+def read_card(file: Path | str) -> str:
     """The model card of a file, in Markdown.
 
     Raises:
       FileNotFoundError, DataError: see `read_model`.
     """
-    return _read(file)[0]["card"]
+    return _read(Path(file))[0]["card"]
 
 
 def _read(file: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

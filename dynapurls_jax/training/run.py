@@ -110,7 +110,7 @@ def check_sketches(method: str, skeleton: Skeleton) -> None:
     """Checks that the animated sketches can be mapped to the joints of a dataset.
 
     Raises:
-      ValueError: they cannot; the message says how to continue without sketches.
+      ValueError: they cannot; the message has the option to continue without sketches.
     """
     figure = animation.SKELETON
     try:
