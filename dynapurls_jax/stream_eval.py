@@ -163,7 +163,10 @@ def evaluate_workdir(config: ConfigDict, workdir: Path) -> None:
         markdown = evaluate(runs(), folder, command, _PROFILE.value)
     print(overview(markdown), end="\n\n")
     print(f"report: {folder / 'report.md'}")
-    print(f'next: dynapurls predict --clips=my_clips --actions="walk,run" --model={workdir}')
+    if config.data.features:  # without an encoder the model cannot read clips
+        print(f"next: open the pages in {folder} in a browser")
+    else:
+        print(f'next: dynapurls predict --clips=my_clips --actions="walk,run" --model={workdir}')
 
 
 def served_folder(workdir: Path) -> Path:

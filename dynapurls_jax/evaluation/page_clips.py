@@ -45,12 +45,15 @@ def descriptions_of(run: TrainedRun, class_ids: Int[np.ndarray, " C"]) -> list[l
     return [[phrasings[0] for phrasings in every[c]] for c in class_ids]
 
 
-def rates_of(run: TrainedRun, indices: Int[np.ndarray, " N"]) -> list[float]:
+def rates_of(run: TrainedRun, indices: Int[np.ndarray, " N"]) -> list[float] | None:
     """Frame rates of prepared clips in Hz, with which a clip is as long as its recording.
 
-    Recordings are assumed to have `ASSUMED_FPS`, as those of a Kinect.
+    None for features without clips. Recordings are assumed to have `ASSUMED_FPS`, as those of a
+    Kinect.
     """
     data = run.config.data
+    if run.inputs.clips is None:
+        return None
     if data.temporal_sampling not in ("resample", "upright"):  # these change the length of a clip
         return [ASSUMED_FPS] * len(indices)
     return [ASSUMED_FPS * data.frames / int(run.inputs.corpus.frames[n]) for n in indices]

@@ -40,7 +40,8 @@ def sketch_tokens(
     sketches = {number: sketch for number, sketch in enumerate(inputs.sketches) if sketch}
     if stage.encoder is None or inputs.clips is None:
         sketches = {}
-    if missing := len(found) - len(sketches):
+        log.info("  features without their encoder: motion sketches are not used, only texts")
+    elif missing := len(found) - len(sketches):
         log.info(f"  {missing} classes have no motion sketch: only their text is used")
     if sketches:
         assert stage.encoder is not None

@@ -11,6 +11,8 @@ timed first; an encoder can be no faster than FLOPs over the one and bytes over 
 in `dynapurls_jax/encoders/shift_gcn.py`.
 """
 
+from reference import need_reference
+
 from dynapurls_jax.commands import parser_of
 
 PARSER = parser_of(__doc__)
@@ -21,7 +23,9 @@ PARSER.add_argument("--torch", nargs="*", default=["eager"], choices=["eager", "
 PARSER.add_argument("--repeats", type=int, default=3, help="timed runs; the fastest counts")
 PARSER.add_argument("--no_keep_memory", action="store_true")
 if __name__ == "__main__":
-    PARSER.parse_args()  # before JAX is imported, which takes seconds
+    # Before JAX is imported, which takes seconds.
+    if PARSER.parse_args().torch:
+        need_reference(PARSER)
 
 from functools import partial
 

@@ -22,6 +22,8 @@ The limit: FLOPs (two a multiply-add) over the speed of a large product, or byte
 large copy, whichever takes longer; both are measured first.
 """
 
+from reference import need_reference
+
 from dynapurls_jax.commands import parser_of
 
 PARSER = parser_of(__doc__)
@@ -33,6 +35,7 @@ PARSER.add_argument("--seconds", type=float, default=1.0, help="of one timed run
 PARSER.add_argument("--repeats", type=int, default=3, help="timed runs; the fastest counts")
 if __name__ == "__main__":
     PARSER.parse_args()  # before JAX is imported, which takes seconds
+    need_reference(PARSER)
 
 import time
 from itertools import product

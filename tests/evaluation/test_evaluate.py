@@ -107,10 +107,11 @@ def page_of(run, folder):
 
 def test_a_page_of_features_without_clips(run, tmp_path):
     run = changed(run, {"eval.stream": "skewed"})
-    run = dataclasses.replace(run, inputs=dataclasses.replace(run.inputs, clips=None))
-    result, page = page_of(run, tmp_path)
+    corpus = dataclasses.replace(run.inputs.corpus, frames=np.zeros(len(run.inputs.corpus), int))
+    inputs = dataclasses.replace(run.inputs, clips=None, corpus=corpus)
+    result, page = page_of(dataclasses.replace(run, inputs=inputs), tmp_path)
     viewer = viewer_of(page)
-    corpus, shown = run.inputs.corpus, run.protocol.unseen_test[result.inspection.samples]
+    shown = run.protocol.unseen_test[result.inspection.samples]
     assert [clip["id"] for clip in viewer["clips"]] == [corpus.clip_ids[n] for n in shown]
     true = [viewer["classes"][clip["label"]] for clip in viewer["clips"]]
     assert true == [corpus.class_names[y] for y in corpus.labels[shown]]

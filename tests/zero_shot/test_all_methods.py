@@ -135,7 +135,8 @@ def train_with(name, workdir, unseen_texts=None):
     Args:
       unseen_texts: seed of other texts, verbs and nouns of the unseen classes; None keeps them.
     """
-    inputs = small_inputs(configured(name), text_width=512)
+    width = 512 if METHODS.entry(name).words else 12  # that of hashed words
+    inputs = small_inputs(configured(name), text_width=width)
     unseen = make_spec(inputs, workdir, SPLIT, 0).protocol.unseen
     if unseen_texts is not None:
         rng, text = np.random.default_rng(unseen_texts), inputs.text.copy()
