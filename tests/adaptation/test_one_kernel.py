@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from dynapurls_jax.adaptation.one_kernel import _call, _can_be_lowered, in_one_kernel
 from dynapurls_jax.adaptation.refinement import Refinement, no_refinement, refine
@@ -40,6 +41,7 @@ def test_a_gradient_in_one_kernel_equals_that_without():
         np.testing.assert_allclose(other, one, atol=1e-5)
 
 
+@pytest.mark.skipif(jax.__version_info__ < (0, 8), reason="jax 0.7 lowers fewer operations")
 def test_functions_that_cannot_be_lowered_are_detected():
     function, arguments = score_gradient()
     assert _can_be_lowered(*traced(function, arguments))

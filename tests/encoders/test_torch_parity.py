@@ -40,7 +40,8 @@ def network():
 
 
 def converted(model):
-    state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    # Copies: JAX may share the memory of PyTorch, which updates its statistics in place.
+    state = {name: tensor.numpy().copy() for name, tensor in model.state_dict().items()}
     return jax.tree.map(jnp.asarray, from_state_dict(state))
 
 

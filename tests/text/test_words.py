@@ -87,7 +87,8 @@ def test_precomputed_text_is_refused_before_any_work(tmp_path, monkeypatch):
     assert read_inputs(config).text.shape == (8, 8, 12)
 
 
-@pytest.mark.parametrize("name", ["synse", pytest.param("jpose", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["synse", "jpose"])
 def test_a_model_with_words_is_kept_in_a_file_and_takes_new_actions(name, tmp_path):
     config = small_config()
     config.encoder.name, config.method.name = "kinematics", name

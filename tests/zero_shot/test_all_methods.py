@@ -84,7 +84,7 @@ def some(names, *default):
     ]
 
 
-@pytest.mark.parametrize("name", some(TRAINED, "cada_vae", "synse", "smie"))
+@pytest.mark.parametrize("name", some(TRAINED, "smie"))
 def test_a_trained_method_learns_eight_clips(name):
     method, variables, tokens, text = fresh(name)
     optimizer = optax.adam(1e-2)
@@ -108,6 +108,7 @@ def test_a_trained_method_learns_eight_clips(name):
     np.testing.assert_array_equal(learned(variables["params"]).argmax(axis=-1), LABELS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in EVERY if name not in NO_EMBEDDING])
 def test_classes_are_bound_one_by_one_as_all_together(name):
     method, variables, _, text = fresh(name)
@@ -155,7 +156,7 @@ def trained_with(tmp_path_factory):
     return cache(lambda name: train_with(name, tmp_path_factory.mktemp(name)))
 
 
-@pytest.mark.parametrize("name", some(EVERY, "synse", "ridge"))
+@pytest.mark.parametrize("name", some(EVERY, "ridge"))
 def test_training_never_reads_the_text_of_an_unseen_class(trained_with, name, tmp_path):
     """With other texts, verbs and nouns of all unseen classes, the variables are the same."""
     expected, got = trained_with(name), train_with(name, tmp_path, 0)
@@ -168,7 +169,7 @@ def test_training_never_reads_the_text_of_an_unseen_class(trained_with, name, tm
     assert got.results == expected.results
 
 
-@pytest.mark.parametrize("name", some(EVERY, "synse", "ridge"))
+@pytest.mark.parametrize("name", some(EVERY, "ridge"))
 def test_permuting_unseen_labels_leaves_every_prediction_bit_identical(trained_with, name):
     run = changed(trained_with(name), {"adapter.name": "static", "eval.chunk": 4})
     unseen = np.isin(run.inputs.corpus.labels, run.protocol.unseen)

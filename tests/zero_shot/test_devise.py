@@ -35,7 +35,7 @@ def test_loss_and_score_equal_direct_sums(granularities):
         mapped, y = x[b] @ matrix, int(LABELS[b])
         for j in set(range(C)) - {y}:
             total += max(0.0, 0.3 - t[y] @ mapped + t[j] @ mapped)
-    got = method.loss(variables, (tokens, LABELS), text, jax.random.key(0))
+    got = method.loss(variables, (tokens, LABELS), text, jax.random.key(0), jnp.int32(0))
     assert float(got) == pytest.approx(total / B, rel=1e-4)
     mapped = x @ matrix
     mapped = mapped / np.linalg.norm(mapped, axis=-1, keepdims=True)
@@ -52,7 +52,7 @@ def test_training_fits_one_batch():
     def step(params):
         def loss(params):
             both = {**variables, "params": params}
-            return method.loss(both, (tokens, LABELS), text, jax.random.key(0))
+            return method.loss(both, (tokens, LABELS), text, jax.random.key(0), jnp.int32(0))
 
         return jax.tree.map(lambda a, g: a - 0.3 * g, params, jax.grad(loss)(params))
 

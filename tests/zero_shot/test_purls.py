@@ -134,7 +134,7 @@ def test_loss_decreases_on_one_batch(query):
     def step(params):
         def loss(params):
             both = {**variables, "params": params}
-            return model.loss(both, batch, text, jax.random.key(1))
+            return model.loss(both, batch, text, jax.random.key(1), jnp.int32(0))
 
         value, grads = jax.value_and_grad(loss)(params)
         return jax.tree.map(lambda a, g: a - 0.05 * g, params, grads), value
@@ -192,7 +192,9 @@ def test_only_the_chosen_granularities_are_trained_and_weighted(granularities, u
     def gradients(text, params):
         def loss(text, params):
             batch = (tokens, jnp.array([0, 1, 2, 0, 1, 2]))
-            return model.loss({**variables, "params": params}, batch, text, jax.random.key(0))
+            return model.loss(
+                {**variables, "params": params}, batch, text, jax.random.key(0), jnp.int32(0)
+            )
 
         return jax.grad(loss, argnums=(0, 1))(text, params)
 
@@ -239,7 +241,7 @@ def test_the_temperature_of_a_method_can_return_from_above_its_bound():
     def gradient(params):
         def loss(params):
             both = {**variables, "params": params}
-            return model.loss(both, batch, text, jax.random.key(1))
+            return model.loss(both, batch, text, jax.random.key(1), jnp.int32(0))
 
         return jax.grad(loss)(params)["log_scale"]
 

@@ -73,6 +73,7 @@ def in_torch(variables, tokens, text):
     return jax.tree.map(convert, variables["params"]), clips, texts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("query", QUERIES)
 def test_the_loss_and_its_gradients_are_those_of_torch(query):
     method, variables, tokens, text = setup(query)
@@ -102,6 +103,7 @@ def test_the_loss_and_its_gradients_are_those_of_torch(query):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("query", QUERIES)
 def test_a_score_is_the_global_logit_and_the_oracle_alone_takes_labels(query):
     method, variables, tokens, text = setup(query)
@@ -135,6 +137,7 @@ def test_the_number_of_parameters_is_the_published_one():
     assert sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(params)) == 6_533_128
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("query", ["label_free", "per_candidate"])
 def test_it_learns_eight_clips_of_four_classes(query):
     method, variables, tokens, text = setup(query, hidden=16)

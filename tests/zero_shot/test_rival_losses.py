@@ -90,6 +90,7 @@ def hinge(x, t, y, margin=0.3):
     return total / len(x)
 
 
+@pytest.mark.slow
 def test_revise():
     def reference(p, x, t, words, y):
         x = x.clone().requires_grad_()
@@ -123,6 +124,7 @@ def test_revise():
     check(revise, settings, reference)
 
 
+@pytest.mark.slow
 def test_jpose():
     def reference(p, x, t, words, y):
         x = functional.normalize(x, dim=-1)
@@ -207,6 +209,7 @@ K1, K2 = 0.1 * 600 / 3000, 0.1 * 200 / 3000  # at `STEP`
 mse = functional.mse_loss
 
 
+@pytest.mark.slow
 def test_cada_vae():
     def reference(p, x, t, words, y):
         (mu, lv), (mu_t, lv_t) = gaussian(p["clip"], x), gaussian(p["text"], t[y])
@@ -245,6 +248,7 @@ def test_synse():
     check(synse, synse.SynseSettings(latent=4), reference, text="words")
 
 
+@pytest.mark.slow
 def test_sa_dvae():
     def reference(p, x, t, words, y):
         (mu, lv), (mu_t, lv_t) = gaussian(p["clip"], x), gaussian(p["text"], t[y])
@@ -305,6 +309,7 @@ def test_parameters_are_as_many_as_published(module, settings, width, count):
     assert sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(params)) == count
 
 
+@pytest.mark.slow
 def test_the_gaussian_classifier_is_bayes_rule_and_the_softmax_one_agrees_with_it():
     rng = np.random.default_rng(0)
     centres = 3 * rng.normal(size=(3, 4)).astype(np.float32)
@@ -317,6 +322,7 @@ def test_the_gaussian_classifier_is_bayes_rule_and_the_softmax_one_agrees_with_i
     np.testing.assert_array_equal(found.argmax(-1), other.argmax(-1))
 
 
+@pytest.mark.slow
 def test_neuron():
     def reference(p, cube, text, y):
         def network(layers, x):
@@ -358,6 +364,7 @@ def test_neuron():
     check_cube(neuron, neuron.NeuronSettings(prototypes=8), reference)
 
 
+@pytest.mark.slow
 def test_star():
     def reference(p, cube, text, y):
         found, texts = [], []

@@ -83,6 +83,7 @@ def in_torch(variables, tokens, text):
     return jax.tree.map(convert, variables["params"]), torch.tensor(clips), texts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("query", ["label_free", "per_candidate"])
 def test_the_loss_and_its_gradients_are_those_of_torch(query):
     method, variables, tokens, text = setup(query=query)
@@ -123,6 +124,7 @@ def test_a_score_is_the_mean_logit_of_both_streams(score):
     np.testing.assert_allclose(scores_of(method, variables, tokens, text), expected, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [REPAIRED, {"head": "joint"}], ids=["repaired", "joint"])
 def test_without_its_adapter_it_is_purls(settings):
     """At the start the adapted text is the text, for every head and score."""
@@ -135,6 +137,7 @@ def test_without_its_adapter_it_is_purls(settings):
     assert method.attend(variables, features, candidates).shape == (B, 1, G, S)
 
 
+@pytest.mark.slow
 def test_it_learns_eight_clips_of_four_classes():
     method, variables, tokens, text = setup(moved=False, hidden=16)
     optimizer = optax.adam(1e-2)

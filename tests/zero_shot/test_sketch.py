@@ -42,7 +42,7 @@ def scores(settings, tokens, labels, described, test):
 
 def reference(settings, tokens, labels, described, test):
     """Cosines by definition, in double precision; every class has a sketch."""
-    flat = [np.asarray(a, np.float64).reshape(len(a), -1) for a in (tokens, test, *described)]
+    flat = [np.asarray(a, np.float64).reshape(len(a), -1) for a in (tokens, test, *described[:2])]
     x, test, text, sketch = flat
     mean, std = x.mean(axis=0), x.std(axis=0)
     count = min(settings.components, x.shape[1])

@@ -104,6 +104,7 @@ def doubles(tree):
     return jax.tree.map(convert, tree)
 
 
+@pytest.mark.slow
 def test_the_loss_and_its_gradients_are_those_of_torch():
     method, variables, tokens, text = setup(hidden=8, depth=2, heads=2)
     params = everywhere(variables["params"])
@@ -136,6 +137,7 @@ def test_the_loss_and_its_gradients_are_those_of_torch():
         np.testing.assert_allclose(grad, want, rtol=2e-3, atol=2e-5, err_msg=str(path))
 
 
+@pytest.mark.slow
 def test_a_score_is_minus_the_error_summed_over_the_fixed_noises():
     method, variables, tokens, text = setup(hidden=8, depth=2, heads=2, scale=2.0)
     variables = {**variables, "params": everywhere(variables["params"])}
@@ -183,6 +185,7 @@ def test_the_number_of_parameters(settings, rows, d, count):
     assert sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(params)) == count
 
 
+@pytest.mark.slow
 def test_it_learns_eight_clips_of_four_classes():
     method, variables, tokens, text = setup(hidden=16, depth=1, heads=2)
     optimizer = optax.adam(3e-3)
