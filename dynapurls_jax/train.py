@@ -39,6 +39,7 @@ def main(_: list[str]) -> None:
     check_config(config)
     workdir = Path(_WORKDIR.value) if _WORKDIR.value else Path("runs") / config.name
     # JAX starts only once the flags are right.
+    from dynapurls_jax.adaptation.registry import supports
     from dynapurls_jax.serving.run_models import keep_model
     from dynapurls_jax.training import processes
     from dynapurls_jax.training.run import train_all
@@ -46,8 +47,16 @@ def main(_: list[str]) -> None:
     keep_programs(workdir)
     if _PROCESSES.value:
         processes.join(_PROCESSES.value)
-    train_all(config, workdir, _PROFILE.value, keep_model)
-    print(f"trained: {workdir}\nnext: dynapurls stream --workdir={workdir}")
+    option = ""
+
+    def finish(spec, run) -> None:
+        nonlocal option
+        keep_model(spec, run)
+        if not supports(config.adapter.name, run.method):
+            option = " --adapter=static"
+
+    train_all(config, workdir, _PROFILE.value, finish)
+    print(f"trained: {workdir}\nnext: dynapurls stream --workdir={workdir}{option}")
 
 
 if __name__ == "__main__":

@@ -49,8 +49,8 @@ def make_method(
         test-time method needs, or "tpt" without a prompt.
     """
     entry, settings = ADAPTERS.entry(section.name), ADAPTERS.settings(section)
-    if not _has(model, entry.needs):
-        fitting = [name for name in ADAPTERS.names if _has(model, ADAPTERS.entry(name).needs)]
+    if not supports(section.name, model):
+        fitting = [name for name in ADAPTERS.names if supports(name, model)]
         what = "vectors of samples" if entry.needs == "embedding" else "features of tokens"
         raise ValueError(
             f"adapter {section.name} needs {what}, which the zero-shot method does not have: "
@@ -59,8 +59,13 @@ def make_method(
     return entry.make(model, variables, settings, info)
 
 
-def _has(model: "ZeroShotMethod", needs: str) -> bool:
-    """Whether a zero-shot method has what `TestTimeEntry.needs` lists."""
+def supports(name: str, model: "ZeroShotMethod") -> bool:
+    """Whether a zero-shot method has what a test-time method needs (`TestTimeEntry.needs`).
+
+    Args:
+      name: name of the test-time method in the registry, or its import path.
+    """
+    needs = ADAPTERS.entry(name).needs
     if needs == "score":
         return True
     return model.embedding is not None and (needs == "embedding" or model.attend is not None)
