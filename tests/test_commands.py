@@ -26,6 +26,7 @@ def slow(*values):
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "method"),
     [(CLOSED_FORM, "ridge"), slow(TINY, "purls-label_free")],

@@ -58,7 +58,7 @@ def test_lists_of_names_may_follow_their_option():
     [
         (
             "--config.method.nmae=ridge",
-            "unknown key of --config.method: 'nmae'; did you mean 'name'? Known: devise, ",
+            "unknown key of --config.method: 'nmae'; did you mean 'name'? Known: cada_vae, ",
         ),
         ("--config.zzzz=1", "unknown key of --config: 'zzzz'. Known: adapter, augment, data, "),
         ("--config.data=demo", "--config.data is a section: expected --config.data.KEY, one of "),

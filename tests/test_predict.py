@@ -79,6 +79,7 @@ def test_a_folder_is_answered_a_bad_clip_reported_and_the_score_is_last(files):
     assert 0 <= score["static_macro_accuracy"] <= 1
 
 
+@pytest.mark.slow
 def test_actions_come_from_flags_or_a_file_and_lines_go_to_a_file(files):
     (files / "actions.txt").write_text("bow\n\nwave\n")
     for flag in ("--actions=bow, wave", "--actions_file=actions.txt"):
@@ -121,6 +122,7 @@ def test_mistakes_are_named(files, arguments, message):
     assert done.stdout == ""
 
 
+@pytest.mark.slow
 def test_online_answers_know_nothing_of_later_clips(files):
     """The first answer online is that without adaptation; together, it need not be."""
     clips, flags = "--clips=clips/small.npz", ["--actions=bow, wave", "--top=2"]
@@ -180,6 +182,7 @@ def test_a_model_file_answers_a_stream_of_any_skeleton(files):
     assert "--top goes with --input" in wrong.stderr
 
 
+@pytest.mark.slow
 def test_a_page_plays_the_clips_and_shows_labels_with_the_score_alone(files):
     """A class of the archive that is no action here is in the page with --score alone."""
     arguments = ["--clips=clips", "--skeleton=kinect_v1", "--actions=wave,bow"]

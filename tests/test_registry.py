@@ -181,6 +181,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_every_command_takes_parts_of_ones_own(folder, monkeypatch):
     def done(*arguments):
         finished = run(*arguments, cwd=folder)

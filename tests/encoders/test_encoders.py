@@ -201,6 +201,7 @@ def test_padded_frames_are_excluded_from_means():
     np.testing.assert_allclose(pooled, tokens.mean(axis=(1, 2)), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_packing_of_present_persons_does_not_change_results():
     """Outputs, statistics and gradients with a capacity equal those without."""
     classifier = small_classifier()

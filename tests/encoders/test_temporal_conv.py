@@ -80,6 +80,7 @@ def test_features_do_not_depend_on_position_and_size(variables):
     np.testing.assert_allclose(pooled(variables, moved), pooled(variables, clips), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_training_normalises_by_the_present_persons_of_the_batch():
     """An absent person changes neither the feature nor the running statistics."""
     clips = clips_of()

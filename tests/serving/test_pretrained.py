@@ -36,6 +36,7 @@ def test_the_models_are_small_and_have_a_card():
     assert "CC BY-NC 4.0" in card
 
 
+@pytest.mark.slow
 def test_it_recognises_animated_sketches(model):
     waving = clip(right_hand="hang > (head out > overhead aside)*3 > hang")
     squatting = clip(hips="stand > low > stand > low > stand", both_hands="shoulder front")

@@ -78,6 +78,7 @@ def test_a_clip_below_the_threshold_is_none_of_these(run):
         assert replies_of(model).answer(requests(*clip)[0])["none_of_these"] is expected
 
 
+@pytest.mark.slow
 def test_with_a_gate_seen_and_unseen_actions_are_candidates(run, monkeypatch):
     model = model_of(run)
     names, seen = model.classes.names, model.seen

@@ -135,6 +135,7 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "workdir", ["locked/run", pytest.param("file/run", marks=pytest.mark.slow)]
 )

@@ -114,8 +114,8 @@ def test_training_stops_when_the_held_out_accuracy_does_not_rise(tmp_path):
 def test_a_fold_that_diverges_is_named(tmp_path):
     task = small_task()
 
-    def loss(variables, batch, text, key):
-        whole = method_loss(variables, batch, text, key)
+    def loss(variables, batch, text, *rest):
+        whole = method_loss(variables, batch, text, *rest)
         return whole if len(text) == CLASSES else whole * np.nan
 
     method_loss = task.method.loss

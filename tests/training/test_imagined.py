@@ -96,6 +96,7 @@ def encoder_task(config, inputs, workdir):
     )
 
 
+@pytest.mark.slow
 def test_an_encoder_learns_to_match_clips_to_imagined_ones(tmp_path):
     """The recorded clips are the animated sketches with noise."""
     config = imagined_config()
@@ -113,6 +114,7 @@ def test_an_encoder_learns_to_match_clips_to_imagined_ones(tmp_path):
     assert run.sketch_tokens.shape[1:] == run.tokens.shape[1:]
 
 
+@pytest.mark.slow
 def test_logits_have_the_order_of_the_imagined_clips(tmp_path):
     config = imagined_config()
     task = encoder_task(config, inputs_of(config), tmp_path)

@@ -29,6 +29,7 @@ def replayed(error: pytest.ExceptionInfo) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_each_stage_records_its_steps_and_writes_a_trace(tmp_path):
     config = small_config()
     config.fit.epochs = 5

@@ -83,6 +83,7 @@ def test_training_never_reads_an_unseen_clip_or_its_label(trained, tmp_path, par
     assert tree_digest(got.variables) == tree_digest(expected.variables)
 
 
+@pytest.mark.slow
 def test_features_from_a_folder_train_without_an_encoder(trained, tmp_path):
     """The tokens of a trained run, written as a folder of features, train the same method."""
     _, run = trained
@@ -127,6 +128,7 @@ def test_other_queries_share_encoder_and_tokens(trained_workdir, query):
         assert result.oracle is None
 
 
+@pytest.mark.slow
 def test_one_workdir_can_have_two_encoders(trained_workdir, capsys):
     config = small_config()
     config.encoder.shift_gcn.segments = 2
@@ -199,6 +201,7 @@ def test_a_run_without_trained_parts_has_one_seed(tmp_path, monkeypatch, capsys)
     assert json.loads((tmp_path / "config.json").read_text())["seeds"] == [4]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adamw", pytest.param("sgd", marks=pytest.mark.slow)])
 def test_each_optimizer_lowers_the_loss(name):
     """A few steps on one batch lower its loss."""

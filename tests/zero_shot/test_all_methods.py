@@ -16,6 +16,7 @@ from dynapurls_jax.training.checkpoints import tree_digest
 from dynapurls_jax.training.run import make_spec
 from dynapurls_jax.zero_shot.base import ClassText, Shapes, ZeroShotMethod, unit
 from dynapurls_jax.zero_shot.registry import METHODS
+from tests.helpers.cases import some
 from tests.helpers.runs import changed, with_labels
 from tests.helpers.trained import SPLIT, small_config, small_inputs, train_small
 
@@ -75,13 +76,6 @@ def test_only_fitting_and_the_oracle_take_labels(name):
         if callable(function):
             takes = {"labels", "batch"} & set(inspect.signature(function).parameters)
             assert bool(takes) == (key in ("fit", "loss", "oracle")), key
-
-
-def some(names, *default):
-    """Parameters of tests: the default names, and the others marked as slow."""
-    return [
-        name if name in default else pytest.param(name, marks=pytest.mark.slow) for name in names
-    ]
 
 
 @pytest.mark.parametrize("name", some(TRAINED, "smie"))
