@@ -1,6 +1,6 @@
 """Draws docs/pipeline.png, the picture in docs/method.md.
 
-python scripts/draw_pipeline.py
+  python scripts/draw_pipeline.py
 """
 
 from pathlib import Path

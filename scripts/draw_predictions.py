@@ -12,6 +12,7 @@ the model recognises is printed. 30 seconds on one core.
 
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
@@ -21,7 +22,9 @@ import dynapurls_jax
 from data_pipelines.clip_files import Clip, CommonClips
 from data_pipelines.skeletons import KINECT_V1
 from dynapurls_jax.commands import parser_of
-from dynapurls_jax.serving.recogniser import ActionStream
+
+if TYPE_CHECKING:
+    from dynapurls_jax.serving.recogniser import ActionStream
 
 SHOWN = {  # class of the corpus to the sentence that describes it to the model
     "fly eagle": "flap your arms like a bird",
@@ -124,14 +127,14 @@ def picture(clip: Clip, places: np.ndarray, shares: dict[str, float]) -> Image.I
     return large.resize(SIZE, Image.Resampling.LANCZOS)
 
 
-def shares_of(stream: ActionStream, clip: Clip, frames: int) -> dict[str, float]:
+def shares_of(stream: "ActionStream", clip: Clip, frames: int) -> dict[str, float]:
     """The probability of each action after some frames of a clip."""
     answer = stream.look(clip.joints[0, :frames], "kinect_v1", up="z", metres=True, fps=clip.fps)
     found = dict(zip(answer.labels, answer.probabilities.tolist(), strict=True))
     return {action: found[action] for action in stream.actions}
 
 
-def frames_of(stream: ActionStream, clip: Clip) -> list[Image.Image]:
+def frames_of(stream: "ActionStream", clip: Clip) -> list[Image.Image]:
     """All frames of a clip."""
     places = projected(clip.joints[0])
     counts = [*range(FIRST, len(places), STEP), len(places)]

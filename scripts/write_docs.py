@@ -7,12 +7,17 @@ pretrained models, each between the lines `<!-- name -->` and `<!-- /name -->`. 
 them with what this script would write.
 """
 
+from dynapurls_jax.commands import parser_of
+
+PARSER = parser_of(__doc__)
+if __name__ == "__main__":
+    PARSER.parse_args()  # before JAX is imported, which takes seconds
+
 import hashlib
 import json
 from pathlib import Path
 
 from data_pipelines.errors import DataError
-from dynapurls_jax.commands import parser_of
 from dynapurls_jax.config import load_config
 from dynapurls_jax.evaluation.figures import plot_sensitivity
 from dynapurls_jax.reproduction.catalogue import (
@@ -140,7 +145,6 @@ def filled(file: Path, parts: dict[str, str]) -> str:
 
 def main() -> None:
     """Writes all generated parts and the pictures of Figure 7."""
-    parser_of(__doc__).parse_args()
     for page in published_pages()["fig7"]:
         picture = PUBLISHED / f"{file_stem(page.name, page.dataset)}.png"
         plot_sensitivity(page.cells, page.picture_title, picture)

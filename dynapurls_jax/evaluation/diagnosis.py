@@ -92,7 +92,7 @@ def supervised_accuracy(
 @partial(jax.jit, static_argnums=0)
 def _rows_and_entropy(
     model: ZeroShotMethod, variables: Variables, features: Any, candidates: Candidates
-) -> tuple[Float[Array, "B G e"], Float[Array, " G"]]:
+) -> tuple[Float[Array, "B R e"], Float[Array, " G"]]:
     """Projected rows (those of the first class if classes have their own), and entropy / log S."""
     assert model.embedding is not None
     assert model.attend is not None
