@@ -1,7 +1,7 @@
 """Executes the tutorials and stores their outputs in them.
 
-python scripts/run_tutorials.py                          all of docs/tutorials
-python scripts/run_tutorials.py predict own_dataset
+  python scripts/run_tutorials.py                          all of docs/tutorials
+  python scripts/run_tutorials.py predict own_dataset
 """
 
 import json
