@@ -1,6 +1,8 @@
 """Draws docs/pipeline.png, the picture in docs/method.md.
 
   python scripts/draw_pipeline.py
+
+It needs no data.
 """
 
 from pathlib import Path

@@ -2,6 +2,8 @@
 
   python scripts/run_tutorials.py                          all of docs/tutorials
   python scripts/run_tutorials.py predict own_dataset
+
+Each runs in an empty folder, which is deleted afterwards.
 """
 
 import json
