@@ -151,6 +151,39 @@ def vector_embedding(embed: Callable[..., Array], scale: float) -> Embedding:
     )
 
 
+def vector_method(functions: Any, scale: float) -> ZeroShotMethod:
+    """A method with a loss, and one vector for each clip and for each class.
+
+    Args:
+      functions: an object with `encode`, `bind`, `embed`, `init` and `loss`.
+      scale: `1 / tau` of the logits on cosines.
+    """
+    embedding = vector_embedding(functions.embed, scale)
+    return ZeroShotMethod(
+        encode=functions.encode,
+        bind=functions.bind,
+        score=score_by(embedding),
+        init=functions.init,
+        loss=functions.loss,
+        embedding=embedding,
+    )
+
+
+def score_method(functions: Any) -> ZeroShotMethod:
+    """A method with a loss that scores clips and classes without vectors in one space.
+
+    Args:
+      functions: an object with `encode`, `bind`, `score`, `init` and `loss`.
+    """
+    return ZeroShotMethod(
+        encode=functions.encode,
+        bind=functions.bind,
+        score=functions.score,
+        init=functions.init,
+        loss=functions.loss,
+    )
+
+
 def score_by(embedding: Embedding) -> Callable[[Variables, Any, Candidates], Array]:
     """`ZeroShotMethod.score` of a method with an embedding: `match` of `embed`."""
 

@@ -29,13 +29,13 @@ from dynapurls_jax.zero_shot.base import (
     Shapes,
     Variables,
     ZeroShotMethod,
+    score_method,
 )
 from dynapurls_jax.zero_shot.nn import vae
 from dynapurls_jax.zero_shot.nn.pooling import (
+    PooledInputs,
     check_inputs,
-    class_vectors,
     pooled,
-    standardised,
     statistics,
 )
 
@@ -65,7 +65,7 @@ class CadaVaeSettings:
 
 
 @dataclass(frozen=True, eq=False)
-class CadaVae:
+class CadaVae(PooledInputs):
     """The functions of the method; `make` puts them together."""
 
     settings: CadaVaeSettings
@@ -79,12 +79,6 @@ class CadaVae:
             "text": vae.init_autoencoder(key_of_text, width, latent),
         }
         return {"params": params, "features": statistics(clips)}
-
-    def _text(self, text) -> Float[Array, "C e"]:
-        return class_vectors(text, self.settings.granularities)
-
-    def _clips(self, variables: Variables, tokens) -> Float[Array, "B D"]:
-        return standardised(variables["features"], pooled(tokens, self.settings.features))
 
     def encode(self, variables: Variables, tokens: Float[Array, "B S n"]) -> Float[Array, "B L"]:
         """The means of the clips' latent Gaussians."""
@@ -124,14 +118,7 @@ class CadaVae:
 
 def make(settings: CadaVaeSettings, shapes: Shapes) -> ZeroShotMethod:
     """The method; it works for tokens and text of any shape."""
-    method = CadaVae(settings)
-    return ZeroShotMethod(
-        encode=method.encode,
-        bind=method.bind,
-        score=method.score,
-        init=method.init,
-        loss=method.loss,
-    )
+    return score_method(CadaVae(settings))
 
 
 ENTRY = MethodEntry(

@@ -20,9 +20,8 @@ from dynapurls_jax.zero_shot.base import (
     Shapes,
     Variables,
     ZeroShotMethod,
-    score_by,
     unit,
-    vector_embedding,
+    vector_method,
 )
 
 
@@ -101,16 +100,7 @@ class Devise:
 
 def make(settings: DeviseSettings, shapes: Shapes) -> ZeroShotMethod:
     """The method; it works for tokens and text of any shape."""
-    devise = Devise(settings)
-    embedding = vector_embedding(devise.embed, settings.scale)
-    return ZeroShotMethod(
-        encode=devise.encode,
-        bind=devise.bind,
-        score=score_by(embedding),
-        init=devise.init,
-        loss=devise.loss,
-        embedding=embedding,
-    )
+    return vector_method(Devise(settings), settings.scale)
 
 
 ENTRY = MethodEntry(

@@ -28,9 +28,8 @@ from dynapurls_jax.zero_shot.base import (
     Shapes,
     Variables,
     ZeroShotMethod,
-    score_by,
     unit,
-    vector_embedding,
+    vector_method,
 )
 from dynapurls_jax.zero_shot.nn.losses import class_hinge
 from dynapurls_jax.zero_shot.nn.mlp import dense, init_dense, init_layers, mlp
@@ -167,16 +166,7 @@ def hardest_triplets(
 
 def make(settings: JposeSettings, shapes: Shapes) -> ZeroShotMethod:
     """The method; it works for tokens and text of any shape."""
-    jpose = Jpose(settings)
-    embedding = vector_embedding(jpose.embed, settings.scale)
-    return ZeroShotMethod(
-        encode=jpose.encode,
-        bind=jpose.bind,
-        score=score_by(embedding),
-        init=jpose.init,
-        loss=jpose.loss,
-        embedding=embedding,
-    )
+    return vector_method(Jpose(settings), settings.scale)
 
 
 ENTRY = MethodEntry(

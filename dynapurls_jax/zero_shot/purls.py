@@ -322,7 +322,11 @@ def make(settings: PurlsSettings, shapes: Shapes) -> ZeroShotMethod:
             f"partition=static needs tokens of joints: expected {joints} "
             f"({shapes.skeleton.name}), got {shapes.tokens[1]}"
         )
-    purls = Purls(settings, PurlsModule(settings, shapes))
+    return method_of(Purls(settings, PurlsModule(settings, shapes)))
+
+
+def method_of(purls: Purls) -> ZeroShotMethod:
+    """The method of these functions; with an oracle if the queries come from true labels."""
     return ZeroShotMethod(
         encode=purls.encode,
         bind=purls.bind,
@@ -337,7 +341,7 @@ def make(settings: PurlsSettings, shapes: Shapes) -> ZeroShotMethod:
             scale=purls.scale,
         ),
         attend=purls.attend,
-        oracle=purls.oracle if settings.query == "oracle_label" else None,
+        oracle=purls.oracle if purls.settings.query == "oracle_label" else None,
     )
 
 

@@ -45,6 +45,7 @@ from dynapurls_jax.zero_shot.purls import (
     PurlsSettings,
     VisualFeatures,
     mean_text,
+    method_of,
 )
 
 
@@ -175,15 +176,7 @@ def make(settings: PurlsPublishedSettings, shapes: Shapes) -> ZeroShotMethod:
         dropout=settings.dropout,
     )
     purls = PurlsPublished(chosen, PublishedModule(chosen, shapes, settings.heads))
-    return ZeroShotMethod(
-        encode=purls.encode,
-        bind=purls.bind,
-        score=purls.score,
-        init=purls.init,
-        loss=purls.loss,
-        attend=purls.attend,
-        oracle=purls.oracle if settings.query == "oracle_label" else None,
-    )
+    return method_of(purls)._replace(embedding=None)  # its outputs are no unit vectors
 
 
 ENTRY = MethodEntry(

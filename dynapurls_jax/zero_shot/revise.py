@@ -28,17 +28,15 @@ from dynapurls_jax.zero_shot.base import (
     Shapes,
     Variables,
     ZeroShotMethod,
-    score_by,
     unit,
-    vector_embedding,
+    vector_method,
 )
 from dynapurls_jax.zero_shot.nn.losses import class_hinge
 from dynapurls_jax.zero_shot.nn.mlp import init_layers, mlp
 from dynapurls_jax.zero_shot.nn.pooling import (
+    PooledInputs,
     check_inputs,
-    class_vectors,
     pooled,
-    standardised,
     statistics,
 )
 
@@ -76,7 +74,7 @@ class ReviseSettings:
 
 
 @dataclass(frozen=True, eq=False)
-class Revise:
+class Revise(PooledInputs):
     """The functions of the method; `make` puts them together."""
 
     settings: ReviseSettings
@@ -100,16 +98,13 @@ class Revise:
             "features": statistics(clips),
         }
 
-    def _text(self, text) -> Float[Array, "C e"]:
-        return class_vectors(text, self.settings.granularities)
-
     def _text_hidden(self, params: Variables, text: Float[Array, "C e"]) -> Float[Array, "C h"]:
         return mlp(params["text_encoder"], text, [jax.nn.relu, jax.nn.relu])
 
     def encode(self, variables: Variables, tokens: Float[Array, "B S n"]) -> Float[Array, "B c"]:
         """The clips in the common space."""
         params = variables["params"]
-        x = standardised(variables["features"], pooled(tokens, self.settings.features))
+        x = self._clips(variables, tokens)
         return mlp(params["map"], mlp(params["encoder"], x, [jax.nn.relu]), [jnp.tanh])
 
     def bind(self, variables: Variables, text) -> Candidates:
@@ -132,7 +127,7 @@ class Revise:
     ) -> Float[Array, ""]:
         """The sum of the module's docstring."""
         settings, params, (tokens, labels) = self.settings, variables["params"], batch
-        x = standardised(variables["features"], pooled(tokens, settings.features))
+        x = self._clips(variables, tokens)
         t = self._text(text)
         hidden = mlp(params["encoder"], x, [jax.nn.relu])
         text_hidden = self._text_hidden(params, t)
@@ -169,16 +164,7 @@ def discrepancy(
 
 def make(settings: ReviseSettings, shapes: Shapes) -> ZeroShotMethod:
     """The method; it works for tokens and text of any shape."""
-    revise = Revise(settings)
-    embedding = vector_embedding(revise.embed, settings.scale)
-    return ZeroShotMethod(
-        encode=revise.encode,
-        bind=revise.bind,
-        score=score_by(embedding),
-        init=revise.init,
-        loss=revise.loss,
-        embedding=embedding,
-    )
+    return vector_method(Revise(settings), settings.scale)
 
 
 ENTRY = MethodEntry(

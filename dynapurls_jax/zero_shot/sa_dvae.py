@@ -30,14 +30,14 @@ from dynapurls_jax.zero_shot.base import (
     Shapes,
     Variables,
     ZeroShotMethod,
+    score_method,
 )
 from dynapurls_jax.zero_shot.nn import vae
 from dynapurls_jax.zero_shot.nn.mlp import init_layers, mlp
 from dynapurls_jax.zero_shot.nn.pooling import (
+    PooledInputs,
     check_inputs,
-    class_vectors,
     pooled,
-    standardised,
     statistics,
 )
 
@@ -68,7 +68,7 @@ class SaDvaeSettings:
 
 
 @dataclass(frozen=True, eq=False)
-class SaDvae:
+class SaDvae(PooledInputs):
     """The functions of the method; `make` puts them together."""
 
     settings: SaDvaeSettings
@@ -84,12 +84,6 @@ class SaDvae:
             "discriminator": init_layers(keys[2], width, hidden, 1, init=vae.XAVIER),
         }
         return {"params": params, "features": statistics(clips)}
-
-    def _text(self, text) -> Float[Array, "C e"]:
-        return class_vectors(text, self.settings.granularities)
-
-    def _clips(self, variables: Variables, tokens) -> Float[Array, "B D"]:
-        return standardised(variables["features"], pooled(tokens, self.settings.features))
 
     def encode(self, variables: Variables, tokens: Float[Array, "B S n"]) -> Float[Array, "B L"]:
         """The means of the clips' latent Gaussians, their semantic part."""
@@ -171,14 +165,7 @@ def discrimination(
 
 def make(settings: SaDvaeSettings, shapes: Shapes) -> ZeroShotMethod:
     """The method; it works for tokens and text of any shape."""
-    method = SaDvae(settings)
-    return ZeroShotMethod(
-        encode=method.encode,
-        bind=method.bind,
-        score=method.score,
-        init=method.init,
-        loss=method.loss,
-    )
+    return score_method(SaDvae(settings))
 
 
 ENTRY = MethodEntry(

@@ -24,7 +24,6 @@ from dynapurls_jax.registry import check_at_least
 from dynapurls_jax.text.granularities import GRANULARITIES
 from dynapurls_jax.zero_shot.base import (
     Candidates,
-    Embedding,
     MethodEntry,
     Shapes,
     Variables,
@@ -32,7 +31,7 @@ from dynapurls_jax.zero_shot.base import (
     cosines,
     unit,
 )
-from dynapurls_jax.zero_shot.purls import Purls, PurlsModule, PurlsSettings
+from dynapurls_jax.zero_shot.purls import Purls, PurlsModule, PurlsSettings, method_of
 
 
 @dataclass(frozen=True)
@@ -131,22 +130,7 @@ class Scople(Purls):
 
 def make(settings: ScopleSettings, shapes: Shapes) -> ZeroShotMethod:
     """The method for tokens and text of these shapes."""
-    scople = Scople(settings, ScopleModule(settings, shapes))
-    return ZeroShotMethod(
-        encode=scople.encode,
-        bind=scople.bind,
-        score=scople.score,
-        init=scople.init,
-        loss=scople.loss,
-        embedding=Embedding(
-            embed=scople.embed,
-            scored=scople.scored,
-            match=scople.match,
-            match_all=scople.match_all,
-            scale=scople.scale,
-        ),
-        attend=scople.attend,
-    )
+    return method_of(Scople(settings, ScopleModule(settings, shapes)))
 
 
 ENTRY = MethodEntry(

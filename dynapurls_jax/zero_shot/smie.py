@@ -27,13 +27,13 @@ from dynapurls_jax.zero_shot.base import (
     Shapes,
     Variables,
     ZeroShotMethod,
+    score_method,
 )
 from dynapurls_jax.zero_shot.nn.mlp import init_layers, mlp
 from dynapurls_jax.zero_shot.nn.pooling import (
+    PooledInputs,
     check_inputs,
-    class_vectors,
     pooled,
-    standardised,
     statistics,
 )
 
@@ -58,7 +58,7 @@ class SmieSettings:
 
 
 @dataclass(frozen=True, eq=False)
-class Smie:
+class Smie(PooledInputs):
     """The functions of the method; `make` puts them together."""
 
     settings: SmieSettings
@@ -66,19 +66,19 @@ class Smie:
     def init(self, key: PRNGKeyArray, tokens: Float[Array, "N S n"], text) -> Variables:
         """The network, and the statistics of the clips' vectors."""
         clips = pooled(tokens, self.settings.features)
-        width = clips.shape[-1] + class_vectors(text, self.settings.granularities).shape[-1]
+        width = clips.shape[-1] + self._text(text).shape[-1]
         hidden = self.settings.hidden
         layers = init_layers(key, width, hidden, hidden // 2, 1)
         return {"params": {"network": layers}, "features": statistics(clips)}
 
     def encode(self, variables: Variables, tokens: Float[Array, "B S n"]) -> Float[Array, "B D"]:
         """Standardised vectors of the clips, after layer normalisation without parameters."""
-        x = standardised(variables["features"], pooled(tokens, self.settings.features))
+        x = self._clips(variables, tokens)
         return jax.nn.standardize(x, axis=-1, epsilon=1e-5)
 
     def bind(self, variables: Variables, text) -> Candidates:
         """The classes' text vectors, one granularity."""
-        return Candidates(class_vectors(text, self.settings.granularities)[:, None])
+        return Candidates(self._text(text)[:, None])
 
     def score(
         self, variables: Variables, features: Float[Array, "B D"], candidates: Candidates
@@ -102,7 +102,7 @@ class Smie:
         """Minus the estimate of mutual information."""
         tokens, labels = batch
         x = self.encode(variables, tokens)
-        t = class_vectors(text, self.settings.granularities)[labels]
+        t = self._text(text)[labels]
 
         def pairs(x):
             both, relu = jnp.concatenate([x, t], axis=-1), jax.nn.relu
@@ -114,10 +114,7 @@ class Smie:
 
 def make(settings: SmieSettings, shapes: Shapes) -> ZeroShotMethod:
     """The method; it works for tokens and text of any shape."""
-    smie = Smie(settings)
-    return ZeroShotMethod(
-        encode=smie.encode, bind=smie.bind, score=smie.score, init=smie.init, loss=smie.loss
-    )
+    return score_method(Smie(settings))
 
 
 ENTRY = MethodEntry(

@@ -32,9 +32,8 @@ from dynapurls_jax.zero_shot.base import (
     Shapes,
     Variables,
     ZeroShotMethod,
-    score_by,
     unit,
-    vector_embedding,
+    vector_method,
 )
 from dynapurls_jax.zero_shot.nn.mlp import dense, init_dense, init_layers, mlp
 from dynapurls_jax.zero_shot.nn.pooling import standardised, statistics
@@ -176,16 +175,7 @@ def make(settings: StarSettings, shapes: Shapes) -> ZeroShotMethod:
         raise ValueError(f"heads: expected a divisor of {shapes.text_width}, got {settings.heads}")
     joints = np.tile(np.arange(points), segments)
     tokens = [np.flatnonzero(np.isin(joints, shapes.skeleton.parts[part])) for part in PARTS]
-    star = Star(settings, shapes, tuple(tokens))
-    embedding = vector_embedding(star.embed, settings.scale)
-    return ZeroShotMethod(
-        encode=star.encode,
-        bind=star.bind,
-        score=score_by(embedding),
-        init=star.init,
-        loss=star.loss,
-        embedding=embedding,
-    )
+    return vector_method(Star(settings, shapes, tuple(tokens)), settings.scale)
 
 
 ENTRY = MethodEntry(

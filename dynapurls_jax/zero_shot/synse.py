@@ -25,9 +25,15 @@ from dynapurls_jax.zero_shot.base import (
     Shapes,
     Variables,
     ZeroShotMethod,
+    score_method,
 )
 from dynapurls_jax.zero_shot.nn import vae
-from dynapurls_jax.zero_shot.nn.pooling import check_inputs, pooled, standardised, statistics
+from dynapurls_jax.zero_shot.nn.pooling import (
+    PooledInputs,
+    check_inputs,
+    pooled,
+    statistics,
+)
 
 VERB, NOUN = 0, 1  # in `ClassText.words`
 
@@ -57,7 +63,7 @@ class SynseSettings:
 
 
 @dataclass(frozen=True, eq=False)
-class Synse:
+class Synse(PooledInputs):
     """The functions of the method; `make` puts them together."""
 
     settings: SynseSettings
@@ -72,9 +78,6 @@ class Synse:
             "verb": vae.init_autoencoder(keys[2], width, latent // 2),
         }
         return {"params": params, "features": statistics(clips)}
-
-    def _clips(self, variables: Variables, tokens) -> Float[Array, "B D"]:
-        return standardised(variables["features"], pooled(tokens, self.settings.features))
 
     def encode(self, variables: Variables, tokens: Float[Array, "B S n"]) -> Float[Array, "B L"]:
         """The means of the clips' latent Gaussians."""
@@ -126,14 +129,7 @@ class Synse:
 
 def make(settings: SynseSettings, shapes: Shapes) -> ZeroShotMethod:
     """The method; it works for tokens and text of any shape."""
-    method = Synse(settings)
-    return ZeroShotMethod(
-        encode=method.encode,
-        bind=method.bind,
-        score=method.score,
-        init=method.init,
-        loss=method.loss,
-    )
+    return score_method(Synse(settings))
 
 
 ENTRY = MethodEntry(

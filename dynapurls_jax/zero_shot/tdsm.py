@@ -31,6 +31,7 @@ from dynapurls_jax.zero_shot.base import (
     Shapes,
     Variables,
     ZeroShotMethod,
+    score_method,
 )
 from dynapurls_jax.zero_shot.nn.mlp import dense, init_dense, init_layers, mlp
 from dynapurls_jax.zero_shot.nn.pooling import FEATURES, pooled, standardised, statistics
@@ -246,10 +247,7 @@ def frequencies(time: Int[Array, " B"]) -> Float[Array, "B f"]:
 
 def make(settings: TdsmSettings, shapes: Shapes) -> ZeroShotMethod:
     """The method; it works for tokens and text of any shape."""
-    tdsm = Tdsm(settings)
-    return ZeroShotMethod(
-        encode=tdsm.encode, bind=tdsm.bind, score=tdsm.score, init=tdsm.init, loss=tdsm.loss
-    )
+    return score_method(Tdsm(settings))
 
 
 ENTRY = MethodEntry(

@@ -1,5 +1,8 @@
 """One vector for each clip and one for each class, for methods without attention."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -40,3 +43,16 @@ def class_vectors(text: Float[Array, "C G d"] | ClassText, granularities: str) -
     rows = text.text if isinstance(text, ClassText) else text
     chosen = rows[:, jnp.array(GRANULARITY_SETS[granularities])]
     return unit(chosen.reshape(len(rows), -1))
+
+
+@dataclass(frozen=True, eq=False)
+class PooledInputs:
+    """The inputs of a method with settings `features` and `granularities`."""
+
+    settings: Any
+
+    def _text(self, text: Float[Array, "C G d"] | ClassText) -> Float[Array, "C e"]:
+        return class_vectors(text, self.settings.granularities)
+
+    def _clips(self, variables: Variables, tokens: Float[Array, "B S n"]) -> Float[Array, "B D"]:
+        return standardised(variables["features"], pooled(tokens, self.settings.features))
