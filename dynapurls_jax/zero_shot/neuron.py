@@ -7,7 +7,7 @@ prototypes gather, `A`, replaces them through two gates,
 `P <- sigmoid(recall_r(A)) P + sigmoid(memory_r(A)) MLP_r(A)`. After each round the mean prototype,
 mapped to text space, is compared with the classes; the loss is the mean of six cross-entropies.
 Differs from the published code:
-  - The prediction is the sum of both branches' probabilities. The published code counts a clip as
+  - The prediction is the highest mean cosine of both branches. The published code counts a clip as
     right if either branch is right, which is no prediction.
   - A class's text in space is the mean of its four body parts, in time of its three phases, the
     same in all rounds; the published code has ten sentences of its own for each of six.
@@ -106,9 +106,8 @@ class Neuron:
         return features[:, None]
 
     def match(self, variables: Variables, embedded, classes) -> Float[Array, "B C"]:
-        """Logarithms of the sums of both branches' probabilities."""
-        each = jax.nn.log_softmax(self.settings.scale * cosines(embedded, classes), axis=1)
-        return jax.nn.logsumexp(each, axis=-1)
+        """Logits: the mean cosine of both branches, independent of the other candidates."""
+        return self.settings.scale * cosines(embedded, classes).mean(axis=-1)
 
     def loss(
         self,
