@@ -155,6 +155,7 @@ def test_labels_change_no_prediction(files):
     assert printed[0][-1] != printed[1][-1]
 
 
+@pytest.mark.slow
 def test_a_model_file_answers_a_stream_of_any_skeleton(files):
     frames = 1000 * np.tile(clips_of("wave", 1)[0][0], (2, 1, 1))
     lines = [json.dumps({"frame": f.tolist(), "time": n / 20}) for n, f in enumerate(frames)]

@@ -52,6 +52,7 @@ def test_the_initial_prompt_gives_the_static_vectors(tower, granularities):
         prompt.start(candidates._replace(classes=candidates.classes[:2]))
 
 
+@pytest.mark.slow
 def test_gradients_of_the_prompt_equal_differences(tower):
     encoder, candidates = tower
     prompt = tower_prompt(encoder, SENTENCES, 1, Candidates)

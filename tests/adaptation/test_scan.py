@@ -10,15 +10,19 @@ import pytest
 
 from dynapurls_jax.adaptation.api import StreamInfo, adapter_of, run_stream
 from dynapurls_jax.encoders.jit import compiling_for
-from tests.adaptation.test_streams import METHODS, OF_TOKENS
+from tests.adaptation.test_streams import METHODS
 from tests.helpers.cases import cases
 from tests.helpers.small_model import small_model, small_tokens
 
 COUNT = 11
 KINDS = ("label_free", "per_candidate")
 EVERY = list(product(METHODS, KINDS, (1, 4, 12)))
-FEW = [(name, "label_free", 4) for name in METHODS if name not in OF_TOKENS]
-FEW += [("dynapurls", "label_free", 1), ("balanced", "per_candidate", 1), ("static", "ridge", 12)]
+FEW = [
+    ("dynapurls", "label_free", 1),
+    ("balanced", "per_candidate", 1),
+    ("tda", "label_free", 4),
+    ("static", "ridge", 12),
+]
 
 
 def made(name, model, variables, info):

@@ -65,6 +65,7 @@ def test_the_mean_feature_equals_pytorch(variables):
     np.testing.assert_allclose(pooled(variables, clips), expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_token_has_the_statistics_first(variables):
     clips = clips_of()
     token = MODULE.apply(variables, clips, method="tokens")

@@ -26,7 +26,7 @@ def inputs_of(run, count=COUNT):
     ("name", "query", "chunk"),
     [
         ("static", "per_candidate", 1),
-        ("tent", "label_free", 4),
+        pytest.param("tent", "label_free", 4, marks=pytest.mark.slow),
         pytest.param("balanced", "label_free", 4, marks=pytest.mark.slow),
         pytest.param("dynapurls", "label_free", 1, marks=pytest.mark.slow),
         pytest.param("dynapurls", "per_candidate", 4, marks=pytest.mark.slow),

@@ -44,6 +44,7 @@ def test_it_recognises_animated_sketches(model):
         assert model.predict(motion, ACTIONS, "kinect_v1").label == label
 
 
+@pytest.mark.slow
 def test_it_distinguishes_left_and_right(model):
     sides = ["raise the left hand", "raise the right hand"]
     for side in ("left", "right"):

@@ -128,6 +128,7 @@ def test_logits_have_the_order_of_the_imagined_clips(tmp_path):
     np.testing.assert_allclose(found, expected[:, order], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_imagined_clips_are_augmented_with_a_key(tmp_path):
     config = imagined_config()
     task = encoder_task(config, inputs_of(config), tmp_path)

@@ -108,7 +108,8 @@ def test_features_from_a_folder_train_without_an_encoder(trained, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "query", ["oracle_label", pytest.param("per_candidate", marks=pytest.mark.slow)]
+    "query",
+    [pytest.param(query, marks=pytest.mark.slow) for query in ("oracle_label", "per_candidate")],
 )
 def test_other_queries_share_encoder_and_tokens(trained_workdir, query):
     config = small_config()
@@ -144,6 +145,7 @@ def test_one_workdir_can_have_two_encoders(trained_workdir, capsys):
     load_small(trained_workdir)  # the first run is not changed
 
 
+@pytest.mark.slow
 def test_a_redefined_split_is_another_run(trained_workdir):
     """A split with the same name and other unseen classes is not trained."""
     inputs = small_inputs()
