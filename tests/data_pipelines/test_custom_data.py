@@ -89,11 +89,12 @@ def test_two_processes_prepare_once(tmp_path, cache):
     code = "from tests.helpers.raw_files import load\n"
     code += f"print(load('custom', {str(folder)!r}).digest)"
     command = [sys.executable, "-c", code]
-    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    outputs = [process.communicate(timeout=120)[0] for process in both]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    both = [subprocess.Popen(command, text=True, **pipes) for _ in range(2)]
+    outputs = [process.communicate(timeout=120) for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    assert len({text.splitlines()[-1] for text in outputs}) == 1
-    assert sum("prepared custom_gym" in text for text in outputs) == 1
+    assert len({digest for digest, _ in outputs}) == 1
+    assert sum("prepared custom_gym" in log_lines for _, log_lines in outputs) == 1
 
 
 @pytest.mark.slow

@@ -24,7 +24,10 @@ def executed(notebook, folder, monkeypatch):
 
 
 def shown(cell, kind):
-    """Output of an executed cell; `kind` is such as text/markdown, or "stream" for printed text."""
+    """Output of an executed cell; `kind` is such as text/markdown, or "stream" for printed results.
+
+    Log lines, which go to standard error, are left out.
+    """
     if kind == "stream":
-        return "".join(out.text for out in cell.outputs if out.output_type == "stream")
+        return "".join(out.text for out in cell.outputs if out.get("name") == "stdout")
     return "\n".join(out.data[kind] for out in cell.outputs if kind in out.get("data", {}))
