@@ -35,7 +35,7 @@ from data_pipelines.skeletons import SKELETONS, Skeleton
 from dynapurls_jax.config import default_config
 from dynapurls_jax.registry import settings_of
 from dynapurls_jax.rng import key_of
-from dynapurls_jax.training import epochs, method_task, pretrain
+from dynapurls_jax.training import epoch_program, method_task, pretrain
 from dynapurls_jax.training.checkpoints import Checkpoints
 from dynapurls_jax.zero_shot.base import ClassText, Shapes
 from dynapurls_jax.zero_shot.registry import make_method
@@ -134,7 +134,7 @@ def replay_fit(config: ConfigDict, about: dict, batch: dict, folder: Path) -> No
         record={},
     )
     key = key_of(about["seed"], "method_init")
-    state = restored(folder, partial(epochs.fresh_trained, task, batch["tokens"], text, key))
+    state = restored(folder, partial(epoch_program.fresh_trained, task, batch["tokens"], text, key))
     report_tree("parameters", state.variables["params"])
     epoch_key = key_of(about["seed"], "fit", about["epoch"])
     key = jax.random.fold_in(epoch_key, about["step"] + 1)

@@ -229,8 +229,8 @@ def static_logits(run: TrainedRun, clips: Int[np.ndarray, " N"]) -> Float[np.nda
     """
     if run.method.oracle is not None:
         raise ValueError(
-            "query=oracle_label has no zero-shot logits for a gate: expected query=label_free or "
-            "query=per_candidate"
+            "a model of the published protocol (query=oracle_label, fit.published_protocol) has no "
+            "zero-shot logits for a gate: expected one without labels"
         )
     inputs = gzsl_inputs(run, clips)
     adapter = adapter_of(static(run.method, run.variables))

@@ -7,6 +7,7 @@ the one before it is used; damaged files are moved aside, never overwritten.
 
 import hashlib
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,25 @@ class Checkpoints:
     def close(self) -> None:
         """Releases Orbax's threads."""
         self._manager.close()
+
+
+class CheckpointGroup:
+    """The checkpoints of runs that are trained together; each keeps its own.
+
+    A run can be restored alone, and runs of different epochs can be continued together.
+    """
+
+    def __init__(self, runs: Sequence[Checkpoints]):
+        self._runs = runs
+
+    def save(self, step: int, tree: PyTree) -> None:
+        """Writes each run's part of `tree`, whose leaves have a leading axis of the runs.
+
+        Raises:
+          CheckpointError: see `Checkpoints.save`.
+        """
+        for number, run in enumerate(self._runs):
+            run.save(step, jax.tree.map(lambda leaf, n=number: leaf[n], tree))
 
 
 def open_checkpoints(stage: Stage) -> Checkpoints:

@@ -1,6 +1,8 @@
 """Stage 3: fits a zero-shot method on the seen classes, in closed form or by gradient descent."""
 
-from contextlib import closing
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from functools import lru_cache
 from pathlib import Path
 
 import jax
@@ -13,7 +15,7 @@ from dynapurls_jax.evaluation.trained_run import class_text
 from dynapurls_jax.registry import plain, settings_key, settings_of
 from dynapurls_jax.rng import key_of
 from dynapurls_jax.training.checkpoints import Checkpoints, open_checkpoints
-from dynapurls_jax.training.epochs import train_method
+from dynapurls_jax.training.epochs import train_methods
 from dynapurls_jax.training.method_task import (
     FitSettings,
     MethodTask,
@@ -51,51 +53,89 @@ def method_folder(spec: RunSpec, tokens_identity: dict) -> Path:
     return stage_folder(spec.folder / "methods", spec.config.method.name, identity)
 
 
-def fit_method(
-    spec: RunSpec, tokens: np.ndarray, sketches: np.ndarray | None, tokens_identity: dict
-) -> tuple[ZeroShotMethod, Variables, dict]:
-    """Fits the method of a run, or restores it.
+def fit_methods(
+    specs: Sequence[RunSpec],
+    tokens: np.ndarray,
+    sketches: np.ndarray | None,
+    tokens_identities: Sequence[dict],
+) -> list[tuple[ZeroShotMethod, Variables, dict]]:
+    """Fits the method of runs that differ in the seed alone, or restores it.
 
     Args:
+      specs: the runs, whose tokens are the same.
       tokens: `[N, T', P, n]` of all clips of the corpus.
       sketches: `[C, S, n]` from `sketch_tokens`, or None.
-      tokens_identity: see `method_identity`.
+      tokens_identities: of each run, see `method_identity`.
 
     Returns:
-      The method, its variables on the device, and the results of its stage.
+      For each run, the method, its variables on the device, and the results of its stage.
     """
-    protocol, (segments, points, width) = spec.protocol, tokens.shape[1:]
-    words = spec.inputs.words if METHODS.entry(spec.config.method.name).words else None
-    text_width = spec.inputs.text.shape[-1]
-    shapes = Shapes(spec.inputs.skeleton, (segments, points, width), text_width)
+    name = specs[0].config.method.name
+    tasks = [task_of(spec, tokens, sketches) for spec in specs]
+    stages = [
+        open_stage(spec.folder / "methods", name, method_identity(spec, identity))
+        for spec, identity in zip(specs, tokens_identities, strict=True)
+    ]
+    with ExitStack() as stack:
+        checkpoints = [stack.enter_context(closing(open_checkpoints(stage))) for stage in stages]
+        if tasks[0].method.fit:
+            found = [solve(*run) for run in zip(tasks, checkpoints, strict=True)]
+        else:
+            folders = [stage.folder for stage in stages]
+            found = train_methods(tasks, checkpoints, folders, specs[0].profile)
+    fitted = []
+    for task, stage, (variables, results) in zip(tasks, stages, found, strict=True):
+        if stage.results is None:
+            stage.finish(results)
+        results = stage.results or {}
+        log.info(f"  {name}: {accuracies(results)}")
+        fitted.append((task.method, jax.device_put(variables), results))
+    return fitted
+
+
+def task_of(spec: RunSpec, tokens: np.ndarray, sketches: np.ndarray | None) -> MethodTask:
+    """The method of a run, and the data that it is fitted on."""
+    protocol, inputs, (segments, points, width) = spec.protocol, spec.inputs, tokens.shape[1:]
+    shapes = Shapes(inputs.skeleton, (segments, points, width), inputs.text.shape[-1])
+    settings = settings_of(FitSettings, spec.config.fit, "fit")
+    method = make_method(spec.config.method, shapes)
+    words = inputs.words if METHODS.entry(spec.config.method.name).words else None
     flat = tokens.reshape(len(tokens), -1, tokens.shape[-1])
-    train, val = (
-        Samples(flat[indices], spec.seen_labels[indices].astype(np.int32))
-        for indices in (protocol.train, protocol.val)
-    )
-    task = MethodTask(
-        method=make_method(spec.config.method, shapes),
-        settings=settings_of(FitSettings, spec.config.fit, "fit"),
+
+    def samples(clips: np.ndarray, classes: np.ndarray) -> Samples:
+        labels = np.searchsorted(classes, inputs.corpus.labels[clips])
+        return Samples(flat[clips], labels.astype(np.int32))
+
+    def text_of(classes: np.ndarray):
+        return class_text(classes, inputs.text, sketches, words)
+
+    published = None
+    if settings.published_protocol and method.loss is not None:
+        unseen = protocol.unseen
+        published = samples(protocol.unseen_test, unseen), text_of(unseen)
+        method = with_published_epoch(method)
+    return MethodTask(
+        method=method,
+        settings=settings,
         shapes=shapes,
-        train=train,
-        val=val,
-        text=class_text(protocol.seen, spec.inputs.text, sketches, words),
-        ids=[spec.inputs.corpus.clip_ids[i] for i in protocol.train],
+        train=samples(protocol.train, protocol.seen),
+        val=samples(protocol.val, protocol.seen),
+        text=text_of(protocol.seen),
+        ids=[inputs.corpus.clip_ids[i] for i in protocol.train],
         seed=spec.seed,
         record=plain(spec.config, *spec.config),
+        published=published,
     )
-    name = spec.config.method.name
-    stage = open_stage(spec.folder / "methods", name, method_identity(spec, tokens_identity))
-    with closing(open_checkpoints(stage)) as checkpoints:
-        if task.method.fit:
-            variables, results = solve(task, checkpoints)
-        else:
-            variables, results = train_method(task, checkpoints, stage.folder, spec.profile)
-    if stage.results is None:
-        stage.finish(results)
-    results = stage.results or {}
-    log.info(f"  {name}: {accuracies(results)}")
-    return task.method, jax.device_put(variables), results
+
+
+@lru_cache
+def with_published_epoch(method: ZeroShotMethod) -> ZeroShotMethod:
+    """The method with an `oracle`, as test labels choose the epoch: its results are marked."""
+
+    def oracle(variables, features, candidates, labels):
+        return method.score(variables, features, candidates)
+
+    return method if method.oracle is not None else method._replace(oracle=oracle)
 
 
 def accuracies(results: dict) -> str:

@@ -34,11 +34,12 @@ def folds_of(task: MethodTask) -> Folds:
     """The folds of a task; all hold out the same number of classes, and no class is held out twice.
 
     `K` is `fit.folds`, or less where a fold would hold out fewer than two classes. With fewer than
-    four classes `K` is 0.
+    four classes, and in the published protocol, `K` is 0. Shapes are the same for all seeds.
     """
     labels = np.asarray(task.train.labels)
     classes = len(jax.tree.leaves(task.text)[0])
-    count = min(task.settings.folds, classes // FEWEST) if classes >= 2 * FEWEST else 0
+    possible = classes >= 2 * FEWEST and task.published is None
+    count = min(task.settings.folds, classes // FEWEST) if possible else 0
     if not count:
         return Folds(*(np.zeros((0, 1), np.int32) for _ in Folds._fields))
     size = classes // max(count, FEWEST)  # a single fold must not hold out all classes
@@ -48,18 +49,19 @@ def folds_of(task: MethodTask) -> Folds:
     rng = np.random.default_rng((task.seed, 19))
     train = [np.flatnonzero(np.isin(labels, one)) for one in kept]
     test = [rng.permutation(np.flatnonzero(np.isin(labels, one)))[:TESTED] for one in held]
-    return Folds(kept, held, _padded(train), _padded(test))
+    sizes = np.sort(np.bincount(labels, minlength=classes))
+    most, most_held = int(sizes[size:].sum()), min(int(sizes[-size:].sum()), TESTED)
+    return Folds(kept, held, _padded(train, most), _padded(test, most_held))
 
 
-def _padded(rows: list[np.ndarray]) -> np.ndarray:
-    longest = max(len(row) for row in rows)
+def _padded(rows: list[np.ndarray], longest: int) -> np.ndarray:
     padded = [np.pad(row, (0, longest - len(row)), constant_values=-1) for row in rows]
     return np.stack(padded).astype(np.int32)
 
 
-def fewest_samples(folds: Folds) -> int:
-    """Size of the smallest training set among the folds."""
-    return int((np.asarray(folds.train) >= 0).sum(axis=1).min())
+def fewest_samples(labels: np.ndarray, held: int) -> int:
+    """Size of the smallest possible training set without `held` classes, the same for all seeds."""
+    return int(np.sort(np.bincount(labels))[::-1][held:].sum())
 
 
 def classes_of(text: Any, chosen: Int[Array, " c"]) -> Any:

@@ -6,7 +6,7 @@ it; the state is then the one before that step.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array
 
 from data_pipelines.logs import log
-from dynapurls_jax.training.checkpoints import Checkpoints
+from dynapurls_jax.training.checkpoints import CheckpointGroup, Checkpoints
 from dynapurls_jax.training.metrics import Metrics, memory
 from dynapurls_jax.training.processes import any_of
 from dynapurls_jax.training.signals import Stopped, deferred_signals
@@ -35,8 +35,8 @@ class Loop(ExitStack):
 
     def __init__(
         self,
-        folder: Path,
-        checkpoints: Checkpoints,
+        folders: Sequence[Path],
+        checkpoints: Checkpoints | CheckpointGroup,
         first: int,
         clips: int,
         nonfinite: Callable[[int, PyTree, Any], NoReturn],
@@ -45,7 +45,8 @@ class Loop(ExitStack):
         """Opens the stage's metrics.
 
         Args:
-          folder: folder of the stage.
+          folders: folder of the stage; of each, where several runs are trained together and figures
+            have a leading axis of the runs.
           first: number of the next step.
           clips: number of clips in a step.
           nonfinite: called with the number of a non-finite step, the state before it, and its
@@ -53,9 +54,10 @@ class Loop(ExitStack):
           profile: write a trace of some steps.
         """
         super().__init__()
-        self._folder, self._checkpoints, self._nonfinite = folder, checkpoints, nonfinite
+        self._folder, self._checkpoints, self._nonfinite = folders[0], checkpoints, nonfinite
+        self.running = np.ones(len(folders), bool)  # runs that the next records are of
         self._clips, self._profile = clips, profile
-        self._metrics = Metrics(folder, first)
+        self._metrics = [Metrics(folder, first) for folder in folders]
         self._saved = self._steps = first
         self._pending: tuple[int, dict, Any] | None = None
         self._tracing = False
@@ -66,7 +68,8 @@ class Loop(ExitStack):
         self._reset()
 
     def __enter__(self) -> "Loop":
-        self.callback(self._metrics.close)
+        for metrics in self._metrics:
+            self.callback(metrics.close)
         self.callback(self._end_trace)
         self._signals = self.enter_context(deferred_signals(STOPPING))
         return self
@@ -123,30 +126,35 @@ class Loop(ExitStack):
         values = {name: np.asarray(value) for name, value in figures.items()}
         if not all(np.isfinite(value).all() for value in values.values()):
             self._nonfinite(number, state, batch)
-        self._seen.append({name: float(value.mean()) for name, value in values.items()})
+        runs = len(self._metrics)
+        self._seen.append({n: v.reshape(runs, -1).mean(axis=1) for n, v in values.items()})
         self._timed += 1
         if self._first_step is None:
             self._first_step = time.monotonic() - self._started_at
             self._timed, self._waited, self._logged_at = 0, 0.0, time.monotonic()  # compiled
 
-    def log(self, state: PyTree, **figures: float) -> None:
+    def log(self, state: PyTree, **figures: Any) -> None:
         """Writes a record of the steps since the last record: mean figures, speed, memory.
 
         Args:
-          figures: more figures for the record, such as the accuracy on validation clips.
+          figures: more figures for the record, such as the accuracy on validation clips; numbers,
+            or an array `[R]` for several runs.
         """
         self._read_pending(state)
         self._write(figures)
 
-    def _write(self, figures: dict[str, float]) -> None:
+    def _write(self, figures: dict[str, Any]) -> None:
         seen, seconds = self._seen, time.monotonic() - self._logged_at
-        means = {name: float(np.mean([one[name] for one in seen])) for name in (seen or [{}])[0]}
+        means = {n: np.mean([one[n] for one in seen], axis=0) for n in (seen or [{}])[0]}
         speed = {"first_step_seconds": self._first_step}
         if self._timed:
             speed["step_seconds"] = seconds / self._timed
             speed["clips_per_second"] = self._clips * self._timed / seconds
             speed["input_wait_share"] = self._waited / seconds
-        self._metrics.write(self._steps, figures | means | speed | memory())
+        own, shared = figures | means, speed | memory()
+        for run in np.flatnonzero(self.running):
+            found = {name: float(np.ravel(value)[run]) for name, value in own.items()}
+            self._metrics[run].write(self._steps, found | shared)
         self._reset()
 
     def _reset(self) -> None:

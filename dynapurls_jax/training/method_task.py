@@ -20,6 +20,8 @@ class FitSettings:
         held-out classes is kept.
       patience: number of epochs without a higher accuracy after which training stops.
       folds: number of folds of the cross-validation over seen classes; 0 trains for all epochs.
+      published_protocol: ORACLE, as most published code: of all epochs, the one with the highest
+        accuracy on the unseen test clips is kept.
     """
 
     learning_rate: float = 1e-4
@@ -28,6 +30,7 @@ class FitSettings:
     epochs: int = 300
     patience: int = 20
     folds: int = 4
+    published_protocol: bool = False
 
     def __post_init__(self):
         check_at_least(0, folds=self.folds)
@@ -56,6 +59,8 @@ class MethodTask:
       train, val: on the host, memory-mapped or in memory; labels are class indices into `text`.
       text: text of the seen classes: `F` `[C, G, d]`, or `ClassText` for methods with sketches.
       ids: names of the training clips.
+      published: unseen test clips and their text, which choose the epoch in the published protocol;
+        None otherwise.
       record: the configuration as JSON, for the report of a non-finite step.
     """
 
@@ -68,6 +73,7 @@ class MethodTask:
     ids: Sequence[str]
     seed: int
     record: dict
+    published: tuple[Samples, Any] | None = None
 
     @property
     def batch_size(self) -> int:

@@ -61,6 +61,28 @@ def report_pretraining(
     _write(folder, state, [task.clips.ids[i] for i in indices], arrays, about | task.record)
 
 
+def report_runs(
+    tasks: "Sequence[MethodTask]",
+    folders: Sequence[Path],
+    number: int,
+    state: Any,
+    batches: tuple[Any, Any, Any],
+) -> NoReturn:
+    """Reports the first run whose epoch is not finite; see `report_fit`.
+
+    Args:
+      tasks, folders: of each run.
+      state, batches: with a leading axis of the runs; the last of `batches` is a flag for the whole
+        epoch.
+
+    Raises:
+      NonFiniteError: always.
+    """
+    run = int(np.argmin(np.asarray(batches[2])))
+    state, batches = jax.tree.map(lambda leaf: leaf[run], (state, batches))
+    report_fit(tasks[run], folders[run], number, state, batches[:2])
+
+
 def report_fit(
     task: "MethodTask", folder: Path, epoch: int, state: Any, batches: tuple[Any, Any]
 ) -> NoReturn:

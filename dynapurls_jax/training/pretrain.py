@@ -233,7 +233,7 @@ def train_encoder(
         state = jax.device_put(state, everywhere(mesh))
         number = int(state.step)
         report = partial(report_pretraining, task, folder)
-        with Loop(folder, checkpoints, number, task.batch_size, report, profile) as loop:
+        with Loop([folder], checkpoints, number, task.batch_size, report, profile) as loop:
             state = _run(task, mesh, state, loop)
     return jax.device_get({"params": state.params, "batch_stats": state.batch_stats})
 

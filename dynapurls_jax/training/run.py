@@ -9,8 +9,9 @@ import json
 import os
 import runpy
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from dynapurls_jax.registry import from_json, plain, settings_key, settings_of
 from dynapurls_jax.text.features import class_sketches, text_features
 from dynapurls_jax.text.settings import TextSettings
 from dynapurls_jax.training.extract import extract
-from dynapurls_jax.training.fit import fit_method, method_folder
+from dynapurls_jax.training.fit import fit_methods, method_folder
 from dynapurls_jax.training.imagined import sketch_tokens
 from dynapurls_jax.training.pretrain import EncoderStage, encoder_folder, encoder_identity, pretrain
 from dynapurls_jax.training.spec import RunSpec
@@ -68,16 +69,33 @@ def train_all(
     inputs = read_inputs(config)
     runs = [(split, seed) for split in config.splits for seed in config.seeds]
     specs = [make_spec(inputs, workdir, split, seed) for split, seed in runs]
-    for number, spec in enumerate(specs):
-        run = train_run(replace(spec, profile=profile and number == 0))
+    specs[0] = replace(specs[0], profile=profile)
+    for group in groups_of(specs):
+        trained = train_runs(group)
         write_config(config, workdir)
-        finished(spec, run)
+        for spec, run in zip(group, trained, strict=True):
+            finished(spec, run)
+
+
+def groups_of(specs: Sequence[RunSpec]) -> list[list[RunSpec]]:
+    """Runs that are trained together: the seeds of a split if no encoder makes their tokens differ.
+
+    Args:
+      specs: runs of one configuration.
+    """
+    if encoder_is_trained(specs[0].config):
+        return [[spec] for spec in specs]
+    return [list(group) for _, group in groupby(specs, key=lambda spec: spec.split)]
+
+
+def encoder_is_trained(config: ConfigDict) -> bool:
+    """Whether the tokens depend on the seed."""
+    return not config.data.features and ENCODERS.entry(config.encoder.name).trained
 
 
 def has_randomness(config: ConfigDict) -> bool:
     """Whether a run depends on its seed: its encoder or its method is trained."""
-    encoder = not config.data.features and ENCODERS.entry(config.encoder.name).trained
-    return encoder or METHODS.entry(config.method.name).trained
+    return encoder_is_trained(config) or METHODS.entry(config.method.name).trained
 
 
 def read_inputs(config: ConfigDict) -> Inputs:
@@ -134,6 +152,41 @@ def make_spec(inputs: Inputs, workdir: Path, split: str, seed: int) -> RunSpec:
 
 def train_run(spec: RunSpec) -> TrainedRun:
     """Runs the stages of one split and seed; finished stages are restored."""
+    return train_runs([spec])[0]
+
+
+def train_runs(specs: Sequence[RunSpec]) -> list[TrainedRun]:
+    """Runs the stages of runs with the same split and tokens; finished stages are restored.
+
+    Args:
+      specs: one of the `groups_of` runs.
+    """
+    encoded = [_encoded(spec) for spec in specs]
+    stage, tokens = encoded[0]
+    sketches = sketch_tokens(specs[0], stage, tokens)
+    fitted = fit_methods(specs, tokens, sketches, [stage.identity for stage, _ in encoded])
+    return [
+        TrainedRun(
+            inputs=spec.inputs,
+            split=spec.split,
+            seed=spec.seed,
+            protocol=spec.protocol,
+            method=method,
+            variables=variables,
+            tokens=tokens.reshape(len(tokens), -1, tokens.shape[-1]),
+            token_shape=tokens.shape[1:],
+            encoder=stage.encoder,
+            results={"encoder": stage.results or None, "method": results},
+            sketch_tokens=sketches,
+        )
+        for spec, (stage, _), (method, variables, results) in zip(
+            specs, encoded, fitted, strict=True
+        )
+    ]
+
+
+def _encoded(spec: RunSpec) -> tuple[EncoderStage, np.ndarray]:
+    """Stages 1 and 2: the encoder, and the tokens of all clips."""
     protocol, inputs = spec.protocol, spec.inputs
     log.info(
         f"{spec.folder}: {len(protocol.seen)} seen and {len(protocol.unseen)} unseen classes; "
@@ -141,25 +194,9 @@ def train_run(spec: RunSpec) -> TrainedRun:
         f"{len(protocol.seen_test)} seen test, {len(protocol.unseen_test)} unseen test"
     )
     if inputs.features is not None:
-        stage, tokens = EncoderStage(None, features_identity(spec), {}), inputs.features
-    else:
-        stage = pretrain(spec)
-        tokens = extract(spec, stage)
-    sketches = sketch_tokens(spec, stage, tokens)
-    method, variables, results = fit_method(spec, tokens, sketches, stage.identity)
-    return TrainedRun(
-        inputs=inputs,
-        split=spec.split,
-        seed=spec.seed,
-        protocol=protocol,
-        method=method,
-        variables=variables,
-        tokens=tokens.reshape(len(tokens), -1, tokens.shape[-1]),
-        token_shape=tokens.shape[1:],
-        encoder=stage.encoder,
-        results={"encoder": stage.results or None, "method": results},
-        sketch_tokens=sketches,
-    )
+        return EncoderStage(None, features_identity(spec), {}), inputs.features
+    stage = pretrain(spec)
+    return stage, extract(spec, stage)
 
 
 def features_identity(spec: RunSpec) -> dict:

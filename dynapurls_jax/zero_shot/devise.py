@@ -12,8 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from data_pipelines.papers import Paper
-from dynapurls_jax.registry import check_choice, check_positive
-from dynapurls_jax.text.granularities import GRANULARITY_SETS
+from dynapurls_jax.registry import check_positive
 from dynapurls_jax.zero_shot.base import (
     Candidates,
     MethodEntry,
@@ -23,6 +22,7 @@ from dynapurls_jax.zero_shot.base import (
     unit,
     vector_method,
 )
+from dynapurls_jax.zero_shot.nn.pooling import PooledInputs, check_inputs, pooled, statistics
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class DeviseSettings:
 
     Attributes:
       margin: `m` of the hinge, on dot products with unit text.
+      features: "mean" of the tokens, or all "tokens" side by side.
       granularities: those whose texts are concatenated, a name of `GRANULARITY_SETS`; "global" is
         one sentence for a class, as one word in the paper.
       scale: `1 / tau` of the logits on cosines; the loss has none.
@@ -40,43 +41,37 @@ class DeviseSettings:
     """
 
     margin: float = 0.1
+    features: str = "mean"
     granularities: str = "global"
     scale: float = 1 / 0.07
 
     def __post_init__(self):
-        check_choice("granularities", self.granularities, GRANULARITY_SETS)
+        check_inputs(self.features, self.granularities)
         check_positive(margin=self.margin, scale=self.scale)
 
 
 @dataclass(frozen=True, eq=False)
-class Devise:
+class Devise(PooledInputs):
     """The functions of the method, for `make`."""
 
     settings: DeviseSettings
 
-    def _text(self, text: Float[Array, "C G d"]) -> Float[Array, "C e"]:
-        """Unit vectors of the classes: their concatenated texts."""
-        chosen = text[:, jnp.array(GRANULARITY_SETS[self.settings.granularities])]
-        return unit(chosen.reshape(len(text), -1))
-
     def init(self, key: PRNGKeyArray, tokens: Float[Array, "N S n"], text) -> Variables:
-        """The matrix `M` `[n, e]`, and mean and standard deviation of the pooled features `[n]`."""
-        pooled = tokens.mean(axis=1)
-        statistics = {"mean": pooled.mean(axis=0), "std": pooled.std(axis=0) + 1e-3}
-        shape = (pooled.shape[-1], self._text(text).shape[-1])
+        """The matrix `M` `[D, e]`, and mean and standard deviation of the pooled features `[D]`."""
+        clips = pooled(tokens, self.settings.features)
+        shape = (clips.shape[-1], self._text(text).shape[-1])
         matrix = jax.nn.initializers.lecun_normal()(key, shape)
-        return {"params": {"matrix": matrix}, "features": statistics}
+        return {"params": {"matrix": matrix}, "features": statistics(clips)}
 
-    def encode(self, variables: Variables, tokens: Float[Array, "B S n"]) -> Float[Array, "B n"]:
+    def encode(self, variables: Variables, tokens: Float[Array, "B S n"]) -> Float[Array, "B D"]:
         """Standardised pooled features."""
-        statistics = variables["features"]
-        return (tokens.mean(axis=1) - statistics["mean"]) / statistics["std"]
+        return self._clips(variables, tokens)
 
     def bind(self, variables: Variables, text: Float[Array, "C G d"]) -> Candidates:
         """The classes' text vectors, one granularity."""
         return Candidates(self._text(text)[:, None])
 
-    def embed(self, variables: Variables, features: Float[Array, "B n"], candidates: Candidates):
+    def embed(self, variables: Variables, features: Float[Array, "B D"], candidates: Candidates):
         """`M x` as unit vectors `[B, 1, 1, e]`."""
         return unit(features @ variables["params"]["matrix"])[:, None, None]
 

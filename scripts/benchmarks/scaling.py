@@ -43,7 +43,8 @@ from data_pipelines.prepared import PreparedClips
 from data_pipelines.skeletons import KINECT_V2
 from dynapurls_jax.config import load_config
 from dynapurls_jax.registry import settings_of
-from dynapurls_jax.training import epochs, method_task, pretrain
+from dynapurls_jax.training import method_task, pretrain
+from dynapurls_jax.training.epoch_program import Data, Run, fresh_state, make_epoch
 from dynapurls_jax.training.folds import folds_of
 from dynapurls_jax.training.mesh import divided, everywhere, mesh_for
 from dynapurls_jax.zero_shot.base import Shapes
@@ -162,11 +163,16 @@ def lower_fit(config, counts: tuple[int, int], classes: int, mesh: Mesh) -> Any:
     )
     tokens = jax.ShapeDtypeStruct((2, 75, 256), np.float16)  # states do not depend on their number
     folds = folds_of(task)
-    state = jax.eval_shape(partial(epochs.fresh_state, task, folds=folds), tokens, task.text)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    state, key, text = on_mesh((state, key, task.text), everywhere(mesh))
-    data = on_mesh((task.train, task.val), divided(mesh))
-    return epochs.make_epoch(task, folds, mesh).lower(state, key, data[0], data[1], text)
+    state = jax.eval_shape(partial(fresh_state, task), key, tokens, task.text, folds)
+    run = Run(key, jax.ShapeDtypeStruct((), np.float32), folds)
+    one_run = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape), leaf.dtype), (state, run)
+    )
+    state, runs = on_mesh(one_run, everywhere(mesh))
+    train, val = on_mesh((task.train, task.val), divided(mesh))
+    data = Data(train, val, on_mesh(task.text, everywhere(mesh)))
+    return make_epoch(task, mesh).lower(state, runs, data)
 
 
 def constant(shape: tuple[int, ...], dtype: type) -> np.ndarray:

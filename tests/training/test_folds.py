@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynapurls_jax.training import epochs
+from dynapurls_jax.training import epoch_program, epochs
 from dynapurls_jax.training.checkpoints import Checkpoints
 from dynapurls_jax.training.folds import TESTED, folds_of, shuffled
 from dynapurls_jax.training.mesh import mesh_for
@@ -42,7 +42,7 @@ def small_task(classes: int = CLASSES, samples: int = 60, **fit):
 
 def trained(task, folder):
     folder.mkdir()
-    return epochs.train_method(task, Checkpoints(folder / "checkpoints"), folder)
+    return epochs.train_methods([task], [Checkpoints(folder / "checkpoints")], [folder])[0]
 
 
 @given(classes=st.integers(2, 20), folds=st.integers(0, 6), seed=st.integers(0, 3))
@@ -72,12 +72,12 @@ def test_shuffled_indices_contain_no_padding():
 
 
 def after_one_epoch(task):
-    mesh = mesh_for(task.batch_size, "batch")
-    folds = folds_of(task)
-    train, val = (Samples(*map(jnp.asarray, one)) for one in (task.train, task.val))
-    text = jnp.asarray(task.text)
-    state = epochs.fresh_state(task, train.tokens, text, folds)
-    return epochs.make_epoch(task, folds, mesh)(state, jax.random.key(1), train, val, text)[0]
+    mesh, folds = mesh_for(task.batch_size, "batch"), folds_of(task)
+    data = epochs.data_of(task, mesh)
+    state = epoch_program.fresh_state(task, jax.random.key(0), data.train.tokens, data.text, folds)
+    run_epoch = jax.jit(epoch_program.make_run_epoch(task, mesh))
+    run = epoch_program.Run(jax.random.key(1), jnp.float32(task.settings.learning_rate), folds)
+    return run_epoch(state, run, data)[0]
 
 
 def test_a_fold_does_not_learn_from_its_held_out_classes():
