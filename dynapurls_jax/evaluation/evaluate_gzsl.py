@@ -12,9 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from data_pipelines.logs import log
-from dynapurls_jax.adaptation.api import Adapter, adapter_of, run_stream
+from dynapurls_jax.adaptation.api import Adapter, run_stream
 from dynapurls_jax.adaptation.gated import Gate, gated
-from dynapurls_jax.adaptation.static import static
 from dynapurls_jax.evaluation.gzsl import (
     GateFit,
     PseudoClips,
@@ -233,9 +232,12 @@ def static_logits(run: TrainedRun, clips: Int[np.ndarray, " N"]) -> Float[np.nda
             "zero-shot logits for a gate: expected one without labels"
         )
     inputs = gzsl_inputs(run, clips)
-    adapter = adapter_of(static(run.method, run.variables))
-    state = adapter.init(inputs.candidates, inputs.active)
-    return np.asarray(run_stream(adapter, state, inputs.features, chunk=CHUNK)[1].logits)
+    parts = [
+        jax.tree.map(lambda leaf, at=start: leaf[at : at + CHUNK], inputs.features)
+        for start in range(0, len(clips), CHUNK)
+    ]
+    logits = [run.method.score(run.variables, part, inputs.candidates) for part in parts]
+    return np.where(np.asarray(inputs.active), np.concatenate(logits), -np.inf)
 
 
 def gzsl_inputs(run: TrainedRun, clips: Int[np.ndarray, " N"]) -> StreamInputs:

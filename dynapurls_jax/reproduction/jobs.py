@@ -13,11 +13,26 @@ import numpy as np
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from data_pipelines.protocols import pseudo_split
+from data_pipelines.skeletons import KINECT_V1
 from dynapurls_jax.adaptation.api import Method, StreamInfo, finite, run_stream
 from dynapurls_jax.adaptation.dynapurls import DynaPurlsSettings, dynapurls
+from dynapurls_jax.adaptation.registry import supports
 from dynapurls_jax.adaptation.sweep import SweepTask, grid_of, sweep
-from dynapurls_jax.evaluation.evaluate_gzsl import evaluate_gzsl_run, pseudo_clips
-from dynapurls_jax.evaluation.gzsl import TABLE_9, fit_gate
+from dynapurls_jax.evaluation.evaluate_gzsl import (
+    clips_of_test,
+    evaluate_gzsl_run,
+    pseudo_clips,
+    seen_classes,
+    static_logits,
+)
+from dynapurls_jax.evaluation.gzsl import (
+    TABLE_9,
+    PseudoClips,
+    fit_gate,
+    gate_of,
+    generalised_accuracy,
+    scores_of,
+)
 from dynapurls_jax.evaluation.metrics import accuracy
 from dynapurls_jax.evaluation.settings import EvalSettings
 from dynapurls_jax.evaluation.tasks import (
@@ -31,21 +46,20 @@ from dynapurls_jax.evaluation.tasks import (
 )
 from dynapurls_jax.evaluation.trained_run import Inputs, TrainedRun
 from dynapurls_jax.registry import plain, settings_of
-from dynapurls_jax.reproduction.tables import (
-    CAPACITIES,
-    EVERY_GRANULARITY,
-    THRESHOLDS,
-    Overrides,
-    Table,
-)
+from dynapurls_jax.reproduction.layout import EVERY_GRANULARITY, Overrides, Table, overrides_of
+from dynapurls_jax.reproduction.tables import CAPACITIES, THRESHOLDS
 from dynapurls_jax.rng import key_of
-from dynapurls_jax.training.run import make_spec, read_inputs, train_run
+from dynapurls_jax.training.run import encoder_is_trained, make_spec, read_inputs, train_runs
 from dynapurls_jax.training.spec import PATH_KEYS
-from dynapurls_jax.zero_shot.base import ZeroShotMethod
+from dynapurls_jax.zero_shot.base import Shapes, ZeroShotMethod
+from dynapurls_jax.zero_shot.registry import make_method
 
 Results = dict[str, list[float]]  # name to a value for each stream order
 GATE = "entropy"  # the gate of the paper
+STACKING = "stacking"  # the project's gate
 LONG = 5.0  # seconds after which a speed measurement is not repeated
+RANDOM_SPLITS = 3  # of each size
+SMALL_SHAPES = Shapes(KINECT_V1, (1, 20, 4), 8)  # what a method supports is independent of shapes
 TOWERS = ("clip", "minilm")  # text encoders that support prompts of tpt
 TEST_SECTIONS = ("adapter", "eval", "splits", "seeds")  # sections without influence on training
 
@@ -81,21 +95,42 @@ def group_of(split: str) -> str:
 
 
 def jobs_of(table: Table, config: ConfigDict, seeds: int) -> list[Job]:
-    """The jobs of a table without duplicates, ordered by run."""
+    """The jobs of a table without duplicates, ordered by split, row and seed."""
+    runs = runs_of(config, seeds)
     return list(
         dict.fromkeys(
-            job_of(column.kind, split, seed, row.overrides | column.overrides)
-            for split, seed in runs_of(config, seeds)
+            job_of(column.kind, split, seed, overrides)
+            for split in dict.fromkeys(split for split, _ in runs)
             for row in table.rows
+            for seed in (seed for other, seed in runs if other == split)
             for column in table.columns
-            if possible(config, row.overrides | column.overrides)
+            if (overrides := overrides_of(row, column)) is not None and possible(config, overrides)
         )
     )
 
 
 def possible(config: ConfigDict, overrides: Overrides) -> bool:
-    """Whether the overrides work with a dataset's configuration: tpt needs a text tower."""
-    return overrides.get("adapter.name") != "tpt" or config.text.encoder in TOWERS
+    """Whether a test-time method works: tpt needs a text tower, others need vectors."""
+    name = overrides.get("adapter.name", "static")
+    if name == "tpt" and config.text.encoder not in TOWERS:
+        return False
+    section = changed(config, overrides).method
+    return supports(name, make_method(section, SMALL_SHAPES))
+
+
+def config_of(table: Table, config: ConfigDict) -> ConfigDict:
+    """A dataset's configuration with the splits of a table."""
+    if not table.random:
+        return config
+    sizes = dict.fromkeys(size_of(split) for split in config.splits)
+    new = config.copy_and_resolve_references()
+    new.splits = tuple(f"random-{size}-{k}" for size in sizes for k in range(RANDOM_SPLITS))
+    return new.lock()
+
+
+def size_of(split: str) -> str:
+    """Numbers of seen and unseen classes: "22_5" of "22_5" and of "random-22_5-0"."""
+    return group_of(split).removeprefix("random-")
 
 
 def job_of(kind: str, split: str, seed: int, overrides: Overrides) -> Job:
@@ -117,16 +152,17 @@ def changed(config: ConfigDict, overrides: Overrides) -> ConfigDict:
 class Runner:
     """Runs the jobs of one dataset; caches inputs and trained runs."""
 
-    def __init__(self, config: ConfigDict, workdir: Path):
+    def __init__(self, config: ConfigDict, workdir: Path, seeds: int = 1):
         """Prepares the caches; inputs are read by the first job.
 
         Args:
           config: configuration of the dataset, without overrides.
           workdir: folder of the trained runs; missing runs are trained.
+          seeds: of each split; those with the same tokens are trained together.
         """
-        self._config, self._workdir = config, workdir
+        self._config, self._workdir, self._seeds = config, workdir, seeds
         self._inputs = lru_cache(4)(self._read)
-        self._trained = lru_cache(2)(self._train)  # a run and its pseudo run
+        self._trained = lru_cache(8)(self._train)  # runs of some seeds, and pseudo runs
 
     def __call__(self, job: Job) -> Results:
         """Runs a job and returns its results."""
@@ -134,7 +170,7 @@ class Runner:
         part = FrozenConfigDict({key: config[key] for key in config if key not in TEST_SECTIONS})
 
         def run(split: str, seed: int) -> TrainedRun:
-            trained = self._trained(part, split, seed)
+            trained = self._trained(part, split, self._together(config, split, seed))[seed]
             return replace(trained, inputs=replace(trained.inputs, config=config))
 
         def pseudo_run() -> TrainedRun:
@@ -159,10 +195,20 @@ class Runner:
     def _read(self, text: FrozenConfigDict) -> Inputs:
         return read_inputs(changed(self._config, {"text": ConfigDict(text)}))
 
-    def _train(self, part: FrozenConfigDict, split: str, seed: int) -> TrainedRun:
+    def _together(self, config: ConfigDict, split: str, seed: int) -> tuple[int, ...]:
+        """The seeds of a split that are trained together with one of them."""
+        group = [s for name, s in runs_of(config, self._seeds) if name == split]
+        if seed not in group or encoder_is_trained(config):
+            return (seed,)
+        return tuple(group)
+
+    def _train(
+        self, part: FrozenConfigDict, split: str, seeds: tuple[int, ...]
+    ) -> dict[int, TrainedRun]:
         config = changed(self._config, dict(ConfigDict(part).items()))
         inputs = replace(self._inputs(FrozenConfigDict(config.text)), config=config)
-        return train_run(make_spec(inputs, self._workdir, split, seed))
+        specs = [make_spec(inputs, self._workdir, split, seed) for seed in seeds]
+        return dict(zip(seeds, train_runs(specs), strict=True))
 
 
 PseudoRun = Callable[[], TrainedRun]
@@ -230,6 +276,23 @@ def gzsl(run: TrainedRun, pseudo_run: PseudoRun) -> Results:
     }
 
 
+def gates(run: TrainedRun, pseudo_run: PseudoRun) -> Results:
+    """S, U and H in [0, 1] of the static model with calibrated stacking.
+
+    Besides H of the gate that is best on the test clips, which is ORACLE.
+    """
+    fit = fit_gate(STACKING, [pseudo_clips(pseudo_run())])
+    clips, seen = clips_of_test(run), seen_classes(run)
+    logits, labels = static_logits(run, clips), run.inputs.corpus.labels[clips]
+    gate = gate_of(fit, static_logits(run, run.protocol.val), seen)
+    to_unseen = scores_of(STACKING, logits, seen, fit.temperature) > gate.threshold
+    predicted = np.where(seen != to_unseen[:, None], logits, -np.inf).argmax(axis=1)
+    best = fit_gate(STACKING, [PseudoClips(logits, labels, seen)])
+    found = generalised_accuracy(predicted, labels, seen)
+    values = (*found, best.harmonic)
+    return {name: [value] for name, value in zip((*"SUH", f"{ORACLE} H"), values, strict=True)}
+
+
 def throughput(run: TrainedRun, _: PseudoRun) -> Results:
     """Samples per millisecond on the unseen stream, without the encoder; best of up to three."""
     task = unseen_task(run)
@@ -282,6 +345,7 @@ KINDS: dict[str, Callable[[TrainedRun, PseudoRun], Results]] = {
     "zsl": zsl,
     "refined": refined,
     "gzsl": gzsl,
+    "gates": gates,
     "throughput": throughput,
     "sweep": sensitivity,
 }

@@ -12,11 +12,11 @@ from ml_collections import ConfigDict
 from dynapurls_jax.evaluation.markdown import escaped
 from dynapurls_jax.evaluation.metrics import mean_std
 from dynapurls_jax.reproduction.jobs import group_of, job_of, runs_of
+from dynapurls_jax.reproduction.layout import Table, overrides_of
 from dynapurls_jax.reproduction.paper import NOTE, paper_figure
 from dynapurls_jax.reproduction.records import Records
-from dynapurls_jax.reproduction.tables import Table
 
-SHARES = ("zsl", "gzsl", "sweep")  # kinds of jobs with results in [0, 1], shown in %
+SHARES = ("zsl", "gzsl", "gates", "sweep")  # kinds of jobs with results in [0, 1], shown in %
 SPEED = "samples/ms"
 
 
@@ -86,7 +86,8 @@ def cells_of(
     for group, runs in groups.items():
         for row in table.rows:
             for column in table.columns:
-                overrides = row.overrides | column.overrides
+                if (overrides := overrides_of(row, column)) is None:
+                    continue
                 jobs = [job_of(column.kind, split, seed, overrides) for split, seed in runs]
                 done = [record for record in map(records.get, jobs) if record is not None]
                 if not done:

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 import dynapurls_jax
 from dynapurls_jax.evaluation.figures import plot_sensitivity
-from dynapurls_jax.reproduction.jobs import Runner, jobs_of
+from dynapurls_jax.reproduction.jobs import Runner, config_of, jobs_of
 from dynapurls_jax.reproduction.pages import Page, cells_of, file_stem, markdown, write_page
 from dynapurls_jax.reproduction.records import Records
 from dynapurls_jax.reproduction.summary import mean_of, summarise, summary_jobs, summary_table
@@ -47,7 +47,10 @@ def make_tables(plan: Plan, command_of: Callable[[str], str]) -> None:
       command_of: the command that makes a table of this name.
     """
     runner, records = opened(plan)
-    jobs = {name: jobs_of(TABLES[name], plan.config, plan.seeds) for name in plan.tables}
+    jobs = {
+        name: jobs_of(TABLES[name], config_of(TABLES[name], plan.config), plan.seeds)
+        for name in plan.tables
+    }
     work = work_of([job for of_table in jobs.values() for job in of_table], plan.dataset, records)
     for name in plan.tables:
         do_jobs(jobs[name], runner, records, work)
@@ -61,7 +64,8 @@ def make_tables(plan: Plan, command_of: Callable[[str], str]) -> None:
 def make_table(name: str, plan: Plan, records: Records, command: str) -> None:
     """Writes and prints a table from the records."""
     table = TABLES[name]
-    cells, commits, devices = cells_of(name, table, plan.config, plan.seeds, records)
+    config = config_of(table, plan.config)
+    cells, commits, devices = cells_of(name, table, config, plan.seeds, records)
     page = Page(
         name=name,
         title=table.title,
@@ -107,7 +111,7 @@ def write_summary(plans: Sequence[Plan], command: str, file: Path) -> None:
 
 def opened(plan: Plan) -> tuple[Runner, Records]:
     """The runner of a plan's jobs, and the records of finished jobs."""
-    runner = Runner(plan.config, plan.workdir)
+    runner = Runner(plan.config, plan.workdir, plan.seeds)
     device = f"{jax.devices()[0].device_kind}, jax {jax.__version__}"
     about = {"commit": commit(), "device": device}
     return runner, Records(plan.workdir / "records.jsonl", runner.sources(), about)

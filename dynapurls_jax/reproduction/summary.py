@@ -8,7 +8,8 @@ from ml_collections import ConfigDict
 
 from dynapurls_jax.evaluation.settings import STREAMS
 from dynapurls_jax.reproduction.jobs import Job, group_of, job_of, runs_of
-from dynapurls_jax.reproduction.tables import PAPER_MODEL, Overrides
+from dynapurls_jax.reproduction.layout import Overrides
+from dynapurls_jax.reproduction.tables import PAPER_MODEL
 
 MODELS: dict[str, Overrides] = {  # name to overrides of a dataset's configuration
     "closed_form": {"encoder.name": "kinematics", "method.name": "ridge"},

@@ -1,52 +1,19 @@
 """The tables of the paper, with rows and columns as overrides of a dataset's configuration."""
 
-from typing import Any, NamedTuple
-
 from dynapurls_jax.evaluation.gzsl import TABLE_9
-from dynapurls_jax.evaluation.tasks import ORACLE
+from dynapurls_jax.reproduction.layout import (
+    DEFAULT,
+    EVERY_GRANULARITY,
+    PAPER,
+    STATIC,
+    Column,
+    Row,
+    Table,
+    method,
+)
+from dynapurls_jax.reproduction.methods import COMPARISON
 from dynapurls_jax.zero_shot.purls import REPAIRED, PurlsSettings
 
-Overrides = dict[str, Any]  # keys as on the command line, such as "method.purls.partition"
-EVERY_GRANULARITY = "all granularities"  # name of a result: score over all granularities
-
-
-class Column(NamedTuple):
-    """A column of a table.
-
-    Attributes:
-      kind: kind of job, a name in `jobs.KINDS`.
-      pick: name of the job's result, or its last part (`Row.pick` is the first part).
-    """
-
-    name: str
-    overrides: Overrides
-    kind: str = "zsl"
-    pick: str = "accuracy"
-
-
-class Row(NamedTuple):
-    """A row of a table; `pick` is the first part of the names of its results."""
-
-    name: str
-    overrides: Overrides
-    pick: str = ""
-
-
-class Table(NamedTuple):
-    """A table; `note` explains its columns."""
-
-    title: str
-    rows: tuple[Row, ...]
-    columns: tuple[Column, ...]
-    note: str = ""
-
-
-def method(name: str) -> Overrides:
-    """The overrides that select a test-time method."""
-    return {"adapter.name": name}
-
-
-STATIC, PAPER, DEFAULT = method("static"), method("dynapurls"), method("balanced")
 REFINED = (
     Column("static", STATIC),
     Column(f"static, {EVERY_GRANULARITY}", STATIC, pick=EVERY_GRANULARITY),
@@ -89,21 +56,7 @@ def _point(name: str) -> Row:
     return Row(name, PAPER, name)
 
 
-TABLES = {
-    "3": Table(
-        "Table 3: zero-shot accuracy",
-        (Row("", {}),),
-        (
-            Column("chance", STATIC, pick="chance"),
-            Column("static", STATIC),
-            Column("balanced", DEFAULT),
-            Column("dynapurls", PAPER),
-            Column(f"{ORACLE} (no accuracy)", {"method.purls.query": "oracle_label"}, pick=ORACLE),
-        ),
-        "static: the trained model; balanced: refined online, this project's default; dynapurls: "
-        f"the paper's refinement at the paper's settings. {ORACLE}: hit rate of the published "
-        "protocol, with queries from the true label.",
-    ),
+TABLES = COMPARISON | {
     "6": Table(
         "Table 6: semantics and partitioning",
         (

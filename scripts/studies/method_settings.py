@@ -3,20 +3,18 @@
   python scripts/studies/method_settings.py
   python scripts/studies/method_settings.py --methods smie star --rates 1e-3
 
-For each method, learning rate, text (one sentence or eight) and cycle (of the variational ones):
-accuracy on the seen classes
+For each method, learning rate and cycle (of the variational ones): accuracy on the seen classes
 that the folds hold out (`training.folds`), smoothed over epochs, with kinematic statistics. No clip
 and no text of an unseen class is read. Trained runs are kept in runs/method_settings: the same
 command resumes. The best mean of each method is in `dynapurls_jax/reproduction/methods.py`.
 """
 
 from dataclasses import replace
-from itertools import product
 
 from study_runs import ROOT
 
 from dynapurls_jax.commands import parser_of
-from dynapurls_jax.reproduction.methods import CYCLIC, ONE_TEXT, TRAINED
+from dynapurls_jax.reproduction.methods import CYCLIC, TRAINED
 
 RUNS = {"utd_mhad": "22_5", "kinder_gator": "random-46_12-0"}
 PARSER = parser_of(__doc__)
@@ -32,8 +30,8 @@ from dynapurls_jax.config import load_config
 from dynapurls_jax.evaluation.trained_run import Inputs
 from dynapurls_jax.host_memory import keep_memory
 from dynapurls_jax.reproduction.jobs import changed
+from dynapurls_jax.reproduction.layout import Overrides
 from dynapurls_jax.reproduction.methods import INPUTS
-from dynapurls_jax.reproduction.tables import Overrides
 from dynapurls_jax.training.run import make_spec, read_inputs, train_runs
 
 
@@ -62,9 +60,6 @@ def grid(method: str, cycles: list[int]) -> list[Overrides]:
     if method in CYCLIC:
         # Training must not stop before the end of a second cycle.
         every = [{f"method.{method}.cycle": c, "fit.patience": c, "fit.epochs": c} for c in cycles]
-    if method in ONE_TEXT:
-        texts = [{f"method.{method}.granularities": name} for name in ("global", "all")]
-        every = [one | text for one, text in product(every, texts)]
     return every
 
 

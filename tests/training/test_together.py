@@ -1,0 +1,99 @@
+"""Runs that are trained together: each is as it would be alone. The published choice of epochs."""
+
+import json
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dynapurls_jax.training import epoch_program, epochs
+from dynapurls_jax.training.checkpoints import Checkpoints
+from dynapurls_jax.training.fit import with_published_epoch
+from dynapurls_jax.training.method_task import Samples, validation_accuracy
+from dynapurls_jax.training.metrics import json_lines
+from dynapurls_jax.training.stages import NonFiniteError
+from tests.helpers.fit_case import small_task, trained
+
+
+def variants(**fit):
+    """Two seeds, and two learning rates."""
+    task = small_task(**fit)
+    faster = replace(task, settings=replace(task.settings, learning_rate=0.2))
+    return [task, replace(task, seed=task.seed + 1), faster]
+
+
+def trained_together(tasks, folder):
+    folders = [folder / str(number) for number in range(len(tasks))]
+    for one in folders:
+        one.mkdir(parents=True, exist_ok=True)
+    checkpoints = [Checkpoints(one / "checkpoints") for one in folders]
+    return epochs.train_methods(tasks, checkpoints, folders)
+
+
+def test_each_run_is_what_it_is_alone(tmp_path):
+    """Also where one stops earlier than the others; its metrics end there."""
+    tasks = variants(epochs=12, patience=3)
+    together = trained_together(tasks, tmp_path / "together")
+    ended = [results["epochs"] for _, results in together]
+    assert len(set(ended)) > 1
+    for number, (task, (variables, results)) in enumerate(zip(tasks, together, strict=True)):
+        alone, expected = trained(task, tmp_path / f"alone{number}")
+        assert results == expected
+        jax.tree.map(np.testing.assert_array_equal, variables, alone)
+        lines = list(json_lines(tmp_path / "together" / str(number) / "metrics.jsonl"))
+        assert [line["epoch"] for line in lines] == list(range(1, ended[number] + 1))
+
+
+def test_runs_of_different_epochs_continue_together(tmp_path):
+    """One run was trained alone before; it is restored, and only the others are trained."""
+    tasks = variants(epochs=4, patience=4)
+    (tmp_path / "together").mkdir()
+    before = trained(tasks[1], tmp_path / "together" / "1")
+    again = trained_together(tasks, tmp_path / "together")
+    jax.tree.map(np.testing.assert_array_equal, before, again[1])
+    expected = trained(tasks[0], tmp_path / "alone")
+    jax.tree.map(np.testing.assert_array_equal, expected, again[0])
+
+
+def test_at_once_and_one_by_one_agree():
+    """`vmap` on accelerators and the loop on a CPU compute the same."""
+    values = jnp.arange(12.0).reshape(3, 4)
+
+    def function(row, scale):
+        return jax.lax.cond(scale > 1, lambda: row.cumsum() * scale, lambda: row)
+
+    arguments = (function, values, jnp.arange(3.0))
+    loop, at_once = (epoch_program.over_runs(*arguments, one_by_one=flag) for flag in (True, False))
+    np.testing.assert_allclose(loop, at_once, rtol=1e-6)
+
+
+def test_a_run_that_diverges_is_reported_with_its_own_seed(tmp_path):
+    task = small_task(folds=0)
+    broken = replace(task, settings=replace(task.settings, learning_rate=np.inf), seed=7)
+    with pytest.raises(NonFiniteError, match="is not finite; its batch was"):
+        trained_together([task, broken], tmp_path)
+    (report,) = tmp_path.glob("1/nonfinite-step-*/about.json")
+    assert json.loads(report.read_text("utf-8"))["seed"] == 7
+
+
+def test_the_published_protocol_keeps_the_epoch_that_is_best_on_the_test_clips(tmp_path):
+    task = small_task(epochs=8)
+    tokens, labels = np.array(task.train.tokens), np.array(task.train.labels)
+    text = jnp.asarray(task.text)[:3]
+    settings = replace(task.settings, published_protocol=True, patience=1)
+    chosen = labels < 3
+    test = Samples(tokens[chosen], labels[chosen])
+    published = replace(task, settings=settings, published=(test, text))
+    variables, results = trained(published, tmp_path / "published")
+    assert results["epochs"] == 8  # patience has no effect
+    rates = []
+    for count in range(1, 9):
+        fixed = replace(task, settings=replace(task.settings, folds=0, epochs=count))
+        at_epoch, _ = trained(fixed, tmp_path / str(count))
+        rates.append(float(validation_accuracy(task.method, at_epoch, test, text)))
+        if count == results["best_epoch"]:
+            jax.tree.map(np.testing.assert_array_equal, variables, at_epoch)
+    assert rates[results["best_epoch"] - 1] == max(rates)
+    assert with_published_epoch(task.method).oracle is not None  # results are marked ORACLE
