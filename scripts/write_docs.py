@@ -26,6 +26,7 @@ from dynapurls_jax.reproduction.catalogue import (
     tables_of_parts,
     text_encoder_table,
 )
+from dynapurls_jax.reproduction.methods import COMPARISON
 from dynapurls_jax.reproduction.pages import Page, file_stem, markdown, read_page
 from dynapurls_jax.reproduction.summary import split_table, summary_table
 from dynapurls_jax.reproduction.tables import TABLES
@@ -63,9 +64,15 @@ def results() -> str:
     return "\n".join([summary_table(summary), split_table(summary)])
 
 
-def paper_tables() -> str:
-    """The paper's recorded tables, in Markdown."""
+def comparison() -> str:
+    """The recorded tables of all zero-shot methods, in Markdown."""
     pages = published_pages()
+    return "\n".join(markdown(page, "##") for name in COMPARISON for page in pages[name])
+
+
+def paper_tables() -> str:
+    """The recorded tables of the paper's parts, in Markdown."""
+    pages = {name: pages for name, pages in published_pages().items() if name not in COMPARISON}
     blocks = [markdown(page, "##") for of_table in pages.values() for page in of_table]
     for page in pages["fig7"]:
         name = f"{file_stem(page.name, page.dataset)}.png"
@@ -103,7 +110,8 @@ def documents() -> dict[Path, str]:
     """The text of each document, with its generated parts as they should be."""
     summary = json.loads((PUBLISHED / "summary.json").read_text("utf-8"))
     configs = {name: load_config(ROOT / "configs" / f"{name}.py") for name in summary["datasets"]}
-    encoders, methods, adapters = tables_of_parts(summary, published_pages()["10"], configs)
+    pages = published_pages()
+    encoders, methods, adapters = tables_of_parts(summary, pages["3"], pages["10"], configs)
     left_out = (PUBLISHED / "left_out.md").read_text("utf-8")
     parts = {
         "README.md": {
@@ -114,6 +122,7 @@ def documents() -> dict[Path, str]:
             "results": summary_table(summary),
         },
         "docs/results.md": {"results": results()},
+        "docs/studies/zero_shot_methods.md": {"tables": comparison()},
         "docs/studies/paper_tables.md": {"tables": paper_tables()},
         "docs/models.md": {
             "models": model_table(),

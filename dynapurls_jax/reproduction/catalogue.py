@@ -15,6 +15,7 @@ from data_pipelines.papers import Paper
 from dynapurls_jax.adaptation.registry import ADAPTERS
 from dynapurls_jax.encoders.registry import ENCODERS
 from dynapurls_jax.registry import Registry
+from dynapurls_jax.reproduction.methods import INPUTS
 from dynapurls_jax.reproduction.pages import Page
 from dynapurls_jax.reproduction.summary import MODELS
 from dynapurls_jax.reproduction.tables import PAPER_MODEL
@@ -91,12 +92,16 @@ def text_encoder_table() -> str:
 
 
 def tables_of_parts(
-    summary: Mapping[str, Any], test_time: Iterable[Page], configs: Mapping[str, ConfigDict]
+    summary: Mapping[str, Any],
+    compared: Iterable[Page],
+    test_time: Iterable[Page],
+    configs: Mapping[str, ConfigDict],
 ) -> tuple[str, str, str]:
     """The tables of encoders, zero-shot methods and test-time methods.
 
     Args:
       summary: of `reproduction.summary`.
+      compared: the pages of Table 3, one for each dataset.
       test_time: the pages of Table 10, one for each dataset.
       configs: configuration of each dataset.
     """
@@ -111,6 +116,10 @@ def tables_of_parts(
             models.append((config.encoder.name, config.method.name, dataset, rate))
         encoder, method = PAPER_MODEL["encoder.name"], PAPER_MODEL["method.name"]
         models.append((encoder, method, dataset, adapted[dataset]["static"]))
+    for page in compared:
+        if page.dataset in datasets:
+            encoder = INPUTS["encoder.name"]
+            models += [(encoder, row, page.dataset, rate) for row, rate in rates_of(page).items()]
 
     def of_encoder(name: str) -> Figures:
         rows = [model for model in models if model[0] == name]
@@ -131,7 +140,7 @@ def tables_of_parts(
 
 
 def rates_of(page: Page) -> dict[str, float]:
-    """Each row's accuracy on a page of Table 10: the mean over splits."""
+    """Each row's accuracy on a page of Table 3 or 10: the mean over splits."""
     rates: dict[str, list[float]] = {}
     for cell in page.cells:
         if cell.column == "ZSL":

@@ -151,12 +151,21 @@ def spatial_rounds(params: Variables, x: Float[Array, "V n"]) -> Float[Array, "3
     count = len(prototypes)
     for r in range(ROUNDS):
         similarity = x @ prototypes.T
-        ranks = jnp.argsort(jnp.argsort(similarity, axis=1), axis=1)
         weights = jax.nn.softmax(similarity, axis=0)
-        weights = jnp.where(ranks >= count * (r + 1) // (ROUNDS + 1), weights, OFF)
+        weights = jnp.where(ranks_of(similarity) >= count * (r + 1) // (ROUNDS + 1), weights, OFF)
         prototypes = mlp(params[f"update{r}"], weights.T @ x, [relu, relu])
         rows.append(_row(params, prototypes))
     return jnp.stack(rows)
+
+
+def ranks_of(x: Float[Array, "V p"]) -> Int[Array, "V p"]:
+    """Rank of each number in its row, from 0; among equals the first is lower.
+
+    By counting, since XLA sorts short rows slowly on a CPU.
+    """
+    own, other, place = x[:, :, None], x[:, None, :], jnp.arange(x.shape[1])
+    lower = (other < own) | ((other == own) & (place < place[:, None]))
+    return lower.sum(axis=-1)
 
 
 def temporal_rounds(params: Variables, x: Float[Array, "T n"]) -> Float[Array, "3 d"]:

@@ -11,6 +11,8 @@ import pytest
 from dynapurls_jax.training import epoch_program, epochs
 from dynapurls_jax.training.checkpoints import Checkpoints
 from dynapurls_jax.training.fit import with_published_epoch
+from dynapurls_jax.training.folds import folds_of
+from dynapurls_jax.training.mesh import mesh_for
 from dynapurls_jax.training.method_task import Samples, validation_accuracy
 from dynapurls_jax.training.metrics import json_lines
 from dynapurls_jax.training.stages import NonFiniteError
@@ -78,22 +80,25 @@ def test_a_run_that_diverges_is_reported_with_its_own_seed(tmp_path):
     assert json.loads(report.read_text("utf-8"))["seed"] == 7
 
 
-def test_the_published_protocol_keeps_the_epoch_that_is_best_on_the_test_clips(tmp_path):
-    task = small_task(epochs=8)
+def test_the_published_protocol_keeps_the_epoch_that_is_best_on_the_test_clips():
+    task = small_task(published_protocol=True, patience=1, learning_rate=0.02)
     tokens, labels = np.array(task.train.tokens), np.array(task.train.labels)
-    text = jnp.asarray(task.text)[:3]
-    settings = replace(task.settings, published_protocol=True, patience=1)
-    chosen = labels < 3
-    test = Samples(tokens[chosen], labels[chosen])
-    published = replace(task, settings=settings, published=(test, text))
-    variables, results = trained(published, tmp_path / "published")
-    assert results["epochs"] == 8  # patience has no effect
-    rates = []
-    for count in range(1, 9):
-        fixed = replace(task, settings=replace(task.settings, folds=0, epochs=count))
-        at_epoch, _ = trained(fixed, tmp_path / str(count))
-        rates.append(float(validation_accuracy(task.method, at_epoch, test, text)))
-        if count == results["best_epoch"]:
-            jax.tree.map(np.testing.assert_array_equal, variables, at_epoch)
-    assert rates[results["best_epoch"] - 1] == max(rates)
+    test = Samples(tokens[labels < 3], labels[labels < 3])
+    task = replace(task, published=(test, np.array(task.text)[:3]))
+    mesh, folds = mesh_for(task.batch_size, "batch"), folds_of(task)
+    assert not len(folds.held)
+    data = epochs.data_of(task, mesh)
+    state = epoch_program.fresh_state(task, jax.random.key(0), data.train.tokens, data.text, folds)
+    run = epoch_program.Run(jax.random.key(1), jnp.float32(task.settings.learning_rate), folds)
+    run_epoch, rates = jax.jit(epoch_program.make_run_epoch(task, mesh)), []
+    for _ in range(task.settings.epochs):
+        assert not epoch_program.finished(state, task.settings)  # patience has no effect
+        state, *_ = run_epoch(state, run, data)
+        rate = validation_accuracy(task.method, state.trained.variables, *data.published)
+        rates.append(float(rate))
+        if state.best_epoch == state.epoch:
+            best = state.trained.variables
+    assert float(state.best_accuracy) == max(rates) == rates[int(state.best_epoch) - 1]
+    assert min(rates) < max(rates)
+    jax.tree.map(np.testing.assert_array_equal, state.best, best)
     assert with_published_epoch(task.method).oracle is not None  # results are marked ORACLE
