@@ -78,3 +78,14 @@ def test_keys_of_the_configuration_exist(page):
         for part in key.split("."):
             assert part in value, key
             value = value[part]
+
+
+def test_the_guide_shows_lines_of_its_example():
+    """Each line of Python in the guide is one of the files that it explains."""
+    folder = ROOT / "dynapurls_jax" / "zero_shot"
+    sources = [(folder / name).read_text("utf-8") for name in ("devise.py", "registry.py")]
+    page = (ROOT / "docs" / "add_a_method.md").read_text("utf-8")
+    shown = [block for block in CODE.findall(page) if block.startswith("```python")]
+    lines = {line for block in shown for line in block.splitlines()[1:-1]}
+    assert shown
+    assert lines <= set("".join(sources).splitlines())
