@@ -127,14 +127,12 @@ class Revise(PooledInputs):
     ) -> Float[Array, ""]:
         """The sum of the module's docstring."""
         settings, params, (tokens, labels) = self.settings, variables["params"], batch
-        x = self._clips(variables, tokens)
-        t = self._text(text)
+        x, t = self._clips(variables, tokens), self._text(text)
         hidden = mlp(params["encoder"], x, [jax.nn.relu])
         text_hidden = self._text_hidden(params, t)
         rebuilt = mlp(params["decoder"], hidden, [])
         text_rebuilt = mlp(params["text_decoder"], text_hidden, [jax.nn.relu])
-        # d(sum of the hidden vector) / dx of one layer with ReLU
-        slope = (hidden > 0) @ params["encoder"]["layer0"]["kernel"].T
+        share = jax.nn.one_hot(labels, len(t)).mean(axis=0)  # of the batch, for each class
         hinge = class_hinge(
             mlp(params["map"], hidden, [jnp.tanh]),
             mlp(params["text_map"], text_hidden, [jnp.tanh]),
@@ -144,22 +142,46 @@ class Revise(PooledInputs):
         return (
             hinge
             + jnp.mean((rebuilt - x) ** 2)
-            + jnp.mean((text_rebuilt - t)[labels] ** 2)
-            + discrepancy(hidden, text_hidden[labels], settings.bandwidth)
-            + settings.contraction * jnp.sqrt(jnp.sum(slope**2) + 1e-12)
+            + share @ jnp.mean((text_rebuilt - t) ** 2, axis=1)
+            + discrepancy(hidden, text_hidden, share, settings.bandwidth)
+            + settings.contraction * slope(hidden, params["encoder"]["layer0"]["kernel"])
         )
 
 
+def slope(hidden: Float[Array, "B h"], kernel: Float[Array, "D h"]) -> Float[Array, ""]:
+    """The norm of `d(sum of the hidden vector) / dx` of one layer with ReLU, over a batch.
+
+    The derivative is `a W^T` with the active units `a` as 0 and 1; its squared norm is the product
+    of the Gram matrices of `a` and `W`, which are smaller.
+    """
+    active = (hidden > 0).astype(kernel.dtype)
+    return jnp.sqrt(jnp.sum((active.T @ active) * (kernel.T @ kernel)) + 1e-12)
+
+
 def discrepancy(
-    first: Float[Array, "B h"], second: Float[Array, "B h"], bandwidth: float
+    clips: Float[Array, "B h"],
+    classes: Float[Array, "C h"],
+    share: Float[Array, " C"],
+    bandwidth: float,
 ) -> Float[Array, ""]:
-    """Squared maximum mean discrepancy under `exp(-b |x - y|^2)`, over all pairs of a batch."""
+    """Squared maximum mean discrepancy of clips and their text under `exp(-b |x - y|^2)`.
+
+    All clips of a class have the same text, so pairs with text are of classes, weighted by the
+    classes' `share` of the batch.
+    """
 
     def kernel(x, y):
         squares = jnp.sum(x * x, axis=-1)[:, None] + jnp.sum(y * y, axis=-1) - 2 * x @ y.T
-        return jnp.exp(-bandwidth * jnp.maximum(squares, 0)).mean()
+        return jnp.exp(-bandwidth * jnp.maximum(squares, 0))
 
-    return kernel(first, first) + kernel(second, second) - 2 * kernel(first, second)
+    # The kernel is symmetric, so both of its arguments have the same gradient.
+    of_clips = kernel(clips, jax.lax.stop_gradient(clips)).mean()
+    of_clips = 2 * of_clips - jax.lax.stop_gradient(of_clips)
+    return (
+        of_clips
+        + share @ kernel(classes, classes) @ share
+        - 2 * (kernel(clips, classes).mean(axis=0) @ share)
+    )
 
 
 def make(settings: ReviseSettings, shapes: Shapes) -> ZeroShotMethod:

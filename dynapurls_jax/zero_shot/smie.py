@@ -7,8 +7,8 @@
 
 Differs from the published code:
   - Layer normalisation of the clips at test time, too; the published test leaves it out.
-  - The first layer is split into a part for clips and one for text, so that all pairs of `B` clips
-    and `C` classes cost `B + C` large products; the function is the same.
+  - The first layer is split into a part for clips and one for text: its products are of `B` clips
+    and `C` classes, whatever pairs are scored. The function is the same.
   - The epoch is chosen on held-out seen classes, not on unseen test clips.
 The temporal constraint on masked clips is not part of it.
 """
@@ -84,12 +84,20 @@ class Smie(PooledInputs):
         self, variables: Variables, features: Float[Array, "B D"], candidates: Candidates
     ) -> Float[Array, "B C"]:
         """`D` of all pairs."""
-        network, width = variables["params"]["network"], features.shape[-1]
-        first = network["layer0"]
-        clips = features @ first["kernel"][:width]
-        classes = candidates.classes[:, 0] @ first["kernel"][width:] + first["bias"]
-        hidden = jax.nn.relu(clips[:, None] + classes)
-        return mlp(network, hidden, [jax.nn.relu], first=1)[..., 0]
+        clips, classes = self._first(variables, features, candidates.classes[:, 0])
+        return self._scores(variables, clips[:, None] + classes)
+
+    def _first(
+        self, variables: Variables, clips: Float[Array, "B D"], text: Float[Array, "C d"]
+    ) -> tuple[Float[Array, "B h"], Float[Array, "C h"]]:
+        """The first layer's parts; the layer's output for a pair is their sum."""
+        first, width = variables["params"]["network"]["layer0"], clips.shape[-1]
+        return clips @ first["kernel"][:width], text @ first["kernel"][width:] + first["bias"]
+
+    def _scores(self, variables: Variables, pairs: Float[Array, "*P h"]) -> Float[Array, "*P"]:
+        """`D` from the first layer's outputs."""
+        network, relu = variables["params"]["network"], jax.nn.relu
+        return mlp(network, relu(pairs), [relu], first=1)[..., 0]
 
     def loss(
         self,
@@ -102,14 +110,10 @@ class Smie(PooledInputs):
         """Minus the estimate of mutual information."""
         tokens, labels = batch
         x = self.encode(variables, tokens)
-        t = self._text(text)[labels]
-
-        def pairs(x):
-            both, relu = jnp.concatenate([x, t], axis=-1), jax.nn.relu
-            return mlp(variables["params"]["network"], both, [relu, relu])
-
-        negative = pairs(jnp.roll(x, -1, axis=0))
-        return jnp.mean(jax.nn.softplus(-pairs(x)) + jax.nn.softplus(negative))
+        clips, classes = self._first(variables, x, self._text(text))
+        both = jnp.stack([clips, jnp.roll(clips, -1, axis=0)]) + classes[labels]
+        own, other = self._scores(variables, both)
+        return jnp.mean(jax.nn.softplus(-own) + jax.nn.softplus(other))
 
 
 def make(settings: SmieSettings, shapes: Shapes) -> ZeroShotMethod:
