@@ -23,6 +23,7 @@ ADAPTERS = Registry(
         "calip": "dynapurls_jax.adaptation.calip",
         "tpt": "dynapurls_jax.adaptation.tpt",
         "tpt_residual": "dynapurls_jax.adaptation.tpt:RESIDUAL_ENTRY",
+        "centred_scores": "dynapurls_jax.adaptation.centred_scores",
         "static": "dynapurls_jax.adaptation.static",
     },
 )

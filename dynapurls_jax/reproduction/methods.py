@@ -16,11 +16,13 @@ SMALLER: Overrides = {
     "method.tdsm.noises": 1,
 }
 # The inputs of all: kinematic statistics; their mean over joints would say little.
-INPUTS: Overrides = {"encoder.name": "kinematics"} | {
-    f"method.{name}.features": "tokens" for name in POOLED
-} | SMALLER
+INPUTS: Overrides = (
+    {"encoder.name": "kinematics"}
+    | {f"method.{name}.features": "tokens" for name in POOLED}
+    | SMALLER
+)
 HEAVY: Overrides = {"fit.folds": 2, "fit.epochs": 60}
-CHOSEN_BASE = {name: HEAVY for name in ("star", "neuron", "tdsm")}
+CHOSEN_BASE = dict.fromkeys(("star", "neuron", "tdsm"), HEAVY)
 # Chosen on held-out seen classes by scripts/studies/method_settings.py.
 CHOSEN: dict[str, Overrides] = {}
 # The contact of the published code with unseen test clips: the epoch, unless it is another one.
@@ -34,6 +36,7 @@ CONTACTS: dict[str, Overrides | None] = {
     "scople": None,
 }
 ADAPTERS = (
+    "centred_scores",
     "balanced",
     "recentred",
     "dynapurls",
@@ -41,7 +44,6 @@ ADAPTERS = (
     "tda",
     "skeleton_cache",
     "adanpc",
-    "calip",
 )
 
 

@@ -16,6 +16,7 @@ from dynapurls_jax.adaptation.adanpc import AdaNpcSettings, adanpc
 from dynapurls_jax.adaptation.api import Adapter, StreamInfo, adapter_of, run_stream
 from dynapurls_jax.adaptation.balanced import BalancedSettings, balanced
 from dynapurls_jax.adaptation.calip import CalipSettings, calip
+from dynapurls_jax.adaptation.centred_scores import CentredScoresSettings, centred_scores
 from dynapurls_jax.adaptation.class_slots import (
     add_class,
     class_axes,
@@ -47,6 +48,7 @@ METHODS = {
     "dynapurls": lambda m, v, info=None: dynapurls(m, v, REFINE, info),
     "balanced": lambda m, v, info=None: balanced(m, v, BALANCED, info),
     "recentred": lambda m, v, info=None: recentred(m, v, RECENTRED, info),
+    "centred_scores": lambda m, v, info=None: centred_scores(m, v, CentredScoresSettings(4.0)),
     "tent": lambda m, v, info=None: tent(m, v, TentSettings(0.01)),
     "tda": lambda m, v, info=None: tda(m, v, TdaSettings(mask_threshold=0.2), info),
     "skeleton_cache": lambda m, v, info=None: skeleton_cache(m, v, CACHE, info),

@@ -149,6 +149,21 @@ def test_tables_share_jobs_and_tpt_needs_a_text_tower():
     assert not set(tpt) & set(jobs_of(TABLES["10"], config, 1))
 
 
+def test_methods_without_vectors_have_the_adapters_that_work_on_scores():
+    config = load_config(ROOT / "configs" / "utd_mhad.py")
+    jobs = jobs_of(TABLES["adapters"], config, 1)
+    adapters = {
+        name: {dict(job.overrides)["adapter.name"] for job in jobs if named(job) == name}
+        for name in ("smie", "devise")
+    }
+    assert adapters["smie"] == {"static"} < adapters["devise"]
+
+
+def named(job):
+    """The zero-shot method of a job."""
+    return dict(job.overrides)["method.name"]
+
+
 def test_records_survive_a_kill_and_other_configurations(tmp_path):
     file, sources = tmp_path / "records.jsonl", {"corpus": "x"}
     one, two = job_of("zsl", "a", 0, {"x": 1}), job_of("zsl", "a", 1, {})
@@ -255,6 +270,9 @@ def test_jobs_of_every_kind_on_a_trained_run(runner, trained_workdir):
     assert set(gated) == {
         f"{row} {side}" for row in ("Baseline", "Partial", "Full") for side in "SUH"
     }
+    static_gates = runner(job_of("gates", SPLIT, 0, {"adapter.name": "static"}))
+    assert set(static_gates) == {*"SUH", "ORACLE H"}
+    assert static_gates["ORACLE H"] >= static_gates["H"]  # the best on the test clips
     swept = runner(job_of("sweep", SPLIT, 0, {"adapter.name": "dynapurls"}))
     assert set(swept) == {row.pick for row in TABLES["fig7"].rows}
     assert all(len(values) == 2 for values in swept.values())
@@ -264,11 +282,13 @@ def test_jobs_of_every_kind_on_a_trained_run(runner, trained_workdir):
     assert len(runner(job_of("zsl", SPLIT, 0, without))["accuracy"]) == 2
     oracle = runner(job_of("zsl", SPLIT, 0, {"method.purls.query": "oracle_label"}))
     assert set(oracle) == {"ORACLE"}
+    published = {"method.name": "devise", "fit.published_protocol": True, "fit.epochs": 3}
+    assert set(runner(job_of("zsl", SPLIT, 0, published))) == {"ORACLE"}
     fixed = {"adapter.name": "static", "method.purls.partition": "static"}
     parts = runner(job_of("zsl", SPLIT, 0, fixed))
     assert set(parts) == {"accuracy", EVERY_GRANULARITY, "chance"}
     methods = (trained_workdir / SPLIT / "seed0" / "methods").iterdir()
-    assert len(list(methods)) == 3  # adaptive, ORACLE and static partition
+    assert len(list(methods)) == 4  # adaptive, ORACLE, static partition and DeViSE
 
 
 def test_a_prompt_is_made_before_tracing(runner, monkeypatch):
