@@ -15,7 +15,7 @@ from data_pipelines.papers import Paper
 from dynapurls_jax.adaptation.registry import ADAPTERS
 from dynapurls_jax.encoders.registry import ENCODERS
 from dynapurls_jax.registry import Registry
-from dynapurls_jax.reproduction.methods import INPUTS
+from dynapurls_jax.reproduction.methods import ENCODER
 from dynapurls_jax.reproduction.pages import Page
 from dynapurls_jax.reproduction.summary import MODELS
 from dynapurls_jax.reproduction.tables import PAPER_MODEL
@@ -118,7 +118,7 @@ def tables_of_parts(
         models.append((encoder, method, dataset, adapted[dataset]["static"]))
     for page in compared:
         if page.dataset in datasets:
-            encoder = INPUTS["encoder.name"]
+            encoder = ENCODER["encoder.name"]
             models += [(encoder, row, page.dataset, rate) for row, rate in rates_of(page).items()]
 
     def of_encoder(name: str) -> Figures:

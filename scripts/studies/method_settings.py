@@ -14,13 +14,14 @@ from dataclasses import replace
 from study_runs import ROOT
 
 from dynapurls_jax.commands import parser_of
-from dynapurls_jax.reproduction.methods import CYCLIC, TRAINED
+from dynapurls_jax.reproduction.methods import CHOSEN, CYCLIC, ENCODER, TRAINED, inputs_of
 
+RATE = "fit.learning_rate"
 RUNS = {"utd_mhad": "22_5", "kinder_gator": "random-46_12-0"}
 PARSER = parser_of(__doc__)
 PARSER.add_argument("--methods", nargs="+", choices=TRAINED, default=TRAINED)
 PARSER.add_argument("--rates", nargs="+", type=float, default=[3e-4, 1e-3, 3e-3])
-PARSER.add_argument("--cycles", nargs="+", type=int, default=[200, 600], help="steps")
+PARSER.add_argument("--cycles", nargs="+", type=int, default=[200], help="steps")
 if __name__ == "__main__":
     PARSER.parse_args()  # before JAX is imported, which takes seconds
 
@@ -31,7 +32,6 @@ from dynapurls_jax.evaluation.trained_run import Inputs
 from dynapurls_jax.host_memory import keep_memory
 from dynapurls_jax.reproduction.jobs import changed
 from dynapurls_jax.reproduction.layout import Overrides
-from dynapurls_jax.reproduction.methods import INPUTS
 from dynapurls_jax.training.run import make_spec, read_inputs, train_runs
 
 
@@ -39,7 +39,7 @@ def main() -> None:
     """Prints a table as it grows."""
     options = PARSER.parse_args()
     keep_memory()
-    inputs = {dataset: inputs_of(dataset) for dataset in RUNS}
+    inputs = {dataset: read(dataset) for dataset in RUNS}
     print(f"| method | settings | {' | '.join(RUNS)} | mean |")
     print("|---" * (3 + len(RUNS)) + "|", flush=True)
     for method in options.methods:
@@ -56,17 +56,15 @@ def main() -> None:
 
 def grid(method: str, cycles: list[int]) -> list[Overrides]:
     """The settings of a method that are compared, besides the rates."""
-    every: list[Overrides] = [{}]
     if method in CYCLIC:
-        # Training must not stop before the end of a second cycle.
-        every = [{f"method.{method}.cycle": c, "fit.patience": c, "fit.epochs": c} for c in cycles]
-    return every
+        # Training must not stop before the end of some cycles.
+        return [{f"method.{method}.cycle": c, "fit.patience": c, "fit.epochs": c} for c in cycles]
+    return [{key: value for key, value in CHOSEN.get(method, {}).items() if key != RATE}]
 
 
-def inputs_of(dataset: str) -> Inputs:
-    """Clips and texts of a dataset, with the configuration of the comparison."""
-    config = changed(load_config(ROOT / f"configs/{dataset}.py"), INPUTS)
-    return read_inputs(config)
+def read(dataset: str) -> Inputs:
+    """Clips and texts of a dataset."""
+    return read_inputs(changed(load_config(ROOT / f"configs/{dataset}.py"), ENCODER))
 
 
 def held_out(
@@ -75,7 +73,7 @@ def held_out(
     """The accuracies in [0, 1] on held-out seen classes, of each learning rate."""
     workdir, specs = ROOT / "runs" / "method_settings" / dataset, []
     for rate in rates:
-        chosen = {"method.name": method, "fit.learning_rate": rate} | settings
+        chosen = inputs_of(method) | {RATE: rate} | settings
         own = replace(inputs, config=changed(inputs.config, chosen))
         specs.append(make_spec(own, workdir, RUNS[dataset], 0))
     return np.array([run.results["method"]["held_out_accuracy"] for run in train_runs(specs)])
