@@ -15,15 +15,11 @@ from dynapurls_jax.config import check_config, default_config, load_config
 from dynapurls_jax.registry import plain
 from dynapurls_jax.workdirs import workdir_config
 from tests.conftest import ROOT
+from tests.helpers.cases import slow
 from tests.helpers.commands import CLOSED_FORM, DEMO, TINY, run
 
 DEMO_SPLIT = "random-40_8-0"
 NTU60 = f"--config={ROOT}/configs/ntu60.py"
-
-
-def slow(*values):
-    """Parameters of an exhaustive test."""
-    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 @pytest.mark.slow

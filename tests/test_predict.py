@@ -12,6 +12,7 @@ from data_pipelines.sketches import parse_sketch
 from dynapurls_jax.serving.model import model_of
 from dynapurls_jax.serving.model_file import write_model
 from dynapurls_jax.text.hashing import Hashing
+from tests.helpers.cases import slow
 from tests.helpers.commands import run
 from tests.helpers.runs import changed, fitted
 
@@ -95,23 +96,15 @@ def test_actions_come_from_flags_or_a_file_and_lines_go_to_a_file(files):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--clips=nothing"], "found none at nothing"),
         (["--clips=clips/still.npy", "--skeleton=kinect_v1"], "none of 1 clips can be used"),
-        (["--clips=clips/small.npz", "--actions=a", "--actions_file=b"], "got both"),
-        (["--clips=clips/small.npz", "--actions=wave,wave"], "got 'wave' twice"),
-        (["--clips=clips/small.npz", "--model=universl"], "unknown pretrained model"),
         (["--clips=clips/small.npz", "--adapter=balance"], "did you mean 'balanced'"),
-        pytest.param([], "expected --clips=FILE_OR_FOLDER", marks=pytest.mark.slow),
-        pytest.param(
-            ["--clips=clips/small.npz", "--actions=,"],
-            "--actions: expected names of actions",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            ["--clips=clips/small.npz", "--out=none/x.jsonl"],
-            "--out: expected a file in a folder, no ",
-            marks=pytest.mark.slow,
-        ),
+        slow(["--clips=nothing"], "found none at nothing"),
+        slow(["--clips=clips/small.npz", "--actions=a", "--actions_file=b"], "got both"),
+        slow(["--clips=clips/small.npz", "--actions=wave,wave"], "got 'wave' twice"),
+        slow(["--clips=clips/small.npz", "--model=universl"], "unknown pretrained model"),
+        slow([], "expected --clips=FILE_OR_FOLDER"),
+        slow(["--clips=clips/small.npz", "--actions=,"], "--actions: expected names of actions"),
+        slow(["--clips=clips/small.npz", "--out=none/x.jsonl"], "--out: expected a file in a "),
     ],
 )
 def test_mistakes_are_named(files, arguments, message):

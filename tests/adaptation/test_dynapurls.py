@@ -135,7 +135,6 @@ VARIANTS = {
         "anneal": False,
         "chunk": 4,
     },
-    "ridge": {"kind": "ridge", "learning_rate": 0.1},
 }
 SLOW = {
     "per candidate": {"kind": "per_candidate"},
@@ -145,6 +144,7 @@ SLOW = {
     "no memory": {"capacity": 0},
     "no memory, two steps": {"capacity": 0, "chunk": 2, "steps": 2},
     "least recent": {"eviction": "least_recent", "capacity": 2},
+    "ridge": {"kind": "ridge", "learning_rate": 0.1},
     "ridge, chunk": {"kind": "ridge", "chunk": 4, "steps": 2},
 }
 

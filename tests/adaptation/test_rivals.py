@@ -198,9 +198,7 @@ def test_adanpc_starts_as_the_static_method():
     assert not prediction.admitted.any()
 
 
-@pytest.mark.parametrize(
-    ("kind", "score"), cases([("label_free", "global"), ("per_candidate", "weighted")], PURLS)
-)
+@pytest.mark.parametrize(("kind", "score"), cases([("per_candidate", "weighted")], PURLS))
 def test_calip_equals_its_equations(kind, score):
     plain = Plain(kind, score)
     s = CalipSettings(text_weight=0.8, visual_weight=0.5, sharpness=3.0)

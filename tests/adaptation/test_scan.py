@@ -20,7 +20,6 @@ EVERY = list(product(METHODS, KINDS, (1, 4, 12)))
 FEW = [
     ("dynapurls", "label_free", 1),
     ("balanced", "per_candidate", 1),
-    ("tda", "label_free", 4),
     ("static", "ridge", 12),
 ]
 

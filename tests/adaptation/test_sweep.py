@@ -59,7 +59,7 @@ METHODS = {
     "adanpc": (of(adanpc, AdaNpcSettings(6, 5)), {"threshold": [0.3, 0.9]}),
     "gated": (behind_gate, {"threshold": [0.05, 0.5]}),
 }
-FEW = [("balanced", "label_free"), ("tda", "label_free")]
+FEW = [("balanced", "label_free")]
 PAIRS = [(name, kind) for name in METHODS for kind in KINDS]
 
 

@@ -9,6 +9,7 @@ import pytest
 from dynapurls_jax.adaptation.api import StreamInfo, adapter_of, run_stream
 from dynapurls_jax.adaptation.dynapurls import DynaPurlsSettings, dynapurls
 from dynapurls_jax.adaptation.static import static
+from tests.helpers.cases import slow
 from tests.helpers.small_model import small_model, small_tokens
 
 if not os.environ.get("CI"):  # there it must be installed
@@ -22,7 +23,7 @@ SETTINGS = DynaPurlsSettings(
 )
 
 
-@pytest.mark.parametrize("query", ["label_free", "per_candidate"])
+@pytest.mark.parametrize("query", ["label_free", slow("per_candidate")])
 def test_torch_refinement_equals_the_scan(query):
     model, variables, candidates = small_model(query)
     features = model.encode(variables, small_tokens(COUNT, seed=3))

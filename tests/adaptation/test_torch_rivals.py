@@ -33,7 +33,7 @@ def entropy(logits):
 @pytest.mark.parametrize(
     ("query", "chunk", "steps"),
     cases(
-        [("label_free", 6, 1), ("per_candidate", 6, 2)],
+        [("per_candidate", 6, 2)],
         [(query, *shape) for query in QUERIES for shape in [(6, 1), (6, 2), (5, 2)]],
     ),
 )

@@ -29,8 +29,11 @@ def clips():
     return np.stack(found)[:, None]
 
 
-def features(clips, skeleton=KINECT_V1):
-    return np.asarray(jax.jit(Posture(NoSettings(), skeleton).tokens)(clips))[:, 0, 0]
+TOKENS = jax.jit(Posture(NoSettings(), KINECT_V1).tokens)  # compiled once for all tests
+
+
+def features(clips, tokens=TOKENS):
+    return np.asarray(tokens(clips))[:, 0, 0]
 
 
 def test_angles_and_distances_are_those_of_numpy(clips):
@@ -99,7 +102,7 @@ def test_joints_are_read_by_name_or_refused(clips):
         hip_center=place[KINECT_V1.hip_center],
         spine_top=place[KINECT_V1.spine_top],
     )
-    found = features(clips[..., order, :], other)
+    found = features(clips[..., order, :], jax.jit(Posture(NoSettings(), other).tokens))
     np.testing.assert_allclose(found, features(clips), atol=1e-4)
     with pytest.raises(ValueError, match="encoder posture reads the joints of kinect_v1"):
         Posture(NoSettings(), OPENPOSE_18).tokens(jnp.zeros((1, 1, 8, 18, 3)))

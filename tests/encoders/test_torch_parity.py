@@ -20,6 +20,7 @@ if not os.environ.get("CI"):  # there it must be installed
     pytest.importorskip("torch", reason="torch, a dev extra, is not installed: no parity tests")
 import torch
 
+from tests.helpers.cases import slow
 from tests.helpers.torch_shift_gcn import Layer, TorchShiftGCN
 
 CLASSES, WIDTH, JOINTS = 5, 8, 6
@@ -58,8 +59,8 @@ def clips_for_both(clips=4, frames=16):
 KINDS = (0, 1, 4)  # one layer of each kind: without a residual, with one, wider with a stride
 
 
-@pytest.mark.parametrize("train", [False, True])
-@pytest.mark.parametrize("indices", [KINDS, pytest.param(range(10), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("train", [slow(False), True])
+@pytest.mark.parametrize("indices", [KINDS, slow(range(10))])
 def test_outputs_and_gradients_of_each_layer_equal_pytorch(network, train, indices):
     variables = converted(network)
     for index in indices:

@@ -15,6 +15,7 @@ from dynapurls_jax.zero_shot import purls, scople
 from dynapurls_jax.zero_shot.base import Shapes, unit
 from dynapurls_jax.zero_shot.purls import REPAIRED, PurlsSettings
 from dynapurls_jax.zero_shot.scople import ScopleSettings
+from tests.helpers.cases import slow
 
 B, S, N, C, D, G = 8, 6, 5, 4, 7, 8
 LABELS = np.array([0, 1, 2, 3, 0, 1, 2, 3])
@@ -113,7 +114,7 @@ def test_the_loss_and_its_gradients_are_those_of_torch(query):
         np.testing.assert_allclose(grad, want, rtol=2e-3, atol=5e-5, err_msg=str(path))
 
 
-@pytest.mark.parametrize("score", ["global", "weighted"])
+@pytest.mark.parametrize("score", [slow("global"), "weighted"])
 def test_a_score_is_the_mean_logit_of_both_streams(score):
     method, variables, tokens, text = setup(query="per_candidate", score=score)
     with torch.no_grad():
