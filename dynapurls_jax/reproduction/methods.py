@@ -35,7 +35,7 @@ CHOSEN: dict[str, Overrides] = {
     "smie": {"fit.learning_rate": 1e-3},
     "tdsm": HEAVY | {"fit.learning_rate": 1e-3},
     "star": HEAVY | {"fit.learning_rate": 1e-3},
-    "neuron": HEAVY | {"fit.learning_rate": 3e-3},
+    "neuron": HEAVY | {"fit.learning_rate": 3e-2},
 }
 # The contact of the published code with unseen test clips: the epoch, unless it is another one.
 # DeViSE and SCoPLe have no public code.
