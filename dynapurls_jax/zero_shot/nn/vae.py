@@ -21,6 +21,7 @@ CLASSIFIERS = ("gaussian", "softmax")
 XAVIER = jax.nn.initializers.variance_scaling(0.25, "fan_avg", "uniform")  # gain 0.5
 RATE = 0.1 * 1700 / 3000  # of the weight of a term, over a whole cycle
 FIRST, LATE = 1000 / 1700, 1400 / 1700  # where terms start, as parts of a cycle
+LARGEST = 10.0  # log variance
 SAMPLES, STEPS, LEARNING_RATE = 500, 300, 1e-3  # of the softmax classifier
 
 
@@ -79,8 +80,13 @@ def init_autoencoder(key: PRNGKeyArray, width: int, latent: int) -> Variables:
 
 
 def encoded(params: Variables, x: Float[Array, "*B n"]) -> Latent:
-    """The Gaussian of each row."""
-    return Latent(dense(params["mean"], x), dense(params["log_variance"], x))
+    """The Gaussian of each row.
+
+    The log variance is limited, unlike published: it is linear in `x`, and the variance of an
+    outlier would overflow.
+    """
+    log_variance = jnp.minimum(dense(params["log_variance"], x), LARGEST)
+    return Latent(dense(params["mean"], x), log_variance)
 
 
 def decoded(params: Variables, z: Float[Array, "*B L"]) -> Float[Array, "*B n"]:
