@@ -86,8 +86,8 @@ COMPARISON = {
             ZSL,
             REFINED,
             *SIDES,
-            Column(f"{ORACLE} ZSL", STATIC, pick=ORACLE, published=True),
             Column(f"{ORACLE} H", STATIC, "gates", f"{ORACLE} H"),
+            Column(f"{ORACLE} ZSL", STATIC, pick=ORACLE, published=True),
         ),
         f"{SAME}balanced: refined online. S, U, H: seen, unseen and their harmonic mean, with "
         "calibrated stacking fitted on a pseudo split, not refined. "
