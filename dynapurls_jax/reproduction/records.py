@@ -5,7 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dynapurls_jax.reproduction.jobs import Job, Results
+from dynapurls_jax.reproduction.jobs import Job
+from dynapurls_jax.reproduction.kinds import Results
 from dynapurls_jax.training.metrics import json_lines
 
 

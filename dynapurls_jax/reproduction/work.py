@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from data_pipelines.logs import log
-from dynapurls_jax.reproduction.jobs import Job, Results
+from dynapurls_jax.reproduction.jobs import Job
+from dynapurls_jax.reproduction.kinds import Results
 from dynapurls_jax.reproduction.records import Records
 
 

@@ -27,6 +27,7 @@ from dynapurls_jax.reproduction.jobs import (
     possible,
     runs_of,
 )
+from dynapurls_jax.reproduction.kinds import KINDS
 from dynapurls_jax.reproduction.layout import EVERY_GRANULARITY, overrides_of
 from dynapurls_jax.reproduction.pages import (
     Page,
@@ -94,7 +95,7 @@ def test_every_override_is_a_key_of_the_configuration(name):
             new = changed(config, overrides)
             for key, value in overrides.items():
                 assert value_of(new, key) == value
-            assert column.kind in jobs_module.KINDS
+            assert column.kind in KINDS
 
 
 def test_all_results_of_the_paper_have_a_cell():
