@@ -157,7 +157,7 @@ def test_methods_without_vectors_have_the_adapters_that_work_on_scores():
         name: {dict(job.overrides)["adapter.name"] for job in jobs if named(job) == name}
         for name in ("smie", "devise")
     }
-    assert adapters["smie"] == {"static"} < adapters["devise"]
+    assert adapters["smie"] == {"static", "centred_scores"} < adapters["devise"]
 
 
 def named(job):
