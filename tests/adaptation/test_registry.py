@@ -37,7 +37,7 @@ def test_each_pair_works_or_is_an_error_in_one_sentence(name, kind):
     if kind == "ridge" and ADAPTERS.entry(name).needs == "tokens":
         fitting = (
             "expected one of balanced, recentred, dynapurls, tent, tda, skeleton_cache, adanpc, "
-            "static"
+            "centred_scores, static"
         )
         message = f"adapter {name} needs features of tokens, .*does not have: {fitting}$"
         with pytest.raises(ValueError, match=message):
@@ -46,14 +46,17 @@ def test_each_pair_works_or_is_an_error_in_one_sentence(name, kind):
         assert labels_of(name, kind, prompt=NO_PROMPT).shape == (3,)
 
 
-def test_without_an_embedding_only_static_is_available():
+def test_without_an_embedding_the_methods_on_scores_are_available():
     model, variables, _ = small_model()
     model = model._replace(embedding=None)
     info = StreamInfo.of(small_tokens(1))
-    for name in set(ADAPTERS.names) - {"static"}:
-        with pytest.raises(ValueError, match=f"adapter {name} needs .*: expected one of static$"):
+    of_scores = ["centred_scores", "static"]
+    expected = f"expected one of {', '.join(of_scores)}$"
+    for name in set(ADAPTERS.names) - set(of_scores):
+        with pytest.raises(ValueError, match=f"adapter {name} needs .*: {expected}"):
             make_method(section_of(name), model, variables, info)
-    make_method(section_of("static"), model, variables, info)
+    for name in of_scores:
+        make_method(section_of(name), model, variables, info)
 
 
 def test_tpt_needs_a_prompt():
