@@ -114,7 +114,16 @@ class Model:
 
 
 def model_of(run: TrainedRun, gate: Gate | None = None) -> Model:
-    """The model of a run; its candidates are the unseen classes."""
+    """The model of a run; its candidates are the unseen classes.
+
+    Raises:
+      ValueError: labels of unseen test clips chose its epoch (`fit.published_protocol`).
+    """
+    if run.config.fit.published_protocol:
+        raise ValueError(
+            "fit.published_protocol: labels of unseen test clips chose the epoch, so there is no "
+            "model for predictions; train without it"
+        )
     inputs = run.inputs
     names = inputs.corpus.class_names
     shape = (1, 1) if inputs.clips is None else inputs.clips.clips.shape[1:3]

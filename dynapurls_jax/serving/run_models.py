@@ -22,6 +22,9 @@ def keep_model(spec: RunSpec, run: TrainedRun) -> None:
     """
     if not is_first():
         return
+    if run.config.fit.published_protocol:
+        log.info("no model file: fit.published_protocol chose the epoch by labels of test clips")
+        return
     workdir = spec.folder.parent.parent
     write_model(model_of(run, _gate(run, workdir)), spec.folder / RUN_MODEL)
     real = base_split(spec.split)
