@@ -281,7 +281,7 @@ def _table(results: Sequence[RunResult], adapter: str) -> list[str]:
 
 def _oracle_table(results: Sequence[RunResult]) -> list[str]:
     lines = [
-        f"**{ORACLE}**: the queries depend on the true labels, as in the published code. The hit "
+        f"**{ORACLE}**: labels of the unseen test clips are used, as in published code. The hit "
         "rate of this protocol is not an accuracy.",
         "",
         f"| split | unseen | clips | seeds | chance | {ORACLE} hit rate |",
