@@ -133,11 +133,15 @@ def replay_fit(config: ConfigDict, about: dict, batch: dict, folder: Path) -> No
         seed=about["seed"],
         record={},
     )
-    key = key_of(about["seed"], "method_init")
-    state = restored(folder, partial(epoch_program.fresh_trained, task, batch["tokens"], text, key))
+    init = key_of(about["seed"], "method_init")
+    state = restored(
+        folder, partial(epoch_program.fresh_trained, task, batch["tokens"], text, init)
+    )
     report_tree("parameters", state.variables["params"])
-    epoch_key = key_of(about["seed"], "fit", about["epoch"])
-    key = jax.random.fold_in(epoch_key, about["step"] + 1)
+    key = key_of(about["seed"], "fit", about["epoch"])
+    if about["fold"] is not None:
+        key = jax.random.fold_in(jax.random.fold_in(key, about["training_clips"]), about["fold"])
+    key = jax.random.fold_in(key, about["step"] + 1)
     tokens = jnp.asarray(batch["tokens"], jnp.float32), jnp.asarray(batch["labels"])
 
     def loss_fn(params):

@@ -1,8 +1,8 @@
 """The program of an epoch of stage 3, for several runs at once.
 
-One dispatch trains the models of all runs and their folds on shuffled minibatches, and evaluates
-them. The runs are a leading axis of the state: `jax.vmap` on accelerators, and one after the other
-on a CPU, where products of small stacked matrices are slower than those of one matrix each.
+One dispatch trains the models of all runs on shuffled minibatches, and evaluates them. The runs are
+a leading axis of the state: `jax.vmap` on accelerators, and one after the other on a CPU, where
+products of small stacked matrices are slower than those of one matrix each.
 
 Data parallel: tokens and batches are sharded over the devices, parameters are replicated; `jax.jit`
 adds the reductions.
@@ -19,14 +19,6 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
-from dynapurls_jax.training.folds import (
-    Folds,
-    classes_of,
-    fewest_samples,
-    held_out_accuracy,
-    relabelled,
-    shuffled,
-)
 from dynapurls_jax.training.mesh import divided, everywhere
 from dynapurls_jax.training.method_task import (
     FitSettings,
@@ -34,10 +26,8 @@ from dynapurls_jax.training.method_task import (
     Samples,
     validation_accuracy,
 )
+from dynapurls_jax.training.nonfinite import report_runs
 from dynapurls_jax.zero_shot.base import Variables
-
-# Momentum of the moving average of held-out accuracies, from 0; a fold has few clips.
-SMOOTHING = 0.8
 
 
 class Data(NamedTuple):
@@ -61,12 +51,14 @@ class Run(NamedTuple):
     Attributes:
       root: key of the batches and of the loss.
       rate: learning rate, float32.
-      folds: of the run.
+      epochs: largest number of epochs, int32.
+      folds: `Folds` of the run, while these are trained.
     """
 
     root: PRNGKeyArray
     rate: Any
-    folds: Folds
+    epochs: Any
+    folds: Any = None
 
 
 class Trained(NamedTuple):
@@ -80,13 +72,30 @@ class FitState(flax.struct.PyTreeNode):
     """The state of a run between epochs; a pytree of arrays, as checkpoints need."""
 
     trained: Any  # `Trained`
-    folds: Any  # `Trained` with a leading axis; None without folds
-    best: Variables
-    accuracy: Any  # on held-out classes, smoothed over epochs, float32 []
-    best_accuracy: Any  # the highest `accuracy`, float32 []
+    best: Any  # published protocol: the variables after `best_epoch`; None otherwise
+    score: Any  # published protocol: accuracy on the unseen test clips of `best`, float32 []
     val_accuracy: Any  # on validation clips of seen classes after `best_epoch`, float32 []
-    best_epoch: Any  # int32 []
+    best_epoch: Any  # int32 []; the last one, except in the published protocol
     epoch: Any  # int32 []
+
+
+class Program(NamedTuple):
+    """The training of one run.
+
+    Attributes:
+      title: of the progress display.
+      epoch: `(state, run, data) -> (state, figures, batches)`. `figures` has the loss and gradient
+        norm of each batch and the accuracies. From the first batch with a non-finite loss or
+        gradient on, the state does not change. `batches` tells which batch that is; its last entry
+        is a flag for the whole epoch.
+      finished: `(state, run) -> bool`, also with a leading axis of the runs.
+      report: raises the error of an epoch that is not finite, see `nonfinite.report_runs`.
+    """
+
+    title: str
+    epoch: Callable
+    finished: Callable
+    report: Callable
 
 
 def optimizer_of(settings: FitSettings) -> optax.GradientTransformation:
@@ -105,71 +114,48 @@ def fresh_trained(task: MethodTask, tokens: Array, text: Any, key: PRNGKeyArray)
     return Trained(variables, optimizer_of(task.settings).init(variables["params"]))
 
 
-def fresh_state(
-    task: MethodTask, root: PRNGKeyArray, tokens: Array, text: Any, folds: Folds
-) -> FitState:
+def fresh_state(task: MethodTask, root: PRNGKeyArray, data: Data) -> FitState:
     """The state of one run before the first epoch.
 
     Args:
       root: key of the initial variables.
-      tokens: `[N, S, n]` of the training samples; may be padded.
     """
-    real = jnp.asarray(tokens, jnp.float32)[: len(task.ids)]
-    kept = jnp.asarray(folds.kept)
-
-    def of_fold(numbered) -> Trained:
-        number, kept = numbered
-        key = jax.random.fold_in(root, number)
-        return fresh_trained(task, real, classes_of(text, kept), key)
-
-    trained = fresh_trained(task, real, text, root)
+    trained = fresh_trained(task, real_tokens(task, data), data.text, root)
+    best = jax.tree.map(jnp.copy, trained.variables)  # the state is donated: no buffer twice
     return FitState(
         trained=trained,
-        folds=jax.lax.map(of_fold, (jnp.arange(len(kept)), kept)) if len(kept) else None,
-        best=jax.tree.map(jnp.copy, trained.variables),  # the state is donated: no buffer twice
-        accuracy=jnp.float32(0),
-        best_accuracy=jnp.float32(0),
+        best=best if task.settings.published_protocol else None,
+        score=jnp.float32(0),
         val_accuracy=jnp.float32(0),
         best_epoch=jnp.int32(0),
         epoch=jnp.int32(0),
     )
 
 
-def finished(state: FitState, settings: FitSettings) -> Bool[Array, "*R"]:
-    """Whether runs have had all epochs, or wait too long for a higher accuracy on held-out classes.
+def real_tokens(task: MethodTask, data: Data) -> Array:
+    """`[N, S, n]` float32 of the training samples, without the padding of the devices."""
+    return jnp.asarray(data.train.tokens, jnp.float32)[: len(task.ids)]
 
-    The published protocol trains for all epochs.
+
+def make_epoch(program: Program, mesh: Mesh) -> Callable:
+    """The jitted epoch `(states, runs, data) -> (states, figures, batches)` of several runs.
+
+    States and `Run` have a leading axis of the runs. A finished run does not change.
     """
-    waited = (state.epoch - state.best_epoch >= settings.patience) & (
-        not settings.published_protocol
-    )
-    return (state.epoch >= settings.epochs) | waited
 
-
-def make_epoch(task: MethodTask, mesh: Mesh) -> Callable:
-    """The jitted epoch `(states, runs, data) -> (states, figures, batches)`.
-
-    States and runs (`Run`) have a leading axis of the runs. A finished run does not change.
-    `figures` has the loss and gradient norm of each batch and the accuracies. From the first batch
-    with a non-finite loss or gradient on, the state does not change. `batches` has the sample
-    indices of all batches, a flag for each batch, whether it and all before it are finite, and a
-    flag for the whole epoch.
-    """
-    epoch = make_run_epoch(task, mesh)
-
-    def unless_finished(data: Data, state: FitState, run: Run):
+    def unless_finished(data: Data, state: Any, run: Run):
         skipped = jax.tree.map(
             lambda leaf: jnp.ones(leaf.shape, leaf.dtype),
-            jax.eval_shape(epoch, state, run, data)[1:],
+            jax.eval_shape(program.epoch, state, run, data)[1:],
         )
         return jax.lax.cond(
-            finished(state, task.settings),
+            program.finished(state, run),
             lambda: (state, *skipped),
-            lambda: epoch(state, run, data),
+            lambda: program.epoch(state, run, data),
         )
 
     @partial(jax.jit, donate_argnums=0, out_shardings=everywhere(mesh))
-    def run_epoch(states: FitState, runs: Run, data: Data):
+    def run_epoch(states: Any, runs: Run, data: Data):
         return over_runs(partial(unless_finished, data), states, runs)
 
     return run_epoch
@@ -186,54 +172,34 @@ def over_runs(function: Callable, *runs: Any, one_by_one: bool | None = None) ->
     return jax.vmap(function)(*runs)
 
 
-def make_run_epoch(task: MethodTask, mesh: Mesh) -> Callable:
-    """The epoch of one run, see `make_epoch`."""
+def fit_program(task: MethodTask, mesh: Mesh) -> Program:
+    """Training on all seen classes; states are `FitState`.
+
+    `batches` has the sample indices of all batches and, for each batch, whether it and all before
+    it are finite.
+    """
     method, count, size = task.method, len(task.ids), task.batch_size
-    step, published = make_step(task, mesh), task.settings.published_protocol
+    step = make_step(task, mesh)
 
-    def of_fold(run: Run, epoch, data: Data, numbered):
-        number, fold, trained = numbered
-        (train, _, text, _), key = data, jax.random.fold_in(run.root, number)
-        fewest = fewest_samples(task.train.labels, held=len(fold.held))
-        batch = min(size, fewest)
-        order = shuffled(key, fold.train, fewest // batch * batch)
-        own = relabelled(train, fold.kept, len(jax.tree.leaves(text)[0]))
-        kept = classes_of(text, fold.kept)
-        batches = order.reshape(-1, batch)
-        numbers = (epoch * len(batches), batches)
-        run = run._replace(root=key)
-        trained, _, _, each_finite = step(trained, own, kept, run, *numbers)
-        share = held_out_accuracy(method, trained.variables, train, fold, text)
-        return trained, jnp.where(each_finite.all(), share, jnp.nan)
-
-    def run_epoch(state: FitState, run: Run, data: Data):
-        key, folds = jax.random.fold_in(run.root, state.epoch), run.folds
+    def epoch(state: FitState, run: Run, data: Data):
+        key = jax.random.fold_in(run.root, state.epoch)
         order = jax.random.permutation(key, count)[: count // size * size]
         batches = order.reshape(-1, size)
         numbers = (state.epoch * len(batches), batches)
         trained, losses, norms, each_finite = step(
             state.trained, data.train, data.text, run._replace(root=key), *numbers
         )
-        figures = {"loss": losses, "grad_norm": norms}
-        figures["val_accuracy"] = validation_accuracy(
-            method, trained.variables, data.val, data.text
-        )
-        trained_folds, score = state.folds, jnp.float32(0)
-        if len(folds.held):
-            numbered = (jnp.arange(len(folds.held)), folds, state.folds)
-            of_folds = run._replace(root=jax.random.fold_in(key, count))
-            one = partial(of_fold, of_folds, state.epoch, data)
-            trained_folds, shares = jax.lax.map(one, numbered)
-            figures["held_out_accuracy"] = score = shares.mean()
+        accuracy = validation_accuracy(method, trained.variables, data.val, data.text)
+        score = jnp.float32(0)
         if data.published is not None:
             score = validation_accuracy(method, trained.variables, *data.published)
-        after = state.replace(trained=trained, folds=trained_folds)
-        finite = each_finite.all() & jnp.isfinite(score)
-        smoothing = 0.0 if published else SMOOTHING
-        after = _scored(after, score, figures["val_accuracy"], finite, smoothing)
-        return after, figures, (order, each_finite, finite)
+        finite = each_finite.all()
+        state = _scored(state.replace(trained=trained), score, accuracy, finite)
+        figures = {"loss": losses, "grad_norm": norms, "val_accuracy": accuracy}
+        return state, figures, (order, each_finite, finite)
 
-    return run_epoch
+    title = f"fitting {task.record['method']['name']}"
+    return Program(title, epoch, lambda state, run: state.epoch >= run.epochs, report_runs)
 
 
 def make_step(task: MethodTask, mesh: Mesh) -> Callable:
@@ -281,21 +247,15 @@ def make_step(task: MethodTask, mesh: Mesh) -> Callable:
     return steps
 
 
-def _scored(
-    state: FitState, score: Array, val: Array, finite: Bool[Array, ""], smoothing: float
-) -> FitState:
-    """The state after an epoch; `best` is replaced if no earlier epoch has a higher accuracy.
-
-    The last of equally accurate epochs is kept, so that training does not stop early when held-out
-    classes are easy.
-    """
-    score = smoothing * state.accuracy + (1 - smoothing) * score
-    better = finite & (score >= state.best_accuracy)
+def _scored(state: FitState, score: Array, val: Array, finite: Bool[Array, ""]) -> FitState:
+    """The state after an epoch; of equal scores, the last epoch is the best."""
+    better, best = finite & (score >= state.score), state.best
+    if best is not None:
+        best = optax.tree.where(better, state.trained.variables, best)
     epoch = state.epoch + finite
     return state.replace(
-        best=optax.tree.where(better, state.trained.variables, state.best),
-        accuracy=jnp.where(finite, score, state.accuracy),
-        best_accuracy=jnp.where(better, score, state.best_accuracy),
+        best=best,
+        score=jnp.where(better, score, state.score),
         val_accuracy=jnp.where(better, val, state.val_accuracy),
         best_epoch=jnp.where(better, epoch, state.best_epoch),
         epoch=epoch,

@@ -1,14 +1,13 @@
-"""Stage 3 for methods with a loss: training with the number of epochs chosen by cross-validation.
+"""Stage 3 for methods with a loss: cross-validation chooses the number of epochs, then training.
 
-Two kinds of models are trained together: one on all seen classes, and one for each fold without the
-fold's held-out classes (`training.folds`). The result is the model of all seen classes after the
-epoch with the highest mean accuracy of the folds on their held-out classes.
-
-Several runs that differ in the seed and the learning rate alone are trained together, by one
-program (`training.epoch_program`).
+The folds (`training.folds`) are trained until their mean accuracy on held-out classes stops rising;
+the model of all seen classes is then trained for the best number of epochs. Several runs that
+differ in the seed and the learning rate alone are trained together, by one program
+(`training.epoch_program`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
@@ -24,56 +23,90 @@ from dynapurls_jax.rng import key_of
 from dynapurls_jax.training.checkpoints import CheckpointGroup, Checkpoints
 from dynapurls_jax.training.epoch_program import (
     Data,
-    FitState,
+    Program,
     Run,
-    finished,
+    fit_program,
     fresh_state,
     make_epoch,
 )
-from dynapurls_jax.training.folds import Folds, folds_of
+from dynapurls_jax.training.fold_program import fold_program, fresh_folds
+from dynapurls_jax.training.folds import folds_of
 from dynapurls_jax.training.loop import Loop
 from dynapurls_jax.training.mesh import divide_rows, everywhere, mesh_for
 from dynapurls_jax.training.method_task import MethodTask, Samples
-from dynapurls_jax.training.nonfinite import report_runs
 from dynapurls_jax.zero_shot.base import Variables
 
 
-def train_methods(
-    tasks: Sequence[MethodTask],
-    checkpoints: Sequence[Checkpoints],
-    folders: Sequence[Path],
-    profile: bool = False,
-) -> list[tuple[Variables, dict]]:
-    """Trains until the accuracy on held-out seen classes stops rising; resumes from checkpoints.
+@dataclass(frozen=True)
+class Group:
+    """Runs that are trained together; they differ in the seed and the learning rate alone.
+
+    Attributes:
+      tasks, checkpoints: of each run.
+      folders: of each run, for metrics and reports.
+      profile: write a trace of some epochs to the first folder.
+    """
+
+    tasks: Sequence[MethodTask]
+    checkpoints: Sequence[Checkpoints]
+    folders: Sequence[Path]
+    profile: bool = False
+
+
+def choose_epochs(group: Group) -> list[dict]:
+    """Chooses the number of epochs by cross-validation; resumes from checkpoints.
 
     Args:
-      tasks: of one or more runs, which differ in the seed and the learning rate alone.
-      checkpoints: of each run.
-      folders: folder of each run's stage, for metrics and reports.
-      profile: write a trace of some epochs to the first folder.
+      group: runs whose task has folds.
 
     Returns:
-      For each run, the variables of the best epoch, on the host, and its results: `val_accuracy` on
-      validation clips of seen classes, `held_out_accuracy` (the smoothed mean over the folds; None
-      without folds), `best_epoch` and `epochs`. Accuracies are in [0, 1].
+      For each run, `best_epoch`, the `held_out_accuracy` in [0, 1] after it (the smoothed mean over
+      the folds), and `epochs`, the number of epochs that were tried.
 
     Raises:
       NonFiniteError: a loss or gradient is not finite.
     """
-    task, folds = tasks[0], [folds_of(task) for task in tasks]
-    mesh = mesh_for(task.batch_size, "fit.batch_size")
-    data = data_of(task, mesh)
-    state = _stacked(
-        [_first_state(*run, data) for run in zip(tasks, folds, checkpoints, strict=True)]
-    )
-    state = jax.device_put(state, everywhere(mesh))
-    if not all(finished(state, task.settings)):
-        group, first = CheckpointGroup(checkpoints), int(state.epoch.max())
-        report = partial(report_runs, tasks, folders)
-        with Loop(folders, group, first, len(task.ids), report, profile) as loop:
-            state = _run(tasks, state, runs_of(tasks, folds), data, mesh, loop)
+    tasks = group.tasks
+    mesh = mesh_for(tasks[0].batch_size, "fit.batch_size")
+    folds = [folds_of(task) for task in tasks]
+    fresh = [partial(fresh_folds, *run) for run in zip(tasks, folds, strict=True)]
+    runs = runs_of(tasks, [task.settings.epochs for task in tasks])
+    runs = runs._replace(folds=_stacked(folds))
+    states = _train(group, fold_program(tasks[0], mesh), fresh, runs, mesh)
     return [
-        _result(task, one) for task, one in zip(tasks, _runs(jax.device_get(state)), strict=True)
+        {
+            "held_out_accuracy": float(state.best_accuracy),
+            "best_epoch": int(state.best_epoch),
+            "epochs": int(state.epoch),
+        }
+        for state in states
+    ]
+
+
+def train_methods(group: Group, epochs: Sequence[int]) -> list[tuple[Variables, dict]]:
+    """Trains on all seen classes for the given numbers of epochs; resumes from checkpoints.
+
+    Args:
+      epochs: of each run.
+
+    Returns:
+      For each run, the variables of the last epoch (published protocol: of the best one), on the
+      host, and its results: `val_accuracy` in [0, 1] on validation clips of seen classes, and the
+      number of that epoch, `best_epoch`.
+
+    Raises:
+      NonFiniteError: a loss or gradient is not finite.
+    """
+    tasks = group.tasks
+    mesh = mesh_for(tasks[0].batch_size, "fit.batch_size")
+    fresh = [partial(fresh_state, task) for task in tasks]
+    states = _train(group, fit_program(tasks[0], mesh), fresh, runs_of(tasks, epochs), mesh)
+    return [
+        (
+            state.trained.variables if state.best is None else state.best,
+            {"val_accuracy": float(state.val_accuracy), "best_epoch": int(state.best_epoch)},
+        )
+        for state in states
     ]
 
 
@@ -91,20 +124,16 @@ def data_of(task: MethodTask, mesh: Mesh) -> Data:
     return Data(divided(task.train), divided(task.val), replicated(task.text), published)
 
 
-def _first_state(task: MethodTask, folds: Folds, checkpoints: Checkpoints, data: Data) -> FitState:
-    begin, root = partial(fresh_state, task), key_of(task.seed, "method_init")
-    if checkpoints.latest() is None:
-        return jax.jit(begin)(root, data.train.tokens, data.text, folds)
-    shapes = jax.eval_shape(begin, root, data.train.tokens, data.text, folds)
-    return checkpoints.restore(shapes, on_host=True)
+def runs_of(tasks: Sequence[MethodTask], epochs: Sequence[int]) -> Run:
+    """What differs between the runs, with a leading axis of the runs.
 
-
-def runs_of(tasks: Sequence[MethodTask], folds: Sequence[Folds]) -> Run:
-    """What differs between the runs, with a leading axis of the runs."""
+    Args:
+      epochs: largest number of epochs of each run.
+    """
     return _stacked(
         [
-            Run(key_of(task.seed, "fit"), jnp.float32(task.settings.learning_rate), own)
-            for task, own in zip(tasks, folds, strict=True)
+            Run(key_of(task.seed, "fit"), jnp.float32(task.settings.learning_rate), jnp.int32(most))
+            for task, most in zip(tasks, epochs, strict=True)
         ]
     )
 
@@ -113,32 +142,54 @@ def _stacked(trees: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
-def _runs(state: FitState) -> list[FitState]:
-    return [jax.tree.map(itemgetter(run), state) for run in range(len(state.epoch))]
+def _train(
+    group: Group,
+    program: Program,
+    fresh: Sequence[Callable],
+    runs: Run,
+    mesh: Mesh,
+) -> list[Any]:
+    """Trains until all runs are finished; returns their states, on the host.
+
+    Args:
+      fresh: of each run, `(root, data) -> state` before the first epoch.
+      runs: with a leading axis.
+    """
+    data = data_of(group.tasks[0], mesh)
+    first = [
+        _first_state(*run, data) for run in zip(group.tasks, fresh, group.checkpoints, strict=True)
+    ]
+    states = jax.device_put(_stacked(first), everywhere(mesh))
+    if not program.finished(states, runs).all():
+        run_epoch, checkpoints = make_epoch(program, mesh), CheckpointGroup(group.checkpoints)
+        report, clips = partial(program.report, group.tasks, group.folders), len(group.tasks[0].ids)
+        start, most = int(states.epoch.max()), int(runs.epochs.max())
+        with (
+            Loop(group.folders, checkpoints, start, clips, report, group.profile) as loop,
+            progress(program.title, most, int(states.epoch.min())) as shown,
+        ):
+            while not (ended := np.asarray(program.finished(states, runs))).all():
+                loop.running = ~ended
+                states, figures, batches = run_epoch(states, runs, data)
+                loop.after(states, figures, batches)
+                loop.log(states, epoch=np.asarray(states.epoch))
+                shown(int(states.epoch.max()), **_means(figures, loop.running))
+            loop.save(states)
+    states = jax.device_get(states)
+    return [jax.tree.map(itemgetter(run), states) for run in range(len(group.tasks))]
 
 
-def _run(
-    tasks: Sequence[MethodTask], state: FitState, runs: Run, data: Data, mesh: Mesh, loop: Loop
-) -> FitState:
-    settings, run_epoch = tasks[0].settings, make_epoch(tasks[0], mesh)
-    title = f"fitting {tasks[0].record['method']['name']}"
-    with progress(title, settings.epochs, int(state.epoch.min())) as report:
-        while not all(ended := finished(state, settings)):
-            loop.running = ~np.asarray(ended)
-            state, figures, batches = run_epoch(state, runs, data)
-            loop.after(state, figures, batches)
-            best = np.asarray(state.best_accuracy)  # blocks: the stopping rule reads it
-            loop.log(state, epoch=np.asarray(state.epoch), best_held_out_accuracy=best)
-            losses = np.asarray(figures["loss"])[loop.running]
-            report(int(state.epoch.max()), loss=float(losses.mean()), held_out=float(best.mean()))
-        loop.save(state)
-    return state
-
-
-def _result(task: MethodTask, state: FitState) -> tuple[Variables, dict]:
-    return state.best, {
-        "val_accuracy": float(state.val_accuracy),
-        "held_out_accuracy": float(state.best_accuracy) if state.folds is not None else None,
-        "best_epoch": int(state.best_epoch),
-        "epochs": int(state.epoch),
+def _means(figures: dict[str, Any], running: np.ndarray) -> dict[str, float]:
+    """Means over the runs that are trained, without the gradient norm."""
+    return {
+        name: float(np.asarray(value)[running].mean())
+        for name, value in figures.items()
+        if name != "grad_norm"
     }
+
+
+def _first_state(task: MethodTask, fresh: Callable, checkpoints: Checkpoints, data: Data) -> Any:
+    root = key_of(task.seed, "method_init")
+    if checkpoints.latest() is None:
+        return jax.jit(fresh)(root, data)
+    return checkpoints.restore(jax.eval_shape(fresh, root, data), on_host=True)

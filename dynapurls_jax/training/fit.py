@@ -1,9 +1,11 @@
 """Stage 3: fits a zero-shot method on the seen classes, in closed form or by gradient descent."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
-from functools import lru_cache
+from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +17,8 @@ from dynapurls_jax.evaluation.trained_run import class_text
 from dynapurls_jax.registry import plain, settings_key, settings_of
 from dynapurls_jax.rng import key_of
 from dynapurls_jax.training.checkpoints import Checkpoints, open_checkpoints
-from dynapurls_jax.training.epochs import train_methods
+from dynapurls_jax.training.epochs import Group, choose_epochs, train_methods
+from dynapurls_jax.training.folds import folds_of
 from dynapurls_jax.training.method_task import (
     FitSettings,
     MethodTask,
@@ -23,9 +26,12 @@ from dynapurls_jax.training.method_task import (
     validation_accuracy,
 )
 from dynapurls_jax.training.spec import RunSpec
-from dynapurls_jax.training.stages import identity_hash, open_stage, stage_folder
+from dynapurls_jax.training.stages import Stage, identity_hash, open_stage, stage_folder
 from dynapurls_jax.zero_shot.base import Shapes, Variables, ZeroShotMethod
 from dynapurls_jax.zero_shot.registry import METHODS, make_method
+
+T = TypeVar("T")
+TRAINING = 2  # changes with the stage's checkpoints and with what a seed determines
 
 
 def method_identity(spec: RunSpec, tokens_identity: dict) -> dict:
@@ -36,14 +42,16 @@ def method_identity(spec: RunSpec, tokens_identity: dict) -> dict:
     """
     name = spec.config.method.name
     entry, inputs = METHODS.entry(name), spec.inputs
-    words = {"words": inputs.words_digest} if entry.words else {}
+    more: dict = {"words": inputs.words_digest} if entry.words else {}
+    if entry.trained:
+        more["training"] = TRAINING
     return {
         "method": plain(spec.config.method, "name", settings_key(name)),
         "fit": plain(spec.config, "fit")["fit"],
         "tokens": identity_hash(tokens_identity),
         "texts": inputs.text_digest,
         "sketches": inputs.sketches_digest if entry.sketches else None,
-        **words,
+        **more,
     } | spec.identity()
 
 
@@ -76,13 +84,10 @@ def fit_methods(
         open_stage(spec.folder / "methods", name, method_identity(spec, identity))
         for spec, identity in zip(specs, tokens_identities, strict=True)
     ]
-    with ExitStack() as stack:
-        checkpoints = [stack.enter_context(closing(open_checkpoints(stage))) for stage in stages]
-        if tasks[0].method.fit:
-            found = [solve(*run) for run in zip(tasks, checkpoints, strict=True)]
-        else:
-            folders = [stage.folder for stage in stages]
-            found = train_methods(tasks, checkpoints, folders, specs[0].profile)
+    if tasks[0].method.fit:
+        found = _with_checkpoints(stages, lambda opened: list(map(solve, tasks, opened)))
+    else:
+        found = _train(specs, tasks, stages, tokens_identities)
     fitted = []
     for task, stage, (variables, results) in zip(tasks, stages, found, strict=True):
         if stage.results is None:
@@ -126,6 +131,69 @@ def task_of(spec: RunSpec, tokens: np.ndarray, sketches: np.ndarray | None) -> M
         record=plain(spec.config, *spec.config),
         published=published,
     )
+
+
+def _with_checkpoints(stages: Sequence[Stage], work: Callable[[list[Checkpoints]], T]) -> T:
+    """The result of work with the checkpoints of stages, which are closed after it."""
+    with ExitStack() as stack:
+        return work([stack.enter_context(closing(open_checkpoints(stage))) for stage in stages])
+
+
+def _train(
+    specs: Sequence[RunSpec],
+    tasks: Sequence[MethodTask],
+    stages: Sequence[Stage],
+    tokens_identities: Sequence[dict],
+) -> list[tuple[Variables, dict]]:
+    """Trains methods with a loss for the number of epochs that their folds choose."""
+    choices = _choices(specs, tasks, stages, tokens_identities)
+    epochs = [choice["best_epoch"] for choice in choices]
+    folders = [stage.folder for stage in stages]
+
+    def train(opened: list[Checkpoints]):
+        return train_methods(Group(tasks, opened, folders, specs[0].profile), epochs)
+
+    trained = _with_checkpoints(stages, train)
+    return [
+        (variables, choice | results)
+        for choice, (variables, results) in zip(choices, trained, strict=True)
+    ]
+
+
+def _choices(
+    specs: Sequence[RunSpec],
+    tasks: Sequence[MethodTask],
+    stages: Sequence[Stage],
+    tokens_identities: Sequence[dict],
+) -> list[dict]:
+    """The chosen number of epochs of each run: results of `choose_epochs`.
+
+    Folds have a stage of their own, beside the folders of the runs. Runs with the same tokens share
+    it: their folds are those of seed 0, and are trained once. Tokens of a trained encoder depend on
+    the seed, and so do their folds.
+    """
+    most = tasks[0].settings.epochs
+    if not len(folds_of(tasks[0]).held):
+        return [{"held_out_accuracy": None, "best_epoch": most, "epochs": most}] * len(tasks)
+    found: dict[Path, tuple[Stage, MethodTask]] = {}
+    folders = []
+    for spec, task, stage, tokens in zip(specs, tasks, stages, tokens_identities, strict=True):
+        task = replace(task, seed=tokens.get("seed", 0))
+        parent, identity = spec.folder.parent / "folds", stage.identity | {"seed": task.seed}
+        folds = open_stage(parent, spec.config.method.name, identity)
+        found[folds.folder] = folds, task
+        folders.append(folds.folder)
+    missing = [one for one in found.values() if one[0].results is None]
+    if missing:
+        own, chosen = zip(*missing, strict=True)
+        work = partial(_choose, chosen, [stage.folder for stage in own])
+        for stage, choice in zip(own, _with_checkpoints(own, work), strict=True):
+            stage.finish(choice)
+    return [found[folder][0].results or {} for folder in folders]
+
+
+def _choose(tasks, folders, checkpoints: list[Checkpoints]) -> list[dict]:
+    return choose_epochs(Group(tasks, checkpoints, folders))
 
 
 @lru_cache

@@ -1,4 +1,4 @@
-"""Cross-validation over classes: held-out seen classes determine the number of epochs."""
+"""Cross-validation over classes: the classes and samples of the folds."""
 
 from typing import Any, NamedTuple
 

@@ -6,15 +6,18 @@
 import json
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from data_pipelines.atomic import write_text
 from data_pipelines.batches import Batch
 from dynapurls_jax.training.checkpoints import Checkpoints
+from dynapurls_jax.training.folds import classes_of, folds_of
 from dynapurls_jax.training.processes import is_first
 from dynapurls_jax.training.stages import NonFiniteError
 from dynapurls_jax.zero_shot.base import ClassText
@@ -72,6 +75,7 @@ def report_runs(
 
     Args:
       tasks, folders: of each run.
+      number: of the epoch since the start; unused, as the state has its own.
       state, batches: with a leading axis of the runs; the last of `batches` is a flag for the whole
         epoch.
 
@@ -80,30 +84,54 @@ def report_runs(
     """
     run = int(np.argmin(np.asarray(batches[2])))
     state, batches = jax.tree.map(lambda leaf: leaf[run], (state, batches))
-    report_fit(tasks[run], folders[run], number, state, batches[:2])
+    report_fit(tasks[run], folders[run], state, batches[:2])
+
+
+def report_folds(
+    tasks: "Sequence[MethodTask]",
+    folders: Sequence[Path],
+    number: int,
+    state: Any,
+    batches: tuple[Any, Any, Any],
+) -> NoReturn:
+    """Reports the first run with a fold that is not finite; arguments as in `report_runs`.
+
+    Args:
+      batches: as in `report_runs`; the first two have an axis of the folds after that of the runs.
+
+    Raises:
+      NonFiniteError: always.
+    """
+    run = int(np.argmin(np.asarray(batches[2])))
+    fold = int(np.argmin(np.asarray(batches[1][run]).all(axis=1)))
+    task, kept = tasks[run], jnp.asarray(folds_of(tasks[run]).kept[fold])
+    labels = np.searchsorted(np.asarray(kept), np.asarray(task.train.labels)).astype(np.int32)
+    task = replace(task, train=task.train._replace(labels=labels), text=classes_of(task.text, kept))
+    trained = jax.tree.map(lambda leaf: leaf[run][fold], state.trained)
+    state = state.replace(trained=trained, epoch=state.epoch[run])
+    report_fit(task, folders[run], state, (batches[0][run][fold], batches[1][run][fold]), fold)
 
 
 def report_fit(
-    task: "MethodTask", folder: Path, epoch: int, state: Any, batches: tuple[Any, Any]
+    task: "MethodTask",
+    folder: Path,
+    state: Any,
+    batches: tuple[Any, Any],
+    fold: int | None = None,
 ) -> NoReturn:
     """Writes the first non-finite step of an epoch of stage 3, as `report_pretraining` does.
 
     Args:
-      epoch: unused; the number of the epoch is in the state.
       batches: sample indices of the epoch in order, and a flag for each batch: whether it and all
         before it are finite.
+      fold: number of the fold whose task and state these are.
 
     Raises:
       NonFiniteError: always.
     """
     order, finite = (np.asarray(found) for found in batches)
-    if finite.all():
-        raise NonFiniteError(
-            f"epoch {int(state.epoch) + 1}: loss or gradient of a fold (fit.folds) is not finite, "
-            "that of the model of all seen classes is; try a lower fit.learning_rate"
-        )
     number = int(np.argmin(finite))
-    indices = order.reshape(-1, task.batch_size)[number]
+    indices = order.reshape(len(finite), -1)[number]
     arrays = {
         "tokens": np.asarray(task.train.tokens[indices]),
         "labels": np.asarray(task.train.labels)[indices],
@@ -113,8 +141,10 @@ def report_fit(
         "stage": "method",
         "seed": task.seed,
         "step": number,
-        "steps_before": int(state.epoch) * (len(order) // task.batch_size) + number,
+        "steps_before": int(state.epoch) * len(finite) + number,
         "epoch": int(state.epoch),
+        "fold": fold,
+        "training_clips": len(task.ids),
         "token_shape": task.shapes.tokens,
         "skeleton": task.shapes.skeleton.name,
     }
@@ -141,6 +171,7 @@ def _write(
     named = ", ".join(ids[:SHOWN])
     more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
     when = f" of epoch {about['epoch'] + 1}" if "epoch" in about else ""
+    when += f" of fold {about['fold']} (fit.folds)" if about.get("fold") is not None else ""
     raise NonFiniteError(
         f"loss or gradient of step {number}{when} is not finite; its batch was {named}{more}. The "
         f"state is kept as it was before that step; to compute it again and find the first "

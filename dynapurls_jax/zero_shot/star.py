@@ -99,16 +99,34 @@ class Star:
         return {"params": params, "features": statistics(tokens.reshape(-1, width))}
 
     def _part(self, params: Variables, tokens: Float[Array, "B s n"]) -> Float[Array, "B p"]:
-        """The number of each prompt of a part."""
+        """The number of each prompt of a part.
+
+        Parameters of layers without an activation between them are multiplied first, in the order
+        with the fewest FLOPs: of `B p` rows of width `d`, only the network's hidden layer remains.
+        The bias of the keys is left out: it has no effect on the softmax.
+        """
         heads, d = self.settings.heads, self.shapes.text_width
-        split = lambda x: x.reshape(*x.shape[:-1], heads, d // heads)  # noqa: E731
-        query = split(dense(params["query"], params["prompts"]))
-        keys, values = (split(dense(params[name], tokens)) for name in ("key", "value"))
-        scores = jnp.einsum("phe,bshe->bhps", query, keys) * (d // heads) ** -0.5
-        gathered = jnp.einsum("bhps,bshe->bphe", jax.nn.softmax(scores, axis=-1), values)
-        found = dense(params["output"], gathered.reshape(*gathered.shape[:2], d))
-        found = mlp(params["network"], found, [jax.nn.relu])
-        return jnp.einsum("pd,bpd->bp", params["prompts"] @ params["product"], found)
+        by_head = lambda kernel: kernel.reshape(-1, heads, d // heads)  # noqa: E731
+        query = by_head(dense(params["query"], params["prompts"])) * (d // heads) ** -0.5
+        scores = jnp.einsum("phe,nhe,bsn->bhps", query, by_head(params["key"]["kernel"]), tokens)
+        value, output, first, last = (
+            params["value"],
+            params["output"],
+            params["network"]["layer0"],
+            params["network"]["layer1"],
+        )
+        hidden = jnp.einsum(
+            "bhps,bsn,nhe,hef,fg->bpg",
+            jax.nn.softmax(scores, axis=-1),
+            tokens,
+            by_head(value["kernel"]),
+            output["kernel"].reshape(heads, d // heads, d),
+            first["kernel"],
+        )
+        hidden = jax.nn.relu(hidden + dense(first, dense(output, value["bias"])))
+        prompts = params["prompts"] @ params["product"]
+        found = jnp.einsum("pd,gd,bpg->bp", prompts, last["kernel"], hidden)
+        return found + prompts @ last["bias"]
 
     def _parts(self, variables: Variables, tokens: Float[Array, "B S n"]) -> Float[Array, "P B p"]:
         x = standardised(variables["features"], tokens)

@@ -44,8 +44,7 @@ from data_pipelines.skeletons import KINECT_V2
 from dynapurls_jax.config import load_config
 from dynapurls_jax.registry import settings_of
 from dynapurls_jax.training import method_task, pretrain
-from dynapurls_jax.training.epoch_program import Data, Run, fresh_state, make_epoch
-from dynapurls_jax.training.folds import folds_of
+from dynapurls_jax.training.epoch_program import Data, Run, fit_program, fresh_state, make_epoch
 from dynapurls_jax.training.mesh import divided, everywhere, mesh_for
 from dynapurls_jax.zero_shot.base import Shapes
 from dynapurls_jax.zero_shot.registry import make_method
@@ -159,20 +158,18 @@ def lower_fit(config, counts: tuple[int, int], classes: int, mesh: Mesh) -> Any:
         text=constant((classes, 8, 512), np.float32),
         ids=range(counts[0]),
         seed=0,
-        record={},
+        record={"method": {"name": config.method.name}},
     )
-    tokens = jax.ShapeDtypeStruct((2, 75, 256), np.float16)  # states do not depend on their number
-    folds = folds_of(task)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    state = jax.eval_shape(partial(fresh_state, task), key, tokens, task.text, folds)
-    run = Run(key, jax.ShapeDtypeStruct((), np.float32), folds)
+    state = jax.eval_shape(partial(fresh_state, task), key, Data(task.train, task.val, task.text))
+    run = Run(key, *(jax.ShapeDtypeStruct((), kind) for kind in (np.float32, np.int32)))
     one_run = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape), leaf.dtype), (state, run)
     )
     state, runs = on_mesh(one_run, everywhere(mesh))
     train, val = on_mesh((task.train, task.val), divided(mesh))
     data = Data(train, val, on_mesh(task.text, everywhere(mesh)))
-    return make_epoch(task, mesh).lower(state, runs, data)
+    return make_epoch(fit_program(task, mesh), mesh).lower(state, runs, data)
 
 
 def constant(shape: tuple[int, ...], dtype: type) -> np.ndarray:

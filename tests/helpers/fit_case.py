@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from dynapurls_jax.training import epochs
-from dynapurls_jax.training.checkpoints import Checkpoints
 from dynapurls_jax.training.method_task import Samples
 from dynapurls_jax.zero_shot.devise import DeviseSettings, make
+from tests.helpers.fitting import trained_together
 from tests.helpers.parallel_case import method_task
 
 CLASSES = 9
@@ -33,5 +32,4 @@ def small_task(classes: int = CLASSES, samples: int = 60, **fit):
 
 
 def trained(task, folder):
-    folder.mkdir()
-    return epochs.train_methods([task], [Checkpoints(folder / "checkpoints")], [folder])[0]
+    return trained_together([task], [folder])[0]

@@ -17,12 +17,12 @@ from dynapurls_jax.encoders.base import trained_encoder
 from dynapurls_jax.registry import settings_of
 from dynapurls_jax.training import extract, loop, processes
 from dynapurls_jax.training.checkpoints import Checkpoints
-from dynapurls_jax.training.epochs import train_methods
 from dynapurls_jax.training.method_task import FitSettings, MethodTask, Samples
 from dynapurls_jax.training.pretrain import EncoderStage, EncoderTask, task_of, train_encoder
 from dynapurls_jax.training.run import make_spec
 from dynapurls_jax.zero_shot.base import Shapes
 from dynapurls_jax.zero_shot.registry import make_method
+from tests.helpers.fitting import trained_together
 from tests.helpers.trained import SPLIT, small_inputs
 
 CLIPS, CLASSES, SEED = 44, 4, 3  # 44: 5 batches of 8, and four remaining clips
@@ -89,8 +89,7 @@ def train(folder: Path) -> dict[str, np.ndarray]:
     inputs = replace(small_inputs(), clips=task.clips)
     spec = replace(make_spec(inputs, folder, SPLIT, 0), folder=folder)
     store = extract.extract(spec, EncoderStage(encoder, {"small": 1}, {}))
-    checkpoints = Checkpoints(folder / "method" / "checkpoints")
-    (method, results), *_ = train_methods([method_task()], [checkpoints], [folder / "method"])
+    ((method, results),) = trained_together([method_task()], [folder / "method"])
     found = {"accuracy": np.array(share), "tokens": np.asarray(store, np.float32)}
     found |= {f"method {name}": np.array(value) for name, value in results.items()}
     for name, tree in (("encoder", variables), ("method", method)):

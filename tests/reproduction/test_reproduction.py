@@ -255,7 +255,7 @@ def test_jobs_use_the_trained_run_of_the_workdir(runner, trained_workdir):
     refined = runner(job_of("zsl", SPLIT, 0, {"adapter.name": "dynapurls"}))
     assert len(refined["accuracy"]) == 2
     assert set(trained_workdir.rglob("stage.json")) == before
-    assert {path.parents[1].name for path in before} == {"encoders", "methods"}
+    assert {path.parents[1].name for path in before} == {"encoders", "folds", "methods"}
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ def replayed(error: pytest.ExceptionInfo) -> str:
 @pytest.mark.slow
 def test_each_stage_records_its_steps_and_writes_a_trace(tmp_path):
     config = small_config()
-    config.fit.epochs = 5
+    config.fit.update(epochs=5, folds=0)
     train_run(replace(make_spec(small_inputs(config), tmp_path, SPLIT, 0), profile=True))
     for stage, more in (("encoders", set()), ("methods", {"val_accuracy"})):
         (folder,) = (tmp_path / SPLIT / "seed0" / stage).iterdir()
@@ -76,7 +76,8 @@ def test_a_non_finite_clip_stops_training_and_is_named(tmp_path):
 
 
 def test_a_diverging_method_stops(trained_workdir):
-    assert re.search(r"step \d+ of epoch \d+ is not finite", str(diverge(trained_workdir).value))
+    error = str(diverge(trained_workdir).value)
+    assert re.search(r"step \d+ of epoch \d+ of fold \d \(fit.folds\) is not finite", error)
 
 
 @pytest.mark.slow
