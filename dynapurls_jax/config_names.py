@@ -8,7 +8,7 @@ from data_pipelines.errors import unknown
 # In a wheel they are in the package, in a clone beside it.
 _FOLDERS = (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs")
 LISTS = ("config.splits", "config.data.streams")
-NO_DATASETS = {"paper", "universal"}  # configurations that are not those of one dataset
+NO_DATASETS = {"authors_text", "paper", "universal"}  # not the configuration of one dataset
 
 
 def config_names() -> tuple[str, ...]:

@@ -7,11 +7,12 @@
   dynapurls reproduce --summary                     this project's defaults on three datasets
 
 Tables of all zero-shot methods on the same inputs, kinematic statistics: 3 (the dataset's splits,
-with generalised accuracies and ORACLE columns), 4 (random splits), adapters (test-time methods on
-each). Tables of the paper's parts, Shift-GCN and PURLS: 6 (semantics and partitioning), 7
-(granularities and weights), 8 (memory), 9 (seen and unseen), 10 (test-time methods), fig7
-(sensitivity). Published figures are printed beside ours; their protocols take labels of the test
-clips. The summary compares this project's defaults with the paper's model and with the closed form.
+with generalised accuracies and ORACLE columns), 4 (random splits), texts (class names and
+descriptions), adapters (test-time methods on each). Tables of the paper's parts, Shift-GCN and
+PURLS: 6 (semantics and partitioning), 7 (granularities and weights), 8 (memory), 9 (seen and
+unseen), 10 (test-time methods), fig7 (sensitivity). Published figures are printed beside ours;
+their protocols take labels of the test clips. The summary compares this project's defaults with the
+paper's model and with the closed form.
 Missing runs are trained. Each result is recorded at once: after Ctrl-C the same command resumes.
 Writes Markdown, CSV and JSON.
 """
@@ -59,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _parser() -> Parser:
     parser = parser_of(__doc__)
     parser.add_argument(
-        "--table", nargs="+", metavar="N", help="3, 4, adapters, 6, 7, 8, 9, 10 or fig7"
+        "--table", nargs="+", metavar="N", help="3, 4, texts, adapters, 6, 7, 8, 9, 10 or fig7"
     )
     parser.add_argument("--all", action="store_true", help="all tables")
     parser.add_argument(

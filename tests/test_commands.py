@@ -90,8 +90,8 @@ def test_mistakes_after_training_and_generalised_evaluation(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["dynapurls_jax.train"], "expected --config=NAME, one of custom, demo, "),
-        (["dynapurls_jax.train", "--config=dmeo"], "did you mean 'demo'? Known: custom, demo, "),
+        (["dynapurls_jax.train"], "expected --config=NAME, one of authors_text, custom, demo, "),
+        (["dynapurls_jax.train", "--config=dmeo"], "did you mean 'demo'? Known: authors_text, custom, demo, "),
         (
             ["dynapurls_jax.train", DEMO, "--config.method.nmae=x"],
             "error: unknown key of --config.method: 'nmae'; did you mean 'name'? Known: ",
@@ -162,6 +162,18 @@ def test_the_papers_model_is_a_configuration_of_every_dataset():
     assert (config.splits, config.data) == (other.splits, other.data)
     with pytest.raises(ValueError, match=r"configs/paper\.py:nw: expected one of custom, demo, "):
         paper("nw")
+
+
+def test_the_text_of_a_methods_authors_is_a_configuration():
+    authors = runpy.run_path(str(ROOT / "configs" / "authors_text.py"))["get_config"]
+    config = authors("revise,nw_ucla")
+    check_config(config)
+    assert (config.method.name, config.text.descriptions) == ("revise", "names")
+    assert set(config.text.template.values()) == {"{}"}
+    assert not authors("smie,nw_ucla").text.descriptions  # a sentence
+    for names in ("nothing,nw_ucla", "revise,nothing", "revise"):
+        with pytest.raises(ValueError, match=r"authors_text\.py:.*expected METHOD,DATASET"):
+            authors(names)
 
 
 def test_a_configuration_that_lacks_a_key_is_refused():

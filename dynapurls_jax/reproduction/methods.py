@@ -2,6 +2,7 @@
 
 from dynapurls_jax.evaluation.tasks import ORACLE
 from dynapurls_jax.reproduction.layout import DEFAULT, STATIC, Column, Overrides, Row, Table, method
+from dynapurls_jax.text.granularities import GRANULARITIES
 
 POOLED = ("devise", "revise", "jpose", "cada_vae", "synse", "sa_dvae", "smie", "tdsm")
 CYCLIC = ("cada_vae", "synse", "sa_dvae")  # with cycles of annealing
@@ -65,9 +66,32 @@ def inputs_of(name: str) -> Overrides:
     return ENCODER | {"method.name": name} | features | SMALLER.get(name, {})
 
 
+def settings_of(name: str) -> Overrides:
+    """A method with its inputs and its chosen settings."""
+    return inputs_of(name) | CHOSEN.get(name, {})
+
+
 def _row(name: str) -> Row:
     contact = CONTACTS.get(name, EPOCH) if name in TRAINED else None
-    return Row(name, inputs_of(name) | CHOSEN.get(name, {}), published=contact)
+    return Row(name, settings_of(name), published=contact)
+
+
+# The class name alone, as the authors of these methods have it. The others' authors have sentences,
+# or verbs and nouns.
+NAMES: Overrides = {"text.descriptions": "names"} | {
+    f"text.template.{granularity}": "{}" for granularity in GRANULARITIES
+}
+AUTHORS_TEXT = dict.fromkeys(("devise", "revise", "cada_vae", "sa_dvae"), NAMES)
+
+
+def _texts(name: str) -> tuple[Row, ...]:
+    """A method that takes one text for each class, with other texts."""
+    every = {f"method.{name}.granularities": "all"}
+    return (
+        Row(f"{name}, class name", settings_of(name) | NAMES),
+        Row(f"{name}, global description", settings_of(name)),
+        Row(f"{name}, eight descriptions", settings_of(name) | every),
+    )
 
 
 ROWS = tuple(map(_row, (*CLOSED_FORM, *TRAINED)))
@@ -102,6 +126,14 @@ COMPARISON = {
         (ZSL, REFINED, SIDES[-1]),
         f"{SAME}balanced: refined online. H: as in Table 3.",
         random=True,
+    ),
+    "texts": Table(
+        "Texts of the zero-shot methods",
+        tuple(row for name in (*AUTHORS_TEXT, "smie") for row in _texts(name)),
+        (ZSL,),
+        "Methods that take one vector for each class. Class name: the text of the authors of all "
+        "but smie. Global description: as in Table 3. Eight descriptions: their vectors side by "
+        "side. Settings were chosen with the global description.",
     ),
     "adapters": Table(
         "Test-time methods on each zero-shot method",
