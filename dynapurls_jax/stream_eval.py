@@ -163,7 +163,8 @@ def evaluate_workdir(config: ConfigDict, workdir: Path) -> None:
         markdown = evaluate(runs(), folder, command, _PROFILE.value)
     print(overview(markdown), end="\n\n")
     print(f"report: {folder / 'report.md'}")
-    if config.data.features:  # without an encoder the model cannot read clips
+    # Without an encoder a model cannot read clips; the published protocol writes no model file.
+    if config.data.features or config.fit.published_protocol:
         print(f"next: open the pages in {folder} in a browser")
     else:
         print(f'next: dynapurls predict --clips=my_clips --actions="walk,run" --model={workdir}')
