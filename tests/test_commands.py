@@ -91,7 +91,10 @@ def test_mistakes_after_training_and_generalised_evaluation(tmp_path):
     ("arguments", "message"),
     [
         (["dynapurls_jax.train"], "expected --config=NAME, one of authors_text, custom, demo, "),
-        (["dynapurls_jax.train", "--config=dmeo"], "did you mean 'demo'? Known: authors_text, custom, demo, "),
+        (
+            ["dynapurls_jax.train", "--config=dmeo"],
+            "did you mean 'demo'? Known: authors_text, custom, demo, ",
+        ),
         (
             ["dynapurls_jax.train", DEMO, "--config.method.nmae=x"],
             "error: unknown key of --config.method: 'nmae'; did you mean 'name'? Known: ",
