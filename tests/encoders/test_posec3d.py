@@ -191,6 +191,7 @@ def test_what_it_cannot_use_is_refused(encoder):
         make_purls(PurlsSettings(partition="static"), Shapes(KINECT_V1, (3, 49, 8), 6))
 
 
+@pytest.mark.slow
 def test_a_run_trains_it_and_attends_to_cells(tmp_path):
     config = small_config()
     config.encoder.name = "posec3d"

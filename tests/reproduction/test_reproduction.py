@@ -41,9 +41,12 @@ from dynapurls_jax.reproduction.paper import FIGURES, paper_figure
 from dynapurls_jax.reproduction.records import Records
 from dynapurls_jax.reproduction.summary import mean_of, summary_table
 from dynapurls_jax.reproduction.tables import TABLES, table_of
+from dynapurls_jax.reproduction.work import do_jobs, work_of
 from scripts import write_docs
 from tests.conftest import ROOT
 from tests.helpers.trained import SPLIT, load_small, small_config, small_inputs
+
+ABOUT = {"commit": "abc123", "device": "some cpu"}
 
 
 def page_of(name, cells, dataset="ntu60", **changes):
@@ -65,8 +68,7 @@ def page_of(name, cells, dataset="ntu60", **changes):
 
 def filled(tmp_path, name, config, seeds):
     """Records with synthetic results for every job of a table, which depend on the seed."""
-    about = {"commit": "abc123", "device": "some cpu"}
-    records = Records(tmp_path / "records.jsonl", {"corpus": "x"}, about)
+    records = Records(tmp_path / "records.jsonl", {"corpus": "x"}, ABOUT)
     for job in jobs_of(TABLES[name], config, seeds):
         picks = {
             row.pick + column.pick
@@ -268,6 +270,24 @@ def test_table_5_has_a_row_for_other_descriptions():
     overrides = [overrides_of(rows[1], column) for column in TABLES["5"].columns]
     texts = [changed(config, one).text.descriptions for one in overrides]
     assert texts == ["names", "my/gpt3.json", "my/gpt3.json"]
+
+
+@pytest.mark.slow
+def test_table_5_on_a_small_corpus(tmp_path, monkeypatch):
+    """Both encoders are trained once for all columns."""
+    monkeypatch.setattr(jobs_module, "read_inputs", small_inputs)
+    config = small_config()
+    config.encoder.posec3d.update(frames=4, size=16, width=2, blocks=(1, 1, 1))
+    config.pretrain.epochs = config.fit.epochs = 1
+    runner, records = Runner(config, tmp_path), Records(tmp_path / "records.jsonl", {}, ABOUT)
+    jobs = jobs_of(TABLES["5"], config, 1)
+    do_jobs(jobs, runner, records, work_of(jobs, "small", records))
+    cells, *_ = cells_of("5", TABLES["5"], config, 1, records)
+    assert len(cells) == len(TABLES["5"].rows) * len(TABLES["5"].columns)
+    assert all(0 <= cell.mean <= 100 for cell in cells)
+    trained = [path.parents[1].name for path in tmp_path.rglob("stage.json")]
+    assert trained.count("encoders") == len(TABLES["5"].rows)
+    assert trained.count("methods") == 2 * len(TABLES["5"].rows)
 
 
 @pytest.mark.slow
