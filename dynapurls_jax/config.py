@@ -171,6 +171,7 @@ def small_dataset_config(name: str) -> ConfigDict:
     config.method.name = "sketch"
     config.method.purls.update(REPAIRED)
     config.encoder.shift_gcn.width = 32
+    config.encoder.posec3d.update(frames=16, size=32, width=16, blocks=(1, 1, 1))
     config.pretrain.epochs = 25
     config.pretrain.batch_size = 16
     config.fit.learning_rate = 1e-3

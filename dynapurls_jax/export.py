@@ -125,8 +125,7 @@ def export_features(options: argparse.Namespace) -> str:
 
     run = trained_run(options)
     inputs = run.inputs
-    count, _, width = run.tokens.shape
-    tokens = run.tokens.reshape(count, -1, inputs.skeleton.num_joints, width)
+    tokens = run.tokens.reshape(len(run.tokens), *run.token_shape)
     write_features(options.out, tokens, inputs.corpus.labels, run.protocol)
     train = f"dynapurls train --config={run.config.name} --config.data.features={options.out}"
     return f"{train} --config.splits={options.split} --workdir=runs/features"

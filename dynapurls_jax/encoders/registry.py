@@ -18,6 +18,7 @@ ENCODERS = Registry(
         "kinematics": "dynapurls_jax.encoders.kinematics",
         "posture": "dynapurls_jax.encoders.posture",
         "temporal_conv": "dynapurls_jax.encoders.temporal_conv",
+        "posec3d": "dynapurls_jax.encoders.posec3d",
     },
 )
 

@@ -28,7 +28,8 @@ class Inspection(NamedTuple):
       order: indices into `samples`, in stream order.
       static, adapted: class probabilities without adaptation, and along the stream.
       attention: attention of each description over the tokens (eq. 7), by the static model; for
-        queries of each class, that of the predicted class. None for a method without attention.
+        queries of each class, that of the predicted class. None for a method without attention, or
+        if tokens are not joints, on which pages and figures draw it.
       features: projected global vectors, unit rows; None for a method without an embedding.
       class_vectors: global vectors of the classes before the stream and after each part of it;
         None if `features` is None.
@@ -73,12 +74,14 @@ def inspect_stream(
         states.append(state)
         adapted.append(prediction.logits)
     along = np.asarray(jax.nn.softmax(jnp.concatenate(adapted)))
+    on_joints = run.token_shape[1] == run.inputs.skeleton.num_joints
+    drawn = model.attend is not None and on_joints
     return Inspection(
         samples=samples,
         order=order,
         static=np.asarray(jax.nn.softmax(jnp.concatenate(logits))),
         adapted=along[np.argsort(order)],
-        attention=None if model.attend is None else np.concatenate(attention),
+        attention=np.concatenate(attention) if drawn else None,
         features=None if model.embedding is None else np.concatenate(vectors),
         class_vectors=None
         if model.embedding is None

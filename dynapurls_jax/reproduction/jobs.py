@@ -12,10 +12,10 @@ from data_pipelines.skeletons import KINECT_V1
 from dynapurls_jax.adaptation.registry import supports
 from dynapurls_jax.evaluation.trained_run import Inputs, TrainedRun
 from dynapurls_jax.registry import plain
-from dynapurls_jax.reproduction.kinds import KINDS, Results
+from dynapurls_jax.reproduction.kinds import ENCODER_KINDS, KINDS, Results
 from dynapurls_jax.reproduction.layout import Overrides, Table, overrides_of
 from dynapurls_jax.training.run import encoder_is_trained, make_spec, read_inputs, train_runs
-from dynapurls_jax.training.spec import PATH_KEYS
+from dynapurls_jax.training.spec import PATH_KEYS, RunSpec
 from dynapurls_jax.zero_shot.base import Shapes
 from dynapurls_jax.zero_shot.registry import make_method
 
@@ -30,7 +30,7 @@ class Job:
     """One configuration on one split and seed.
 
     Attributes:
-      kind: a name in `kinds.KINDS`.
+      kind: a name in `kinds.KINDS` or `kinds.ENCODER_KINDS`.
       overrides: changes of the dataset's configuration, as sorted pairs.
     """
 
@@ -128,6 +128,8 @@ class Runner:
     def __call__(self, job: Job) -> Results:
         """Runs a job and returns its results."""
         config = changed(self._config, dict(job.overrides))
+        if job.kind in ENCODER_KINDS:
+            return ENCODER_KINDS[job.kind](self._spec(config, job.split, job.seed))
         part = FrozenConfigDict({key: config[key] for key in config if key not in TEST_SECTIONS})
 
         def run(split: str, seed: int) -> TrainedRun:
@@ -156,6 +158,10 @@ class Runner:
     def _read(self, text: FrozenConfigDict) -> Inputs:
         return read_inputs(changed(self._config, {"text": ConfigDict(text)}))
 
+    def _spec(self, config: ConfigDict, split: str, seed: int) -> RunSpec:
+        inputs = replace(self._inputs(FrozenConfigDict(config.text)), config=config)
+        return make_spec(inputs, self._workdir, split, seed)
+
     def _together(self, config: ConfigDict, split: str, seed: int) -> tuple[int, ...]:
         """The seeds of a split that are trained together with one of them."""
         group = [s for name, s in runs_of(config, self._seeds) if name == split]
@@ -167,6 +173,5 @@ class Runner:
         self, part: FrozenConfigDict, split: str, seeds: tuple[int, ...]
     ) -> dict[int, TrainedRun]:
         config = changed(self._config, dict(ConfigDict(part).items()))
-        inputs = replace(self._inputs(FrozenConfigDict(config.text)), config=config)
-        specs = [make_spec(inputs, self._workdir, split, seed) for seed in seeds]
+        specs = [self._spec(config, split, seed) for seed in seeds]
         return dict(zip(seeds, train_runs(specs), strict=True))

@@ -1,4 +1,4 @@
-"""The kinds of jobs: what is evaluated of one trained run."""
+"""The kinds of jobs: what is evaluated of one trained run, or of its encoder alone."""
 
 import time
 from collections.abc import Callable
@@ -42,6 +42,9 @@ from dynapurls_jax.registry import settings_of
 from dynapurls_jax.reproduction.layout import EVERY_GRANULARITY
 from dynapurls_jax.reproduction.tables import CAPACITIES, THRESHOLDS
 from dynapurls_jax.rng import key_of
+from dynapurls_jax.training.extract import class_logits
+from dynapurls_jax.training.pretrain import encoder_task, pretrain, trained_classifier
+from dynapurls_jax.training.spec import RunSpec
 from dynapurls_jax.zero_shot.base import ZeroShotMethod
 
 Results = dict[str, list[float]]  # name to a value for each stream order
@@ -179,6 +182,40 @@ def sensitivity(run: TrainedRun, _: PseudoRun) -> Results:
     return results
 
 
+def seen(spec: RunSpec) -> Results:
+    """Accuracy in [0, 1] of the encoder's own classifier on the seen test clips."""
+    check_seen_test(spec)
+    return {"accuracy": [pretrain(spec).results["seen_test_accuracy"]]}
+
+
+def late_fusion(spec: RunSpec) -> Results:
+    """As `seen`, of one encoder for each input stream: their softmax scores are averaged.
+
+    The streams have equal weights, as in 2s-AGCN (Shi et al., CVPR 2019, section 4.4).
+    """
+    check_seen_test(spec)
+    clips, scores = spec.protocol.seen_test, []
+    for stream in spec.config.data.streams:
+        config = spec.config.copy_and_resolve_references()
+        config.data.streams = (stream,)
+        alone = replace(spec, inputs=replace(spec.inputs, config=config))
+        task = encoder_task(alone)
+        _, variables = trained_classifier(alone, task)
+        scores.append(jax.nn.softmax(class_logits(task, variables, clips)))
+    predicted = np.mean(scores, axis=0).argmax(axis=-1)
+    return {"accuracy": [accuracy(predicted, spec.seen_labels[clips])]}
+
+
+def check_seen_test(spec: RunSpec) -> None:
+    """Checks that a split has test clips of seen classes.
+
+    Raises:
+      ValueError: it has none.
+    """
+    if not len(spec.protocol.seen_test):
+        raise ValueError(f"split {spec.split!r} has no test clips of seen classes")
+
+
 KINDS: dict[str, Callable[[TrainedRun, PseudoRun], Results]] = {
     "zsl": zsl,
     "refined": refined,
@@ -186,4 +223,8 @@ KINDS: dict[str, Callable[[TrainedRun, PseudoRun], Results]] = {
     "gates": gates,
     "throughput": throughput,
     "sweep": sensitivity,
+}
+ENCODER_KINDS: dict[str, Callable[[RunSpec], Results]] = {
+    "seen": seen,
+    "late_fusion": late_fusion,
 }

@@ -10,7 +10,7 @@ class Column(NamedTuple):
     """A column of a table.
 
     Attributes:
-      kind: kind of job, a name in `kinds.KINDS`.
+      kind: kind of job, a name in `kinds.KINDS` or `kinds.ENCODER_KINDS`.
       pick: name of the job's result, or its last part (`Row.pick` is the first part).
       published: whether its jobs use the published protocol of a row.
     """

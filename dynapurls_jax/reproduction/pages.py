@@ -16,8 +16,7 @@ from dynapurls_jax.reproduction.layout import Table, overrides_of
 from dynapurls_jax.reproduction.paper import NOTE, paper_figure
 from dynapurls_jax.reproduction.records import Records
 
-SHARES = ("zsl", "gzsl", "gates", "sweep")  # kinds of jobs with results in [0, 1], shown in %
-SPEED = "samples/ms"
+SPEED = "samples/ms"  # the only results that are not in [0, 1]
 
 
 class Cell(NamedTuple):
@@ -92,7 +91,7 @@ def cells_of(
                 done = [record for record in map(records.get, jobs) if record is not None]
                 if not done:
                     continue
-                factor = 100 if column.kind in SHARES else 1
+                factor = 1 if column.pick == SPEED else 100
                 results = [record["results"][row.pick + column.pick] for record in done]
                 values = [factor * float(np.mean(result)) for result in results]
                 mean, std = mean_std(values)

@@ -15,7 +15,7 @@ from dynapurls_jax.reproduction.jobs import Runner, config_of, jobs_of
 from dynapurls_jax.reproduction.pages import Page, cells_of, file_stem, markdown, write_page
 from dynapurls_jax.reproduction.records import Records
 from dynapurls_jax.reproduction.summary import mean_of, summarise, summary_jobs, summary_table
-from dynapurls_jax.reproduction.tables import TABLES
+from dynapurls_jax.reproduction.tables import table_of
 from dynapurls_jax.reproduction.work import do_jobs, work_of
 from dynapurls_jax.training.run import write_config
 
@@ -30,6 +30,7 @@ class Plan(NamedTuple):
       workdir: of the trained runs and the records.
       out: folder of the tables.
       tables: names of `TABLES`.
+      descriptions: a JSON file with other descriptions, for Table 5; empty: none.
     """
 
     dataset: str
@@ -38,6 +39,7 @@ class Plan(NamedTuple):
     workdir: Path
     out: Path
     tables: Sequence[str]
+    descriptions: str = ""
 
 
 def make_tables(plan: Plan, command_of: Callable[[str], str]) -> None:
@@ -47,9 +49,10 @@ def make_tables(plan: Plan, command_of: Callable[[str], str]) -> None:
       command_of: the command that makes a table of this name.
     """
     runner, records = opened(plan)
+    tables = {name: table_of(name, plan.descriptions) for name in plan.tables}
     jobs = {
-        name: jobs_of(TABLES[name], config_of(TABLES[name], plan.config), plan.seeds)
-        for name in plan.tables
+        name: jobs_of(table, config_of(table, plan.config), plan.seeds)
+        for name, table in tables.items()
     }
     work = work_of([job for of_table in jobs.values() for job in of_table], plan.dataset, records)
     for name in plan.tables:
@@ -63,7 +66,7 @@ def make_tables(plan: Plan, command_of: Callable[[str], str]) -> None:
 
 def make_table(name: str, plan: Plan, records: Records, command: str) -> None:
     """Writes and prints a table from the records."""
-    table = TABLES[name]
+    table = table_of(name, plan.descriptions)
     config = config_of(table, plan.config)
     cells, commits, devices = cells_of(name, table, config, plan.seeds, records)
     page = Page(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from jaxtyping import Float
 
 from data_pipelines.array_store import open_or_make, open_store
 from data_pipelines.batches import padded_batches
@@ -37,13 +38,22 @@ def accuracy(task: "EncoderTask", variables: dict, indices: np.ndarray) -> float
     """
     if not len(indices):
         return None
+    predicted = class_logits(task, variables, indices).argmax(axis=-1)
+    return float((predicted == task.labels[indices]).mean())
+
+
+def class_logits(
+    task: "EncoderTask", variables: dict, indices: np.ndarray
+) -> Float[np.ndarray, "n classes"]:
+    """Logits of the classifier of stage 1 on the clips `indices` `[n]`, one or more."""
 
     def logits(variables, clips, capacity):
         clips = task.derive(clips)
         return task.classifier.apply(variables, clips, capacity=capacity, **task.extra_inputs())
 
-    chunks = list(encoded(logits, variables, task.clips, indices, title="classifying clips"))
-    return float((np.concatenate(chunks).argmax(axis=-1) == task.labels[indices]).mean())
+    return np.concatenate(
+        list(encoded(logits, variables, task.clips, indices, title="classifying clips"))
+    )
 
 
 def extract(spec: RunSpec, stage: "EncoderStage") -> np.ndarray:

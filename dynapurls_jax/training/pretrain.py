@@ -53,7 +53,7 @@ from dynapurls_jax.training.mesh import (
 from dynapurls_jax.training.nonfinite import report_pretraining
 from dynapurls_jax.training.optimizers import PretrainSettings, encoder_optimizer
 from dynapurls_jax.training.spec import RunSpec
-from dynapurls_jax.training.stages import open_stage, stage_folder
+from dynapurls_jax.training.stages import Stage, open_stage, stage_folder
 
 IMAGINED = 1  # purpose of a random key: augmentation of imagined clips
 
@@ -170,16 +170,14 @@ def encoder_folder(spec: RunSpec) -> Path:
     return stage_folder(spec.folder / "encoders", spec.config.encoder.name, encoder_identity(spec))
 
 
-def pretrain(spec: RunSpec) -> EncoderStage:
-    """Trains the encoder of a run, or restores it; returns one without parameters as it is.
+def encoder_task(spec: RunSpec) -> EncoderTask:
+    """Stage 1 of a run.
 
     Raises:
       ValueError: see `imagined_seen_clips`.
-      NonFiniteError: a loss or gradient is not finite.
     """
     assert spec.inputs.clips is not None
-    identity = encoder_identity(spec)
-    task = task_of(
+    return task_of(
         spec.config,
         spec.inputs.clips,
         num_classes=len(spec.protocol.seen),
@@ -188,23 +186,51 @@ def pretrain(spec: RunSpec) -> EncoderStage:
         seed=spec.seed,
         imagined=imagined_seen_clips(spec),
     )
-    encoder = partial(trained_encoder, task.encoder, streams=task.streams)
-    skeleton = task.clips.skeleton
+
+
+def pretrain(spec: RunSpec) -> EncoderStage:
+    """Trains the encoder of a run, or restores it; returns one without parameters as it is.
+
+    Raises:
+      ValueError: see `imagined_seen_clips`.
+      NonFiniteError: a loss or gradient is not finite.
+    """
+    task = encoder_task(spec)
+    encoder = partial(
+        trained_encoder, task.encoder, streams=task.streams, skeleton=task.clips.skeleton
+    )
     if not ENCODERS.entry(spec.config.encoder.name).trained:
-        return EncoderStage(encoder({}, skeleton=skeleton), identity, {})
-    stage = open_stage(spec.folder / "encoders", spec.config.encoder.name, identity)
+        return EncoderStage(encoder(variables={}), encoder_identity(spec), {})
+    stage, variables = trained_classifier(spec, task)
+    results = stage.results or {}
+    log.info(f"  encoder: seen validation accuracy {results['val_accuracy']:.3f}")
+    params = {key: leaf for key, leaf in variables["params"].items() if key != "classifier"}
+    variables = {"params": params, "batch_stats": variables["batch_stats"]}
+    identity = stage.identity | {"weights": results["weights"]}
+    return EncoderStage(encoder(variables=variables), identity, results)
+
+
+def trained_classifier(spec: RunSpec, task: EncoderTask) -> tuple[Stage, dict]:
+    """Trains the encoder of a run with its classifier, or restores both.
+
+    Args:
+      task: of `encoder_task`, with a trained encoder.
+
+    Returns:
+      The finished stage, and the variables of `task.classifier`, on the host.
+
+    Raises:
+      NonFiniteError: a loss or gradient is not finite.
+    """
+    name = spec.config.encoder.name
+    stage = open_stage(spec.folder / "encoders", name, encoder_identity(spec))
     with closing(open_checkpoints(stage)) as checkpoints:
         variables = train_encoder(task, checkpoints, stage.folder, spec.profile)
     if stage.results is None:
         sides = {"val": spec.protocol.val, "seen_test": spec.protocol.seen_test}
         shares = {f"{side}_accuracy": accuracy(task, variables, i) for side, i in sides.items()}
         stage.finish(shares | {"weights": tree_digest(variables)})
-    results = stage.results or {}
-    log.info(f"  encoder: seen validation accuracy {results['val_accuracy']:.3f}")
-    params = {key: leaf for key, leaf in variables["params"].items() if key != "classifier"}
-    variables = {"params": params, "batch_stats": variables["batch_stats"]}
-    identity = stage.identity | {"weights": results["weights"]}
-    return EncoderStage(encoder(variables, skeleton=skeleton), identity, results)
+    return stage, variables
 
 
 def train_encoder(

@@ -320,7 +320,8 @@ def make(settings: PurlsSettings, shapes: Shapes) -> ZeroShotMethod:
     if settings.partition == "static" and shapes.tokens[1] != joints:
         raise ValueError(
             f"partition=static needs tokens of joints: expected {joints} "
-            f"({shapes.skeleton.name}), got {shapes.tokens[1]}"
+            f"({shapes.skeleton.name}), got {shapes.tokens[1]}: set "
+            "--config.method.purls.partition=adaptive, or --config.encoder.name=shift_gcn"
         )
     return method_of(Purls(settings, PurlsModule(settings, shapes)))
 

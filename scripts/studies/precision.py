@@ -17,7 +17,6 @@ PARSER.add_argument("--splits", nargs="+", help="default: all that were trained"
 if __name__ == "__main__":
     PARSER.parse_args()  # before JAX is imported, which takes seconds
 
-from contextlib import closing
 from dataclasses import replace
 
 import jax.numpy as jnp
@@ -27,11 +26,9 @@ from dynapurls_jax.encoders.base import trained_encoder
 from dynapurls_jax.encoders.shift_gcn import DTYPES
 from dynapurls_jax.evaluation import metrics
 from dynapurls_jax.evaluation.trained_run import Inputs, TrainedRun
-from dynapurls_jax.training.checkpoints import Checkpoints
 from dynapurls_jax.training.extract import accuracy, encoded
-from dynapurls_jax.training.pretrain import EncoderTask, encoder_folder, task_of, train_encoder
+from dynapurls_jax.training.pretrain import EncoderTask, encoder_task, trained_classifier
 from dynapurls_jax.training.run import load_run, make_spec, read_inputs, trained_seeds
-from dynapurls_jax.training.spec import RunSpec
 from dynapurls_jax.workdirs import workdir_config
 
 
@@ -61,10 +58,7 @@ def main() -> None:
 def accuracies(inputs: Inputs, workdir: Path, split: str, seed: int) -> list[float]:
     """Of one run: on seen test clips in each of `DTYPES`, then on unseen ones."""
     run, spec = load_run(inputs, workdir, split, seed), make_spec(inputs, workdir, split, seed)
-    trained = encoder_task(spec)
-    folder = encoder_folder(spec)
-    with closing(Checkpoints(folder / "checkpoints")) as checkpoints:
-        variables = train_encoder(trained, checkpoints, folder)  # a finished stage is only read
+    _, variables = trained_classifier(spec, encoder_task(spec))  # a finished stage is only read
     seen, unseen = [], []
     for dtype in DTYPES:
         config = inputs.config.copy_and_resolve_references()
@@ -73,19 +67,6 @@ def accuracies(inputs: Inputs, workdir: Path, split: str, seed: int) -> list[flo
         seen.append(accuracy(task, variables, spec.protocol.seen_test))
         unseen.append(zero_shot_accuracy(run, task, variables))
     return seen + unseen
-
-
-def encoder_task(spec: RunSpec) -> EncoderTask:
-    """Stage 1 of a run."""
-    assert spec.inputs.clips is not None
-    return task_of(
-        spec.config,
-        spec.inputs.clips,
-        num_classes=len(spec.protocol.seen),
-        indices=spec.protocol.train,
-        labels=spec.seen_labels,
-        seed=spec.seed,
-    )
 
 
 def zero_shot_accuracy(run: TrainedRun, task: EncoderTask, variables: dict) -> float:

@@ -1,5 +1,7 @@
 """Inspections: predictions equal those of the streams, attention equals its definition."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -109,3 +111,12 @@ def test_a_method_without_embedding_has_neither_attention_nor_vectors(trained):
     assert inspection.features is None
     assert inspection.class_vectors is None
     np.testing.assert_allclose(inspection.static, inspection.adapted, atol=1e-5)
+
+
+def test_attention_to_cells_is_not_drawn_on_joints(trained):
+    segments, joints, width = trained[1].token_shape
+    run = dataclasses.replace(trained[1], token_shape=(2 * segments, joints // 2, width))
+    inputs, method = inputs_of(run, 6), static(run.method, run.variables)
+    inspection = inspect_stream(run, inputs, method, adapter_of(method), np.arange(6), 1)
+    assert inspection.attention is None
+    assert inspection.features is not None

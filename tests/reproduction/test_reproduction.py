@@ -27,7 +27,7 @@ from dynapurls_jax.reproduction.jobs import (
     possible,
     runs_of,
 )
-from dynapurls_jax.reproduction.kinds import KINDS
+from dynapurls_jax.reproduction.kinds import ENCODER_KINDS, KINDS
 from dynapurls_jax.reproduction.layout import EVERY_GRANULARITY, overrides_of
 from dynapurls_jax.reproduction.pages import (
     Page,
@@ -40,10 +40,13 @@ from dynapurls_jax.reproduction.pages import (
 from dynapurls_jax.reproduction.paper import FIGURES, paper_figure
 from dynapurls_jax.reproduction.records import Records
 from dynapurls_jax.reproduction.summary import mean_of, summary_table
-from dynapurls_jax.reproduction.tables import TABLES
+from dynapurls_jax.reproduction.tables import TABLES, table_of
+from dynapurls_jax.reproduction.work import do_jobs, work_of
 from scripts import write_docs
 from tests.conftest import ROOT
 from tests.helpers.trained import SPLIT, load_small, small_config, small_inputs
+
+ABOUT = {"commit": "abc123", "device": "some cpu"}
 
 
 def page_of(name, cells, dataset="ntu60", **changes):
@@ -65,8 +68,7 @@ def page_of(name, cells, dataset="ntu60", **changes):
 
 def filled(tmp_path, name, config, seeds):
     """Records with synthetic results for every job of a table, which depend on the seed."""
-    about = {"commit": "abc123", "device": "some cpu"}
-    records = Records(tmp_path / "records.jsonl", {"corpus": "x"}, about)
+    records = Records(tmp_path / "records.jsonl", {"corpus": "x"}, ABOUT)
     for job in jobs_of(TABLES[name], config, seeds):
         picks = {
             row.pick + column.pick
@@ -95,7 +97,7 @@ def test_every_override_is_a_key_of_the_configuration(name):
             new = changed(config, overrides)
             for key, value in overrides.items():
                 assert value_of(new, key) == value
-            assert column.kind in KINDS
+            assert column.kind in KINDS | ENCODER_KINDS
 
 
 def test_all_results_of_the_paper_have_a_cell():
@@ -109,6 +111,8 @@ def test_all_results_of_the_paper_have_a_cell():
     assert paper_figure("utd_mhad", "3", "devise", "ZSL", "18_9") == 13.59
     assert paper_figure("pku_mmd", "4", "smie", "ZSL", "random-46_5") == 60.83
     assert paper_figure("pku_mmd", "4", "smie", "H", "random-46_5") is None
+    assert paper_figure("ntu60", "5", "posec3d", "Ours", "48_12") == 41.60
+    assert paper_figure("ntu120", "5", "posec3d", "Ours", "96_24") is None
 
 
 def test_harmonic_means_of_table_3_agree_with_its_accuracies():
@@ -208,7 +212,7 @@ def test_a_page_is_equal_in_all_formats(name, tmp_path):
     text = markdown(page)
     body = [line for line in text.splitlines() if line.startswith("| 55_5") or "| 48_12" in line]
     assert len(body) == 2 * rows
-    assert ("as printed there" in text) == (name not in ("texts", "adapters", "fig7"))
+    assert ("as printed there" in text) == (name not in ("texts", "adapters", "fig7", "streams"))
     assert "abc123" in text
     paths = write_page(page, tmp_path / "out")
     assert [path.suffix for path in paths] == [".md", ".csv", ".json"]
@@ -256,6 +260,34 @@ def test_jobs_use_the_trained_run_of_the_workdir(runner, trained_workdir):
     assert len(refined["accuracy"]) == 2
     assert set(trained_workdir.rglob("stage.json")) == before
     assert {path.parents[1].name for path in before} == {"encoders", "folds", "methods"}
+
+
+def test_table_5_has_a_row_for_other_descriptions():
+    assert table_of("5") == TABLES["5"]
+    rows = table_of("5", "my/gpt3.json").rows
+    assert [row.name for row in rows[:2]] == ["shift_gcn", "shift_gcn, gpt3"]
+    config = load_config(ROOT / "configs" / "utd_mhad.py")
+    overrides = [overrides_of(rows[1], column) for column in TABLES["5"].columns]
+    texts = [changed(config, one).text.descriptions for one in overrides]
+    assert texts == ["names", "my/gpt3.json", "my/gpt3.json"]
+
+
+@pytest.mark.slow
+def test_table_5_on_a_small_corpus(tmp_path, monkeypatch):
+    """Both encoders are trained once for all columns."""
+    monkeypatch.setattr(jobs_module, "read_inputs", small_inputs)
+    config = small_config()
+    config.encoder.posec3d.update(frames=4, size=16, width=2, blocks=(1, 1, 1))
+    config.pretrain.epochs = config.fit.epochs = 1
+    runner, records = Runner(config, tmp_path), Records(tmp_path / "records.jsonl", {}, ABOUT)
+    jobs = jobs_of(TABLES["5"], config, 1)
+    do_jobs(jobs, runner, records, work_of(jobs, "small", records))
+    cells, *_ = cells_of("5", TABLES["5"], config, 1, records)
+    assert len(cells) == len(TABLES["5"].rows) * len(TABLES["5"].columns)
+    assert all(0 <= cell.mean <= 100 for cell in cells)
+    trained = [path.parents[1].name for path in tmp_path.rglob("stage.json")]
+    assert trained.count("encoders") == len(TABLES["5"].rows)
+    assert trained.count("methods") == 2 * len(TABLES["5"].rows)
 
 
 @pytest.mark.slow
@@ -353,11 +385,13 @@ def test_the_command_resumes_after_a_stop(monkeypatch, tmp_path, capsys):
         ([], "expected --table N, --all, --quick or --summary"),
         (["--quick", "--table", "3"], "expected no other choices"),
         (["--table", "3", "--dataset", "pku_mmd_2"], "invalid choice: 'pku_mmd_2'"),
-        (["--table", "5"], "unknown table '5'"),
+        (["--table", "2"], "unknown table '2'"),
+        (["--table", "6", "--descriptions", "a.json"], "expected --table 5 with it"),
+        (["--table", "5", "--descriptions", "a.json"], "found no file a.json"),
     ],
 )
 def test_wrong_flags_are_explained(arguments, message, capsys):
-    with pytest.raises(SystemExit) as ended, errors_in_words((ValueError,)):
+    with pytest.raises(SystemExit) as ended, errors_in_words((ValueError, FileNotFoundError)):
         reproduce.main(arguments)
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
