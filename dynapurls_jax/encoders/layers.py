@@ -85,7 +85,7 @@ def spatial_subsets(parents: tuple[int, ...]) -> Float[np.ndarray, "3 V V"]:
 
 
 def mix_joints(
-    x: Float[Array, "N V T c"], graph: Float[Array, "*N V V"]
+    x: Float[Array, "N V T c"], graph: Float[Array, "*one V V"]
 ) -> Float[Array, "N V T c"]:
     """Joint `w` of the result is the sum over joints `v` of `graph[v, w]` times joint `v`.
 

@@ -5,6 +5,7 @@ the published networks, `[N, C, T, V]`. Names are those of the official reposito
 are those of PYSKL, where it was published.
 """
 
+import re
 from itertools import pairwise
 
 import torch
@@ -144,3 +145,35 @@ def randomised(network):
             elif "PA" in name or "edge_importance" in name or name.endswith(".A"):
                 tensor.normal_().mul_(0.3)
     return network
+
+
+def pyskl_names(kind, state):
+    """A state dict of `TorchGcn` under the names of PYSKL, with its constant graphs."""
+    layers = "backbone.net." if kind == "ctr_gcn" else "backbone.gcn."
+    rules = {
+        "ctr_gcn": [(r"\.PA$", ".A")],
+        "aagcn": [(r"\.gcn1\.", ".gcn."), (r"\.tcn1\.", ".tcn."), (r"\.PA$", ".A")],
+        "stgcn": [
+            (r"^edge_importance\.(\d+)$", r"backbone.gcn.\1.gcn.PA"),
+            (r"^st_gcn_networks\.", "backbone.gcn."),
+            (r"\.tcn\.0\.", ".gcn.bn."),
+            (r"\.tcn\.2\.", ".tcn.conv."),
+            (r"\.tcn\.3\.", ".tcn.bn."),
+            (r"\.residual\.0\.", ".residual.conv."),
+            (r"\.residual\.1\.", ".residual.bn."),
+        ],
+        "dg_stgcn": [(r"^gcn\.", "backbone.gcn.")],
+    }[kind]
+    renamed = {}
+    for name, array in state.items():
+        name = re.sub(r"^l(\d+)\.", lambda m: f"{layers}{int(m[1]) - 1}.", name)
+        name = re.sub(r"^fcn?\.", "cls_head.fc_cls.", name)
+        name = re.sub(r"^(data_bn|A$)", r"backbone.\1", name)
+        for pattern, new in rules:
+            name = re.sub(pattern, new, name)
+        renamed[name] = array
+    if kind == "stgcn":
+        graph, weight = renamed.pop("backbone.A"), "cls_head.fc_cls.weight"
+        renamed |= {name[:-2] + "A": graph for name in renamed if name.endswith(".PA")}
+        renamed[weight] = renamed[weight][:, :, 0, 0]
+    return renamed
