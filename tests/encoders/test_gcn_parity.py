@@ -20,7 +20,7 @@ from dynapurls_jax.encoders.registry import ENCODERS
 from dynapurls_jax.encoders.stgcn import distance_subsets
 from dynapurls_jax.training.classifiers import Classifier
 from scripts import convert_encoder as script
-from tests.helpers.cases import cases
+from tests.helpers.cases import cases, slow
 from tests.helpers.graph_networks import SMALL
 
 if not os.environ.get("CI"):  # there it must be installed
@@ -32,9 +32,11 @@ from tests.helpers.torch_gcns import TorchGcn, pyskl_names, randomised
 CLASSES, WIDTH, RELATIVE = 5, 8, 1e-10
 OFFICIAL = [("stgcn", False), ("agcn", False), ("aagcn", False), ("ctr_gcn", False)]
 PYSKL = [("stgcn", True), ("aagcn", True), ("ctr_gcn", True), ("dg_stgcn", True)]
-of_checkpoints = pytest.mark.parametrize(
-    ("name", "pyskl"), cases([("ctr_gcn", True), ("aagcn", False)], OFFICIAL + PYSKL)
-)
+
+
+def of_checkpoints(*default):
+    """Checkpoints of all kinds, of which only some run by default."""
+    return pytest.mark.parametrize(("name", "pyskl"), cases([*default], OFFICIAL + PYSKL))
 
 
 @pytest.fixture(autouse=True)
@@ -77,8 +79,8 @@ def assert_close(got, expected):
     assert error <= RELATIVE * max(size, 1e-3), (error, size)
 
 
-@of_checkpoints
-@pytest.mark.parametrize("train", [False, True])
+@of_checkpoints(("ctr_gcn", True))
+@pytest.mark.parametrize("train", [slow(False), True])
 def test_outputs_and_gradients_of_each_layer_equal_pytorch(name, pyskl, train):
     pair = Pair(name, pyskl)
     variables, widths = pair.converted(), [3, *(WIDTH * multiple for multiple, _ in SMALL)]
@@ -116,7 +118,7 @@ def test_outputs_and_gradients_of_each_layer_equal_pytorch(name, pyskl, train):
         jax.tree.map(close, params, wanted)
 
 
-@of_checkpoints
+@of_checkpoints(("aagcn", False))
 def test_the_network_and_its_running_means_equal_pytorch(name, pyskl):
     pair = Pair(name, pyskl)
     variables = pair.converted()
