@@ -11,7 +11,7 @@ import pytest
 from data_pipelines.skeletons import KINECT_V2
 from dynapurls_jax.encoders.base import token_shape
 from dynapurls_jax.encoders.convert_gcn import TREE
-from dynapurls_jax.encoders.layers import GraphNetwork, largest_of_three, links, spatial_subsets
+from dynapurls_jax.encoders.layers import largest_of_three, links, spatial_subsets
 from dynapurls_jax.encoders.registry import ENCODERS
 from dynapurls_jax.encoders.stgcn import LAYERS_16, distance_subsets
 from dynapurls_jax.training.classifiers import Classifier
@@ -140,11 +140,17 @@ def test_tokens_of_any_skeleton(name, joints):
 
 
 @every
-def test_bfloat16_is_close_and_rematerialisation_is_equal(name):
+def test_bfloat16_is_close(name):
     clips, variables = clips_and_variables(name)
     wide = tokens_of(name, variables, clips)
     narrow = tokens_of(name, variables, clips, dtype="bfloat16")
     assert 0 < float(jnp.abs(wide - narrow).max()) < 0.1 * float(jnp.abs(wide).max())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_rematerialisation_does_not_change_the_gradient(name):
+    clips, variables = clips_and_variables(name)
 
     def loss(params, remat):
         both = {**variables, "params": params}
@@ -153,15 +159,13 @@ def test_bfloat16_is_close_and_rematerialisation_is_equal(name):
         return jnp.sum(jnp.sin(pooled))
 
     grads = jax.jit(jax.grad(loss), static_argnums=1)
-    params = variables["params"]
-    jax.tree.map(
-        partial(np.testing.assert_allclose, atol=1e-3), grads(params, True), grads(params, False)
-    )
+    again, kept = (grads(variables["params"], remat) for remat in (True, False))
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-3), again, kept)
 
 
 @every
 def test_absent_persons_change_nothing(name):
-    """Neither tokens nor batch statistics: those of a packed batch are those of its persons."""
+    """Tokens, pooled features and batch statistics are the same if they are not computed."""
     clips, variables = clips_and_variables(name, 2)
     clips = clips.at[:2, 1].set(0)
     encoder = encoder_of(name)
@@ -174,9 +178,6 @@ def test_absent_persons_change_nothing(name):
 
     whole, packed = run(clips, None), run(clips, 4)
     jax.tree.map(partial(np.testing.assert_allclose, atol=1e-4), packed, whole)
-    alone = tokens_of(name, variables, clips[:1])
-    np.testing.assert_allclose(whole[0][:1], alone, atol=1e-5)
-    assert np.isnan(run(clips, 3)[0]).all()  # too small
 
 
 @every
@@ -216,7 +217,3 @@ def test_the_largest_of_three_frames():
 def test_a_width_that_cannot_be_divided_is_an_error(name, least):
     with pytest.raises(ValueError, match=f"width: expected {least} or more, got {least - 1}"):
         ENCODERS.entry(name).settings(width=least - 1)
-
-
-def test_the_backbone_has_the_stride_of_its_layers():
-    assert GraphNetwork(None, None, ()).stride == 4

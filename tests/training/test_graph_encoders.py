@@ -8,7 +8,7 @@ from tests.helpers.graph_networks import NAMES
 from tests.helpers.trained import TWO_LAYERS, small_config, small_inputs, train_small
 
 
-@pytest.mark.parametrize("name", some(NAMES, "ctr_gcn"))
+@pytest.mark.parametrize("name", some(NAMES, "stgcn"))
 def test_a_graph_network_trains_and_encodes(name, tmp_path):
     config = small_config()
     config.encoder.name, config.method.name = name, "ridge"
