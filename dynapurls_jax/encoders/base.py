@@ -79,6 +79,7 @@ class SkeletonEncoder(nn.Module):
       segments: `T'`, the temporal segments that tokens are pooled into.
       count_absent: treat absent persons as present, as the published networks do, whose features
         are means over two persons always. For converted checkpoints.
+      per_slot: normalise the input separately for each person slot; otherwise persons are alike.
       axis: name of the mesh axis over which a batch is sharded, inside `jax.shard_map`: statistics
         are then those of the global batch.
 
@@ -89,6 +90,7 @@ class SkeletonEncoder(nn.Module):
     backbone: Any
     segments: int = 3
     count_absent: bool = False
+    per_slot: bool = True
     axis: str | None = None
 
     def setup(self):
@@ -103,12 +105,15 @@ class SkeletonEncoder(nn.Module):
             raise ValueError(f"expected T divisible by {stride}, got clips {clips.shape}")
         present = present_persons(clips) | self.count_absent
         x = clips.transpose(4, 2, 1, 3, 0).reshape(c, t, m * v, b)
-        # Input statistics are separate for each joint of each person slot.
-        in_slots = BatchStatistics.of(jnp.any(present, axis=1), self.axis) if train else None
-        batch = in_slots.moments(x, per_joint=True) if in_slots else None
-        x = self.data_norm(x, batch).reshape(c, t, m, v, b)
+        if self.per_slot:
+            in_slots = BatchStatistics.of(jnp.any(present, axis=1), self.axis) if train else None
+            batch = in_slots.moments(x, per_joint=True) if in_slots else None
+            x = self.data_norm(x, batch)
+        x = x.reshape(c, t, m, v, b)
         x, share = pack(x, present, b * m if capacity is None else capacity)
         persons = BatchStatistics.of(jnp.any(share > 0, axis=1), self.axis) if train else None
+        if not self.per_slot:
+            x = self.data_norm(x, persons.moments(x, per_joint=True) if persons else None)
         x = self.backbone(x.transpose(3, 1, 2, 0), persons)
         return x.transpose(3, 1, 2, 0), share
 
@@ -127,7 +132,8 @@ class SkeletonEncoder(nn.Module):
         """
         x, share = self._features(clips, train, capacity)
         whole = self._weights(clips, share, 1, x.shape[1])[0]
-        means = jnp.einsum("ntvp,tp->np", x.astype(jnp.float32), whole) / x.shape[2]
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        means = jnp.einsum("ntvp,tp->np", wide, whole) / x.shape[2]
         return jnp.einsum("np,pb->bn", means, share)
 
     def tokens(

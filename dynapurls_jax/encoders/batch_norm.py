@@ -36,7 +36,7 @@ class BatchStatistics(flax.struct.PyTreeNode):
         """Mean and variance of each channel `[channels]`, or per joint `[channels, V]`, float32."""
         axes = (1,) if per_joint else (1, 2)
         weight = self.share / np.prod([x.shape[axis] for axis in axes])
-        wide = x.astype(jnp.float32)
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         sums = jnp.stack([wide.sum(axis=axes) @ weight, (wide * wide).sum(axis=axes) @ weight])
         return self.of_all(sums)
 
@@ -54,11 +54,13 @@ class BatchNorm(nn.Module):
     Attributes:
       per_joint: normalise each channel at each joint separately.
       momentum: weight of the old running statistics in an update.
+      scale_init: of the gain.
     """
 
     per_joint: bool = False
     momentum: float = 0.9
     epsilon: float = 1e-5
+    scale_init: nn.initializers.Initializer = nn.initializers.ones
 
     def __call__(self, x: Float[Array, "channels T V N"], batch: Moments | None):
         """`x`, normalised by the moments of the batch, or for None by the running ones."""
@@ -69,7 +71,7 @@ class BatchNorm(nn.Module):
     def affine(self, channels: int, joints: int, batch: Moments | None) -> tuple[Array, Array]:
         """Gain and offset of each channel at each joint, `[channels, V or 1]`, float32."""
         features = channels * joints if self.per_joint else channels
-        scale = self.param("scale", nn.initializers.ones, (features,))
+        scale = self.param("scale", self.scale_init, (features,))
         bias = self.param("bias", nn.initializers.zeros, (features,))
         running = [
             self.variable("batch_stats", "mean", jnp.zeros, (features,)),

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from dynapurls_jax.encoders.shift_gcn import LAYERS
+from dynapurls_jax.encoders.layers import LAYERS
 
 State = Mapping[str, np.ndarray]
 STATISTICS = "batch_stats"

@@ -15,6 +15,11 @@ ENCODERS = Registry(
     "encoder",
     {
         "shift_gcn": "dynapurls_jax.encoders.shift_gcn",
+        "stgcn": "dynapurls_jax.encoders.stgcn",
+        "agcn": "dynapurls_jax.encoders.agcn",
+        "aagcn": "dynapurls_jax.encoders.aagcn",
+        "ctr_gcn": "dynapurls_jax.encoders.ctr_gcn",
+        "dg_stgcn": "dynapurls_jax.encoders.dg_stgcn",
         "kinematics": "dynapurls_jax.encoders.kinematics",
         "posture": "dynapurls_jax.encoders.posture",
         "temporal_conv": "dynapurls_jax.encoders.temporal_conv",

@@ -19,7 +19,6 @@ pass.
 """
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
@@ -33,47 +32,15 @@ from dynapurls_jax.encoders import shift_gcn_tpu
 from dynapurls_jax.encoders.base import EncoderEntry, SkeletonEncoder
 from dynapurls_jax.encoders.batch_norm import BatchNorm, BatchStatistics
 from dynapurls_jax.encoders.jit import platform, runs_kernels
+from dynapurls_jax.encoders.layers import LAYERS, LayerSettings
 from dynapurls_jax.encoders.shift_gcn_tpu import folded, unfolded
 from dynapurls_jax.encoders.shifts import displacements, spatial_shift, temporal_shift
-from dynapurls_jax.registry import check_at_least, check_choice
-
-# Width multiple and temporal stride of the published ten layers.
-LAYERS = ((1, 1),) * 4 + ((2, 2), (2, 1), (2, 1)) + ((4, 2), (4, 1), (4, 1))
-DTYPES = ("float32", "bfloat16")
 
 _barrier = jax.lax.optimization_barrier
 
 
-@dataclass(frozen=True)
-class ShiftGcnSettings:
-    """The encoder's settings.
-
-    Attributes:
-      width: channels of the first stage; with the published layers tokens have four times as many.
-      layers: width multiple and temporal stride (1 or 2) of each layer.
-      segments: `T'`.
-      dtype: of features, "float32" or "bfloat16"; statistics and parameters are always float32.
-      remat: rematerialise: store only the features between layers for the gradient and recompute
-        the others, a quarter of the memory for a third more time.
-
-    Raises:
-      ValueError: a setting is out of range.
-    """
-
-    width: int = 64
-    layers: tuple[tuple[int, int], ...] = LAYERS
-    segments: int = 3
-    dtype: str = "float32"
-    remat: bool = False
-
-    def __post_init__(self):
-        check_at_least(1, width=self.width, segments=self.segments)
-        check_choice("dtype", self.dtype, DTYPES)
-        if not self.layers or any(m < 1 or s not in (1, 2) for m, s in self.layers):
-            raise ValueError(
-                "layers: expected pairs of a width multiple (1 or more) and a temporal stride (1 "
-                f"or 2), got {self.layers}"
-            )
+class ShiftGcnSettings(LayerSettings):
+    """The encoder's settings; `remat` takes a quarter of the memory and a third more time."""
 
 
 class PointwiseConv(nn.Module):

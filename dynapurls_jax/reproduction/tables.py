@@ -37,7 +37,15 @@ PAPER_MODEL = {  # Shift-GCN and PURLS as in the paper
     "method.name": "purls",
 } | {f"method.purls.{key}": getattr(PurlsSettings(), key) for key in REPAIRED}
 REPAIRED_PURLS = {f"method.purls.{key}": value for key, value in REPAIRED.items()}
-ENCODERS = ("shift_gcn", "posec3d")  # of Table 5
+ENCODERS = (  # of Table 5
+    "shift_gcn",
+    "stgcn",
+    "agcn",
+    "aagcn",
+    "ctr_gcn",
+    "dg_stgcn",
+    "posec3d",
+)
 STREAM_SETS = (*((stream,) for stream in STREAMS), ("joint", "bone"), STREAMS)
 RIVALS = ("tpt", "tpt_residual", "adanpc", "calip", "tda", "tent", "static")
 THRESHOLDS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8)

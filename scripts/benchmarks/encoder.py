@@ -27,12 +27,13 @@ if __name__ == "__main__":
     if PARSER.parse_args().torch:
         need_reference(PARSER)
 
+import time
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import optax
-from timing import device_title, fastest, fastest_jax, limits, line, table
+from timing import device_title, fastest, limits, line, table
 
 from dynapurls_jax.encoders.base import SkeletonEncoder
 from dynapurls_jax.encoders.jit import jit
@@ -59,8 +60,8 @@ def main() -> None:
     table(
         "system", "dtype", "batch", "inference clips/s", "of limit", "training clips/s", "of limit"
     )
-    systems = {"jax": time_jax}
-    systems |= {f"torch {mode}": partial(time_torch, mode=mode) for mode in options.torch}
+    systems = {"jax": time_own}
+    systems |= {f"torch {mode}": partial(time_reference, mode=mode) for mode in options.torch}
     for batch in options.batches:
         for dtype in options.dtypes:
             bound = limit(options.frames, dtype, flops, bandwidth)
@@ -79,14 +80,37 @@ def limit(frames: int, dtype: str, flops: float, bandwidth: float) -> float:
     return 1 / max(work * FLOPS / flops, work * BYTES * size / bandwidth)
 
 
-def time_jax(batch: int, frames: int, dtype: str, repeats: int) -> tuple[float, float]:
-    """Clips/s of inference and of a training step (SGD with Nesterov momentum)."""
+def time_own(batch: int, frames: int, dtype: str, repeats: int) -> tuple[float, float]:
+    """Clips/s of Shift-GCN here."""
     backbone = ShiftGCN(WIDTH, dtype=jnp.dtype(dtype))
     classifier = Classifier(SkeletonEncoder(backbone), CLASSES)
+    return time_jax(classifier, batch, frames, repeats)
+
+
+def time_reference(
+    batch: int, frames: int, dtype: str, repeats: int, mode: str
+) -> tuple[float, float]:
+    """Clips/s of Shift-GCN in PyTorch."""
+    import torch
+
+    from tests.helpers.torch_shift_gcn import TorchShiftGCN
+
+    torch.manual_seed(0)
+    network = TorchShiftGCN(CLASSES, WIDTH, JOINTS, PERSONS)
+    if mode == "compile":
+        network = torch.compile(network)
+    return time_torch(network, batch, frames, repeats, dtype)
+
+
+def time_jax(
+    classifier: Classifier, batch: int, frames: int, repeats: int, clock=time.perf_counter
+) -> tuple[float, float]:
+    """Clips/s of inference and of a training step (SGD with Nesterov momentum)."""
     clips = jax.random.normal(jax.random.key(0), (batch, PERSONS, frames, JOINTS, 3))
     labels = jnp.arange(batch) % CLASSES
     variables = jit(classifier.init)(jax.random.key(1), clips)
-    inference = fastest_jax(repeats, jit(classifier.apply), variables, clips)
+    infer = jit(classifier.apply)
+    inference = fastest(lambda: infer(variables, clips).block_until_ready(), repeats, clock)
     optimizer = optax.sgd(0.1, 0.9, nesterov=True)
 
     @partial(jit, donate_argnums=0)
@@ -109,22 +133,20 @@ def time_jax(batch: int, frames: int, dtype: str, repeats: int) -> tuple[float, 
         nonlocal state
         state = jax.block_until_ready(step(state))
 
-    return batch / inference, batch / fastest(train, repeats)
+    return batch / inference, batch / fastest(train, repeats, clock)
 
 
-def time_torch(batch: int, frames: int, dtype: str, repeats: int, mode: str) -> tuple[float, float]:
+def time_torch(
+    network, batch: int, frames: int, repeats: int, dtype="float32", clock=time.perf_counter
+) -> tuple[float, float]:
     """The same in PyTorch; bfloat16 through autocast, on the GPU if JAX is on one."""
     import torch
 
-    from tests.helpers.torch_shift_gcn import TorchShiftGCN
-
     device = "cuda" if jax.default_backend() == "gpu" else "cpu"
-    torch.manual_seed(0)
-    network = TorchShiftGCN(CLASSES, WIDTH, JOINTS, PERSONS).to(device)
+    network = network.to(device)
     clips = torch.randn(batch, 3, frames, JOINTS, PERSONS, device=device)
     labels = torch.arange(batch, device=device) % CLASSES
     narrow = torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16")
-    call = torch.compile(network) if mode == "compile" else network
     optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9, nesterov=True)
 
     def wait():
@@ -133,21 +155,21 @@ def time_torch(batch: int, frames: int, dtype: str, repeats: int, mode: str) -> 
 
     def infer():
         with torch.inference_mode(), narrow:
-            call(clips)
+            network(clips)
         wait()
 
     def train():
         optimizer.zero_grad()
         with narrow:
-            loss = torch.nn.functional.cross_entropy(call(clips), labels)
+            loss = torch.nn.functional.cross_entropy(network(clips), labels)
         loss.backward()
         optimizer.step()
         wait()
 
     network.eval()
-    inference = fastest(infer, repeats)
+    inference = fastest(infer, repeats, clock)
     network.train()
-    return batch / inference, batch / fastest(train, repeats)
+    return batch / inference, batch / fastest(train, repeats, clock)
 
 
 if __name__ == "__main__":

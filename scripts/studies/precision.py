@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dynapurls_jax.encoders.base import trained_encoder
-from dynapurls_jax.encoders.shift_gcn import DTYPES
+from dynapurls_jax.encoders.layers import DTYPES
 from dynapurls_jax.evaluation import metrics
 from dynapurls_jax.evaluation.trained_run import Inputs, TrainedRun
 from dynapurls_jax.training.extract import accuracy, encoded

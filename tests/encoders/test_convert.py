@@ -10,7 +10,7 @@ from dynapurls_jax.encoders.convert_shift_gcn import from_state_dict, to_state_d
 from dynapurls_jax.encoders.jit import jit
 from dynapurls_jax.encoders.shift_gcn import ShiftGCN
 from dynapurls_jax.training.classifiers import Classifier
-from scripts import convert_shift_gcn as script
+from scripts import convert_encoder as script
 
 CHECKPOINTS = ("ntu_ShiftGCN_joint_xsub", "ntu120_ShiftGCN_joint_xsetup")
 

@@ -1,7 +1,12 @@
-"""Converts Shift-GCN checkpoints between PyTorch and npz files of Flax variables.
+"""Converts published checkpoints of encoders to npz files of Flax variables, Shift-GCN's also back.
 
-  python scripts/convert_shift_gcn.py published.pt shift_gcn.npz
-  python scripts/convert_shift_gcn.py shift_gcn.npz ours.pt
+  python scripts/convert_encoder.py published.pt shift_gcn.npz
+  python scripts/convert_encoder.py --encoder=ctr_gcn published.pth ctr_gcn.npz
+  python scripts/convert_encoder.py shift_gcn.npz ours.pt
+
+Checkpoints of Shift-GCN, ST-GCN, 2s-AGCN, AAGCN and CTR-GCN from their official repositories, and
+of ST-GCN, AAGCN, CTR-GCN and DG-STGCN from PYSKL. `published_encoder` of
+`dynapurls_jax/encoders/convert_gcn.py` makes the network that such variables belong to.
 
 Needs torch, as nothing else here does. Published checkpoints were trained on all classes of
 their dataset: their features are no evidence of zero-shot ability.
@@ -16,22 +21,31 @@ import numpy as np
 from data_pipelines.formats.npy import array_names, read_npz
 from dynapurls_jax.commands import parser_of
 
+ENCODERS = ("shift_gcn", "stgcn", "agcn", "aagcn", "ctr_gcn", "dg_stgcn")
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Parses the arguments and converts."""
     parser = parser_of(__doc__)
-    parser.add_argument("source", type=Path, help=".pt or .npz")
+    parser.add_argument("source", type=Path, help=".pt, .pth or .npz")
     parser.add_argument("target", type=Path, help=".npz or .pt")
+    parser.add_argument("--encoder", default="shift_gcn", choices=ENCODERS)
     options = parser.parse_args(arguments)
     # Imports JAX, which --help does without.
-    from dynapurls_jax.encoders.convert_shift_gcn import from_state_dict, to_state_dict
+    from dynapurls_jax.encoders import convert_gcn, convert_shift_gcn
 
-    kinds = (options.source.suffix, options.target.suffix)
+    kinds = (options.source.suffix.replace(".pth", ".pt"), options.target.suffix)
     try:
         if kinds == (".pt", ".npz"):
-            save_variables(options.target, from_state_dict(load_pt(options.source)))
-        elif kinds == (".npz", ".pt"):
-            save_pt(options.target, to_state_dict(load_variables(options.source)))
+            state = load_pt(options.source)
+            if options.encoder == "shift_gcn":
+                variables = convert_shift_gcn.from_state_dict(state)
+            else:
+                variables = convert_gcn.from_state_dict(options.encoder, state)
+            save_variables(options.target, variables)
+        elif kinds == (".npz", ".pt") and options.encoder == "shift_gcn":
+            state = convert_shift_gcn.to_state_dict(load_variables(options.source))
+            save_pt(options.target, state)
         else:
             raise ValueError(f"expected a .pt and an .npz, got {options.source} {options.target}")
     except (ImportError, OSError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
@@ -44,6 +58,7 @@ def load_pt(file: Path) -> dict[str, np.ndarray]:
     import torch
 
     state = torch.load(file, map_location="cpu", weights_only=True)
+    state = state.get("state_dict", state)  # PYSKL keeps other things beside it
     return {name: tensor.numpy() for name, tensor in state.items()}
 
 
