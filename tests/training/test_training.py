@@ -1,7 +1,6 @@
 """Training on a small corpus: resumption, finished stages, identities, no label leakage."""
 
 import dataclasses
-import json
 import re
 import shlex
 from pathlib import Path
@@ -11,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from data_pipelines import stored
+from data_pipelines.array_store import RECORD
 from data_pipelines.formats.feature_folder import write_features
 from data_pipelines.prepared import PreparedClips
 from data_pipelines.protocols import unseen_classes
@@ -166,8 +167,10 @@ def test_a_redefined_split_is_another_run(trained_workdir):
 
 
 def test_outdated_tokens_are_computed_again(trained_workdir, trained, capsys):
-    (manifest,) = trained_workdir.glob(f"{SPLIT}/seed0/tokens/*/manifest.json")
-    manifest.write_text(re.sub('"weights": "[^"]*"', '"weights": "old"', manifest.read_text()))
+    (file,) = trained_workdir.glob(f"{SPLIT}/seed0/tokens/*/{RECORD}")
+    record = stored.read_json(file)
+    record["made_from"]["weights"] = "old"
+    stored.write_json(file, record)
     again = load_small(trained_workdir)
     assert "is stale: weights is" in capsys.readouterr().err
     np.testing.assert_array_equal(again.tokens, trained[1].tokens)
@@ -200,7 +203,7 @@ def test_a_run_without_trained_parts_has_one_seed(tmp_path, monkeypatch, capsys)
     train_all(config, tmp_path)
     assert "no stage depends on the seed: only seed 4 is trained" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / SPLIT).iterdir()] == ["seed4"]
-    assert json.loads((tmp_path / "config.json").read_text())["seeds"] == [4]
+    assert stored.read_json(tmp_path / "config.json")["seeds"] == [4]
 
 
 @pytest.mark.slow
