@@ -37,30 +37,34 @@ def full_disk_named(path: Path, needed: int = 0) -> Iterator[None]:
       needed: its bytes; 0 if they are not known.
 
     Raises:
-      FullDiskError: in place of an `OSError` without a file.
+      FullDiskError: in place of an `OSError` without a file, or of a library's error.
     """
     try:
         yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        if not full and os.strerror(errno.ENOSPC) not in str(error):
             raise
         raise FullDiskError(path, needed) from error
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, needed: int = 0) -> Iterator[BinaryIO]:
     """Opens a new binary file that replaces `path` at the end of the block.
 
     File and folder are flushed to the disk: after the block a power failure loses nothing. After an
     error `path` is unchanged. Several processes, on several machines, may write the same
     path at once: each writes its own temporary file, and the last rename wins.
 
+    Args:
+      needed: bytes of the file, for the error; 0 if they are not known.
+
     Raises:
       FullDiskError: there is no room.
     """
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(6)}.tmp")
     try:
-        with full_disk_named(path), temporary.open("wb") as file:
+        with full_disk_named(path, needed), temporary.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -82,7 +86,7 @@ def flush(path: Path) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file atomically."""
-    with replacing(path) as file:
+    with replacing(path, len(content)) as file:
         file.write(content)
 
 

@@ -15,6 +15,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.core.dataset_builder import FileReaderBuilder
 
 from data_pipelines import cleaning, stored
+from data_pipelines.atomic import full_disk_named
 from data_pipelines.builders.base import Columns, Dataset
 from data_pipelines.errors import DataError
 from data_pipelines.formats.raw import total
@@ -182,7 +183,8 @@ class ClipBuilder(FileReaderBuilder, skip_registration=True):  # type: ignore[ca
         """
         tfds.disable_progress_bar()  # `ingest` shows its own
         config = tfds.download.DownloadConfig(manual_dir=str(manual_dir))
-        self.download_and_prepare(download_config=config)
+        with full_disk_named(Path(self.data_path)):
+            self.download_and_prepare(download_config=config)
         stored.seal(Path(self.data_path), Path(self.data_path) / DIGESTS)
         shutil.rmtree(self._parts, ignore_errors=True)
 

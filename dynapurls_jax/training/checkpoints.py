@@ -17,8 +17,9 @@ import orbax.checkpoint as ocp
 from jax.sharding import SingleDeviceSharding
 
 from data_pipelines import stored
+from data_pipelines.atomic import full_disk_named
 from data_pipelines.locks import remove_leftovers
-from data_pipelines.logs import log
+from data_pipelines.logs import log, without_library_errors
 from dynapurls_jax.training.processes import is_first, wait_for_all
 from dynapurls_jax.training.stages import CheckpointError, Stage
 
@@ -79,27 +80,25 @@ class Checkpoints:
         Raises:
           CheckpointError: the write fails; the message names the last intact checkpoint.
         """
+        path, needed = self._path(step), sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
         try:
             if is_first():
                 self._make_room()
             wait_for_all(f"room for checkpoint {step}")
-            self._orbax.save(self._path(step), args=ocp.args.StandardSave(tree), force=True)
+            with full_disk_named(path, needed), without_library_errors():
+                self._orbax.save(path, args=ocp.args.StandardSave(tree), force=True)
             if is_first():
                 if about is not None:
-                    stored.write_json(self._path(step) / _ABOUT, about)
-                stored.seal(self._path(step), self._record(step))
+                    stored.write_json(path / _ABOUT, about)
+                stored.seal(path, self._record(step))
             wait_for_all(f"checkpoint {step}")
         except Exception as error:  # Orbax raises what its storage layers raise
             reason = (str(error).splitlines() or [""])[0][:300]
-            free = shutil.disk_usage(self._folder).free / 1e6
-            needed = sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) / 1e6
             last = "no intact one is before it"
             if self._newest is not None:
                 last = f"the last intact one is {self._newest}"
             raise CheckpointError(
-                f"checkpoint {self._path(step)} could not be written ({type(error).__name__}: "
-                f"{reason}); it has {needed:.1f} MB, {free:.1f} MB are free; {last}. When the "
-                "folder can be written to and has room, the same command resumes"
+                f"checkpoint {path} could not be written ({type(error).__name__}: {reason}); {last}"
             ) from error
         self._newest, self._damaged = step, {}
 
