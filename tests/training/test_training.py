@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from filelock import FileLock, Timeout
 
 from data_pipelines import stored
 from data_pipelines.array_store import RECORD
@@ -22,7 +23,14 @@ from dynapurls_jax.evaluation.evaluate import evaluate_run
 from dynapurls_jax.training import loop, pretrain
 from dynapurls_jax.training.checkpoints import Checkpoints, tree_digest
 from dynapurls_jax.training.mesh import divide, mesh_for
-from dynapurls_jax.training.run import load_run, read_inputs, train_all, train_command
+from dynapurls_jax.training.run import (
+    LOCK,
+    load_run,
+    only_training,
+    read_inputs,
+    train_all,
+    train_command,
+)
 from dynapurls_jax.training.stages import CheckpointError, Stage, WorkdirMismatchError
 from tests.conftest import ROOT
 from tests.helpers.trained import SPLIT, load_small, small_config, small_inputs, train_small
@@ -174,6 +182,20 @@ def test_outdated_tokens_are_computed_again(trained_workdir, trained, capsys):
     again = load_small(trained_workdir)
     assert "is stale: weights is" in capsys.readouterr().err
     np.testing.assert_array_equal(again.tokens, trained[1].tokens)
+
+
+def test_one_training_at_a_time_holds_a_workdir(tmp_path, monkeypatch, capsys):
+    """The second one waits, as `one_at_a_time` does, so that no metrics are lost."""
+    held = FileLock(tmp_path / LOCK)
+    held.acquire()
+    acquire = FileLock.acquire
+    monkeypatch.setattr(FileLock, "acquire", lambda self, **_: acquire(self, timeout=0))
+    with pytest.raises(Timeout):
+        only_training(tmp_path).__enter__()
+    assert "waiting for another process" in capsys.readouterr().err
+    held.release()
+    with only_training(tmp_path), pytest.raises(Timeout):
+        held.acquire()
 
 
 def test_a_checkpoint_of_another_shape_is_refused(tmp_path):
