@@ -1,10 +1,11 @@
-"""Arrays too large for memory (tokens, prepared clips): a file, and a manifest with its origin.
+"""Arrays too large for memory (tokens, prepared clips): their bytes in a file, and a record.
 
-The manifest contains the CRC-32 of all values. It is checked whenever a store is opened, so that a
-truncated or changed file is never used.
+The file has no header. The record (`stored`) has the origin, shape, type and CRC-32 of all bytes,
+which is checked whenever a store is opened: a damaged store is made again.
 """
 
 import json
+import math
 import os
 import shutil
 import time
@@ -13,15 +14,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
-from numpy.lib.format import open_memmap
 
-from data_pipelines.atomic import full_disk_named, write_text
+from data_pipelines import stored
+from data_pipelines.atomic import flush, full_disk_named
 from data_pipelines.locks import one_at_a_time
 from data_pipelines.logs import log
 
-MANIFEST = "manifest.json"
-ARRAY = "array.npy"
-PROGRESS = "progress.json"
+ARRAY = "array.bin"
+RECORD = "progress.json"  # counts the entries that are complete: all of a finished store
 SAVE_EVERY = 5.0  # seconds
 _BLOCK = 1 << 24  # bytes of one CRC-32 update
 
@@ -50,7 +50,7 @@ def open_or_make(
       ValueError: the chunks do not fill the shape.
       FullDiskError: there is no room.
     """
-    made_from = json.loads(json.dumps(made_from))
+    origin = {"shape": shape, "dtype": np.dtype(dtype).name, "made_from": made_from}
     try:
         return open_store(folder, made_from)
     except (FileNotFoundError, StaleStoreError):
@@ -63,37 +63,82 @@ def open_or_make(
         except StaleStoreError as reason:
             log.info(f"  {reason}; making it again")
         part = folder.with_name(f"{folder.name}.part")
-        record = {"shape": list(shape), "dtype": np.dtype(dtype).name, "made_from": made_from}
-        checksum = _fill(part, record, chunks)
-        write_text(part / MANIFEST, json.dumps(record | {"crc32": checksum}, indent=1))
+        _fill(part, json.loads(json.dumps(origin)), chunks)
         # After a failure before the rename, the next call finds a complete part and renames it.
         shutil.rmtree(folder, ignore_errors=True)
         part.replace(folder)
-        (folder / PROGRESS).unlink()
+        flush(folder.parent)
     return open_store(folder, made_from)
 
 
-def _fill(part: Path, record: dict, chunks: Chunks) -> int:
-    """Fills the array from its first missing entry; returns the CRC-32 of all values."""
-    shape, (done, checksum) = record["shape"], _entries_done(part, record)
-    array = open_memmap(part / ARRAY, mode="r+") if done else _new_array(part, record)
+def open_store(folder: Path, made_from: dict) -> np.ndarray:
+    """Opens the array `[N, ...]` of a store, memory-mapped, if the store has this origin.
+
+    Raises:
+      FileNotFoundError: there is no complete store.
+      StaleStoreError: the store is damaged or has another origin; the message has the difference.
+    """
+    if not (folder / RECORD).exists():
+        raise FileNotFoundError(f"no complete store in {folder}")
+    record, array = _opened(folder)
+    was, now = record["made_from"], json.loads(json.dumps(made_from))
+    if differing := [key for key in {**was, **now} if was.get(key) != now.get(key)]:
+        changes = (f"{key} is {now.get(key)!r} now, was {was.get(key)!r}" for key in differing)
+        raise StaleStoreError(f"store {folder} is stale: {', '.join(changes)}")
+    return array
+
+
+def _opened(folder: Path, mode: str = "r") -> tuple[dict, np.memmap]:
+    """The record and the array of a store or a part, whose complete entries are verified.
+
+    Raises:
+      StaleStoreError: it is damaged, or there is none.
+    """
+    try:
+        record = stored.read_json(folder / RECORD)
+        shape, dtype = tuple(record["shape"]), np.dtype(record["dtype"])
+        if (folder / ARRAY).stat().st_size != dtype.itemsize * math.prod(shape):
+            raise ValueError(f"{ARRAY} has another size")
+        array = np.memmap(folder / ARRAY, dtype, mode, shape=shape)  # type: ignore[call-overload]
+        if crc32(array[: record["entries"]]) != record["crc32"]:
+            raise ValueError(f"the CRC-32 of {ARRAY} is not that of its record")
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise StaleStoreError(f"store {folder} is damaged ({error})") from error
+    return record, array
+
+
+def _fill(part: Path, origin: dict, chunks: Chunks) -> None:
+    """Fills the array from its first missing entry."""
+    shape = origin["shape"]
+    try:
+        record, array = _opened(part, "r+")
+        fits = origin.items() <= record.items()
+    except StaleStoreError:
+        fits = False
+    if not fits:
+        record, array = origin | {"entries": 0, "crc32": 0}, _new_array(part, origin)
     saved = time.monotonic()
     try:
-        for chunk in chunks(done) if done < shape[0] else ():
+        for chunk in chunks(record["entries"]) if record["entries"] < shape[0] else ():
+            done = record["entries"]
             end = done + len(chunk)
             if end > shape[0] or list(chunk.shape[1:]) != shape[1:]:
                 raise ValueError(f"expected entries of {shape}, got {list(chunk.shape)} at {done}")
             array[done:end] = chunk
-            checksum = crc32(array[done:end], checksum)
-            done = end
+            record |= {"entries": end, "crc32": crc32(array[done:end], record["crc32"])}
             if time.monotonic() - saved > SAVE_EVERY:
-                _save(part, array, record, done, checksum)
+                _save(part, array, record)
                 saved = time.monotonic()
     finally:
-        _save(part, array, record, done, checksum)
-    if done != shape[0]:
-        raise ValueError(f"expected {shape[0]} entries, got {done}")
-    return checksum
+        _save(part, array, record)
+    if record["entries"] != shape[0]:
+        raise ValueError(f"expected {shape[0]} entries, got {record['entries']}")
+
+
+def _save(part: Path, array: np.memmap, record: dict) -> None:
+    array.flush()
+    flush(part / ARRAY)
+    stored.write_json(part / RECORD, record)
 
 
 def crc32(array: np.ndarray, before: int = 0) -> int:
@@ -104,71 +149,15 @@ def crc32(array: np.ndarray, before: int = 0) -> int:
     return before
 
 
-def _new_array(part: Path, record: dict) -> np.memmap:
+def _new_array(part: Path, origin: dict) -> np.memmap:
     """An empty array with all its bytes allocated: a full disk is an error now, no crash later."""
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    file, shape = part / ARRAY, tuple(record["shape"])
-    array = open_memmap(file, mode="w+", dtype=record["dtype"], shape=shape)
+    file, shape = part / ARRAY, tuple(origin["shape"])
+    array = np.memmap(file, origin["dtype"], "w+", shape=shape)
     if hasattr(os, "posix_fallocate"):  # macOS has none
         with file.open("r+b") as written:
             size = file.stat().st_size
             with full_disk_named(file, size):
                 os.posix_fallocate(written.fileno(), 0, size)
-    return array
-
-
-def _entries_done(part: Path, record: dict) -> tuple[int, int]:
-    """Number of intact entries in a part of the same array, and their CRC-32; else 0 and 0."""
-    try:
-        progress = json.loads((part / PROGRESS).read_text())
-        array = np.load(part / ARRAY, mmap_mode="r")
-        fits = [list(array.shape), array.dtype.name] == [record["shape"], record["dtype"]]
-        done, checksum = progress["entries"], progress["crc32"]
-        if fits and progress["of"] == record and crc32(array[:done]) == checksum:
-            return done, checksum
-    except (OSError, ValueError, LookupError, EOFError):
-        pass
-    return 0, 0
-
-
-def _save(part: Path, array: np.memmap, record: dict, done: int, checksum: int) -> None:
-    array.flush()
-    progress = {"of": record, "entries": done, "crc32": checksum}
-    write_text(part / PROGRESS, json.dumps(progress, indent=1))
-
-
-def open_store(folder: Path, made_from: dict) -> np.ndarray:
-    """Opens the array `[N, ...]` of a store, memory-mapped, if the store has this origin.
-
-    Raises:
-      FileNotFoundError: there is no complete store.
-      StaleStoreError: the store is damaged or has another origin; the message has the difference.
-    """
-    if not (folder / MANIFEST).exists():
-        raise FileNotFoundError(f"no complete store in {folder}")
-    made_from = json.loads(json.dumps(made_from))
-    try:
-        record = json.loads((folder / MANIFEST).read_text())
-        stored, shape, dtype = record["made_from"], record["shape"], record["dtype"]
-        checksum = record["crc32"]
-        array = np.load(folder / ARRAY, mmap_mode="r")
-    except (OSError, ValueError, LookupError, TypeError, EOFError) as error:
-        raise StaleStoreError(f"store {folder} is damaged ({error})") from error
-    differing = [key for key in {**stored, **made_from} if stored.get(key) != made_from.get(key)]
-    if differing:
-        raise StaleStoreError(
-            f"store {folder} is stale: "
-            + ", ".join(
-                f"{key} is {made_from.get(key)!r} now, was {stored.get(key)!r}" for key in differing
-            )
-        )
-    if list(array.shape) != shape or str(array.dtype) != dtype:
-        raise StaleStoreError(
-            f"store {folder}: expected {shape} {dtype}, got {list(array.shape)} {array.dtype}"
-        )
-    if crc32(array) != checksum:
-        raise StaleStoreError(
-            f"store {folder} is damaged (the CRC-32 of {ARRAY} differs from the manifest)"
-        )
     return array

@@ -14,6 +14,7 @@ class FullDiskError(OSError):
     """A file has no room on its disk; names the file, the space that is free, and what to do."""
 
     def __init__(self, path: Path, needed: int = 0):
+        self._made_of = path, needed
         folder = next(one for one in path.absolute().parents if one.exists())
         free = shutil.disk_usage(folder).free
         needs = f", {needed / 1e6:.1f} MB are needed" if needed else ""
@@ -22,6 +23,9 @@ class FullDiskError(OSError):
             "choose another disk (--workdir for training, DYNAPURLS_CACHE for prepared data); the "
             "same command resumes"
         )
+
+    def __reduce__(self):
+        return FullDiskError, self._made_of  # how it travels from another process
 
 
 @contextmanager
@@ -33,41 +37,56 @@ def full_disk_named(path: Path, needed: int = 0) -> Iterator[None]:
       needed: its bytes; 0 if they are not known.
 
     Raises:
-      FullDiskError: in place of an `OSError` without a file.
+      FullDiskError: in place of an `OSError` without a file, or of a library's error.
     """
     try:
         yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        if not full and os.strerror(errno.ENOSPC) not in str(error):
             raise
         raise FullDiskError(path, needed) from error
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, needed: int = 0) -> Iterator[BinaryIO]:
     """Opens a new binary file that replaces `path` at the end of the block.
 
-    After an error `path` is unchanged. Several processes, on several machines, may write the same
+    File and folder are flushed to the disk: after the block a power failure loses nothing. After an
+    error `path` is unchanged. Several processes, on several machines, may write the same
     path at once: each writes its own temporary file, and the last rename wins.
+
+    Args:
+      needed: bytes of the file, for the error; 0 if they are not known.
 
     Raises:
       FullDiskError: there is no room.
     """
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(6)}.tmp")
     try:
-        with full_disk_named(path), temporary.open("wb") as file:
+        with full_disk_named(path, needed), temporary.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        flush(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
+def flush(path: Path) -> None:
+    """Waits until the content of a file, or the names in a folder, are on the disk."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file atomically."""
-    with replacing(path) as file:
+    with replacing(path, len(content)) as file:
         file.write(content)
 
 

@@ -15,6 +15,8 @@ from data_pipelines.skeletons import SKELETONS, Skeleton, skeleton_of_names
 SPEC = "dataset.yaml"
 FILE_FORMATS = ("text", "npz", "skeleton")
 ARRAY_FORMATS = ("pyskl", "gcn_arrays")
+# Names in a workdir, which has a folder for each split.
+RESERVED = {"config.json", "records.jsonl", "report", "training.lock", "xla-cache"}
 KEYS = {
     "name", "like", "format", "files", "skeleton", "classes", "first_class", "metres",
     "train_subjects", "train_views", "splits", "descriptions",
@@ -157,6 +159,8 @@ def _splits(record: Any, classes: tuple[str, ...]) -> dict[str, tuple[int, ...]]
             check_choice(f"class in split {name}", str(label), classes)
         if not re.fullmatch(r"\w[\w .-]*", str(name)):
             raise ValueError(f"splits: expected names of letters, digits, _, . and -, got {name!r}")
+        if name in RESERVED or re.match("(random|pseudo)-", name):
+            raise ValueError(f"splits: {name!r} has a meaning of its own; expected another name")
         splits[str(name)] = tuple(classes.index(str(label)) for label in unseen)
     return splits
 

@@ -1,17 +1,24 @@
 """Opens a dataset by name; the first use reads the owner's archive."""
 
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from data_pipelines import cleaning
+from data_pipelines.atomic import flush
 from data_pipelines.builders.base import Dataset
 from data_pipelines.builders.registry import DEMO, dataset_of, public_dataset
-from data_pipelines.builders.tfds_builder import SPLIT, ClipBuilder
+from data_pipelines.builders.tfds_builder import (
+    SPLIT,
+    ClipBuilder,
+    prepared_folder,
+    prepared_from,
+    read_index,
+)
 from data_pipelines.corpus import Corpus
 from data_pipelines.demo.generate import generate_demo
 from data_pipelines.formats.feature_folder import Features, read_features
@@ -20,6 +27,7 @@ from data_pipelines.locks import one_at_a_time
 from data_pipelines.logs import log
 from data_pipelines.paths import data_home, find_manual_dir
 from data_pipelines.settings import DataSettings
+from data_pipelines.stored import DamagedError
 
 
 def load_corpus(settings: DataSettings | str) -> Corpus:
@@ -34,6 +42,7 @@ def load_corpus(settings: DataSettings | str) -> Corpus:
     Raises:
       FileNotFoundError: the archive is missing; the message explains how to get it.
       DataError: files of the archive cannot be used; all are listed.
+      FullDiskError: there is no room.
     """
     if isinstance(settings, str):
         settings = DataSettings(settings)
@@ -83,56 +92,70 @@ def _prepared_builder(
     must have one.
     """
     home = data_home() / "tfds"
-    builder = ClipBuilder(dataset, home)
-    source = dataset.find_source(manual_dir)
-    if source is None and not explicit and builder.prepared_from()[0]:
-        return builder
+    folder, source = prepared_folder(dataset, home), dataset.find_source(manual_dir)
+    if source is None and not explicit and prepared_from(folder)[0]:
+        return ClipBuilder(dataset, home)
     if source is None and (explicit or not dataset.URL):
         raise FileNotFoundError(dataset.missing(manual_dir))
     origin = dataset.origin(source) if source else dataset.URL
-    with one_at_a_time(home / f"{builder.name}.lock"):
-        prepared, skipped = builder.prepared_from()
+    with one_at_a_time(home / f"{dataset.store_name}.lock"):
+        prepared, skipped = prepared_from(folder)
         if prepared != origin or (skipped and not skip_bad):
             manual_dir.mkdir(parents=True, exist_ok=True)
-            _prepare_and_replace(dataset, manual_dir, home, skip_bad)
+            _prepare_and_replace(dataset, manual_dir, folder, skip_bad)
     return ClipBuilder(dataset, home)  # a builder reads the metadata when it is created
 
 
-def _prepare_and_replace(dataset: Dataset, manual_dir: Path, home: Path, skip_bad: bool) -> None:
+def _prepare_and_replace(dataset: Dataset, manual_dir: Path, folder: Path, skip_bad: bool) -> None:
     """Prepares a dataset in a temporary folder, then replaces the prepared files."""
-    with tempfile.TemporaryDirectory(dir=home, prefix="making-") as scratch:
-        builder = ClipBuilder(dataset, Path(scratch), skip_bad)
-        builder.prepare(manual_dir)
-        made = Path(builder.data_path)
-        target = home / made.relative_to(scratch)
-        shutil.rmtree(target, ignore_errors=True)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        made.replace(target)
-    log.info(f"prepared {builder.name} in {target}")
+    scratch = data_home() / "tfds" / f"making-{dataset.store_name}"
+    shutil.rmtree(scratch, ignore_errors=True)  # of a killed process
+    try:
+        ClipBuilder(dataset, scratch, skip_bad).prepare(manual_dir)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        prepared_folder(dataset, scratch).replace(folder)
+        flush(folder.parent)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    log.info(f"prepared {dataset.store_name} in {folder}")
 
 
 class _RecordClips(Sequence):
-    """Clips in array_record files, read on access."""
+    """Clips in array_record files, read and verified on access."""
 
-    def __init__(self, builder: ClipBuilder, records: np.ndarray):
-        self.source, self.records = builder.as_data_source(split=SPLIT), records
+    def __init__(self, builder: ClipBuilder, records: np.ndarray, hashes: np.ndarray):
+        self._builder, self._records, self._hashes = builder, records, hashes
+
+    @cached_property
+    def _source(self):
+        return self._builder.as_data_source(split=SPLIT)
 
     def __len__(self) -> int:
-        return len(self.records)
+        return len(self._records)
 
     def __getitem__(self, index):
-        return np.asarray(self.source[int(self.records[index])]["clip"])
+        record, expected = int(self._records[index]), self._hashes[index]
+        try:
+            clip = np.asarray(self._source[record]["clip"])
+            if cleaning.content_hash(clip) != expected:
+                raise ValueError("the values are others")
+        except Exception as error:  # array_record and TFDS raise many
+            folder = self._builder.data_path
+            reason = f"clip {index} is not what was written ({error}); delete it to make it again"
+            raise DamagedError(reason, folder) from error
+        return clip
 
 
 def _open_prepared(builder: ClipBuilder) -> Corpus:
-    columns, sides, notes, _ = builder.read_index()
+    columns, sides, notes, _ = read_index(Path(builder.data_path))
     dataset, labels = builder.dataset, columns["label"].astype(np.int32)
     return Corpus(
         name=dataset.name,
         descriptions=dataset.descriptions,
         skeleton=dataset.SKELETON,
         class_names=dataset.CLASSES,
-        clips=_RecordClips(builder, columns["record"]),
+        clips=_RecordClips(builder, columns["record"], columns["hash"]),
         labels=labels,
         subjects=columns["subject"],
         views=columns["view"],

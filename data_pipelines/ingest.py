@@ -1,18 +1,16 @@
 """Reads a whole source on all cores, in bounded memory; can be resumed, and lists all bad files.
 
-The items of a source are divided into parts. One process parses and cleans a part and writes it
-atomically as one file. Part files of an earlier run are reused, unless an item of the part has
-changed.
+The items of a source are divided into parts. One process parses and cleans a part and writes it as
+one file (`stored`). Part files of an earlier run are reused, unless one is damaged or an item of it
+has changed.
 """
 
 import functools
 import hashlib
-import json
 import os
 import signal
 import threading
 import time
-import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +18,8 @@ from pathlib import Path
 import joblib
 import numpy as np
 
-from data_pipelines.atomic import replacing
+from data_pipelines import stored
+from data_pipelines.atomic import write_text
 from data_pipelines.cleaning import clean
 from data_pipelines.errors import BadFilesError, DataError, shown
 from data_pipelines.formats.raw import RawClip
@@ -29,7 +28,7 @@ from data_pipelines.progress import progress
 from data_pipelines.sources import Source
 
 SKIPPED = "files that cannot be read, skipped"
-VERSION = 1  # of the part files, and of all steps from an item to a part file
+VERSION = 2  # of the part files, and of all steps from an item to a part file
 _COLUMNS = ("label", "subject", "view", "setup")
 _PARTS_PER_PROCESS = 2  # minimum; fewer do not pay for the start of a process
 
@@ -50,14 +49,15 @@ def ingest(source: Source, folder: Path, title: str, skip_bad: bool) -> Iterator
 
     Raises:
       BadFilesError: items are unreadable; raised after all items, with a list.
-      DataError: the source has no items.
+      DataError: the source has no items, or a part file is damaged after it is made.
+      FullDiskError: there is no room.
     """
     folder.mkdir(parents=True, exist_ok=True)
     parts = _plan(source, folder)
     if not parts:
         raise DataError("expected files to read, found none", source.place)
-    _parse(source, parts, title)
-    bad = [error for part in parts for error in _read_errors(part)]
+    found = _parse(source, parts, title)
+    bad = [error for part in parts for error in found[part]]
     if bad:
         _report_bad(bad, sum(map(len, parts.values())), folder.with_suffix(".bad.txt"), skip_bad)
     notes = {SKIPPED: len(bad)} if bad else {}
@@ -69,7 +69,7 @@ def ingest(source: Source, folder: Path, title: str, skip_bad: bool) -> Iterator
 
 
 def _report_bad(bad: list[str], total: int, listed: Path, skip_bad: bool) -> None:
-    listed.write_text("\n".join(bad) + "\n", "utf-8")
+    write_text(listed, "\n".join(bad) + "\n")
     if not skip_bad:
         raise BadFilesError(bad, total, listed)
     log.warning(f"skipped {len(bad)} of {total} files that cannot be read, listed in {listed}")
@@ -95,22 +95,25 @@ def _plan(source: Source, folder: Path) -> dict[Path, list[str]]:
     return parts
 
 
-def _parse(source: Source, parts: dict[Path, list[str]], title: str) -> None:
-    """Makes the missing parts."""
-    todo = [part for part in parts if not _is_intact(part)]
+def _parse(source: Source, parts: dict[Path, list[str]], title: str) -> dict[Path, list[str]]:
+    """Makes the missing and the damaged parts; returns the errors of each part."""
+    found = {part: errors for part in parts if (errors := _errors_of(part)) is not None}
+    todo = [part for part in parts if part not in found]
     if not todo:
-        return
+        return found
     total = sum(map(len, parts.values()))
     done = total - sum(len(parts[part]) for part in todo)
     workers = min(num_cores(), len(todo) // _PARTS_PER_PROCESS) if source.parallel else 1
     with progress(title, total, done) as report:
-        for part in _make_all(source, parts, todo, workers):
+        for part, errors in _make_all(source, parts, todo, workers):
+            found[part] = errors
             done += len(parts[part])
             report(done)
+    return found
 
 
-def _make_all(source, parts, todo, workers) -> Iterator[Path]:
-    """Makes parts in this process or in others; yields each finished one."""
+def _make_all(source, parts, todo, workers) -> Iterator[tuple[Path, list[str]]]:
+    """Makes parts in this process or in others; yields each finished one with its errors."""
     if workers < 2:
         for part in todo:
             yield _make_part(source, part, parts[part])
@@ -122,7 +125,7 @@ def _make_all(source, parts, todo, workers) -> Iterator[Path]:
     yield from pool(jobs)
 
 
-def _make_part_of_worker(source: Source, part: Path, items: list[str]) -> Path:
+def _make_part_of_worker(source: Source, part: Path, items: list[str]) -> tuple[Path, list[str]]:
     _exit_with_parent()
     return _make_part(source, part, items)
 
@@ -141,8 +144,8 @@ def _exit_with_parent() -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-def _make_part(source: Source, part: Path, items: list[str]) -> Path:
-    """Reads, cleans and writes the clips of some items."""
+def _make_part(source: Source, part: Path, items: list[str]) -> tuple[Path, list[str]]:
+    """Reads, cleans and writes the clips of some items; returns the errors beside the part."""
     clips, errors = [], []
     for item in items:
         try:
@@ -151,50 +154,35 @@ def _make_part(source: Source, part: Path, items: list[str]) -> Path:
             errors.append(str(error))
         except Exception as error:  # one bad file must not stop the reading of the others
             errors.append(shown(f"{item}: cannot be read ({type(error).__name__}: {error})"))
-    shapes = np.array([clip.joints.shape for clip in clips], np.int64).reshape(-1, 4)
     values = [clip.joints.ravel() for clip in clips]
-    arrays: dict = {
-        name: np.array([getattr(clip, name) for clip in clips], int) for name in _COLUMNS
+    arrays = {name: np.array([getattr(clip, name) for clip in clips], int) for name in _COLUMNS}
+    arrays |= {
+        "shapes": np.array([clip.joints.shape for clip in clips], np.int64).reshape(-1, 4),
+        "values": np.concatenate(values) if values else np.zeros(0, np.float32),
     }
-    text = {
+    about = {
         "ids": [clip.clip_id for clip in clips],
         "notes": [clip.notes for clip in clips],
         "errors": errors,
     }
-    arrays |= {
-        "shapes": shapes,
-        "values": np.concatenate(values) if values else np.zeros(0, np.float32),
-        "text": np.frombuffer(json.dumps(text).encode(), np.uint8),
-    }
-    with replacing(part) as file:
-        np.savez(file, **arrays)
-    return part
+    stored.write_arrays(part, arrays, about)
+    return part, errors
 
 
-def _is_intact(part: Path) -> bool:
+def _errors_of(part: Path) -> list[str] | None:
+    """The errors of a part; None if it must be made."""
     try:
-        _read_errors(part)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return False
-    return True
-
-
-def _read_text(arrays) -> dict:
-    return json.loads(arrays["text"].tobytes())
-
-
-def _read_errors(part: Path) -> list[str]:
-    with part.open("rb") as file, np.load(file) as arrays:
-        return _read_text(arrays)["errors"]
+        return stored.read_arrays(part)[1]["errors"]
+    except (FileNotFoundError, stored.DamagedError):
+        return None
 
 
 def _read_part(part: Path) -> Iterator[RawClip]:
-    with part.open("rb") as file, np.load(file) as arrays:
-        text, shapes = _read_text(arrays), arrays["shapes"]
-        columns = {name: arrays[name].tolist() for name in _COLUMNS}
-        ends = np.cumsum(shapes.prod(axis=1))
-        values = np.split(arrays["values"], ends[:-1])
-    for index, (clip_id, notes) in enumerate(zip(text["ids"], text["notes"], strict=True)):
-        joints = values[index].reshape(shapes[index])
+    arrays, about = stored.read_arrays(part)
+    columns = {name: arrays[name].tolist() for name in _COLUMNS}
+    ends = np.cumsum(arrays["shapes"].prod(axis=1))
+    values = np.split(arrays["values"], ends[:-1])
+    for index, (clip_id, notes) in enumerate(zip(about["ids"], about["notes"], strict=True)):
+        joints = values[index].reshape(arrays["shapes"][index])
         numbers = {name: column[index] for name, column in columns.items()}
         yield RawClip(clip_id, joints, notes=notes, **numbers)

@@ -1,5 +1,6 @@
-"""File locks between processes."""
+"""File locks between processes, and what killed processes leave."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,3 +24,10 @@ def one_at_a_time(file: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Deletes unfinished files and checkpoints of killed processes; the caller holds the folder."""
+    for pattern in ("*.tmp", "*.orbax-checkpoint-tmp*"):
+        for left in list(folder.rglob(pattern)):
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)

@@ -2,7 +2,8 @@
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from absl import logging as absl_logging
 
@@ -46,6 +47,18 @@ def is_quiet() -> bool:
 def is_verbose() -> bool:
     """Whether tracebacks and log lines of the libraries are shown."""
     return log.isEnabledFor(logging.DEBUG)
+
+
+@contextmanager
+def without_library_errors() -> Iterator[None]:
+    """Leaves out what libraries log of errors that the caller reports in words."""
+    before = absl_logging.get_verbosity()
+    if not is_verbose():
+        absl_logging.set_verbosity(absl_logging.FATAL)
+    try:
+        yield
+    finally:
+        absl_logging.set_verbosity(before)
 
 
 def warn_left_out(reasons: Sequence[str], most: int = 10) -> None:

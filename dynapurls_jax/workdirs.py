@@ -1,10 +1,10 @@
 """Trained workdirs as commands find them: the newest one, and the configuration of one."""
 
-import json
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from data_pipelines import stored
 from data_pipelines.errors import DataError
 
 RUNS = Path("runs")
@@ -37,10 +37,7 @@ def workdir_config(workdir: Path) -> ConfigDict:
     path = workdir / "config.json"
     if not path.exists():
         raise FileNotFoundError(f"{workdir} is no workdir: it has no config.json")
-    try:
-        values = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise DataError(f"not valid JSON ({error}); train again to renew it", path) from error
+    values = stored.read_json(path, "train again to renew it")
     try:
         return restored_config(values)
     except (AttributeError, KeyError, TypeError, ValueError) as error:

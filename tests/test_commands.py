@@ -1,6 +1,5 @@
 """Commands as users type them."""
 
-import json
 import runpy
 import subprocess
 import sys
@@ -8,6 +7,7 @@ import sys
 import pytest
 
 import dynapurls_jax
+from data_pipelines import stored
 from data_pipelines.errors import DataError
 from dynapurls_jax import command_line
 from dynapurls_jax.command_line import COMMANDS
@@ -207,9 +207,9 @@ def test_a_workdir_of_another_version_is_read_or_refused(tmp_path):
     config = default_config()
     values = plain(config, *config)
     file = tmp_path / "config.json"
-    file.write_text(json.dumps({key: part for key, part in values.items() if key != "fit"}))
+    stored.write_json(file, {key: part for key, part in values.items() if key != "fit"})
     assert workdir_config(tmp_path) == config  # newer settings have their defaults
-    file.write_text(json.dumps(values | {"gone": 1}))
+    stored.write_json(file, values | {"gone": 1})
     with pytest.raises(DataError, match=r"config.json: .*\"gone\" does not exist.*; train again"):
         workdir_config(tmp_path)
 

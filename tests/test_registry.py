@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from data_pipelines import stored
 from data_pipelines.animation import SKELETON, animate
 from data_pipelines.formats.clip_archive import archive_of_clips, write_archive
 from data_pipelines.sketches import parse_sketch
@@ -200,7 +201,7 @@ def test_every_command_takes_parts_of_ones_own(folder, monkeypatch):
         f"--config.method.name={RIDGE}",
         "--workdir=run",
     )
-    saved = json.loads((folder / "run" / "config.json").read_text())
+    saved = stored.read_json(folder / "run" / "config.json")
     assert saved["method"][RIDGE_KEY] == {"components": 9}
     (method,) = (folder / "run").glob("*/*/methods/*")
     assert method.name.startswith("own_package.parts.RIDGE-")

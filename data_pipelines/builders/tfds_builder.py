@@ -3,7 +3,6 @@
 The index contains labels, protocols and counts, which are read without the clips.
 """
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -15,11 +14,13 @@ from absl import logging
 from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.core.dataset_builder import FileReaderBuilder
 
-from data_pipelines import cleaning
+from data_pipelines import cleaning, stored
+from data_pipelines.atomic import full_disk_named
 from data_pipelines.builders.base import Columns, Dataset
 from data_pipelines.errors import DataError
 from data_pipelines.formats.raw import total
 from data_pipelines.ingest import SKIPPED, ingest
+from data_pipelines.logs import log
 from data_pipelines.paths import data_home
 from data_pipelines.sources import Source
 
@@ -27,13 +28,13 @@ from data_pipelines.sources import Source
 logging.get_absl_logger().addFilter(lambda record: "Variant folder" not in str(record.msg))
 
 SPLIT = "clips"
-INDEX = "index.npz"
+INDEX, DIGESTS = "index.npz", "files.sha256"
 
 
 class ClipBuilder(FileReaderBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Cleaned clips of one dataset."""
 
-    VERSION = tfds.core.Version("2.1.0")
+    VERSION = tfds.core.Version("2.2.0")
 
     def __init__(self, dataset: Dataset, data_dir: Path, skip_bad: bool = False):
         """Opens the prepared files, if there are any.
@@ -160,10 +161,8 @@ class ClipBuilder(FileReaderBuilder, skip_registration=True):  # type: ignore[ca
             notes = notes | {cleaning.COPY if drop else cleaning.COPY_KEPT: int(copies.sum())}
         for protocol, side in self.dataset.sides(columns, source).items():
             columns[f"side_{protocol}"] = side.astype(np.int8)
-        text = json.dumps({"notes": notes, "origin": origin}).encode()
-        arrays: dict = columns | {"record": kept, "text": np.frombuffer(text, np.uint8)}
-        with (Path(self.data_path) / INDEX).open("wb") as file:
-            np.savez(file, **arrays)
+        about = {"notes": notes, "origin": origin}
+        stored.write_arrays(Path(self.data_path) / INDEX, columns | {"record": kept}, about)
 
     def _log_download_bytes(self) -> None:
         """Prints nothing; TFDS would announce a download, even without one."""
@@ -180,30 +179,46 @@ class ClipBuilder(FileReaderBuilder, skip_registration=True):  # type: ignore[ca
         Raises:
           FileNotFoundError: the raw files are missing.
           DataError: the raw files cannot be used.
+          FullDiskError: there is no room.
         """
         tfds.disable_progress_bar()  # `ingest` shows its own
         config = tfds.download.DownloadConfig(manual_dir=str(manual_dir))
-        self.download_and_prepare(download_config=config)
+        with full_disk_named(Path(self.data_path)):
+            self.download_and_prepare(download_config=config)
+        stored.seal(Path(self.data_path), Path(self.data_path) / DIGESTS)
         shutil.rmtree(self._parts, ignore_errors=True)
 
-    def prepared_from(self) -> tuple[str, bool]:
-        """Origin of the prepared files ("" if there are none), and whether files were skipped."""
-        if not (Path(self.data_path) / INDEX).exists():
-            return "", False
-        _, _, notes, origin = self.read_index()
-        return origin, SKIPPED in notes
 
-    def read_index(self) -> tuple[Columns, dict[str, np.ndarray], dict[str, int], str]:
-        """Reads the index.
+def prepared_folder(dataset: Dataset, data_dir: Path) -> Path:
+    """Folder of a dataset's prepared files."""
+    return data_dir / dataset.store_name / str(ClipBuilder.VERSION)
 
-        Returns:
-          Columns (also `record`, `frames`, `persons` and `hash`, each `[N]`), sides, notes, origin.
 
-        Raises:
-          FileNotFoundError: nothing is prepared.
-        """
-        with np.load(Path(self.data_path) / INDEX) as arrays:
-            columns = {key: arrays[key] for key in arrays if not key.startswith("side_")}
-            sides = {key[5:]: arrays[key] for key in arrays if key.startswith("side_")}
-        text = json.loads(columns.pop("text").tobytes())
-        return columns, sides, text["notes"], text["origin"]
+def prepared_from(folder: Path) -> tuple[str, bool]:
+    """Origin of the prepared files ("" if there are none), and whether files were skipped.
+
+    Damaged files count as none. Clips are not read: each is verified when it is used.
+    """
+    if not (folder / DIGESTS).exists():
+        return "", False
+    if fault := stored.fault(folder, folder / DIGESTS, unread="array_record"):
+        log.warning(f"prepared clips in {folder} are damaged: {fault}")
+        return "", False
+    _, _, notes, origin = read_index(folder)
+    return origin, SKIPPED in notes
+
+
+def read_index(folder: Path) -> tuple[Columns, dict[str, np.ndarray], dict[str, int], str]:
+    """Reads the index of prepared files.
+
+    Returns:
+      Columns (also `record`, `frames`, `persons` and `hash`, each `[N]`), sides, notes, origin.
+
+    Raises:
+      FileNotFoundError: nothing is prepared.
+      DamagedError: it is not what was written.
+    """
+    arrays, about = stored.read_arrays(folder / INDEX, f"delete {folder} to make it again")
+    columns = {key: array for key, array in arrays.items() if not key.startswith("side_")}
+    sides = {key[5:]: array for key, array in arrays.items() if key.startswith("side_")}
+    return columns, sides, about["notes"], about["origin"]

@@ -14,7 +14,13 @@ from dynapurls_jax.evaluation.trained_run import Inputs, TrainedRun
 from dynapurls_jax.registry import plain
 from dynapurls_jax.reproduction.kinds import ENCODER_KINDS, KINDS, Results
 from dynapurls_jax.reproduction.layout import Overrides, Table, overrides_of
-from dynapurls_jax.training.run import encoder_is_trained, make_spec, read_inputs, train_runs
+from dynapurls_jax.training.run import (
+    encoder_is_trained,
+    make_spec,
+    only_training,
+    read_inputs,
+    train_runs,
+)
 from dynapurls_jax.training.spec import PATH_KEYS, RunSpec
 from dynapurls_jax.zero_shot.base import Shapes
 from dynapurls_jax.zero_shot.registry import make_method
@@ -174,4 +180,5 @@ class Runner:
     ) -> dict[int, TrainedRun]:
         config = changed(self._config, dict(ConfigDict(part).items()))
         specs = [self._spec(config, split, seed) for seed in seeds]
-        return dict(zip(seeds, train_runs(specs), strict=True))
+        with only_training(self._workdir):
+            return dict(zip(seeds, train_runs(specs), strict=True))

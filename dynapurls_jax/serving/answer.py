@@ -37,7 +37,7 @@ def answer_all(
             with deferred_signals() as signals:
                 answer = replies.answer(request)
                 if checkpoint is not None and answer is not None:
-                    checkpoint.after(answer)
+                    checkpoint.after(request, answer)
             if answer is not None:
                 yield answer
             if signals:

@@ -1,5 +1,9 @@
-"""Model files: arrays in the safetensors format, all other fields as JSON in the header."""
+"""Model files: arrays in the safetensors format, all other fields as JSON in the header.
 
+A digest in the header covers all that is read.
+"""
+
+import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -12,9 +16,10 @@ from ml_collections import ConfigDict
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from data_pipelines.atomic import replacing
+from data_pipelines.atomic import write_bytes
 from data_pipelines.errors import DataError
 from data_pipelines.skeletons import Skeleton
+from data_pipelines.stored import DamagedError
 from dynapurls_jax.adaptation.gated import Gate
 from dynapurls_jax.encoders.base import trained_encoder
 from dynapurls_jax.encoders.registry import make_encoder
@@ -25,8 +30,8 @@ from dynapurls_jax.zero_shot.registry import make_method
 
 SUFFIX = ".safetensors"
 RUN_MODEL = f"model{SUFFIX}"  # in the folder of a trained run
-FORMAT = 2  # version of the file format
-_KEY = "dynapurls_jax"  # key in the header
+FORMAT = 3  # version of the file format
+_KEY, _DIGEST = "dynapurls_jax", "sha256"  # keys in the header
 _HALF = np.float16
 
 
@@ -62,8 +67,22 @@ def write_model(model: Model, file: Path, card: str = "") -> None:
     }
     file.parent.mkdir(parents=True, exist_ok=True)
     arrays = {name: np.array(array, order="C") for name, array in arrays.items()}
-    with replacing(file) as output:
-        output.write(save(arrays, {_KEY: json.dumps(about)}))
+    write_bytes(file, packed(about, arrays))
+
+
+def packed(about: dict[str, Any], arrays: dict[str, np.ndarray]) -> bytes:
+    """A model file: header and arrays, with a digest of both."""
+    text = json.dumps(about)
+    return save(arrays, {_KEY: text, _DIGEST: _digest(text, arrays)})
+
+
+def _digest(text: str, arrays: dict[str, np.ndarray]) -> str:
+    """SHA-256 of all that is read from a model file."""
+    sha = hashlib.sha256(text.encode())
+    for name, array in sorted(arrays.items()):
+        sha.update(f"{name} {array.dtype} {array.shape}".encode())
+        sha.update(array.tobytes())
+    return sha.hexdigest()
 
 
 def read_model(file: Path) -> Model:
@@ -131,12 +150,15 @@ def _read(file: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         )
     try:
         with safe_open(file, "np") as opened:
-            about = json.loads((opened.metadata() or {})[_KEY])
+            header = opened.metadata() or {}
+            about = json.loads(header[_KEY])
             arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except (KeyError, SafetensorError, ValueError) as error:
         raise DataError(f"expected a model file, got none ({error})", file) from error
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise DataError(f"expected a model file of format {FORMAT}; export it again", file)
+    if header.get(_DIGEST) != _digest(header[_KEY], arrays):
+        raise DamagedError("damaged: not what was written; export or fetch it again", file)
     return about, arrays
 
 

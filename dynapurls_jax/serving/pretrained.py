@@ -1,9 +1,9 @@
 """Finds models by name: models in the package, model files, and trained runs."""
 
-import json
 from importlib import resources
 from pathlib import Path
 
+from data_pipelines import stored
 from data_pipelines.errors import DataError, unknown
 from dynapurls_jax.serving.model import Model
 from dynapurls_jax.serving.model_file import RUN_MODEL, SUFFIX, read_model
@@ -57,10 +57,10 @@ def _run_folder(folder: Path) -> Path:
     record = folder / "config.json"
     if not record.is_file():
         return folder
+    config = stored.read_json(record, "train again to renew it")
     try:
-        config = json.loads(record.read_text("utf-8"))
         return folder / config["splits"][0] / f"seed{config['seeds'][0]}"
-    except (IndexError, KeyError, TypeError, ValueError) as error:
+    except (IndexError, KeyError, TypeError) as error:
         raise DataError(
             f"no configuration of this version ({error}); train again", record
         ) from error

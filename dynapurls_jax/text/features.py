@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
-from data_pipelines.atomic import replacing
+from data_pipelines import stored
 from data_pipelines.corpus import Corpus
 from data_pipelines.demo.recipes import demo_recipes
 from data_pipelines.demo.wording import describe
@@ -116,15 +116,13 @@ def class_vector(
 
 
 def cached(digest: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
-    """The array of this digest from the cache; computed and saved there if it is missing."""
-    file = data_home() / "text" / f"{digest}.npy"
+    """The array of this digest from the cache; computed and saved there if missing or damaged."""
+    file = data_home() / "text" / f"{digest}.npz"
     try:
-        return np.load(file)
-    except (FileNotFoundError, ValueError, EOFError):  # missing or incomplete
+        return stored.read_arrays(file)[0]["vectors"]
+    except (FileNotFoundError, stored.DamagedError):
         vectors = compute()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(file) as output:
-        np.save(output, vectors)
+    stored.write_arrays(file, {"vectors": vectors})
     return vectors
 
 

@@ -1,8 +1,8 @@
 """Numbered Orbax checkpoints of one stage; the newest two are kept.
 
-The SHA-256 hashes of a checkpoint's files are written after it, in the format of
-`sha256sum --check`. A checkpoint without hashes is incomplete. If the newest checkpoint is damaged,
-the one before it is used; damaged files are moved aside, never overwritten.
+The SHA-256 hashes of a checkpoint's files are written after it (`stored.seal`), and verified when
+it is opened. A checkpoint without them is incomplete. If the newest checkpoint is damaged, the one
+before it is used; damaged files are moved aside, never overwritten.
 """
 
 import hashlib
@@ -16,25 +16,46 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import SingleDeviceSharding
 
-from data_pipelines.atomic import write_text
-from data_pipelines.logs import log
+from data_pipelines import stored
+from data_pipelines.atomic import full_disk_named
+from data_pipelines.locks import remove_leftovers
+from data_pipelines.logs import log, without_library_errors
 from dynapurls_jax.training.processes import is_first, wait_for_all
 from dynapurls_jax.training.stages import CheckpointError, Stage
 
 PyTree = Any
-KEPT = 2
+_ABOUT = "about.json"  # in the folder of a checkpoint
 
 
 class Checkpoints:
     """Checkpoints of one stage in `folder`: complete or absent; the newest two are kept."""
 
     def __init__(self, folder: Path):
-        """Opens the folder; creates it if needed."""
+        """Opens the folder; finds the newest intact checkpoint."""
         self._folder = folder.resolve()
         self._sums = folder.with_name(f"{folder.name}.sha256")
+        self._orbax = ocp.Checkpointer(ocp.StandardCheckpointHandler())
+        self._newest: int | None = None
         self._damaged: dict[int, str] = {}
-        options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, enable_async_checkpointing=False)
-        self._manager = ocp.CheckpointManager(self._folder, options=options)
+        for step in sorted(self._steps(), reverse=True):
+            if not self._record(step).exists():
+                continue  # incomplete
+            fault = stored.fault(self._path(step), self._record(step))
+            if fault is None:
+                self._newest = step
+                break
+            self._damaged[step] = fault
+            log.warning(f"  checkpoint {self._path(step)} is damaged: {fault}")
+
+    def _steps(self) -> list[int]:
+        names = (path.name for path in self._folder.glob("[0-9]*"))
+        return [int(name) for name in names if name.isdecimal()]
+
+    def _path(self, step: int) -> Path:
+        return self._folder / str(step)
+
+    def _record(self, step: int) -> Path:
+        return self._sums / f"{step}.sha256"
 
     def latest(self) -> int | None:
         """Number of the newest intact checkpoint; None if no complete checkpoint exists.
@@ -42,95 +63,62 @@ class Checkpoints:
         Raises:
           CheckpointError: all checkpoints are damaged; the message names the folder to delete.
         """
-        written = self._written()
-        for step in sorted(written, reverse=True):
-            fault = self._fault(step)
-            if fault is None:
-                return step
-            if step not in self._damaged:
-                log.warning(f"  checkpoint {self._folder / str(step)} is damaged: {fault}")
-            self._damaged[step] = fault
-        if written:
+        if self._newest is None and self._damaged:
             faults = "; ".join(f"{step}: {fault}" for step, fault in self._damaged.items())
             raise CheckpointError(
                 f"no checkpoint in {self._folder} is intact ({faults}); to begin that stage again, "
                 f"delete {self._folder.parent}"
             )
-        return None
+        return self._newest
 
-    def _written(self) -> list[int]:
-        return [step for step in self._manager.all_steps() if self._record(step).exists()]
+    def save(self, step: int, tree: PyTree, about: Any = None) -> None:
+        """Writes `tree` as checkpoint number `step`; keeps one other, the newest intact one.
 
-    def _record(self, step: int) -> Path:
-        return self._sums / f"{step}.sha256"
-
-    def _fault(self, step: int) -> str | None:
-        """The first missing or changed file of a checkpoint, in words; None if all are intact."""
-        for line in self._record(step).read_text("utf-8").splitlines():
-            expected, _, name = line.partition("  ")
-            file = self._folder / str(step) / name
-            if not file.is_file():
-                return f"no file {name}"
-            if _sha256(file) != expected:
-                return f"{name} is not what was written"
-        return None
-
-    def save(self, step: int, tree: PyTree) -> None:
-        """Writes `tree` as checkpoint number `step`; deletes all but the newest two.
+        Args:
+          about: a JSON value beside the arrays.
 
         Raises:
           CheckpointError: the write fails; the message names the last intact checkpoint.
         """
+        path, needed = self._path(step), sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
         try:
-            self._make_room()
-            self._manager.save(step, args=ocp.args.StandardSave(tree), force=True)
-            self._manager.wait_until_finished()
             if is_first():
-                self._write_sums(step)
+                self._make_room()
+            wait_for_all(f"room for checkpoint {step}")
+            with full_disk_named(path, needed), without_library_errors():
+                self._orbax.save(path, args=ocp.args.StandardSave(tree), force=True)
+            if is_first():
+                if about is not None:
+                    stored.write_json(path / _ABOUT, about)
+                stored.seal(path, self._record(step))
             wait_for_all(f"checkpoint {step}")
         except Exception as error:  # Orbax raises what its storage layers raise
             reason = (str(error).splitlines() or [""])[0][:300]
-            free = shutil.disk_usage(self._folder).free / 1e6
-            needed = sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) / 1e6
+            last = "no intact one is before it"
+            if self._newest is not None:
+                last = f"the last intact one is {self._newest}"
             raise CheckpointError(
-                f"checkpoint {self._folder / str(step)} could not be written "
-                f"({type(error).__name__}: {reason}); it has {needed:.1f} MB, {free:.1f} MB are "
-                f"free; {self._last_intact()}. When the folder can be written to and has room, the "
-                "same command resumes"
+                f"checkpoint {path} could not be written ({type(error).__name__}: {reason}); {last}"
             ) from error
-
-    def _last_intact(self) -> str:
-        intact = [step for step in self._written() if self._fault(step) is None]
-        return f"the last intact one is {max(intact)}" if intact else "no intact one is before it"
-
-    def _write_sums(self, step: int) -> None:
-        checkpoint = self._folder / str(step)
-        files = sorted(path for path in checkpoint.rglob("*") if path.is_file())
-        lines = [f"{_sha256(path)}  {path.relative_to(checkpoint)}\n" for path in files]
-        self._sums.mkdir(exist_ok=True)
-        write_text(self._record(step), "".join(lines))
-        for old in self._sums.glob("*.sha256"):
-            if not (self._folder / old.stem).exists():
-                old.unlink()
+        self._newest, self._damaged = step, {}
 
     def _make_room(self) -> None:
-        """Moves damaged checkpoints aside, since Orbax counts them, and deletes incomplete ones."""
-        incomplete = [step for step in self._manager.all_steps() if not self._record(step).exists()]
-        if not incomplete and not self._damaged:
-            return
-        wait_for_all("checkpoints are checked")
-        for step in incomplete if is_first() else ():
-            shutil.rmtree(self._folder / str(step))
-        for step in self._damaged if is_first() else ():
-            aside = self._folder.with_name(f"{self._folder.name}.damaged") / str(step)
-            shutil.rmtree(aside, ignore_errors=True)
-            aside.parent.mkdir(exist_ok=True)
-            (self._folder / str(step)).replace(aside)
-            self._record(step).unlink()
-            log.warning(f"  damaged checkpoint {step} is moved to {aside}")
-        wait_for_all("damaged checkpoints are moved")
-        self._damaged.clear()
-        self._manager.reload()
+        """Moves damaged checkpoints aside; deletes all others but the newest intact one."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(self._folder)
+        for step in self._steps():
+            path = self._path(step)
+            if step in self._damaged:
+                aside = self._folder.with_name(f"{self._folder.name}.damaged") / path.name
+                shutil.rmtree(aside, ignore_errors=True)
+                aside.parent.mkdir(exist_ok=True)
+                path.replace(aside)
+                log.warning(f"  damaged checkpoint {step} is moved to {aside}")
+            elif step != self._newest:
+                shutil.rmtree(path)
+        for record in self._sums.glob("*"):
+            if record.stem != str(self._newest):
+                record.unlink()
 
     def restore(self, like: PyTree, on_host: bool = False) -> PyTree:
         """The newest intact checkpoint, with the structure, shapes and types of `like`.
@@ -155,17 +143,21 @@ class Checkpoints:
                 lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), like
             )
         try:
-            return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+            return self._orbax.restore(self._path(step), args=ocp.args.StandardRestore(abstract))
         except Exception as error:  # Orbax raises what its storage layers raise
             raise CheckpointError(
-                f"checkpoint {self._folder / str(step)} cannot be read "
+                f"checkpoint {self._path(step)} cannot be read "
                 f"({type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}). It was "
                 f"made by another version; to train that stage again, delete {self._folder.parent}"
             ) from error
 
+    def about(self) -> Any:
+        """The JSON value that was saved with the newest intact checkpoint."""
+        return stored.read_json(self._folder / str(self._newest) / _ABOUT)
+
     def close(self) -> None:
         """Releases Orbax's threads."""
-        self._manager.close()
+        self._orbax.close()
 
 
 class CheckpointGroup:
@@ -201,11 +193,6 @@ def open_checkpoints(stage: Stage) -> Checkpoints:
             "it again"
         )
     return checkpoints
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def tree_digest(tree: PyTree) -> str:

@@ -33,13 +33,17 @@ class Metrics:
         if not is_first():
             return
         file = folder / FILE
-        kept = [line for line in json_lines(file) if line["step"] <= first]
+        steps = ((line.get("step"), line) for line in json_lines(file))
+        kept = [line for step, line in steps if isinstance(step, int) and step <= first]
         write_text(file, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = file.open("a")
         with full_disk_named(file):
             # Without tensorboardX's thread, whose errors end in tracebacks and a full queue.
-            (folder / "tensorboard").mkdir(exist_ok=True)
-            self._board = EventsWriter(str(folder / "tensorboard" / "events"))
+            board = folder / "tensorboard"
+            board.mkdir(exist_ok=True)
+            # TensorBoard reads files in the order of their names, which the clock may not keep.
+            number = len(list(board.iterdir()))
+            self._board = EventsWriter(str(board / f"events.{number:06d}"))
             start = SessionLog(status=SessionLog.START)
             self._board.write_event(Event(step=first + 1, session_log=start))
 
@@ -69,10 +73,11 @@ class Metrics:
 
 
 def json_lines(file: Path) -> Iterator[dict]:
-    """The records of a file; none if there is no file. Truncated lines are skipped."""
-    for line in file.read_text("utf-8").splitlines() if file.exists() else []:
+    """The records of a file; none if there is no file. Damaged lines are skipped."""
+    for line in file.read_bytes().split(b"\n") if file.exists() else []:
         with suppress(ValueError):
-            yield json.loads(line)
+            if isinstance(record := json.loads(line), dict):
+                yield record
 
 
 def memory() -> dict[str, float | None]:

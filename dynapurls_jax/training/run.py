@@ -5,11 +5,11 @@
 (`serving.run_models`). A finished stage is restored, an interrupted one is resumed.
 """
 
-import json
 import os
 import runpy
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -19,9 +19,9 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
-from data_pipelines import animation
-from data_pipelines.atomic import write_text
+from data_pipelines import animation, stored
 from data_pipelines.datasets import load_corpus, load_features
+from data_pipelines.locks import one_at_a_time, remove_leftovers
 from data_pipelines.logs import log
 from data_pipelines.prepared import prepare
 from data_pipelines.protocols import make_protocol, pseudo_split
@@ -37,11 +37,13 @@ from dynapurls_jax.training.extract import extract
 from dynapurls_jax.training.fit import fit_methods, method_folder
 from dynapurls_jax.training.imagined import sketch_tokens
 from dynapurls_jax.training.pretrain import EncoderStage, encoder_folder, encoder_identity, pretrain
+from dynapurls_jax.training.processes import is_first
 from dynapurls_jax.training.spec import RunSpec
 from dynapurls_jax.training.stages import results_of
 from dynapurls_jax.zero_shot.registry import METHODS
 
 CONFIG = "config.json"
+LOCK = "training.lock"  # in the workdir
 # Sections of a configuration that training depends on.
 TRAINED = ("splits", "seeds", "data", "augment", "encoder", "pretrain", "text", "method", "fit")
 
@@ -63,6 +65,27 @@ def train_all(
       ValueError: a split does not exist; raised before any work.
     """
     check_writable(workdir)
+    with only_training(workdir):
+        _train_all(config, workdir, profile, finished)
+
+
+@contextmanager
+def only_training(workdir: Path) -> Iterator[None]:
+    """Holds a workdir, in which one training runs at a time, and removes what killed ones left."""
+    if not is_first():
+        yield
+        return
+    with one_at_a_time(workdir / LOCK):
+        remove_leftovers(workdir)
+        yield
+
+
+def _train_all(
+    config: ConfigDict,
+    workdir: Path,
+    profile: bool,
+    finished: Callable[[RunSpec, TrainedRun], None],
+) -> None:
     if len(config.seeds) > 1 and not has_randomness(config):
         log.info(f"no stage depends on the seed: only seed {config.seeds[0]} is trained")
         config.seeds = config.seeds[:1]
@@ -310,4 +333,4 @@ def check_writable(workdir: Path) -> None:
 
 def write_config(config: ConfigDict, workdir: Path) -> None:
     """Writes the configuration; called after a run, so that a failed one does not replace it."""
-    write_text(workdir / CONFIG, json.dumps(plain(config, *config), indent=1))
+    stored.write_json(workdir / CONFIG, plain(config, *config))

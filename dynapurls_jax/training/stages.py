@@ -5,8 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from data_pipelines.atomic import write_text
-from data_pipelines.errors import DataError
+from data_pipelines import stored
 from data_pipelines.logs import log
 
 
@@ -41,13 +40,12 @@ class Stage:
 
         Raises:
           WorkdirMismatchError: the folder has another identity; the message lists the differences.
-          DataError: `stage.json` is damaged.
+          DamagedError: `stage.json` is damaged.
         """
         self.folder = folder
         self.identity = json.loads(json.dumps(identity))
         if not (folder / _FILE).exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            self._write(None)
+            self.finish(None)
         elif (before := _record(folder)["identity"]) != self.identity:
             differing = "\n".join(f"  {line}" for line in differences(before, self.identity))
             raise WorkdirMismatchError(
@@ -55,18 +53,15 @@ class Stage:
                 "Choose another folder, or delete that one to make it again."
             )
 
-    def _write(self, results: dict | None) -> None:
-        record = {"identity": self.identity, "results": results}
-        write_text(self.folder / _FILE, json.dumps(record, indent=1))
-
     @property
     def results(self) -> dict | None:
         """The results of a finished stage; None if it is not finished."""
         return _record(self.folder)["results"]
 
-    def finish(self, results: dict) -> None:
-        """Marks the stage as finished."""
-        self._write(results)
+    def finish(self, results: dict | None) -> None:
+        """Marks the stage as finished; as started if there are no results."""
+        record = {"identity": self.identity, "results": results}
+        stored.write_json(self.folder / _FILE, record)
 
 
 def stage_folder(parent: Path, name: str, identity: dict[str, Any]) -> Path:
@@ -84,7 +79,7 @@ def open_stage(parent: Path, name: str, identity: dict[str, Any]) -> Stage:
     If the stage is new and others have the same name, the differences to the latest are printed.
 
     Raises:
-      DataError: `stage.json` is damaged.
+      DamagedError: `stage.json` is damaged.
     """
     folder = stage_folder(parent, name, identity)
     name = folder.name.rpartition("-")[0]
@@ -114,14 +109,9 @@ def _record(folder: Path) -> dict:
     """The content of `stage.json`.
 
     Raises:
-      DataError: the file is damaged.
+      DamagedError: it is not what was written.
     """
-    try:
-        record = json.loads((folder / _FILE).read_text("utf-8"))
-        return {"identity": record["identity"], "results": record["results"]}
-    except (ValueError, LookupError, TypeError) as error:
-        reason = f"damaged ({error}); to make that stage again, delete {folder}"
-        raise DataError(reason, folder / _FILE) from error
+    return stored.read_json(folder / _FILE, f"to make that stage again, delete {folder}")
 
 
 def differences(old: Any, new: Any, prefix: str = "") -> list[str]:

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from data_pipelines.array_store import MANIFEST, PROGRESS, StaleStoreError, open_or_make, open_store
+from data_pipelines.array_store import ARRAY, RECORD, StaleStoreError, open_or_make, open_store
 
 
 def test_a_store_is_made_once_and_replaced_for_another_origin(tmp_path, capsys):
@@ -120,7 +120,7 @@ print(array_store.open_store(store, {"version": 1}).sum())
 def test_a_full_disk_is_an_error_before_the_work_and_the_store_stays(tmp_path):
     call = [sys.executable, "-c", FULL, str(tmp_path)]
     done = subprocess.run(call, capture_output=True, text=True, check=True)
-    assert re.search(r"array\.npy: no space left on device, \S+ MB are free, 0\.0 MB", done.stdout)
+    assert re.search(r"array\.bin: no space left on device, \S+ MB are free, 0\.0 MB", done.stdout)
     assert done.stdout.endswith("8.0\n")
 
 
@@ -144,9 +144,7 @@ assert open_or_make(pathlib.Path(sys.argv[1]), {}, (2, 1), numpy.float32, chunks
     assert output.count("waiting for another process") <= 1
 
 
-@pytest.mark.parametrize(
-    "damage", ["manifest", "empty manifest", "array", "no array", "bit of array"]
-)
+@pytest.mark.parametrize("damage", ["record", "empty record", "array", "no array", "bit of array"])
 def test_a_damaged_store_is_made_again(damage, tmp_path):
     entries = np.ones((4, 1), np.float32)
 
@@ -154,7 +152,7 @@ def test_a_damaged_store_is_made_again(damage, tmp_path):
         return open_or_make(tmp_path / "s", {"a": (1, 2)}, (4, 1), np.float32, lambda _: [entries])
 
     make()
-    file = tmp_path / "s" / ("array.npy" if "array" in damage else MANIFEST)
+    file = tmp_path / "s" / (ARRAY if "array" in damage else RECORD)
     if damage == "no array":
         file.unlink()
     elif damage == "bit of array":
@@ -162,7 +160,7 @@ def test_a_damaged_store_is_made_again(damage, tmp_path):
         content[-3] ^= 16
         file.write_bytes(content)
     else:
-        file.write_bytes(b"{}" if damage == "empty manifest" else file.read_bytes()[:20])
+        file.write_bytes(b"{}" if damage == "empty record" else file.read_bytes()[:9])
     with pytest.raises(StaleStoreError, match="damaged"):
         open_store(tmp_path / "s", {"a": (1, 2)})
     np.testing.assert_array_equal(make(), entries)
@@ -178,12 +176,12 @@ def test_a_damaged_part_is_made_again(tmp_path):
         yield entries[:2]
         raise KeyboardInterrupt
 
-    for damaged, content in (("array.npy", b""), (PROGRESS, b""), ("array.npy", None)):
+    for damaged, content in ((ARRAY, b""), (RECORD, b""), (ARRAY, None)):
         with pytest.raises(KeyboardInterrupt):
             make(interrupted)
         file = tmp_path / "s.part" / damaged
         if content is None:  # one bit of the first entries
             content = bytearray(file.read_bytes())
-            content[-13] ^= 1
+            content[3] ^= 1
         file.write_bytes(content)
     np.testing.assert_array_equal(make(lambda first: [entries[first:]]), entries)

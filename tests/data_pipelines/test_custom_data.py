@@ -174,6 +174,8 @@ def test_skeleton_files_are_read_and_like_completes_the_description(tmp_path, ca
         ({"like": "ntu61"}, "did you mean 'ntu60'"),
         ({"splits": {"1_1": ["bowl"]}}, "did you mean 'bow'"),
         ({"splits": {"1_1": "bow"}}, "expected a list of unseen classes"),
+        ({"splits": {"pseudo-4_2-0": ["bow"]}}, "'pseudo-4_2-0' has a meaning of its own"),
+        ({"splits": {"xla-cache": ["bow"]}}, "'xla-cache' has a meaning of its own"),
         ({"train_subjects": ["one"]}, "expected a list of whole numbers"),
         ({"train_subjects": None}, "expected train_subjects or train_views"),
     ],

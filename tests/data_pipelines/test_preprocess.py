@@ -163,7 +163,7 @@ def test_prepared_clips_are_stored_and_made_again_for_another_corpus(monkeypatch
     other = prepare(tiny_corpus(classes=2, subjects=2, takes=1, seed=1), 8, "pad").clips
     assert not np.array_equal(other, first)
     assert prepare(corpus, 8, "resample", "kinect_v2").clips.shape == (4, 1, 8, 25, 3)
-    for array in tmp_path.rglob("array.npy"):
+    for array in tmp_path.rglob("array.bin"):
         array.write_bytes(array.read_bytes()[:200])  # damaged: made again
     np.testing.assert_array_equal(prepare(corpus, 8, "pad").clips, first)
 

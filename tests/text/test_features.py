@@ -189,7 +189,7 @@ def test_features_are_cached(demo_corpus, monkeypatch, tmp_path):
     monkeypatch.setenv("DYNAPURLS_CACHE", str(tmp_path))
     first, digest = text_features(HASHING, demo_corpus)
     (file,) = (tmp_path / "text").iterdir()
-    assert file.name == f"{digest}.npy"
+    assert file.name == f"{digest}.npz"
     with monkeypatch.context() as patch:
         patch.setattr(Hashing, "encode", lambda self, texts: pytest.fail("encoded again"))
         np.testing.assert_array_equal(text_features(HASHING, demo_corpus)[0], first)

@@ -1,6 +1,5 @@
 """Full disks, folders without write permission, truncated and changed files."""
 
-import json
 import resource
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from data_pipelines import stored
 from data_pipelines.errors import DataError
 from dynapurls_jax.training import loop
 from dynapurls_jax.training.checkpoints import Checkpoints, tree_digest
@@ -102,8 +102,8 @@ def test_training_resumes_from_the_checkpoint_before_a_damaged_one(tmp_path, mon
     folder = tmp_path / SPLIT / "seed0"
     shutil.rmtree(folder / "methods")
     (encoder,) = folder.glob("encoders/*")
-    record = json.loads((encoder / "stage.json").read_text())
-    (encoder / "stage.json").write_text(json.dumps(record | {"results": None}))
+    record = stored.read_json(encoder / "stage.json")
+    stored.write_json(encoder / "stage.json", record | {"results": None})
     newest = max((encoder / "checkpoints").glob("[0-9]*"), key=lambda p: int(p.name))
     flip_a_bit(max(newest.rglob("d/*"), key=lambda path: path.stat().st_size))
     capsys.readouterr()
@@ -118,7 +118,7 @@ def test_an_error_names_the_damaged_record_of_a_stage(tmp_path):
     Stage(tmp_path, {"x": 1}).finish({"accuracy": 1.0})
     assert results_of(tmp_path) == {"accuracy": 1.0}
     truncate(tmp_path / "stage.json")
-    with pytest.raises(DataError, match=r"stage\.json: damaged .*delete"):
+    with pytest.raises(DataError, match=r"stage\.json: damaged.*delete"):
         Stage(tmp_path, {"x": 1})
     (tmp_path / "stage.json").write_text("[]")
     with pytest.raises(DataError, match=r"stage\.json: damaged"):

@@ -1,7 +1,6 @@
 """Training on a small corpus: resumption, finished stages, identities, no label leakage."""
 
 import dataclasses
-import json
 import re
 import shlex
 from pathlib import Path
@@ -10,7 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from filelock import FileLock, Timeout
 
+from data_pipelines import stored
+from data_pipelines.array_store import RECORD
 from data_pipelines.formats.feature_folder import write_features
 from data_pipelines.prepared import PreparedClips
 from data_pipelines.protocols import unseen_classes
@@ -21,7 +23,14 @@ from dynapurls_jax.evaluation.evaluate import evaluate_run
 from dynapurls_jax.training import loop, pretrain
 from dynapurls_jax.training.checkpoints import Checkpoints, tree_digest
 from dynapurls_jax.training.mesh import divide, mesh_for
-from dynapurls_jax.training.run import load_run, read_inputs, train_all, train_command
+from dynapurls_jax.training.run import (
+    LOCK,
+    load_run,
+    only_training,
+    read_inputs,
+    train_all,
+    train_command,
+)
 from dynapurls_jax.training.stages import CheckpointError, Stage, WorkdirMismatchError
 from tests.conftest import ROOT
 from tests.helpers.trained import SPLIT, load_small, small_config, small_inputs, train_small
@@ -166,11 +175,27 @@ def test_a_redefined_split_is_another_run(trained_workdir):
 
 
 def test_outdated_tokens_are_computed_again(trained_workdir, trained, capsys):
-    (manifest,) = trained_workdir.glob(f"{SPLIT}/seed0/tokens/*/manifest.json")
-    manifest.write_text(re.sub('"weights": "[^"]*"', '"weights": "old"', manifest.read_text()))
+    (file,) = trained_workdir.glob(f"{SPLIT}/seed0/tokens/*/{RECORD}")
+    record = stored.read_json(file)
+    record["made_from"]["weights"] = "old"
+    stored.write_json(file, record)
     again = load_small(trained_workdir)
     assert "is stale: weights is" in capsys.readouterr().err
     np.testing.assert_array_equal(again.tokens, trained[1].tokens)
+
+
+def test_one_training_at_a_time_holds_a_workdir(tmp_path, monkeypatch, capsys):
+    """The second one waits, as `one_at_a_time` does, so that no metrics are lost."""
+    held = FileLock(tmp_path / LOCK)
+    held.acquire()
+    acquire = FileLock.acquire
+    monkeypatch.setattr(FileLock, "acquire", lambda self, **_: acquire(self, timeout=0))
+    with pytest.raises(Timeout):
+        only_training(tmp_path).__enter__()
+    assert "waiting for another process" in capsys.readouterr().err
+    held.release()
+    with only_training(tmp_path), pytest.raises(Timeout):
+        held.acquire()
 
 
 def test_a_checkpoint_of_another_shape_is_refused(tmp_path):
@@ -200,7 +225,7 @@ def test_a_run_without_trained_parts_has_one_seed(tmp_path, monkeypatch, capsys)
     train_all(config, tmp_path)
     assert "no stage depends on the seed: only seed 4 is trained" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / SPLIT).iterdir()] == ["seed4"]
-    assert json.loads((tmp_path / "config.json").read_text())["seeds"] == [4]
+    assert stored.read_json(tmp_path / "config.json")["seeds"] == [4]
 
 
 @pytest.mark.slow

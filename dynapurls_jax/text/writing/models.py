@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from data_pipelines.atomic import write_text
+from data_pipelines import stored
 
 
 class ModelError(RuntimeError):
@@ -205,12 +205,12 @@ class Cached:
     def answer(self, prompt: str, sample: int) -> Answer:
         """See `Model`; an answer from the cache has no token counts."""
         file = self._file(prompt, sample)
-        if file.exists():
-            record = json.loads(file.read_text("utf-8"))
+        try:
+            record = stored.read_json(file)
             return Answer(record["text"], record["finished"])
-        answer = self._model.answer(prompt, sample)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        write_text(file, json.dumps(asdict(answer) | {"prompt": prompt}))
+        except (FileNotFoundError, stored.DamagedError):
+            answer = self._model.answer(prompt, sample)
+        stored.write_json(file, asdict(answer) | {"prompt": prompt})
         return answer
 
     def discard(self, prompt: str, sample: int) -> None:
