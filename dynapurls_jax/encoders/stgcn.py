@@ -12,6 +12,7 @@ Expected cost of a clip of two persons, V = 25, forward: 3.65 GMAC for T = 64, 1
 """
 
 import flax.linen as nn
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -57,7 +58,7 @@ class WeightedGraphConv(nn.Module):
     @nn.compact
     def __call__(self, x, persons: BatchStatistics | None):
         """`[N, V, T, c]` to `[N, V, T, features]`."""
-        fixed = distance_subsets(self.parents)
+        fixed = jnp.asarray(distance_subsets(self.parents))
         graphs = fixed * self.param("importance", nn.initializers.ones, fixed.shape)
         maps = [Pointwise(self.features, name=f"conv{k}") for k in range(len(fixed))]
         y = added(mix_joints(conv(x), graph) for conv, graph in zip(maps, graphs, strict=True))
