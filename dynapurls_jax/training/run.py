@@ -71,12 +71,13 @@ def train_all(
 
 @contextmanager
 def only_training(workdir: Path) -> Iterator[None]:
-    """Holds a workdir, in which one training runs at a time, and removes what killed ones left."""
+    """Holds a workdir, in which one training runs at a time; removes what killed ones left."""
     if not is_first():
         yield
         return
     with one_at_a_time(workdir / LOCK):
-        remove_leftovers(workdir)
+        for run in workdir.glob("*/seed*"):
+            remove_leftovers(run)
         yield
 
 
