@@ -27,10 +27,11 @@ from data_pipelines.formats.raw import RawClip
 from data_pipelines.logs import log
 from data_pipelines.progress import progress
 from data_pipelines.sources import Source
+from data_pipelines.untrusted import LARGEST_PART
 
 SKIPPED = "files that cannot be read, skipped"
-VERSION = 1  # of the part files, and of all steps from an item to a part file
-_COLUMNS = ("label", "subject", "view", "setup")
+VERSION = 2  # of the part files, and of all steps from an item to a part file
+_TEXT = "text.json"  # member of a part file with all but the joints
 _PARTS_PER_PROCESS = 2  # minimum; fewer do not pay for the start of a process
 
 
@@ -86,7 +87,8 @@ def _plan(source: Source, folder: Path) -> dict[Path, list[str]]:
     items = list(source.items().items())
     for index, item in enumerate(items):
         chunk.append(item)
-        ends = zlib.crc32(item[0].encode()) % source.chunk == 0 or len(chunk) == 4 * source.chunk
+        hashed = zlib.crc32(item[0].encode(errors="replace"))  # names can have any encoding
+        ends = hashed % source.chunk == 0 or len(chunk) == 4 * source.chunk
         if ends or index + 1 == len(items):
             made_from = repr((VERSION, source.identity(), chunk))
             digest = hashlib.sha256(made_from.encode()).hexdigest()[:24]
@@ -142,32 +144,28 @@ def _exit_with_parent() -> None:
 
 
 def _make_part(source: Source, part: Path, items: list[str]) -> Path:
-    """Reads, cleans and writes the clips of some items."""
-    clips, errors = [], []
-    for item in items:
-        try:
-            clips += [clean(raw) for raw in source.read(item)]
-        except DataError as error:
-            errors.append(str(error))
-        except Exception as error:  # one bad file must not stop the reading of the others
-            errors.append(shown(f"{item}: cannot be read ({type(error).__name__}: {error})"))
-    shapes = np.array([clip.joints.shape for clip in clips], np.int64).reshape(-1, 4)
-    values = [clip.joints.ravel() for clip in clips]
-    arrays: dict = {
-        name: np.array([getattr(clip, name) for clip in clips], int) for name in _COLUMNS
-    }
-    text = {
-        "ids": [clip.clip_id for clip in clips],
-        "notes": [clip.notes for clip in clips],
-        "errors": errors,
-    }
-    arrays |= {
-        "shapes": shapes,
-        "values": np.concatenate(values) if values else np.zeros(0, np.float32),
-        "text": np.frombuffer(json.dumps(text).encode(), np.uint8),
-    }
-    with replacing(part) as file:
-        np.savez(file, **arrays)
+    """Reads, cleans and writes the clips of some items, one after the other."""
+    clips: list[dict] = []
+    errors, written = [], 0
+    with replacing(part) as file, zipfile.ZipFile(file, "w") as archive:
+        for item in items:
+            try:
+                found = [clean(raw) for raw in source.read(item)]
+                size = sum(clip.joints.nbytes for clip in found)
+                if written + size > LARGEST_PART:
+                    raise DataError(f"with the files before it, over {LARGEST_PART} bytes", item)
+            except DataError as error:
+                errors.append(str(error))
+                continue
+            except Exception as error:  # one bad file must not stop the reading of the others
+                errors.append(shown(f"{item}: cannot be read ({type(error).__name__}: {error})"))
+                continue
+            written += size
+            for clip in found:
+                with archive.open(f"{len(clips)}.npy", "w") as member:
+                    np.lib.format.write_array(member, clip.joints)
+                clips.append(vars(clip) | {"joints": len(clips)})
+        archive.writestr(_TEXT, json.dumps({"clips": clips, "errors": errors}))
     return part
 
 
@@ -179,22 +177,13 @@ def _is_intact(part: Path) -> bool:
     return True
 
 
-def _read_text(arrays) -> dict:
-    return json.loads(arrays["text"].tobytes())
-
-
 def _read_errors(part: Path) -> list[str]:
-    with part.open("rb") as file, np.load(file) as arrays:
-        return _read_text(arrays)["errors"]
+    with zipfile.ZipFile(part) as archive:
+        return json.loads(archive.read(_TEXT))["errors"]
 
 
 def _read_part(part: Path) -> Iterator[RawClip]:
-    with part.open("rb") as file, np.load(file) as arrays:
-        text, shapes = _read_text(arrays), arrays["shapes"]
-        columns = {name: arrays[name].tolist() for name in _COLUMNS}
-        ends = np.cumsum(shapes.prod(axis=1))
-        values = np.split(arrays["values"], ends[:-1])
-    for index, (clip_id, notes) in enumerate(zip(text["ids"], text["notes"], strict=True)):
-        joints = values[index].reshape(shapes[index])
-        numbers = {name: column[index] for name, column in columns.items()}
-        yield RawClip(clip_id, joints, notes=notes, **numbers)
+    with zipfile.ZipFile(part) as archive:
+        for fields in json.loads(archive.read(_TEXT))["clips"]:
+            with archive.open(f"{fields['joints']}.npy") as member:
+                yield RawClip(**fields | {"joints": np.lib.format.read_array(member)})

@@ -203,22 +203,20 @@ def describe(model: Cached, name: str, phrasings: int, attempts: int) -> ClassAn
     prompt_tokens = answer_tokens = 0
     for phrasing in range(phrasings):
         for question in QUESTIONS:
-            missing, requests = list(question.labels), []
+            missing = list(question.labels)
             for attempt in range(attempts):
                 prompt, sample = prompt_of(question, name, missing), phrasing * attempts + attempt
-                requests.append((prompt, sample))
                 answer = model.answer(prompt, sample)
                 prompt_tokens += answer.prompt_tokens
                 answer_tokens += answer.answer_tokens
                 texts = parse_answer(question, answer.text, answer.finished)
+                if texts:
+                    model.keep(prompt, sample, answer)
                 for granularity in [g for g in missing if g in texts]:
                     found[granularity].append(texts[granularity])
                     missing.remove(granularity)
                 if not missing:
                     break
-            else:
-                for prompt, sample in requests:
-                    model.discard(prompt, sample)
     incomplete = [g for g, texts in found.items() if len(texts) < phrasings]
     single = phrasings == 1
     complete = {g: texts[0] if single and texts else texts for g, texts in found.items()}

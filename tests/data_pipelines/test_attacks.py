@@ -11,12 +11,12 @@ import zlib
 import numpy as np
 import pytest
 import scipy.io
+from data_pipelines.safe_io import HARMLESS, LARGEST, MOST_EXPANSION
 
 from data_pipelines.builders.utd_mhad import read_utd_mhad
 from data_pipelines.custom_spec import load_spec
 from data_pipelines.errors import BadFilesError, DataError
 from data_pipelines.formats.ntu import MOST_FRAMES, parse_skeleton
-from data_pipelines.safe_io import HARMLESS, LARGEST, MOST_EXPANSION
 from data_pipelines.sources import Archive
 from tests.helpers.attacks import with_false_sizes, zeros_in_zip
 from tests.helpers.custom_folder import write_folder

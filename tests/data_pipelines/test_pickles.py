@@ -7,11 +7,11 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from data_pipelines.formats.pickles import load_pickle
 from hypothesis import given
 from hypothesis import strategies as st
 
 from data_pipelines.errors import DataError
-from data_pipelines.formats.pickles import load_pickle
 
 
 class Attack:
