@@ -113,6 +113,12 @@ def _header(stream: IO[bytes], room: int) -> tuple[tuple[int, ...], np.dtype, An
     return shape, dtype, "F" if fortran else "C"
 
 
+def _array(stream: IO[bytes], room: int) -> np.ndarray:
+    shape, dtype, order = _header(stream, room)
+    values = stream.read(math.prod(shape) * dtype.itemsize)
+    return np.atleast_1d(np.ndarray(shape, dtype, values, order=order))
+
+
 def read_npy(stream: IO[bytes], room: int, where: object) -> np.ndarray:
     """Reads an npy array of numbers or text, never objects; a single number is an array `[1]`.
 
@@ -123,9 +129,7 @@ def read_npy(stream: IO[bytes], room: int, where: object) -> np.ndarray:
       DataError: it is no such array, is truncated, or declares more bytes.
     """
     with readable("npy array", where):
-        shape, dtype, order = _header(stream, room)
-        values = stream.read(math.prod(shape) * dtype.itemsize)
-        return np.atleast_1d(np.ndarray(shape, dtype, values, order=order))
+        return _array(stream, room)
 
 
 def map_npy(file: Path, offset: int = 0) -> np.ndarray:
@@ -160,14 +164,14 @@ def read_npz(
     arrays = {}
     with open_zip(file, where) as archive:
         for name in names:
-            with readable("npz", f"{where or file}, {name}"):
+            with readable(f"npz, array {name}", where or file):
                 info = archive.getinfo(f"{name}.npy")
                 stored = info.compress_type == zipfile.ZIP_STORED
                 if stored and info.file_size > LARGEST and isinstance(file, Path):
                     arrays[name] = map_npy(file, _begin(file, info))
                     continue
                 with archive.open(info) as member:
-                    arrays[name] = read_npy(member, info.file_size, f"{where or file}, {name}")
+                    arrays[name] = _array(member, info.file_size)
     return arrays
 
 
@@ -191,7 +195,7 @@ def read_mat(content: bytes, name: str, file: object) -> np.ndarray:
         # SciPy allocates the declared size of text variables.
         kinds = {kind for key, _, kind in scipy.io.whosmat(io.BytesIO(content)) if key == name}
         if not kinds or not all(re.fullmatch(r"double|single|u?int\d+", kind) for kind in kinds):
-            raise ValueError(f"expected {name} to hold numbers, got {sorted(kinds) or 'none'}")
+            raise ValueError(f"expected a variable {name} of numbers, got {sorted(kinds)}")
         return scipy.io.loadmat(io.BytesIO(content), variable_names=[name])[name]
 
 
@@ -226,11 +230,11 @@ def _buffer(raw: Any, dtype: _Dtype, shape: Any, order: Any) -> np.ndarray:
 # With the names of Python 2 and 3, and of numpy 1 and 2.
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("_codecs", "encode"): lambda text, _: text.encode("latin1"),
-    ("builtins", "set"): set,
-    ("__builtin__", "set"): set,
     ("numpy", "dtype"): _Dtype,
     ("numpy", "ndarray"): None,  # an argument of the next
 }
+for _module in ("builtins", "__builtin__"):
+    _ALLOWED |= {(_module, "set"): set, (_module, "bytes"): bytes}
 for _core in ("numpy.core", "numpy._core"):
     _ALLOWED[f"{_core}.multiarray", "_reconstruct"] = lambda *_: np.zeros(0).view(_Array)
     _ALLOWED[f"{_core}.multiarray", "scalar"] = _scalar

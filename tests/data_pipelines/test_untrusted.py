@@ -1,0 +1,320 @@
+"""Malicious archives, MATLAB files, pickles, descriptions and file names.
+
+See `test_array_attacks.py` for arrays, and `test_bvh.py` for BVH.
+"""
+
+import io
+import json
+import os
+import pickle
+import re
+import time
+import tracemalloc
+import zipfile
+import zlib
+
+import numpy as np
+import pytest
+import scipy.io
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_pipelines import ingest as ingest_module
+from data_pipelines.builders.nw_ucla import read_nw_ucla
+from data_pipelines.builders.utd_mhad import read_utd_mhad
+from data_pipelines.clip_files import load_clips
+from data_pipelines.custom_spec import load_spec
+from data_pipelines.errors import BadFilesError, DataError
+from data_pipelines.formats.ntu import MOST_FRAMES, parse_skeleton, read_ntu
+from data_pipelines.ingest import ingest
+from data_pipelines.sources import Archive, FileSource
+from data_pipelines.untrusted import LARGEST, match_fields, read_mat
+from tests.helpers.attacks import with_false_sizes, zeros_in_zip
+from tests.helpers.custom_folder import text_clip, write_folder
+from tests.helpers.raw_files import load, ucla_file
+from tests.helpers.skeleton_text import as_bytes, one_person
+
+MAT = "a1_s1_t1_skeleton.mat"
+
+# Paths --------------------------------------------------------------------------------------------
+
+
+def test_zip_members_with_paths_outside_are_never_written(tmp_path, cache):
+    outside = tmp_path / "a03_s01_e00_v01.json"
+    outside.write_bytes(b"not to be read, nor to be written")
+    folder = tmp_path / "deep" / "down"
+    folder.mkdir(parents=True)
+    names = {
+        "../../a01_s01_e00_v01.json": ucla_file(5, 1),
+        f"{tmp_path}/a02_s01_e00_v03.json": ucla_file(6, 2),
+        "../../a03_s01_e00_v01.json": ucla_file(7, 3),
+    }
+    with zipfile.ZipFile(folder / "all_sqe.zip", "w") as archive:
+        for name, content in names.items():
+            archive.writestr(name, content)
+    corpus = load("nw_ucla", folder)
+    assert [len(clip[0]) for clip in corpus.clips] == [5, 6, 7]  # the zip's own, not the file
+    assert outside.read_bytes() == b"not to be read, nor to be written"
+    left = {path for path in tmp_path.rglob("*") if tmp_path / "cache" not in path.parents}
+    assert left == {folder.parent, folder, folder / "all_sqe.zip", outside, tmp_path / "cache"}
+
+
+def test_nothing_is_read_outside_of_its_folder(tmp_path):
+    (tmp_path / "secret.mat").write_bytes(b"secret")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "link.mat").symlink_to(tmp_path / "secret.mat")
+    archive = Archive((tmp_path / "in",), ".mat")
+    names = [f"{tmp_path}/in/../secret.mat", f"{tmp_path}/secret.mat", "/etc/hostname"]
+    for name in (*names, *archive.files()):
+        with pytest.raises(DataError, match="expected a file in"):
+            archive.content(name)
+
+
+def test_bad_names_links_and_pipes_are_skipped(tmp_path, cache):
+    """Names that are no UTF-8, numbers beyond 64 bits, ways out of the folder, and a pipe."""
+    folder = write_folder(tmp_path / "gym")
+    outside = tmp_path / "s1_t0.txt"
+    outside.write_text(text_clip(0))
+    (folder / "bow" / f"s{'9' * 40}_t0.txt").write_text(text_clip(1))
+    (folder / "bow" / "s1_t5.txt").symlink_to(outside)
+    (folder / "bow" / "s1_t6.txt").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(folder / "bow" / "s1_t7.txt")
+    with open(os.fsencode(folder / "bow") + b"/s1_t\xff.txt", "w") as file:  # noqa: PTH123
+        file.write(text_clip(2))
+    with pytest.raises(BadFilesError, match="5 of 53 files") as error:
+        load("custom", folder)
+    reasons = ("numbers below", "expected a file in", "regular file", "in UTF-8", r"t\udcff.txt")
+    assert all(reason in str(error.value) for reason in reasons)
+    assert len(load("custom", folder, skip_bad=True)) == 48
+    found = [clip for clip in load_clips(folder, "kinect_v2") if isinstance(clip, str)]
+    assert len([clip for clip in found if re.search("in UTF-8|regular|file in", clip)]) == 4
+
+
+@pytest.mark.parametrize("entry", ["/etc", "../x.pkl", "link.pkl"])
+def test_entries_of_a_description_stay_in_its_folder(tmp_path, cache, entry):
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps({}))
+    folder = write_folder(tmp_path / "gym", format="pyskl", files=entry)
+    (folder / "link.pkl").symlink_to(tmp_path / "x.pkl")
+    with pytest.raises(DataError, match="expected a file in"):
+        load("custom", folder)
+    with pytest.raises(DataError, match="expected a file in"):
+        load_spec(write_folder(folder, descriptions=entry))
+
+
+def test_a_pattern_of_many_fields_takes_no_time():
+    begin = time.monotonic()
+    assert match_fields("{any}" * 20 + "{class}-{subject}.txt", "a" * 60 + ".txt") is None
+    assert match_fields("{any}" * 20 + "{class}a", "a" * 200)["class"] == "a" * 179
+    assert time.monotonic() - begin < 5
+
+
+PIECES = st.sampled_from(["{class}", "{subject}", "{any}", "{view}", "a", "1", "/", "_", "1a"])
+
+
+@given(st.lists(PIECES, max_size=6).map("".join), st.text("a1/_", max_size=9))
+def test_patterns_match_like_regular_expressions(pattern, name):
+    expected = ""
+    for literal, field in re.findall(r"([^{]*)(?:\{(\w+)\})?", pattern):
+        value = r"\d+" if field in ("subject", "view") else "[^/]+?"
+        named = f"(?P<{field}>{value})" if f"<{field}>" not in expected else f"(?:{value})"
+        expected += re.escape(literal) + (named if field else "")
+    found = re.fullmatch(expected, name)
+    assert match_fields(pattern, name) == (found.groupdict() if found else None)
+
+
+# Decompression bombs ------------------------------------------------------------------------------
+
+
+def test_a_bomb_in_a_zip_is_refused_before_unpacking(tmp_path, cache, flat):
+    (tmp_path / "in").mkdir()
+    zeros_in_zip(tmp_path / "in" / "Skeleton.zip", f"Skeleton/{MAT}", 32)
+    with pytest.raises(DataError, match=r"Skeleton.zip: .* unpack to 33554432.*decompression bomb"):
+        load("utd_mhad", tmp_path / "in")
+    many = {f"{number}.mat": bytes(2**19) for number in range(33)}  # each is harmless
+    zeros_in_zip(tmp_path / "in" / "Skeleton.zip", "x", 1, others=many)
+    with pytest.raises(DataError, match="decompression bomb"):
+        load("utd_mhad", tmp_path / "in")
+
+
+@pytest.mark.parametrize(
+    ("claims", "message"),
+    [
+        ({"claimed": 2**31}, "decompression bomb"),
+        ({"claimed": 1000}, "Bad CRC-32"),
+        ({"claimed": 1000, "crc": zlib.crc32(bytes(1000))}, None),
+    ],
+)
+def test_declared_sizes_of_a_zip_are_checked_and_enforced(tmp_path, claims, message, flat):
+    file = with_false_sizes(zeros_in_zip(tmp_path / "x.zip", MAT, 48), **claims)
+    archive = Archive((file,), ".mat")
+    if message is None:  # false but consistent values: the declared number of bytes is read
+        assert archive.content(f"{file}/{MAT}") == bytes(1000)
+        return
+    with pytest.raises(DataError, match=message):
+        archive.content(f"{file}/{MAT}")
+
+
+def test_a_member_above_the_limit_is_refused(tmp_path, flat):
+    file = tmp_path / "x.zip"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("noise", os.urandom(2**21))  # so that the archive as a whole is no bomb
+    content = file.read_bytes()
+    with_false_sizes(file, LARGEST + 1)
+    with pytest.raises(DataError, match=f"at most {LARGEST} bytes when unpacked"):
+        Archive((file,), "").content(f"{file}/noise")
+    file.write_bytes(content[:-30])
+    with pytest.raises(DataError, match=r"x\.zip: not a readable zip archive"):
+        Archive((file,), "").files()
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_methods_without_bounded_unpacking_are_refused(tmp_path, method):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", method) as archive:
+        archive.writestr(MAT, b"x")
+    with pytest.raises(DataError, match=r"method \d+: expected deflated or stored"):
+        Archive((tmp_path / "x.zip",), ".mat").content(f"{tmp_path}/x.zip/{MAT}")
+
+
+@pytest.mark.shared_data
+def test_real_archives_are_far_below_every_limit(shared_data):
+    for place in ("utd_mhad/Skeleton.zip", "nw_ucla/all_sqe.zip", "kinder_gator/Kinder-Gator.zip"):
+        members = zipfile.ZipFile(shared_data / place).infolist()
+        assert 500 * max(member.file_size for member in members) < LARGEST
+        size = (shared_data / place).stat().st_size
+        assert sum(member.file_size for member in members) < 20 * size
+
+
+def sparse(frames: int) -> bytes:
+    """A recording whose frames are empty, all but the first: text of two bytes each."""
+    first = as_bytes(one_person(frames=1)).partition(b"\n")[2]
+    return f"{frames}\n".encode() + first + b"0\n" * (frames - 1)
+
+
+def small_zip(file, frames: int, count: int) -> FileSource:
+    """A zip of some kB, with recordings that are 150 times as large as arrays."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(count):
+            archive.writestr(f"S001C001P001R{number:03d}A001.skeleton", sparse(frames))
+    return FileSource(Archive((file,), ".skeleton"), read_ntu)
+
+
+def test_the_clips_of_a_part_have_a_limit_and_are_not_kept(tmp_path, monkeypatch):
+    """Eight clips of 1.5 MB as arrays, of which six are within the limit."""
+    monkeypatch.setattr(ingest_module, "LARGEST_PART", 10**7)
+    source = small_zip(tmp_path / "x.zip", 5000, 8)
+    tracemalloc.start()
+    assert sum(1 for _ in ingest(source, tmp_path / "parts", "reading", skip_bad=True)) == 6
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * 10**6
+    assert "over 10000000 bytes" in (tmp_path / "parts.bad.txt").read_text()
+
+
+@pytest.mark.slow
+def test_a_zip_of_20_kb_does_not_become_3_gb(tmp_path):
+    source = small_zip(tmp_path / "x.zip", MOST_FRAMES, 40)
+    tracemalloc.start()
+    assert sum(1 for _ in ingest(source, tmp_path / "parts", "reading", skip_bad=True)) == 27
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < LARGEST
+
+
+def test_too_many_empty_frames_are_refused():
+    frames = MOST_FRAMES + 1
+    for content in (f"{frames}\n".encode() + b"0\n" * frames, sparse(frames)):
+        with pytest.raises(DataError, match=f"expected at most {MOST_FRAMES} frames, got {frames}"):
+            parse_skeleton(content, "x.skeleton")
+
+
+# MATLAB files -------------------------------------------------------------------------------------
+
+
+def mat_of(*elements) -> bytes:
+    """A MATLAB file of elements, each compressed."""
+    buffer = io.BytesIO()
+    scipy.io.savemat(buffer, {})
+    content = buffer.getvalue()[:128]
+    for packed in map(zlib.compress, elements):
+        content += np.array([15, len(packed)], "<u4").tobytes() + packed
+    return content
+
+
+def tag(kind, size) -> bytes:
+    return np.array([kind, size], "<u4").tobytes()
+
+
+def variable(shape, values, kind=6) -> bytes:
+    """A variable d_skel as MATLAB writes it; `kind` 6 is double, 4 is text."""
+    dims = np.array(shape, "<i4").tobytes()
+    dims += bytes(-len(dims) % 8)
+    body = tag(6, 8) + tag(kind, 0) + tag(5, 4 * len(shape)) + dims
+    body += tag(1, 6) + b"d_skel\0\0" + tag(9, len(values)) + values
+    return tag(14, len(body)) + body
+
+
+GOOD = variable((20, 3, 5), np.arange(300.0).tobytes())
+
+
+@pytest.mark.parametrize(
+    ("elements", "message"),
+    [
+        ([tag(14, 2**25) + bytes(2**25)], "not a readable .mat"),
+        ([tag(14, 2**30)], "not a readable .mat"),
+        ([mat_of(tag(14, 2**25) + bytes(2**25))[128:]], "not a readable .mat"),
+        ([variable((2**15, 2**15), b"", 4)], "variable d_skel of numbers, got .*char"),
+        ([GOOD, variable((2**30,), b"", 4)], "variable d_skel of numbers, got .*char.*double"),
+        ([variable((20, 3, 2**30), bytes(80))], "not a readable .mat"),
+        ([os.urandom(2**18)], "expected at most 262144 bytes"),
+    ],
+)
+def test_matlab_bombs_are_refused(elements, message):
+    content = mat_of(*elements)
+    tracemalloc.start()
+    with pytest.raises(DataError, match=message):
+        read_utd_mhad(MAT, content)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < LARGEST
+    assert read_mat(mat_of(GOOD), "d_skel", MAT).shape == (20, 3, 5)
+
+
+# Text ---------------------------------------------------------------------------------------------
+
+
+def test_a_description_with_aliases_is_refused_in_few_words(tmp_path):
+    folder = write_folder(tmp_path / "gym")
+    laughs = "".join(f"x{n}: &x{n} [*x{n - 1}, *x{n - 1}]\n" for n in range(1, 60))
+    for text in (f"x0: &x0 [a, b]\n{laughs}classes: *x59\n", "classes: &a [*a, *a]\n"):
+        (folder / "dataset.yaml").write_text(text)
+        with pytest.raises(DataError, match=r"dataset\.yaml, line \d: .*expected no aliases"):
+            load_spec(folder)
+    (folder / "dataset.yaml").write_text("classes: " + "[" * 1000)
+    with pytest.raises(DataError, match=r"dataset\.yaml.*not a readable YAML file"):
+        load_spec(folder)
+    write_folder(folder, classes=["A" * 10**4] * 2)
+    with pytest.raises(DataError, match="expected 2 or more different names") as error:
+        load_spec(folder)
+    assert len(str(error.value)) < 1000
+
+
+@pytest.mark.parametrize("name", ["../../evil", "pseudo-4_2-0", "random-3_3-1", "Report"])
+def test_names_of_splits_are_no_paths_and_have_no_other_meaning(tmp_path, name):
+    folder = write_folder(tmp_path / "gym", splits={name: ["bow"]})
+    with pytest.raises(DataError, match=r"splits: .*expected"):
+        load_spec(folder)
+
+
+def test_numbers_of_a_description_have_32_bits(tmp_path):
+    folder = write_folder(tmp_path / "gym", train_subjects=["9" * 5000])
+    with pytest.raises(DataError, match="train_subjects: expected numbers below"):
+        load_spec(folder)
+
+
+@pytest.mark.parametrize("text", [b"[" * 10**5, b'{"label": ' + b"9" * 5000, b"\xff"])
+def test_json_that_python_cannot_parse_is_an_error_with_the_file(text):
+    with pytest.raises(DataError, match=r"a01_s01_e00_v01\.json: not a readable JSON file"):
+        read_nw_ucla("a01_s01_e00_v01.json", text)
+    infinite = json.dumps({"skeletons": [], "label": float("inf")}).encode()
+    with pytest.raises(DataError, match=r"a01_s01_e00_v01\.json: expected keys"):
+        read_nw_ucla("a01_s01_e00_v01.json", infinite)
