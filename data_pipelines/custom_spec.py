@@ -62,7 +62,7 @@ def load_spec(folder: Path) -> CustomSpec:
             f"expected a description of your dataset in {file}, or clip archives, found neither. "
             "docs/data.md shows one; name its folder with --config.data.manual_dir=..."
         )
-    record = load_yaml(inside(folder, SPEC))
+    record = load_yaml(inside(folder, file))
     if not isinstance(record, dict):
         raise DataError("expected keys and values", file)
     try:
@@ -94,7 +94,7 @@ def _checked(folder: Path, record: dict) -> CustomSpec:
     splits = _splits(record.get("splits") or {}, classes)
     descriptions = like.descriptions if like else name
     if record.get("descriptions"):
-        descriptions = str(inside(folder, str(record["descriptions"])))
+        descriptions = str(inside(folder, folder / str(record["descriptions"])))
     return CustomSpec(
         folder=folder,
         name=name,

@@ -46,8 +46,8 @@ def download(url: str, file: Path, size: int, sha256: str) -> None:
                     report(done)
             if found.hexdigest() != sha256:
                 raise DataError(
-                    f"expected the {size} bytes with sha256 {sha256}, got {done} or more with "
-                    f"{found.hexdigest()}: another file, or changed on its way",
+                    f"expected the {size} bytes with sha256 {sha256}, got {done} others: another "
+                    "file, or changed on its way",
                     url,
                 )
     except FullDiskError:

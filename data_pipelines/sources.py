@@ -112,7 +112,7 @@ class Archive:
         for path in self.paths:
             if path.is_dir():
                 if Path(name).is_relative_to(path):
-                    return inside(path, name).read_bytes()
+                    return inside(path, Path(name)).read_bytes()
             elif name.startswith(f"{path}/"):
                 archive = _open_zip(path, file_stamp(path))
                 return read_member(archive, name.removeprefix(f"{path}/"), name)

@@ -27,7 +27,6 @@ MOST_EXPANSION = 200  # unpacked bytes per byte of an archive: real ones have 1 
 _MOST_EMPTY = 2**20  # product of the other axes of an array with an axis of length 0
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # unpacked in bounded pieces
 _KINDS = "biufcSU"  # numbers and text
-_WHOLE = ("subject", "view", "setup")  # fields of a pattern that are whole numbers
 
 
 @contextmanager
@@ -44,19 +43,14 @@ def readable(what: str, where: object) -> Iterator[None]:
         raise DataError(f"not a readable {what} ({reason})", where, line) from error
 
 
-def inside(folder: Path, name: str | Path) -> Path:
-    """The file or folder `name` in a folder, also as a path that begins with the folder.
+def inside(folder: Path, path: Path) -> Path:
+    """The path, if it is in the folder and has a name in UTF-8.
 
     Raises:
-      DataError: it is outside, also by a link; or its name is not UTF-8; or it is a device, a pipe,
-        or a link to nothing.
+      DataError: it is outside, also by a link; or it is a device, a pipe, or a link to nothing.
     """
-    path = folder / name
-    try:
+    with readable("file name", path):
         str(path).encode()
-    except UnicodeEncodeError as error:
-        raise DataError("expected a file name in UTF-8; rename the file", path) from error
-    with readable("file", path):
         real = path.resolve()
         if not real.is_relative_to(folder.resolve()):
             raise DataError(f"expected a file in {folder}, not a way out of it", path)
@@ -73,14 +67,12 @@ def open_zip(file: Path | IO[bytes], where: object = None) -> zipfile.ZipFile:
     """
     with readable("zip archive", where or file):
         archive = zipfile.ZipFile(file)
-        members = archive.infolist()
         packed = archive.fp.seek(0, io.SEEK_END)  # type: ignore[union-attr]
-        if others := {member.compress_type for member in members} - _METHODS:
-            raise ValueError(f"packed by method {min(others)}: expected deflated or stored")
-        unpacked = sum(member.file_size for member in members)
+        unpacked = sum(member.file_size for member in archive.infolist())
         if unpacked > max(HARMLESS, MOST_EXPANSION * packed):
-            reason = f"{packed} bytes that unpack to {unpacked}: it may be a decompression bomb"
-            raise ValueError(f"{reason}, {MOST_EXPANSION} times as many are allowed")
+            raise ValueError(f"{packed} bytes unpack to {unpacked}: it may be a decompression bomb")
+        if others := {member.compress_type for member in archive.infolist()} - _METHODS:
+            raise ValueError(f"packed by method {min(others)}: expected deflated or stored")
         return archive
 
 
@@ -109,7 +101,7 @@ def _header(stream: IO[bytes], room: int) -> tuple[tuple[int, ...], np.dtype, An
         raise ValueError(f"a shape of {shape}")
     claimed = math.prod(max(side, 1) for side in shape) * max(dtype.itemsize, 1)
     if claimed > max(room, _MOST_EMPTY):
-        raise ValueError(f"it claims to be {shape} of {dtype}, but has at most {room} bytes")
+        raise ValueError(f"it claims to be {list(shape)} of {dtype}, but has at most {room} bytes")
     return shape, dtype, "F" if fortran else "C"
 
 
@@ -218,26 +210,22 @@ class _Array(np.ndarray):
         super().__setstate__((1, shape, dtype.plain, fortran, raw))
 
 
-def _scalar(dtype: _Dtype, raw: Any) -> Any:  # Python 2 wrote bytes as text
-    raw = raw.encode("latin1") if isinstance(raw, str) else raw
-    return np.frombuffer(raw, dtype.plain)[0]
-
-
 def _buffer(raw: Any, dtype: _Dtype, shape: Any, order: Any) -> np.ndarray:
+    raw = raw.encode("latin1") if isinstance(raw, str) else raw  # Python 2 wrote bytes as text
     return np.frombuffer(raw, dtype.plain).reshape(shape, order=order)
 
 
-# With the names of Python 2 and 3, and of numpy 1 and 2.
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("_codecs", "encode"): lambda text, _: text.encode("latin1"),
     ("numpy", "dtype"): _Dtype,
-    ("numpy", "ndarray"): None,  # an argument of the next
+    ("numpy", "ndarray"): None,  # only an argument
 }
+# The names of Python 2 and 3, and of numpy 1 and 2.
 for _module in ("builtins", "__builtin__"):
     _ALLOWED |= {(_module, "set"): set, (_module, "bytes"): bytes}
 for _core in ("numpy.core", "numpy._core"):
     _ALLOWED[f"{_core}.multiarray", "_reconstruct"] = lambda *_: np.zeros(0).view(_Array)
-    _ALLOWED[f"{_core}.multiarray", "scalar"] = _scalar
+    _ALLOWED[f"{_core}.multiarray", "scalar"] = lambda dtype, raw: _buffer(raw, dtype, (), "C")[()]
     _ALLOWED[f"{_core}.numeric", "_frombuffer"] = _buffer
 
 
@@ -288,36 +276,3 @@ def load_yaml(file: Path) -> Any:
     """
     with readable("YAML file", file):
         return yaml.load(file.read_text("utf-8"), _Loader)
-
-
-def match_fields(pattern: str, name: str) -> dict[str, str] | None:
-    """The fields of a name, such as `{class}_s{subject}.txt`; None if it does not match.
-
-    The fields subject, view and setup match digits, as many as possible; others match text without
-    a slash, as short as possible; a repeated field is its first text. The time is proportional to
-    the parts of the pattern times the letters of the name; a regular expression takes centuries.
-    """
-    parts, size = re.findall(r"\{(\w+)\}|([^{]+)", pattern), len(name)
-    # For each part, where it ends if it begins at a position and the following parts match.
-    table: list[list[int]] = [[0] * size + [size]]  # 0: they do not
-    for field, literal in reversed(parts):
-        after, ends = table[-1], [0] * (size + 1)
-        for at in reversed(range(size)):
-            next_at = at + 1 if after[at + 1] else 0
-            if literal:
-                end = at + len(literal)
-                ends[at] = end if name.startswith(literal, at) and after[end] else 0
-            elif field in _WHOLE:
-                ends[at] = (ends[at + 1] or next_at) if name[at].isdecimal() else 0
-            else:
-                ends[at] = (next_at or ends[at + 1]) if name[at] != "/" else 0
-        table.append(ends)
-    fields: dict[str, str] = {}
-    at = 0
-    for (field, _), ends in zip(parts, reversed(table), strict=False):
-        if not ends[at]:
-            return None
-        if field:
-            fields.setdefault(field, name[at : ends[at]])
-        at = ends[at]
-    return fields if at == size else None

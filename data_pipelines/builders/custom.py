@@ -66,7 +66,7 @@ class CustomDataset(Dataset):
         """The clip files of the folder, or its file or folder of arrays."""
         spec = self.spec
         if spec.format in ARRAY_FORMATS:
-            path = inside(manual_dir, spec.files)
+            path = inside(manual_dir, manual_dir / spec.files)
             if not path.exists():
                 return None
             source = PysklSource if spec.format == "pyskl" else GcnArraySource

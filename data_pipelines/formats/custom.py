@@ -12,9 +12,10 @@ from data_pipelines.errors import DataError
 from data_pipelines.formats.ntu import parse_skeleton
 from data_pipelines.formats.person_selection import select_persons
 from data_pipelines.formats.raw import RawClip, check_digits, checked, numbers
-from data_pipelines.untrusted import array_names, match_fields, read_npy, read_npz
+from data_pipelines.untrusted import array_names, read_npy, read_npz
 
 SUFFIXES = {"text": (".txt", ".csv"), "npz": (".npz", ".npy"), "skeleton": (".skeleton",)}
+_WHOLE = ("subject", "view", "setup")
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class CustomReader:
             raise DataError(
                 f"{error}. The key metres of {SPEC} is {spec.metres:g}", file
             ) from error
-        found = [fields.get(key, "0") for key in ("subject", "view", "setup")]
+        found = [fields.get(key, "0") for key in _WHOLE]
         check_digits(found, file)
         subject, view, setup = map(int, found)
         return RawClip(inner.rpartition(".")[0], joints, label, subject, view, setup)
@@ -73,6 +74,39 @@ class CustomReader:
 def _plain(name: str) -> str:
     """A class name in lower case, with spaces for hyphens and underscores."""
     return re.sub(r"[\s_-]+", " ", name).strip().lower()
+
+
+def match_fields(pattern: str, name: str) -> dict[str, str] | None:
+    """The fields of a name, such as `{class}_s{subject}.txt`; None if it does not match.
+
+    The fields subject, view and setup match digits, as many as possible; others match text without
+    a slash, as short as possible; a repeated field is its first text. The time is proportional to
+    the parts of the pattern times the letters of the name; a regular expression takes centuries.
+    """
+    parts, size = re.findall(r"\{(\w+)\}|([^{]+)", pattern), len(name)
+    # For each part, where it ends if it begins at a position and the following parts match.
+    table: list[list[int]] = [[0] * size + [size]]  # 0: they do not
+    for field, literal in reversed(parts):
+        after, ends = table[-1], [0] * (size + 1)
+        for at in reversed(range(size)):
+            next_at = at + 1 if after[at + 1] else 0
+            if literal:
+                end = at + len(literal)
+                ends[at] = end if name.startswith(literal, at) and after[end] else 0
+            elif field in _WHOLE:
+                ends[at] = (ends[at + 1] or next_at) if name[at].isdecimal() else 0
+            else:
+                ends[at] = (next_at or ends[at + 1]) if name[at] != "/" else 0
+        table.append(ends)
+    fields: dict[str, str] = {}
+    at = 0
+    for (field, _), ends in zip(parts, reversed(table), strict=False):
+        if not ends[at]:
+            return None
+        if field:
+            fields.setdefault(field, name[at : ends[at]])
+        at = ends[at]
+    return fields if at == size else None
 
 
 def read_text(content: bytes, file: str, joints: int) -> np.ndarray:

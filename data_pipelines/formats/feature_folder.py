@@ -96,7 +96,7 @@ def _read_sides(folder: Path, num_classes: int) -> dict[str, tuple[np.ndarray, n
     for side, candidates in _FILES.items():
         found = [stems for stems in candidates if (folder / f"{stems[0]}.npy").exists()]
         if found:
-            features, labels = (inside(folder, f"{stem}.npy") for stem in found[0])
+            features, labels = (inside(folder, folder / f"{stem}.npy") for stem in found[0])
             sides[side] = _read_side(features, labels, num_classes)
         elif side != "val":
             names = " or ".join(f"{stem}.npy" for stem, _ in candidates)

@@ -133,8 +133,8 @@ def padded_clips(file: Path) -> dict[str, np.ndarray]:
 def _read_folder(folder: Path) -> dict[str, Block]:
     blocks = {}
     for side in SIDES:
-        file = inside(folder, f"{side}_data_joint.npy")
-        labels_file = inside(folder, f"{side}{LABELS}")
+        file = inside(folder, folder / f"{side}_data_joint.npy")
+        labels_file = inside(folder, folder / f"{side}{LABELS}")
         if not file.exists():
             continue
         if not labels_file.exists():

@@ -22,8 +22,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from data_pipelines.errors import DataError
-from data_pipelines.untrusted import read_npy
+from data_pipelines.errors import DataError, shortened
+from data_pipelines.untrusted import load_json, read_npy
 
 LARGEST = 2**26  # bytes of a line or of an array's values; an hour of two persons as float32
 KINDS = ("clip", "frame", "tokens", "add", "retire", "reset")

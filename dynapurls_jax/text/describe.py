@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--max_tokens", type=int, help="per answer [the model's; local: 400]")
     parser.add_argument("--parallel", type=int, default=4, help="simultaneous requests [4]")
     parser.add_argument("--per_minute", type=float, default=60, help="requests, at most [60]")
-    parser.add_argument("--timeout", type=float, default=60, help="seconds per request [60]")
+    parser.add_argument("--timeout", type=float, default=60, help="seconds per attempt [60]")
     parser.add_argument("--retries", type=int, default=5, help="of a failed request [5]")
     prices = "dollars per million tokens of prompts and of answers, for the estimate"
     parser.add_argument("--prices", type=float, nargs=2, metavar=("IN", "OUT"), help=prices)

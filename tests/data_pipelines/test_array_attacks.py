@@ -118,7 +118,7 @@ def test_a_header_that_claims_more_than_the_file_is_refused(read, shape, tmp_pat
 
 @pytest.mark.parametrize("read", READERS)
 def test_arrays_of_items_without_bytes_are_refused(read, tmp_path):
-    with pytest.raises(DataError, match="expected numbers or text, got"):
+    with pytest.raises(DataError, match="it claims to be"):
         read(tmp_path, claim((10**12,), "<U0"))
 
 
@@ -160,8 +160,8 @@ def test_decompression_bombs_in_npz_files_are_refused(member, mebibytes, read, t
 
 def test_one_hot_labels_are_not_taken_for_a_bomb(tmp_path):
     """The legitimate input with the highest compression: 120 classes as float64, in NTU's order."""
-    labels = np.arange(20_000) % 120
-    clips = np.random.default_rng(0).integers(1, 99, (len(labels), 1, 60)).astype(np.float32)
+    labels = np.arange(18_000) % 120
+    clips = np.random.default_rng(0).integers(1, 99, (len(labels), 1, 60), np.int8)
     file = tmp_path / "x.npz"
     np.savez_compressed(file, x_train=clips, y_train=np.eye(120)[labels])
     assert len(GcnArraySource(file, KINECT_V1, 120).items()) == len(labels)
@@ -197,7 +197,7 @@ def test_large_arrays_of_an_npz_are_mapped(tmp_path, monkeypatch):
     arrays = {f"x_{side}": clip for side, clip in clips.items()} | {"y_train": np.eye(9)}
     np.savez(tmp_path / "x.npz", **arrays, y_test=np.asfortranarray(np.eye(9)))
     found = untrusted.read_npz(tmp_path / "x.npz", arrays)
-    assert isinstance(found["x_test"].base, np.memmap)
+    assert isinstance(found["x_test"], np.memmap)
     for name, array in found.items():
         np.testing.assert_array_equal(array, arrays[name])
     assert len(GcnArraySource(tmp_path / "x.npz", KINECT_V1, 9).items()) == 18

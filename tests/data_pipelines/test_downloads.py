@@ -63,13 +63,12 @@ def test_a_changed_download_is_refused(downloads, tmp_path, monkeypatch):
     changed[10] ^= 1
     for content in (bytes(changed), b"<html>Sign in to this network</html>", b""):
         downloads.content = content
-        found = hashlib.sha256(content).hexdigest()
-        message = rf"sha256 {UtdMhad.SHA256}, got {len(content)} .*with {found}: another file"
+        message = rf"sha256 {UtdMhad.SHA256}, got {len(content)} others: another file"
         with pytest.raises(DataError, match=message):
             load("utd_mhad")
     monkeypatch.setattr(UtdMhad, "BYTES", 10)
     downloads.content = bytes(2**24)
-    with pytest.raises(DataError, match=f"the 10 bytes .* got {2**18} or more"):
+    with pytest.raises(DataError, match=f"the 10 bytes .* got {2**18} others"):
         load("utd_mhad")
     assert not list(tmp_path.rglob("*.array_record"))
 

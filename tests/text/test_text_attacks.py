@@ -112,7 +112,8 @@ def test_distant_cells_do_not_allocate_all_cells_before_them(book, changes, flat
     assert labels == ["wave", "kick"]
 
 
-def test_entities_in_a_spreadsheet_are_refused(book, flat):
+@pytest.mark.slow
+def test_entities_in_a_spreadsheet_are_refused(book):
     laughs = "".join(f'<!ENTITY x{n} "{f"&x{n - 1};" * 10}">' for n in range(1, 12))
     doctype = f'<!DOCTYPE worksheet [<!ENTITY x0 "ha">{laughs}]>'.encode()
     cell = b'<row r="4"><c r="A4"><v>&x11;</v></c></row></sheetData>'
