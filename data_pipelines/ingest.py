@@ -162,9 +162,8 @@ def _make_part(source: Source, part: Path, items: list[str]) -> Path:
                 continue
             written += size
             for clip in found:
-                with archive.open(f"{len(clips)}.npy", "w") as member:
-                    np.lib.format.write_array(member, clip.joints)
-                clips.append(vars(clip) | {"joints": len(clips)})
+                archive.writestr(f"{len(clips)}", clip.joints.astype(np.float32).tobytes())
+                clips.append(vars(clip) | {"joints": clip.joints.shape})
         archive.writestr(_TEXT, json.dumps({"clips": clips, "errors": errors}))
     return part
 
@@ -184,6 +183,6 @@ def _read_errors(part: Path) -> list[str]:
 
 def _read_part(part: Path) -> Iterator[RawClip]:
     with zipfile.ZipFile(part) as archive:
-        for fields in json.loads(archive.read(_TEXT))["clips"]:
-            with archive.open(f"{fields['joints']}.npy") as member:
-                yield RawClip(**fields | {"joints": np.lib.format.read_array(member)})
+        for number, fields in enumerate(json.loads(archive.read(_TEXT))["clips"]):
+            joints = np.frombuffer(archive.read(f"{number}"), np.float32)
+            yield RawClip(**fields | {"joints": joints.reshape(fields["joints"])})
