@@ -16,6 +16,7 @@ from data_pipelines.formats.clip_archive import is_archive, read_archive
 from data_pipelines.formats.gcn_arrays import LABELS
 from data_pipelines.layouts import COMMON, LAYOUTS, Layout, layout_of
 from data_pipelines.mending import even_frames, mend, never_tracked
+from data_pipelines.untrusted import inside
 
 ASSUMED_FPS = 30.0
 _MAX_SAMPLES = 64  # clips of a file from which its conventions are estimated
@@ -169,7 +170,7 @@ def load_clips(
     for file in _files(path):
         name = str(file.relative_to(path).with_suffix("")) if path.is_dir() else file.stem
         try:
-            clips = CommonClips(file, skeleton, declared)
+            clips = CommonClips(inside(path, file), skeleton, declared)
         except DataError as error:
             yield str(error)
             continue
@@ -186,7 +187,8 @@ def class_names(path: Path | str) -> tuple[str, ...]:
     Raises:
       FileNotFoundError, DataError: see `load_clips`.
     """
-    archives = (read_archive(file) for file in _files(Path(path)) if is_archive(file))
+    files = (inside(Path(path), file) for file in _files(Path(path)))
+    archives = (read_archive(file) for file in files if is_archive(file))
     return tuple(sorted({name for archive in archives for name in archive.class_names}))
 
 

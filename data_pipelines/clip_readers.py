@@ -11,8 +11,8 @@ from data_pipelines.errors import DataError
 from data_pipelines.formats import bvh, clip_archive, gcn_arrays, pyskl
 from data_pipelines.formats.custom import read_array, read_skeleton, read_text
 from data_pipelines.layouts import LAYOUTS
-from data_pipelines.safe_io import LARGEST
 from data_pipelines.skeletons import KINECT_V2
+from data_pipelines.untrusted import LARGEST
 
 NTU_FPS = 30.0
 _COINCIDE = 1e-6  # distance of two joints over the size of the motion
@@ -77,11 +77,7 @@ def open_clips(file: Path, skeleton: str | Mapping | None = None) -> RawFile:
         return _open_archive(file)
     if file.suffix == PYSKL:
         return _open_pyskl(file)
-    try:
-        padded = gcn_arrays.padded_clips(file)
-    except DataError as error:
-        raise DataError(str(error), file) from error
-    if padded:
+    if padded := gcn_arrays.padded_clips(file):
         return _open_padded(padded, file, skeleton)
     if file.suffix not in READERS:
         raise DataError(f"expected a file with {', '.join(SUFFIXES)}", file)

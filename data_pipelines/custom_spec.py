@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from data_pipelines.builders.registry import public_dataset
 from data_pipelines.errors import DataError, check_choice
-from data_pipelines.safe_io import check_parts
 from data_pipelines.skeletons import SKELETONS, Skeleton, skeleton_of_names
+from data_pipelines.untrusted import inside, load_yaml
 
 SPEC = "dataset.yaml"
 FILE_FORMATS = ("text", "npz", "skeleton")
@@ -64,22 +62,7 @@ def load_spec(folder: Path) -> CustomSpec:
             f"expected a description of your dataset in {file}, or clip archives, found neither. "
             "docs/data.md shows one; name its folder with --config.data.manual_dir=..."
         )
-    try:
-        # The base loader keeps all values as text: other loaders read the split 4_2 as a number
-        # and the class "no" as a boolean.
-        text = file.read_text("utf-8")
-        record = yaml.load(text, Loader=yaml.BaseLoader)
-        check_parts(record, len(text))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else None
-        raise DataError(
-            f"not valid YAML ({getattr(error, 'problem', error)})", file, line
-        ) from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"expected UTF-8 text ({error.reason})", file) from error
-    except (RecursionError, ValueError) as error:
-        raise DataError(f"not a readable description ({error})", file) from error
+    record = load_yaml(inside(folder, file))
     if not isinstance(record, dict):
         raise DataError("expected keys and values", file)
     try:
@@ -111,7 +94,7 @@ def _checked(folder: Path, record: dict) -> CustomSpec:
     splits = _splits(record.get("splits") or {}, classes)
     descriptions = like.descriptions if like else name
     if record.get("descriptions"):
-        descriptions = str(folder / str(record["descriptions"]))
+        descriptions = str(inside(folder, folder / str(record["descriptions"])))
     return CustomSpec(
         folder=folder,
         name=name,
@@ -145,6 +128,8 @@ def _numbers(record: dict, key: str) -> tuple[int, ...]:
     values = record.get(key) or []
     if not isinstance(values, list) or not all(str(value).isdecimal() for value in values):
         raise ValueError(f"{key}: expected a list of whole numbers, got {values!r}")
+    if any(len(value) > 9 for value in values):
+        raise ValueError(f"{key}: expected numbers below 10^9, got {max(values, key=len)}")
     return tuple(map(int, values))
 
 
@@ -159,7 +144,7 @@ def _splits(record: Any, classes: tuple[str, ...]) -> dict[str, tuple[int, ...]]
             check_choice(f"class in split {name}", str(label), classes)
         if not re.fullmatch(r"\w[\w .-]*", str(name)):
             raise ValueError(f"splits: expected names of letters, digits, _, . and -, got {name!r}")
-        if name in RESERVED or re.match("(random|pseudo)-", name):
+        if str(name).lower() in RESERVED or re.match("(random|pseudo)-", str(name).lower()):
             raise ValueError(f"splits: {name!r} has a meaning of its own; expected another name")
         splits[str(name)] = tuple(classes.index(str(label)) for label in unseen)
     return splits

@@ -4,6 +4,8 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+_QUOTED = 200  # characters
+
 
 def shown(text: str) -> str:
     r"""The text with escaped control characters (`\x1b`), safe for terminals and reports."""
@@ -15,6 +17,11 @@ def shown(text: str) -> str:
     )
 
 
+def shortened(text: str) -> str:
+    """The text, or its first and last 200 characters: errors quote what may have gigabytes."""
+    return text if len(text) <= 2 * _QUOTED else f"{text[:_QUOTED]} ... {text[-_QUOTED:]}"
+
+
 class DataError(ValueError):
     """Input that cannot be used.
 
@@ -22,10 +29,10 @@ class DataError(ValueError):
     """
 
     def __init__(self, message: str, file: object, line: int | None = None):
-        where = f"{file}" if line is None else f"{file}, line {line}"
-        super().__init__(shown(f"{where}: {message}"))
         self.file = str(file)
         self.line = line
+        where = shortened(self.file) if line is None else f"{shortened(self.file)}, line {line}"
+        super().__init__(shown(f"{where}: {shortened(message)}"))
 
 
 class BadFilesError(DataError):
@@ -36,11 +43,11 @@ class BadFilesError(DataError):
     def __init__(self, errors: list[str], total: int, listed: object):
         shown = "\n".join(f"  {error}" for error in errors[: self.SHOWN])
         more = f"\n  ... and {len(errors) - self.SHOWN} more" * (len(errors) > self.SHOWN)
-        super().__init__(
-            f"{len(errors)} of {total} files cannot be used:\n{shown}{more}\n"
+        super().__init__("", listed)
+        self.args = (
+            f"{listed}: {len(errors)} of {total} files cannot be used:\n{shown}{more}\n"
             "Replace them, or skip them with --config.data.skip_bad=True. Files that were read are "
             "not read again",
-            listed,
         )
 
 

@@ -26,6 +26,7 @@ from data_pipelines.formats.raw import RawClip
 from data_pipelines.logs import log
 from data_pipelines.progress import progress
 from data_pipelines.sources import Source
+from data_pipelines.untrusted import LARGEST_PART
 
 SKIPPED = "files that cannot be read, skipped"
 VERSION = 2  # of the part files, and of all steps from an item to a part file
@@ -86,7 +87,8 @@ def _plan(source: Source, folder: Path) -> dict[Path, list[str]]:
     items = list(source.items().items())
     for index, item in enumerate(items):
         chunk.append(item)
-        ends = zlib.crc32(item[0].encode()) % source.chunk == 0 or len(chunk) == 4 * source.chunk
+        hashed = zlib.crc32(item[0].encode(errors="replace"))  # names can have any encoding
+        ends = hashed % source.chunk == 0 or len(chunk) == 4 * source.chunk
         if ends or index + 1 == len(items):
             made_from = repr((VERSION, source.identity(), chunk))
             digest = hashlib.sha256(made_from.encode()).hexdigest()[:24]
@@ -146,10 +148,14 @@ def _exit_with_parent() -> None:
 
 def _make_part(source: Source, part: Path, items: list[str]) -> tuple[Path, list[str]]:
     """Reads, cleans and writes the clips of some items; returns the errors beside the part."""
-    clips, errors = [], []
+    clips, errors, size = [], [], 0
     for item in items:
         try:
-            clips += [clean(raw) for raw in source.read(item)]
+            found = [clean(raw) for raw in source.read(item)]
+            size += sum(clip.joints.nbytes for clip in found)
+            if size > LARGEST_PART:
+                raise DataError(f"with the files before it, over {LARGEST_PART} bytes", item)
+            clips += found
         except DataError as error:
             errors.append(str(error))
         except Exception as error:  # one bad file must not stop the reading of the others

@@ -16,13 +16,13 @@ import numpy as np
 
 from data_pipelines.errors import DataError
 from data_pipelines.formats.raw import RawClip
-from data_pipelines.safe_io import read_member
 from data_pipelines.skeletons import Skeleton
+from data_pipelines.untrusted import inside, open_zip, read_member
 
 
 def file_stamp(path: Path) -> str:
-    """Size and modification time of a file."""
-    stat = path.stat()
+    """Size and modification time of a file, or of a link that leads to none."""
+    stat = path.stat() if path.exists() else path.lstat()
     return f"{stat.st_size} {stat.st_mtime_ns}"
 
 
@@ -31,12 +31,9 @@ def _open_zip(path: Path, stamp: str) -> zipfile.ZipFile:
     """Opens a zip, once per process and `stamp`.
 
     Raises:
-      DataError: the zip cannot be read.
+      DataError: the zip cannot be read, or is a decompression bomb.
     """
-    try:
-        return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise DataError(f"not a readable zip archive ({error})", path) from error
+    return open_zip(path)
 
 
 class Source(Protocol):
@@ -97,7 +94,7 @@ class Archive:
     def _list(self, path: Path) -> Iterable[tuple[str, str]]:
         if path.is_dir():
             for file in sorted(path.rglob(f"*{self.suffix}")):
-                if file.is_file():
+                if not file.is_dir():
                     yield str(file), file_stamp(file)
             return
         for info in _open_zip(path, file_stamp(path)).infolist():
@@ -110,20 +107,15 @@ class Archive:
         Members of a zip are read and never written to disk, so that names such as `../x` are safe.
 
         Raises:
-          DataError: the zip is damaged, the file is too large, or it is in none of `paths`.
+          DataError: the zip is damaged, the file is too large, or see `untrusted.inside`.
         """
         for path in self.paths:
             if path.is_dir():
-                inside = Path(name).is_relative_to(path) and Path(name).relative_to(path).parts
-                if inside and ".." not in inside:
-                    return Path(name).read_bytes()
+                if Path(name).is_relative_to(path):
+                    return inside(path, Path(name)).read_bytes()
             elif name.startswith(f"{path}/"):
                 archive = _open_zip(path, file_stamp(path))
-                try:
-                    info = archive.getinfo(name.removeprefix(f"{path}/"))
-                except KeyError as error:
-                    raise DataError(f"damaged in its zip archive ({error})", name) from error
-                return read_member(archive, info, name)
+                return read_member(archive, name.removeprefix(f"{path}/"), name)
         raise DataError(f"expected a file in {' or '.join(map(str, self.paths))}", name)
 
 

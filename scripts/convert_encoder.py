@@ -12,13 +12,11 @@ Needs torch, as nothing else here does. Published checkpoints were trained on al
 their dataset: their features are no evidence of zero-shot ability.
 """
 
-import pickle
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
-from data_pipelines.formats.npy import array_names, read_npz
+from data_pipelines.untrusted import array_names, read_npz, readable
 from dynapurls_jax.commands import parser_of
 
 ENCODERS = ("shift_gcn", "stgcn", "agcn", "aagcn", "ctr_gcn", "dg_stgcn")
@@ -48,18 +46,23 @@ def main(arguments: list[str] | None = None) -> None:
             save_pt(options.target, state)
         else:
             raise ValueError(f"expected a .pt and an .npz, got {options.source} {options.target}")
-    except (ImportError, OSError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except (ImportError, OSError, ValueError) as error:
         raise SystemExit(f"error: {error}") from error
     print(f"written: {options.target}")
 
 
 def load_pt(file: Path) -> dict[str, np.ndarray]:
-    """A state dict; nothing in the file is executed."""
+    """A state dict; nothing in the file is executed.
+
+    Raises:
+      DataError: the file is damaged, or has more than tensors.
+    """
     import torch
 
-    state = torch.load(file, map_location="cpu", weights_only=True)
-    state = state.get("state_dict", state)  # PYSKL keeps other things beside it
-    return {name: tensor.numpy() for name, tensor in state.items()}
+    with readable("checkpoint", file):
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        state = state.get("state_dict", state)  # PYSKL keeps other things beside it
+        return {name: tensor.numpy() for name, tensor in state.items()}
 
 
 def save_pt(file: Path, state: dict[str, np.ndarray]) -> None:
@@ -80,9 +83,7 @@ def load_variables(file: Path) -> dict:
     """Reads a file of `save_variables`."""
     from flax.traverse_util import unflatten_dict
 
-    with zipfile.ZipFile(file) as archive:
-        arrays = {name: read_npz(archive, name) for name in array_names(archive)}
-    return unflatten_dict(arrays, sep="/")
+    return unflatten_dict(read_npz(file, array_names(file)), sep="/")
 
 
 if __name__ == "__main__":

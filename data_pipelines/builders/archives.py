@@ -15,6 +15,7 @@ from data_pipelines.formats.clip_archive import SUFFIX, is_archive, read_archive
 from data_pipelines.formats.raw import RawClip
 from data_pipelines.layouts import COMMON
 from data_pipelines.sources import Source, file_stamp
+from data_pipelines.untrusted import inside
 
 VERSION = 1  # of the processing of a clip
 
@@ -121,7 +122,7 @@ class ArchiveDataset(Dataset):
         classes: dict[str, None] = {}
         subjects: set[str] = set()
         for file in find_archives(self.manual_dir):
-            archive = read_archive(file)
+            archive = read_archive(inside(self.manual_dir, file))
             files[file] = len(archive)
             used = np.unique(archive.labels)
             classes |= dict.fromkeys(archive.class_names[label] for label in used if label >= 0)

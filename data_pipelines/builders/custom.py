@@ -13,6 +13,7 @@ from data_pipelines.formats.custom import SUFFIXES, CustomReader
 from data_pipelines.formats.gcn_arrays import GcnArraySource
 from data_pipelines.formats.pyskl import PysklSource
 from data_pipelines.sources import Archive, ArraySource, FileSource, Source
+from data_pipelines.untrusted import inside
 
 
 def custom_dataset(manual_dir: Path) -> Dataset:
@@ -65,10 +66,11 @@ class CustomDataset(Dataset):
         """The clip files of the folder, or its file or folder of arrays."""
         spec = self.spec
         if spec.format in ARRAY_FORMATS:
-            if not (manual_dir / spec.files).exists():
+            path = inside(manual_dir, manual_dir / spec.files)
+            if not path.exists():
                 return None
             source = PysklSource if spec.format == "pyskl" else GcnArraySource
-            return source(manual_dir / spec.files, spec.skeleton, len(spec.classes))
+            return source(path, spec.skeleton, len(spec.classes))
         suffix = Path(spec.files).suffix
         if suffix not in SUFFIXES[spec.format]:
             raise DataError(

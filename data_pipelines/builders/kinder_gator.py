@@ -64,11 +64,11 @@ def read_kinder_gator(file: str, content: bytes) -> RawClip:
       DataError: the name, the header or a line is not as published.
     """
     name = match_name(
-        r"POSE-p(\d+)_(\d+)-(.+?)-*-(\d+)\.csv",
+        r"POSE-p(\d+)_\d+-(.*[^-])-+\d+\.csv",
         file,
         "POSE-p565_01-Raise-your-hand-1469182402284.csv",
     )
-    text = name[3].replace("-", " ")
+    text = name[2].replace("-", " ")
     text = MISSPELT.get(text.lower(), text)
     labels = {known.lower(): label for label, known in enumerate(ACTIONS)}
     if text.lower() not in labels:

@@ -1,7 +1,5 @@
 """Northwestern-UCLA Multiview Action 3D: 10 actions, 10 subjects, 3 views, Kinect v1."""
 
-import json
-
 import numpy as np
 
 from data_pipelines.builders.base import Columns
@@ -11,6 +9,7 @@ from data_pipelines.formats.raw import RawClip, checked, match_name
 from data_pipelines.papers import Paper
 from data_pipelines.skeletons import KINECT_V1
 from data_pipelines.sources import Source
+from data_pipelines.untrusted import load_json
 
 ACTIONS = (
     "pick up with one hand", "pick up with two hands", "drop trash", "walk around", "sit down",
@@ -32,12 +31,10 @@ def read_nw_ucla(file: str, content: bytes) -> RawClip:
     """
     name = match_name(r"a(\d+)_s(\d+)_e(\d+)_v(\d+)\.json", file, "a01_s01_e00_v01.json")
     code, subject, _, view = map(int, name.groups())
+    record = load_json(content, file)
     try:
-        record = json.loads(content)
         joints, label = record["skeletons"], int(record["label"])
-    except json.JSONDecodeError as error:
-        raise DataError(f"not valid JSON ({error.msg})", file, error.lineno) from error
-    except (UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, OverflowError, TypeError, ValueError) as error:
         raise DataError(
             f"expected keys skeletons and label, got {type(error).__name__}: {error}", file
         ) from error

@@ -11,6 +11,7 @@ from data_pipelines.formats.pku_mmd import PkuSource, parse_split
 from data_pipelines.papers import Paper
 from data_pipelines.skeletons import KINECT_V2
 from data_pipelines.sources import Archive, Source
+from data_pipelines.untrusted import inside
 
 # Action ids 1 to 51 of Actions.xlsx.
 ACTIONS = (
@@ -91,7 +92,8 @@ class PkuMmd(Dataset):
         recordings = [clip_id.rpartition("_")[0] for clip_id in columns["clip_id"].tolist()]
         sides = {}
         for protocol, file in source.split_files.items():
-            train, test = parse_split(file.read_text("utf-8", "replace"), str(file))
+            text = inside(file.parent, file).read_text("utf-8", "replace")
+            train, test = parse_split(text, str(file))
             side = dict.fromkeys(train, TRAIN) | dict.fromkeys(test, TEST)
             sides[protocol] = np.array([side.get(name, NEITHER) for name in recordings], np.int8)
             if not (sides[protocol] == TRAIN).any():

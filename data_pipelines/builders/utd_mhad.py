@@ -9,11 +9,11 @@ from data_pipelines.builders.base import Columns
 from data_pipelines.builders.one_archive import OneArchive
 from data_pipelines.download import download
 from data_pipelines.errors import DataError
-from data_pipelines.formats.mat import read_mat
 from data_pipelines.formats.raw import RawClip, checked, match_name
 from data_pipelines.papers import Paper
 from data_pipelines.skeletons import KINECT_V1
 from data_pipelines.sources import FileSource, Source
+from data_pipelines.untrusted import read_mat
 
 ACTIONS = (
     "swipe left", "swipe right", "wave", "clap", "throw", "cross arms", "basketball shot",
@@ -40,10 +40,7 @@ def read_utd_mhad(file: str, content: bytes) -> RawClip:
     action, subject, _ = map(int, name.groups())
     if not 1 <= action <= len(ACTIONS):
         raise DataError(f"expected an action from 1 to {len(ACTIONS)}, got {action}", file)
-    try:
-        joints = read_mat(content, "d_skel", file)
-    except KeyError:
-        raise DataError("expected a variable d_skel [20, 3, T], found none", file) from None
+    joints = read_mat(content, "d_skel", file)
     if joints.ndim != 3 or joints.shape[:2] != (20, 3):
         raise DataError(f"expected d_skel [20, 3, T], got {list(joints.shape)}", file)
     joints = checked(joints.transpose(2, 0, 1)[None, :, _ORDER], file, KINECT_V1.joints)
@@ -60,8 +57,6 @@ class UtdMhad(OneArchive):
     ARCHIVE = "Skeleton.zip"
     SUFFIX = ".mat"
     URL = "https://www.utdallas.edu/~kehtar/UTD-MAD/Skeleton.zip"
-    # The certificates of the site's https are not complete on every machine.
-    PLAIN_URL = "http://www.utdallas.edu/~kehtar/UTD-MAD/Skeleton.zip"
     # Of the file at URL. An archive in manual_dir may be another.
     SHA256 = "ed2209fd0fec19461320235e5e28b44ee392edf125e7c8e4338832ef9a2892cf"
     BYTES = 14_723_551
@@ -92,7 +87,7 @@ class UtdMhad(OneArchive):
         """
         file = folder / self.ARCHIVE
         try:
-            download((self.URL, self.PLAIN_URL), file, self.BYTES, self.SHA256)
+            download(self.URL, file, self.BYTES, self.SHA256)
         except DataError as error:
             advice = f"If you have one that you trust, put it into {manual_dir} as {self.ARCHIVE}"
             raise DataError(f"{error}. {advice}", self.name) from error

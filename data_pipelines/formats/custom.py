@@ -2,7 +2,6 @@
 
 import io
 import re
-import zipfile
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,13 +9,13 @@ import numpy as np
 from data_pipelines.body_height import check_metres
 from data_pipelines.custom_spec import SPEC, CustomSpec
 from data_pipelines.errors import DataError
-from data_pipelines.formats.npy import MAGIC, array_names, read_npy, read_npz
 from data_pipelines.formats.ntu import parse_skeleton
 from data_pipelines.formats.person_selection import select_persons
-from data_pipelines.formats.raw import RawClip, checked, numbers
+from data_pipelines.formats.raw import RawClip, check_digits, checked, numbers
+from data_pipelines.untrusted import array_names, read_npy, read_npz
 
 SUFFIXES = {"text": (".txt", ".csv"), "npz": (".npz", ".npy"), "skeleton": (".skeleton",)}
-_NUMBERS = ("subject", "view", "setup")
+_WHOLE = ("subject", "view", "setup")
 
 
 @dataclass(frozen=True)
@@ -33,10 +32,9 @@ class CustomReader:
         """
         spec = self.spec
         inner = file.removeprefix(f"{spec.folder}/")
-        found = re.fullmatch(_pattern(spec.files), inner)
-        if not found:
+        fields = match_fields(spec.files, inner)
+        if fields is None:
             raise DataError(f"expected a file name like {spec.files}", file)
-        fields = found.groupdict()
         label = self._label(fields["class"], file)
         joints = self._joints(content, file)
         if joints.dtype.kind in "fiu":
@@ -49,9 +47,9 @@ class CustomReader:
             raise DataError(
                 f"{error}. The key metres of {SPEC} is {spec.metres:g}", file
             ) from error
-        subject, view, setup = (int(fields.get(key) or 0) for key in _NUMBERS)
-        if max(subject, view, setup) >= 2**31:
-            raise DataError("expected subject, view and setup below 2^31", file)
+        found = [fields.get(key, "0") for key in _WHOLE]
+        check_digits(found, file)
+        subject, view, setup = map(int, found)
         return RawClip(inner.rpartition(".")[0], joints, label, subject, view, setup)
 
     def _joints(self, content: bytes, file: str) -> np.ndarray:
@@ -78,16 +76,37 @@ def _plain(name: str) -> str:
     return re.sub(r"[\s_-]+", " ", name).strip().lower()
 
 
-def _pattern(files: str) -> str:
-    """The pattern as a regular expression: `{subject}` matches a number, `{any}` any text."""
-    pattern = ""
-    for text, name in re.findall(r"([^{]*)(?:\{(\w+)\})?", files):
-        pattern += re.escape(text)
-        if name:
-            value = r"\d+" if name in _NUMBERS else "[^/]+?"
-            captured = name in (*_NUMBERS, "class") and f"(?P<{name}>" not in pattern
-            pattern += f"(?P<{name}>{value})" if captured else f"(?:{value})"
-    return pattern
+def match_fields(pattern: str, name: str) -> dict[str, str] | None:
+    """The fields of a name, such as `{class}_s{subject}.txt`; None if it does not match.
+
+    The fields subject, view and setup match digits, as many as possible; others match text without
+    a slash, as short as possible; a repeated field is its first text. The time is proportional to
+    the parts of the pattern times the letters of the name; a regular expression takes centuries.
+    """
+    parts, size = re.findall(r"\{(\w+)\}|([^{]+)", pattern), len(name)
+    # For each part, where it ends if it begins at a position and the following parts match.
+    table: list[list[int]] = [[0] * size + [size]]  # 0: they do not
+    for field, literal in reversed(parts):
+        after, ends = table[-1], [0] * (size + 1)
+        for at in reversed(range(size)):
+            next_at = at + 1 if after[at + 1] else 0
+            if literal:
+                end = at + len(literal)
+                ends[at] = end if name.startswith(literal, at) and after[end] else 0
+            elif field in _WHOLE:
+                ends[at] = (ends[at + 1] or next_at) if name[at].isdecimal() else 0
+            else:
+                ends[at] = (next_at or ends[at + 1]) if name[at] != "/" else 0
+        table.append(ends)
+    fields: dict[str, str] = {}
+    at = 0
+    for (field, _), ends in zip(parts, reversed(table), strict=False):
+        if not ends[at]:
+            return None
+        if field:
+            fields.setdefault(field, name[at : ends[at]])
+        at = ends[at]
+    return fields if at == size else None
 
 
 def read_text(content: bytes, file: str, joints: int) -> np.ndarray:
@@ -100,12 +119,12 @@ def read_text(content: bytes, file: str, joints: int) -> np.ndarray:
     Raises:
       DataError: a line is invalid; the message has its number.
     """
-    frames: list[list[float]] = []
+    frames: list[np.ndarray] = []
     for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), start=1):
         if not line.strip():
             raise DataError("expected the numbers of a frame, got an empty line", file, number)
         fields = re.split(r"[,\s]+", line.strip().strip(","))
-        frames.append(numbers(fields, file, number))
+        frames.append(np.array(numbers(fields, file, number)))
         if len(fields) % (3 * joints) or len(fields) != len(frames[0]):
             raise DataError(
                 f"expected a multiple of {3 * joints} numbers, the same in all lines, "
@@ -129,21 +148,15 @@ def read_array(content: bytes, file: str) -> np.ndarray:
       DataError: the file is damaged.
     """
     stream = io.BytesIO(content)
-    try:
-        if content.startswith(MAGIC):
-            clip = read_npy(stream, len(content), "npy")
-        else:
-            with zipfile.ZipFile(stream) as archive:
-                clip = read_npz(archive, _array_of_a_clip(array_names(archive)))
-    except Exception as error:  # zipfile raises errors of many types
-        raise DataError(f"not a readable npz or npy file ({error})", file) from error
+    if names := array_names(stream, file):
+        if "clip" not in names and len(names) != 1:
+            raise DataError(f"expected one array, or one named clip, got {names}", file)
+        name = "clip" if "clip" in names else names[0]
+        clip = read_npz(stream, [name], file)[name]
+    else:
+        stream.seek(0)
+        clip = read_npy(stream, len(content), file)
     return clip[None] if clip.ndim == 3 else clip
-
-
-def _array_of_a_clip(names: list[str]) -> str:
-    if "clip" not in names and len(names) != 1:
-        raise ValueError(f"expected one array, or one named clip, got {names}")
-    return "clip" if "clip" in names else names[0]
 
 
 def read_skeleton(content: bytes, file: str) -> np.ndarray:

@@ -17,8 +17,8 @@ from data_pipelines.cleaning import content_hash
 from data_pipelines.corpus import PREDEFINED, TEST, TRAIN, Corpus
 from data_pipelines.errors import DataError
 from data_pipelines.formats.gcn_arrays import whole_labels
-from data_pipelines.formats.npy import read_npy
 from data_pipelines.protocols import Protocol
+from data_pipelines.untrusted import inside, map_npy
 
 # File stems of each side's features and labels in order of preference.
 # SynSE's gtest contains the clips of its ztest.
@@ -96,7 +96,7 @@ def _read_sides(folder: Path, num_classes: int) -> dict[str, tuple[np.ndarray, n
     for side, candidates in _FILES.items():
         found = [stems for stems in candidates if (folder / f"{stems[0]}.npy").exists()]
         if found:
-            features, labels = (folder / f"{stem}.npy" for stem in found[0])
+            features, labels = (inside(folder, folder / f"{stem}.npy") for stem in found[0])
             sides[side] = _read_side(features, labels, num_classes)
         elif side != "val":
             names = " or ".join(f"{stem}.npy" for stem, _ in candidates)
@@ -126,8 +126,7 @@ def _read_side(file: Path, label_file: Path, num_classes: int) -> tuple[np.ndarr
 def _load(file: Path) -> np.ndarray:
     if not file.exists():
         raise DataError("expected the labels of this side, the file does not exist", file)
-    with file.open("rb") as stream:
-        return read_npy(stream, file.stat().st_size, file)
+    return map_npy(file)
 
 
 def _as_tokens(array: np.ndarray, file: Path) -> np.ndarray:

@@ -6,8 +6,6 @@ names and labels. Format of CTR-GCN: one `.npz` with `x_<side>` `[N, T, M * V * 
 """
 
 import pickle
-import sys
-import zipfile
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,13 +18,11 @@ from numpy.lib.format import open_memmap
 from data_pipelines.atomic import replacing
 from data_pipelines.corpus import NEITHER, PREDEFINED, TEST, TRAIN, Corpus
 from data_pipelines.errors import DataError
-from data_pipelines.formats.npy import map_npy, map_values, read_header, read_npy, read_npz
 from data_pipelines.formats.ntu import named_clip
-from data_pipelines.formats.pickles import load_pickle
 from data_pipelines.formats.raw import RawClip, checked, checked_label
 from data_pipelines.progress import counted
-from data_pipelines.safe_io import LARGEST, opened_member
 from data_pipelines.sources import ArraySource
+from data_pipelines.untrusted import array_names, inside, load_pickle, map_npy, read_npz
 
 _OFFSET = (0.0, 0.0, 3.0)  # metres, added to centred clips; normalisation removes it
 LABELS = "_label.pkl"  # suffix of a side's label file
@@ -123,33 +119,29 @@ def padded_clips(file: Path) -> dict[str, np.ndarray]:
       `[N, C, T, V, M]` for an npy, with the side ""; `[N, T, M * V * C]` for an npz.
 
     Raises:
-      DataError: an array of an npz is damaged, or a decompression bomb.
+      DataError: an array is damaged, or a decompression bomb.
     """
     if file.suffix == ".npy":
-        try:
-            with file.open("rb") as stream:
-                header = read_header(stream, file.stat().st_size, file)
-        except DataError:
-            return {}
-        return {"": map_npy(file)} if len(header.shape) == 5 else {}
-    if file.suffix != ".npz" or not zipfile.is_zipfile(file):
+        array = map_npy(file)
+        return {"": array} if array.ndim == 5 else {}
+    if file.suffix != ".npz":
         return {}
-    with zipfile.ZipFile(file) as archive:
-        sides = [side for side in SIDES if f"x_{side}.npy" in archive.namelist()]
-        return {side: _map_member(archive, file, f"x_{side}.npy") for side in sides}
+    names = [f"x_{side}" for side in SIDES if f"x_{side}" in array_names(file)]
+    return {name[2:]: array for name, array in read_npz(file, names).items()}
 
 
 def _read_folder(folder: Path) -> dict[str, Block]:
     blocks = {}
     for side in SIDES:
-        file, labels_file = folder / f"{side}_data_joint.npy", folder / f"{side}{LABELS}"
+        file = inside(folder, folder / f"{side}_data_joint.npy")
+        labels_file = inside(folder, folder / f"{side}{LABELS}")
         if not file.exists():
             continue
         if not labels_file.exists():
             raise DataError(
                 "expected the labels of this side, the file does not exist", labels_file
             )
-        pair = load_pickle(labels_file.read_bytes(), labels_file)
+        pair = load_pickle(labels_file)
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise DataError("expected a pair of names and labels", labels_file)
         names = [str(name).removesuffix(".skeleton") for name in pair[0]]
@@ -182,40 +174,12 @@ def whole_labels(labels: Any, file: object) -> np.ndarray:
 
 
 def _read_npz(file: Path) -> dict[str, Block]:
-    blocks = {}
-    try:
-        with zipfile.ZipFile(file) as archive:
-            for side in SIDES:
-                if f"x_{side}.npy" in archive.namelist():
-                    data = _map_member(archive, file, f"x_{side}.npy")
-                    # One-hot rows are nearly all zeros and compress as strongly as bombs.
-                    one_hot = read_npz(archive, f"y_{side}", harmless=LARGEST)
-                    labels = whole_labels(one_hot, f"{file}, y_{side}")
-                    names = [f"{side}{index:06d}" for index in range(len(labels))]
-                    blocks[side] = Block(data, labels, names)
-    except (zipfile.BadZipFile, KeyError, OSError, ValueError, EOFError) as error:
-        raise DataError(f"not a readable npz of x_train, y_train, ... ({error})", file) from error
+    blocks, names = {}, array_names(file)
+    for side in (side for side in SIDES if f"x_{side}" in names):
+        data, one_hot = read_npz(file, [f"x_{side}", f"y_{side}"]).values()
+        labels = whole_labels(one_hot, f"{file}, y_{side}")
+        blocks[side] = Block(data, labels, [f"{side}{index:06d}" for index in range(len(labels))])
     return blocks
-
-
-def _map_member(archive: zipfile.ZipFile, file: Path, name: str) -> np.ndarray:
-    """An array inside an npz, memory-mapped (it may have many GB) unless it is compressed."""
-    info = archive.getinfo(name)
-    # The size of a whole dataset is not limited, only its compression ratio.
-    with opened_member(archive, info, name, largest=sys.maxsize, harmless=LARGEST) as member:
-        if info.compress_type != zipfile.ZIP_STORED:
-            return read_npy(member, info.file_size, name)
-        header = read_header(member, info.file_size, name)
-        return map_values(file, header, _data_offset(file, info) + member.tell())
-
-
-def _data_offset(file: Path, info: zipfile.ZipInfo) -> int:
-    """Offset of a member's bytes, after its local header (30 bytes), name and extra field."""
-    with file.open("rb") as stream:
-        stream.seek(info.header_offset + 26)
-        name_length = int.from_bytes(stream.read(2), "little")
-        extra_length = int.from_bytes(stream.read(2), "little")
-    return info.header_offset + 30 + name_length + extra_length
 
 
 def write_agcn(corpus: Corpus, protocol: str, folder: Path, frames: int = 300) -> None:

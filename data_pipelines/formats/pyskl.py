@@ -18,10 +18,10 @@ from data_pipelines.atomic import write_bytes
 from data_pipelines.corpus import NEITHER, PREDEFINED, TEST, TRAIN, Corpus
 from data_pipelines.errors import DataError
 from data_pipelines.formats.ntu import named_clip
-from data_pipelines.formats.pickles import load_pickle
 from data_pipelines.formats.raw import RawClip, checked, checked_label
 from data_pipelines.progress import counted
 from data_pipelines.sources import ArraySource
+from data_pipelines.untrusted import load_pickle
 
 
 def read_record(file: Path) -> dict:
@@ -30,7 +30,7 @@ def read_record(file: Path) -> dict:
     Raises:
       DataError: it is not a pickle of plain data, or has no list of annotations.
     """
-    record = load_pickle(file.read_bytes(), file)
+    record = load_pickle(file)
     if not isinstance(record, dict) or not isinstance(record.get("annotations"), list):
         raise DataError("expected a dict with a list of annotations", file)
     return record

@@ -31,17 +31,35 @@ class RawClip:
     setup: int = 0
     notes: dict[str, int] = field(default_factory=dict)
 
+    def __post_init__(self):
+        """Checks the id, which can come from a file name in any encoding."""
+        try:
+            self.clip_id.encode()
+        except UnicodeEncodeError as error:
+            raise DataError("expected a name in UTF-8", self.clip_id) from error
+
 
 def match_name(pattern: str, file: str, example: str) -> re.Match:
     """Matches a file name without its folders.
 
     Raises:
-      DataError: the name does not match; the message has the example.
+      DataError: the name does not match, and the message has the example; or see `check_digits`.
     """
     found = re.fullmatch(pattern, PurePosixPath(file).name)
     if not found:
         raise DataError(f"expected a file name like {example}", file)
+    check_digits(found.groups(), file)
     return found
+
+
+def check_digits(texts: Iterable[str], file: str) -> None:
+    """Refuses whole numbers in a file name that exceed 32 bits.
+
+    Raises:
+      DataError: a text consists of ten digits or more.
+    """
+    if any(text.isdecimal() and len(text) > 9 for text in texts):
+        raise DataError("expected numbers below 10^9 in the file name", file)
 
 
 def numbers(fields: Iterable[str | bytes], file: str, line: int) -> list[float]:

@@ -22,8 +22,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from data_pipelines.errors import DataError
-from data_pipelines.formats.npy import MAGIC, read_npy
+from data_pipelines.errors import DataError, shortened
+from data_pipelines.untrusted import load_json, read_npy
 
 LARGEST = 2**26  # bytes of a line or of an array's values; an hour of two persons as float32
 KINDS = ("clip", "frame", "tokens", "add", "retire", "reset")
@@ -66,7 +66,7 @@ def read_requests(stream: BinaryIO) -> Iterator[Request]:
       stream: buffered, with `peek`, such as `sys.stdin.buffer`.
     """
     start = stream.peek(1)[:1]  # type: ignore[attr-defined]
-    if start == MAGIC[:1]:  # JSON never starts with this byte
+    if start == np.lib.format.MAGIC_PREFIX[:1]:  # JSON never starts with this byte
         yield from _arrays(stream)
     else:
         yield from _lines(stream)
@@ -79,36 +79,44 @@ def _lines(stream: BinaryIO) -> Iterator[Request]:
         if len(line) == LARGEST and not line.endswith(b"\n"):
             while (rest := stream.readline(LARGEST)) and not rest.endswith(b"\n"):
                 pass
-            yield Request(number, "bad", f"expected a line of less than {LARGEST} bytes")
+            yield _bad(number, f"expected a line of less than {LARGEST} bytes")
         elif line.strip():
             yield _request(number, line)
 
 
 def _request(number: int, line: bytes) -> Request:
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:  # includes invalid UTF-8
-        return Request(number, "bad", f"not valid JSON ({error})")
+        record = load_json(line, f"line {number}")
+    except DataError as error:
+        return _bad(number, f"{error}")
     kinds = [kind for kind in KINDS if isinstance(record, dict) and kind in record]
     if len(kinds) != 1:
         expected = "expected an object with one of " + ", ".join(KINDS)
-        return Request(number, "bad", f"{expected}, got {line[:60].decode(errors='replace')!r}")
+        return _bad(number, f"{expected}, got {line[:60].decode(errors='replace')!r}")
     kind, name = kinds[0], record.get("id")
+    try:
+        json.dumps(name, allow_nan=False)
+    except ValueError:
+        return _bad(number, "id: expected a JSON value, got NaN or infinity")
     value = record[kind]
     if kind in _AXES:
         try:
             array = shaped(kind, np.array(value, np.float32))
             return Request(number, kind, array, id=name, time=_seconds(record.get("time")))
         except (OverflowError, TypeError, ValueError) as error:
-            return Request(number, "bad", f"{kind}: {error}", id=name)
+            return _bad(number, f"{kind}: {error}", name)
     if kind == "reset" and value is not True:
-        return Request(number, "bad", f"reset: expected true, got {value!r}", id=name)
+        return _bad(number, f"reset: expected true, got {value!r}", name)
     if kind in ("add", "retire") and not isinstance(value, str):
-        return Request(number, "bad", f"{kind}: expected a class name, got {value!r}", id=name)
+        return _bad(number, f"{kind}: expected a class name, got {value!r}", name)
     texts = record.get("texts", record.get("text"))
     if not isinstance(texts, dict | str | None):
-        return Request(number, "bad", f"text: expected a sentence, got {texts!r}"[:200], id=name)
+        return _bad(number, f"text: expected a sentence, got {texts!r}", name)
     return Request(number, kind, value, texts=texts, id=name)
+
+
+def _bad(number: int, reason: str, name: Any = None) -> Request:
+    return Request(number, "bad", shortened(reason), id=name)
 
 
 def _seconds(time: Any) -> float | None:
@@ -119,7 +127,7 @@ def _seconds(time: Any) -> float | None:
     """
     if time is None or (isinstance(time, int | float) and abs(time) < 1e12):
         return None if time is None else float(time)
-    raise ValueError(f"time: expected seconds, got {time!r}"[:200])
+    raise ValueError(f"time: expected seconds, got {time!r}")
 
 
 def shaped(kind: str, array: np.ndarray) -> np.ndarray:
@@ -146,10 +154,10 @@ def _arrays(stream: BinaryIO) -> Iterator[Request]:
         try:
             array = read_npy(stream, LARGEST, f"array {number}")
         except DataError as error:
-            yield Request(number, "bad", f"{error}; the rest is not read")
+            yield _bad(number, f"{error}; the rest is not read")
             return
         kind = "tokens" if array.ndim == 2 else "clip"
         try:
             yield Request(number, kind, shaped(kind, array.astype(np.float32)))
         except (TypeError, ValueError) as error:
-            yield Request(number, "bad", f"{kind}: {error}")
+            yield _bad(number, f"{kind}: {error}")

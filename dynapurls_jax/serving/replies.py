@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from data_pipelines.errors import shortened
 from data_pipelines.formats.sample_stream import Request
 from dynapurls_jax.serving.frame_window import FrameWindow
 from dynapurls_jax.serving.live_stream import LiveStream
@@ -48,7 +49,7 @@ class Replies:
         try:
             found = self._handle(request)
         except ValueError as error:  # DataError is one
-            return reply | {"error": str(error)}
+            return reply | {"error": shortened(str(error))}
         if found is None:
             return None
         if "class" in found:

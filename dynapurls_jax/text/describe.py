@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--max_tokens", type=int, help="per answer [the model's; local: 400]")
     parser.add_argument("--parallel", type=int, default=4, help="simultaneous requests [4]")
     parser.add_argument("--per_minute", type=float, default=60, help="requests, at most [60]")
-    parser.add_argument("--timeout", type=float, default=60, help="seconds per request [60]")
+    parser.add_argument("--timeout", type=float, default=60, help="seconds per attempt [60]")
     parser.add_argument("--retries", type=int, default=5, help="of a failed request [5]")
     prices = "dollars per million tokens of prompts and of answers, for the estimate"
     parser.add_argument("--prices", type=float, nargs=2, metavar=("IN", "OUT"), help=prices)
@@ -203,22 +203,20 @@ def describe(model: Cached, name: str, phrasings: int, attempts: int) -> ClassAn
     prompt_tokens = answer_tokens = 0
     for phrasing in range(phrasings):
         for question in QUESTIONS:
-            missing, requests = list(question.labels), []
+            missing = list(question.labels)
             for attempt in range(attempts):
                 prompt, sample = prompt_of(question, name, missing), phrasing * attempts + attempt
-                requests.append((prompt, sample))
                 answer = model.answer(prompt, sample)
                 prompt_tokens += answer.prompt_tokens
                 answer_tokens += answer.answer_tokens
                 texts = parse_answer(question, answer.text, answer.finished)
+                if texts:
+                    model.keep(prompt, sample, answer)
                 for granularity in [g for g in missing if g in texts]:
                     found[granularity].append(texts[granularity])
                     missing.remove(granularity)
                 if not missing:
                     break
-            else:
-                for prompt, sample in requests:
-                    model.discard(prompt, sample)
     incomplete = [g for g, texts in found.items() if len(texts) < phrasings]
     single = phrasings == 1
     complete = {g: texts[0] if single and texts else texts for g, texts in found.items()}

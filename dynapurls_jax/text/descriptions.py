@@ -1,12 +1,12 @@
 """Class descriptions: eight texts for each class, from a file or shipped with the project."""
 
-import json
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
 from data_pipelines.builders.registry import PUBLIC, public_dataset
 from data_pipelines.errors import DataError
+from data_pipelines.untrusted import load_json
 from dynapurls_jax.text.granularities import GRANULARITIES
 
 # Class name to granularity to a text, or to several phrasings of it.
@@ -57,12 +57,7 @@ def load_descriptions(path: str | Path) -> Descriptions:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"expected a JSON file with descriptions, found no file {path}")
-    try:
-        record = json.loads(path.read_text("utf-8"))
-    except json.JSONDecodeError as error:
-        raise DataError(f"not valid JSON ({error.msg})", path, error.lineno) from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"expected UTF-8 text ({error.reason})", path) from error
+    record = load_json(path.read_bytes(), path)
     if not isinstance(record, dict) or not isinstance(record.get("classes"), dict):
         raise DataError('expected an object with a key "classes"', path)
     return record["classes"]

@@ -1,7 +1,6 @@
 """Text vectors of the classes, computed elsewhere and read from an npz file."""
 
 import hashlib
-import zipfile
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from data_pipelines.errors import DataError
-from data_pipelines.formats.npy import read_npz
+from data_pipelines.untrusted import read_npz
 from dynapurls_jax.registry import Entry
 from dynapurls_jax.text.encoders import unit_vectors
 from dynapurls_jax.text.granularities import GRANULARITIES
@@ -63,11 +62,8 @@ def load_precomputed(path: str | Path, class_names: Sequence[str]) -> Float[np.n
         raise FileNotFoundError(
             f"text.precomputed: expected an npz file with names and text, found no file {path}"
         )
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names, text = read_npz(archive, "names").tolist(), read_npz(archive, "text")
-    except (KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
-        raise DataError(f"expected an npz with arrays names and text ({error})", path) from error
+    arrays = read_npz(path, ("names", "text"))
+    names, text = arrays["names"].tolist(), arrays["text"]
     if text.dtype.kind not in "fiu":
         raise DataError(f"expected text to hold numbers, got {text.dtype}", path)
     if text.ndim != 3 or text.shape[:2] != (len(names), len(GRANULARITIES)):

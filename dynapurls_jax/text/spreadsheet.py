@@ -1,16 +1,17 @@
 """Class descriptions in a spreadsheet, in the layout of the published GPT-3 descriptions."""
 
+import csv
+from itertools import islice
 from pathlib import Path
 
 from data_pipelines.errors import DataError, unknown
-from data_pipelines.safe_io import unpacked_copy
+from data_pipelines.untrusted import open_zip, readable
 from dynapurls_jax.text.descriptions import Descriptions, check_descriptions
 from dynapurls_jax.text.granularities import GRANULARITIES
 
 LABEL = "Action Labels"
 COLUMNS = {g: "Global Desc" if g == "global" else g.capitalize() for g in GRANULARITIES}
 MAX_ROWS, MAX_COLUMNS = 10_000, 100
-_DOCTYPE = "<!DOCTYPE"  # declares entities, whose nested expansion can exhaust memory
 
 
 def read_sheet(file: Path, sheet: str, names: tuple[str, ...]) -> tuple[list[str], Descriptions]:
@@ -19,6 +20,7 @@ def read_sheet(file: Path, sheet: str, names: tuple[str, ...]) -> tuple[list[str
     The global text starts with the label, as in the published descriptions.
 
     Args:
+      sheet: its name; not used for a CSV file.
       names: class names in the order of the sheet, which may have more classes after them.
 
     Returns:
@@ -50,27 +52,24 @@ def read_sheet(file: Path, sheet: str, names: tuple[str, ...]) -> tuple[list[str
 
 
 def _cells(file: Path, sheet: str) -> list[list]:
-    """The non-empty lines of a sheet, `MAX_ROWS` and `MAX_COLUMNS` at most.
+    """The non-empty lines of a sheet, or of a CSV file, `MAX_ROWS` and `MAX_COLUMNS` at most.
 
     Without these limits, a single distant cell allocates all cells before it.
     """
+    if file.suffix == ".csv":
+        with readable("CSV file", file), file.open(encoding="utf-8-sig", newline="") as text:
+            return [line[:MAX_COLUMNS] for line in islice(csv.reader(text), MAX_ROWS) if any(line)]
     import openpyxl
 
-    try:
-        content = unpacked_copy(file)
-        for mark in (_DOCTYPE.encode(), _DOCTYPE.encode("utf-16-le"), _DOCTYPE.encode("utf-16-be")):
-            if mark in content.getvalue():
-                raise ValueError("expected plain XML, without a document type and its entities")
+    open_zip(file).close()
+    with readable("spreadsheet", file):
         # read_only also skips merged cells, of which one can cover the whole sheet.
-        book = openpyxl.load_workbook(content, read_only=True)
+        book = openpyxl.load_workbook(file, read_only=True)
         names, lines = book.sheetnames, []
         if sheet in names:
             lines = book[sheet].iter_rows(max_row=MAX_ROWS, max_col=MAX_COLUMNS, values_only=True)
         cells = [list(line) for line in lines if any(cell is not None for cell in line)]
-    except (DataError, OSError):
-        raise
-    except Exception as error:  # openpyxl raises errors of many types
-        raise DataError(f"expected a spreadsheet ({error})", file) from error
+        book.close()
     if sheet not in names:
         raise unknown(f"sheet of {file}", sheet, names)
     return cells

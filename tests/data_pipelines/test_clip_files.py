@@ -143,7 +143,7 @@ def test_a_folder_gives_usable_clips_and_the_reasons_of_the_others(tmp_path):
     assert bad[2].startswith("names.npz, clip 0: no joint of the file gives hip_center, spine")
     assert bad[3].startswith("tall.npz, clip 0: expected a body of 0.5 to 2.5 m")
     assert bad[4].startswith("torn.bvh, line 2: expected a unique joint name")
-    assert bad[5].startswith("torn.npz: not a readable npz")
+    assert bad[5].startswith("torn.npz: not a readable zip")
 
 
 def test_nothing_to_read_is_an_error(tmp_path):

@@ -216,7 +216,7 @@ def test_a_missing_or_invalid_description_is_an_error(tmp_path, cache):
     ):
         load("custom", tmp_path)
     (tmp_path / "dataset.yaml").write_text("name: x\nclasses: [a, b\nformat: text")
-    with pytest.raises(DataError, match=r"dataset\.yaml, line 3: not valid YAML"):
+    with pytest.raises(DataError, match=r"dataset\.yaml, line 3: not a readable YAML file"):
         load("custom", tmp_path)
 
 

@@ -75,7 +75,7 @@ def _gator(change) -> bytes:
         (read_utd_mhad, UTD_NAME, utd_file(key="other"), "expected a variable d_skel"),
         (read_utd_mhad, UTD_NAME, utd_file(np.ones((19, 3, 9))), r"got \[19, 3, 9\]"),
         (read_utd_mhad, UTD_NAME, utd_file(_with_nan()), "got nan at frame 4, joint left_hand"),
-        (read_nw_ucla, UCLA_NAME, b"{\n'", "line 2: not valid JSON"),
+        (read_nw_ucla, UCLA_NAME, b"{\n'", "line 2: not a readable JSON file"),
         (read_nw_ucla, UCLA_NAME, b"[1]", "expected keys skeletons and label"),
         (read_nw_ucla, UCLA_NAME, b"{}", "KeyError: 'skeletons'"),
         (read_nw_ucla, UCLA_NAME, ucla_file(label=3), "code 8 and label 3"),
@@ -192,7 +192,7 @@ def test_prepared_files_are_made_again_for_another_archive(tmp_path, monkeypatch
 def test_a_bad_file_in_a_folder_stops_the_build_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("DYNAPURLS_CACHE", str(tmp_path / "cache"))
     _ucla_folder(tmp_path / "all_sqe", a01_s01_e00_v01=ucla_file(5, 1), a02_s01_e00_v01=b"{")
-    with pytest.raises(DataError, match=r"a02_s01_e00_v01\.json, line 1: not valid JSON"):
+    with pytest.raises(DataError, match=r"a02_s01_e00_v01\.json, line 1: not a readable JSON file"):
         load("nw_ucla", tmp_path)
     assert not list((tmp_path / "cache").rglob("dataset_info.json"))
 

@@ -4,7 +4,7 @@ from itertools import chain
 
 import pytest
 
-from data_pipelines.formats.pickles import load_pickle
+from data_pipelines.untrusted import load_pickle
 from dynapurls_jax import export
 from tests.conftest import ROOT
 from tests.helpers.commands import CLOSED_FORM, run
@@ -77,7 +77,7 @@ def test_export_of_real_clips(miniature, tmp_path, capsys):
     export.main(
         f"clips --dataset=ntu60 --manual_dir={miniature} --format=pyskl --out={out}".split()
     )
-    record = load_pickle(out.read_bytes(), out)
+    record = load_pickle(out)
     assert sorted(record["split"]) == ["xsub_train", "xsub_val", "xview_train", "xview_val"]
     assert len(record["split"]["xsub_train"]) == 28
     assert record["annotations"][0]["keypoint"].shape[2:] == (25, 3)

@@ -125,8 +125,8 @@ def test_npy_arrays_are_read_from_a_stream(run, live):
 def test_invalid_requests_are_answered_with_the_reason_and_have_no_effect(live):
     before = jax.tree.map(np.asarray, live.stream.state)
     wrong = {
-        b"{": "not valid JSON",
-        b"\xff\xfe": "not valid JSON",
+        b"{": "not a readable JSON file",
+        b"\xff\xfe": "not a readable JSON file",
         b"[1, 2]": "expected an object with one of clip, frame, tokens",
         b'{"clip": [[1, 2], [3]]}': "clip: ",
         b'{"clip": [[1, 2, 3]]}': "expected [M, T, V, 3] or [T, V, 3], got [1, 3]",

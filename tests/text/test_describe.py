@@ -35,6 +35,7 @@ class Endpoint(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.script, self.requests, self.lock = [], [], threading.Lock()
+        self.sent = 0  # bytes of endless replies
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def handle_error(self, request, client_address):
@@ -55,6 +56,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.reply(act, b'{"error": {"message": "as the script says"}}')
         if act == "hang":
             time.sleep(4)
+        if act in ("drip", "drip_head", "flood"):
+            return self.abuse(act)
         if act == "garbage":
             return self.reply(200, b"<html>busy</html>")
         text, reason = valid_answer(prompt), "stop"
@@ -69,6 +72,14 @@ class Handler(BaseHTTPRequestHandler):
         usage = {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150}
         whole = {"id": "1", "object": "chat.completion", "created": 1, "model": "m"}
         return self.reply(200, json.dumps(whole | {"choices": [choice], "usage": usage}).encode())
+
+    def abuse(self, act):
+        """A byte now and then of the head or of the body; or a body without an end."""
+        head = b"HTTP/1.1 200 OK\r\nX: "
+        self.wfile.write(head if act == "drip_head" else head + b"\r\n\r\n")
+        while True:
+            self.server.sent += self.wfile.write(bytes(2**16) if act == "flood" else b" ")
+            time.sleep(0 if act == "flood" else 0.1)
 
     def reply(self, status, body):
         """Sends a JSON body."""
@@ -147,6 +158,7 @@ def test_an_incomplete_class_is_not_written(endpoint, monkeypatch, tmp_path, cap
     assert code == 1
     assert list(classes) == ["wave", "jump"]
     assert "'bow': no usable text for head, hands, torso, legs" in capsys.readouterr().err
+    assert len(list((data_home() / "answers").glob("*.json"))) == 8  # 3 + 2 + 3 usable ones
     code, classes = call(monkeypatch, tmp_path, "--classes", "wave", "bow", "jump")
     assert code == 0  # unusable answers are not cached
     assert list(classes) == ["wave", "jump", "bow"]
@@ -167,6 +179,20 @@ def test_a_dead_endpoint_ends_the_run_and_written_classes_stay(
     assert code == 0
     assert list(classes) == ["wave", "bow"]
     assert len(endpoint.requests) == before + 2  # the first answer about bow is cached
+
+
+@pytest.mark.parametrize("act", ["drip", "drip_head", "flood"])
+def test_an_endless_reply_ends(act, endpoint, monkeypatch, tmp_path, capsys):
+    endpoint.script = [act] * 9
+    short = ["--timeout", "0.5", "--retries", "1"]
+    began = time.monotonic()
+    assert call(monkeypatch, tmp_path, "--classes", "wave", *short) == (2, None)
+    assert time.monotonic() - began < 30
+    assert "error: http://127.0.0.1" in (shown := capsys.readouterr().err)
+    if act == "flood":
+        assert endpoint.sent < 9 * 2**23
+    else:
+        assert "no whole reply within 1 seconds" in shown
 
 
 def test_after_a_failure_no_thread_makes_requests(endpoint, monkeypatch, tmp_path):
@@ -254,6 +280,13 @@ def test_answers_are_parsed_strictly():
     }
     chatty = "Sure!\n\nHead would: turn to the left.\n\nLet me know if you need more."
     assert parse_answer(PARTS, chatty, True) == {"head": "turn to the left."}
+
+
+def test_an_answer_of_white_space_is_parsed_at_once():
+    began = time.monotonic()
+    for text in ("\n" * 2**20, "Head would" + "\n" * 2**20, " \n" * 2**19, "*" * 2**20):
+        assert parse_answer(PARTS, text, True) == {}
+    assert time.monotonic() - began < 10
 
 
 def test_the_prompt_has_the_format_of_the_paper():

@@ -54,7 +54,7 @@ def test_the_error_of_a_broken_file_names_file_and_line(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"mine\.json"):
         load_descriptions(path)
     path.write_text('{\n"classes": {,}}')
-    with pytest.raises(DataError, match=r"mine\.json, line 2: not valid JSON"):
+    with pytest.raises(DataError, match=r"mine\.json, line 2: not a readable JSON file"):
         load_descriptions(path)
     path.write_text("[]")
     with pytest.raises(DataError, match='key "classes"'):
@@ -118,6 +118,12 @@ def test_a_published_spreadsheet_is_read(texts, tmp_path):
     book.save(file)
     with pytest.raises(DataError, match="class 'wave': expected a text for 'hands'"):
         read_sheet(file, "Mine", NAMES)
+    lines = [[cell.value or "" for cell in line] for line in sheet.iter_rows()]
+    lines[1][2] = "both, at once"
+    text = "\n".join(",".join(f'"{cell}"' for cell in line) for line in lines)
+    file.with_suffix(".csv").write_text(text)
+    found = read_sheet(file.with_suffix(".csv"), "", NAMES)[1]
+    assert found["wave"] == descriptions["wave"] | {"hands": "both, at once"}
     file.write_bytes(b"junk")
-    with pytest.raises(DataError, match="expected a spreadsheet"):
+    with pytest.raises(DataError, match="not a readable zip archive"):
         read_sheet(file, "Mine", NAMES)

@@ -40,7 +40,7 @@ def test_a_decompression_bomb_of_vectors_is_refused(tmp_path, flat):
     others = {"names.npy": npy(np.array(NAMES))}
     beginning = claim((32, 2**20), "<u1")
     file = zeros_in_zip(tmp_path / "b.npz", "text.npy", 32, beginning, others)
-    with pytest.raises(DataError, match=r"text\.npy: .* may be a decompression bomb"):
+    with pytest.raises(DataError, match="may be a decompression bomb"):
         load_precomputed(file, NAMES)
 
 
@@ -83,7 +83,7 @@ def test_a_decompression_bomb_in_a_spreadsheet_is_refused(book, flat):
     tracemalloc.reset_peak()
     with pytest.raises(DataError, match="decompression bomb"):
         read_sheet(file, "Sheet", ("wave", "kick"))
-    with pytest.raises(DataError, match=r"evil\.xlsx, xl/worksheets/sheet1\.xml: damaged"):
+    with pytest.raises(DataError, match=r"evil\.xlsx: not a readable spreadsheet .*CRC"):
         read_sheet(with_false_sizes(file, 1000), "Sheet", ("wave", "kick"))
     many = zeros_in_zip(file.with_name("many.xlsx"), "a", 9, b"", {"b": bytes(2**23)})
     with pytest.raises(DataError, match=r"many\.xlsx: .* decompression bomb"):
@@ -112,10 +112,11 @@ def test_distant_cells_do_not_allocate_all_cells_before_them(book, changes, flat
     assert labels == ["wave", "kick"]
 
 
-def test_entities_in_a_spreadsheet_are_refused(book, flat):
+@pytest.mark.slow
+def test_entities_in_a_spreadsheet_are_refused(book):
     laughs = "".join(f'<!ENTITY x{n} "{f"&x{n - 1};" * 10}">' for n in range(1, 12))
     doctype = f'<!DOCTYPE worksheet [<!ENTITY x0 "ha">{laughs}]>'.encode()
     cell = b'<row r="4"><c r="A4"><v>&x11;</v></c></row></sheetData>'
     file = book(SHEET, (b"<worksheet", doctype + b"<worksheet"), (b"</sheetData>", cell))
-    with pytest.raises(DataError, match="expected plain XML"):
+    with pytest.raises(DataError, match="not a readable spreadsheet"):
         read_sheet(file, "Sheet", ("wave", "kick"))

@@ -1,5 +1,6 @@
 """Language models that write descriptions: an OpenAI-compatible endpoint, or a local model."""
 
+import asyncio
 import hashlib
 import json
 import os
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from data_pipelines import stored
+from data_pipelines.errors import shortened
+
+LARGEST_REPLY = 2**20  # bytes; an answer has some hundreds
 
 
 class ModelError(RuntimeError):
@@ -74,7 +78,8 @@ class Endpoint(Model):
           name: of the model; empty for `OPENAI_MODEL`.
           settings: of a request, such as its temperature.
           per_minute: requests at most, without the client's retries.
-          timeout: seconds of one request.
+          timeout: seconds without a byte of the reply; a request ends after `retries + 1` times as
+            many, its retries and pauses included.
           retries: number of retries after timeouts, broken connections, 429 and 5xx, with growing
             pauses or those of the server.
 
@@ -94,8 +99,10 @@ class Endpoint(Model):
                 "OPENAI_BASE_URL for an endpoint other than OpenAI's"
             )
         self._openai = openai
-        self._client: Any = openai.OpenAI(timeout=timeout, max_retries=retries)
-        super().__init__(name, str(self._client.base_url))
+        self._timeout, self._retries = timeout, retries
+        self._most_seconds = timeout * (retries + 1)
+        with openai.OpenAI() as client:
+            super().__init__(name, str(client.base_url))
         self._settings = settings
         self._pause, self._next, self._lock = 60 / per_minute, 0.0, threading.Lock()
 
@@ -108,23 +115,35 @@ class Endpoint(Model):
         for attempt in range(2):
             self._wait()
             try:
-                return self._request(prompt, sample)
+                request = self._request(prompt, sample)
+                return asyncio.run(asyncio.wait_for(request, self._most_seconds))
             except self._openai.OpenAIError as error:  # after the client's retries
-                raise ModelError(f"{self.location}: {error}") from error
-            except (ValueError, LookupError, TypeError, AttributeError) as error:
+                raise ModelError(f"{self.location}: {shortened(str(error))}") from error
+            except TimeoutError as error:
+                reason = f"no whole reply within {self._most_seconds:g} seconds"
+                raise ModelError(f"{self.location}: {reason}") from error
+            except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
                 if attempt:
                     raise ModelError(
                         f"{self.location}: expected a chat completion, got none, twice ({error})"
                     ) from error
         raise AssertionError("unreachable")
 
-    def _request(self, prompt: str, sample: int) -> Answer:
-        reply = self._client.chat.completions.create(
-            model=self.name,
-            messages=[{"role": "user", "content": prompt}],
-            seed=sample,
-            **self._settings,
-        )
+    async def _request(self, prompt: str, sample: int) -> Answer:
+        http = self._openai.DefaultAsyncHttpxClient(event_hooks={"response": [_read_capped]})
+        plain = {"Accept-Encoding": "identity"}  # a packed reply could unpack to gigabytes
+        async with self._openai.AsyncOpenAI(
+            timeout=self._timeout,
+            max_retries=self._retries,
+            http_client=http,
+            default_headers=plain,
+        ) as client:
+            reply: Any = await client.chat.completions.create(
+                model=self.name,
+                messages=[{"role": "user", "content": prompt}],
+                seed=sample,
+                **self._settings,
+            )
         choice, usage = reply.choices[0], reply.usage
         return Answer(
             choice.message.content or "",
@@ -140,6 +159,16 @@ class Endpoint(Model):
             self._next = start + self._pause
         if self._stopped.wait(max(0.0, start - time.monotonic())):
             raise Stopped(f"{self.location}: stopped")
+
+
+async def _read_capped(response: Any) -> None:
+    """Reads the body of a reply, of which the client would read any number of bytes."""
+    body = bytearray()
+    async for piece in response.aiter_raw():
+        body += piece
+        if len(body) > LARGEST_REPLY:
+            raise ValueError(f"expected a reply of at most {LARGEST_REPLY} bytes")
+    response._content = bytes(body)  # as its own `aread` does
 
 
 class Local(Model):
@@ -209,13 +238,11 @@ class Cached:
             record = stored.read_json(file)
             return Answer(record["text"], record["finished"])
         except (FileNotFoundError, stored.DamagedError):
-            answer = self._model.answer(prompt, sample)
-        stored.write_json(file, asdict(answer) | {"prompt": prompt})
-        return answer
+            return self._model.answer(prompt, sample)
 
-    def discard(self, prompt: str, sample: int) -> None:
-        """Deletes an unusable answer from the cache."""
-        self._file(prompt, sample).unlink(missing_ok=True)
+    def keep(self, prompt: str, sample: int, answer: Answer) -> None:
+        """Puts a usable answer into the cache."""
+        stored.write_json(self._file(prompt, sample), asdict(answer) | {"prompt": prompt})
 
     def _file(self, prompt: str, sample: int) -> Path:
         key = json.dumps([self._key, prompt, sample])

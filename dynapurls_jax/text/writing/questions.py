@@ -72,7 +72,8 @@ def parse_answer(question: Question, answer: str, finished: bool) -> dict[str, s
     """
     labels = "|".join(re.escape(label) for label in question.labels.values())
     # Accepts list markers, numbers, bold type and "Phase" before a label.
-    label = rf"^[\s*#>-]*(?:\d+[.)]\s+\**(?=\D)|phase\s+)?({labels})\s*\**\s*[:.)]\**\s*"
+    # Without \s, which would run from each of many empty lines over all that follow.
+    label = rf"^[ \t*#>-]*(?:\d+[.)][ \t]+\**(?=\D)|phase +)?({labels}) *\** *[:.)]\**"
     parts = re.split(label, answer, flags=re.IGNORECASE | re.MULTILINE)
     found = [
         (label.lower(), _clean(text)) for label, text in zip(parts[1::2], parts[2::2], strict=True)
