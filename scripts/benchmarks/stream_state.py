@@ -4,7 +4,7 @@
   python scripts/benchmarks/stream_state.py --lines 500 --model runs/utd_mhad
 
 The same lines are answered with and without a state, in turns; the fastest turn of each counts.
-A state is saved every `SAVE_EVERY` lines and at the end. The processor's time leaves out the disk
+A state is saved every `SAVE_EVERY` lines. The processor's time leaves out the disk
 and other programs.
 """
 
@@ -59,13 +59,12 @@ def main() -> None:
 
 
 def each(replies: Replies, requests: list[Request], folder: Path | None) -> tuple[float, float]:
-    """Seconds of an answer after the first one, with its share of saves; and of the processor."""
+    """Seconds of an answer after the first one, with the saves between them; of the processor."""
     for answer in answer_all(replies, requests, folder):
         assert "error" not in answer, answer
-        if answer["line"] == 0:
-            start = time.perf_counter(), time.process_time()
-    spent = time.perf_counter() - start[0], time.process_time() - start[1]
-    return spent[0] / len(requests), spent[1] / len(requests)
+        now = np.array([time.perf_counter(), time.process_time()])
+        start = now if answer["line"] == 0 else start
+    return tuple((now - start) / len(requests))
 
 
 if __name__ == "__main__":
