@@ -86,7 +86,7 @@ def _lines(stream: BinaryIO) -> Iterator[Request]:
 
 def _request(number: int, line: bytes) -> Request:
     try:
-        record = load_json(line, f"line {number}")
+        record = load_json(line, f"request {number}")
     except DataError as error:
         return _bad(number, f"{error}")
     kinds = [kind for kind in KINDS if isinstance(record, dict) and kind in record]

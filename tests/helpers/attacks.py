@@ -56,14 +56,12 @@ def zeros_in_zip(file, name, mebibytes, beginning=b"", others=None):
     return file
 
 
-def with_false_sizes(file, claimed, crc=None, packed=None):
-    """Changes the declared sizes of the first member; returns the file."""
+def with_false_sizes(file, claimed, crc=None):
+    """Changes the declared size of the first member; returns the file."""
     content = bytearray(file.read_bytes())
     at = content.index(CENTRAL)
     content[at + 24 : at + 28] = claimed.to_bytes(4, "little")
     if crc is not None:
         content[at + 16 : at + 20] = crc.to_bytes(4, "little")
-    if packed is not None:
-        content[at + 20 : at + 24] = packed.to_bytes(4, "little")
     file.write_bytes(content)
     return file
