@@ -7,10 +7,12 @@ has changed.
 
 import functools
 import hashlib
+import json
 import os
 import signal
 import threading
 import time
+import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +32,7 @@ from data_pipelines.untrusted import LARGEST_PART
 
 SKIPPED = "files that cannot be read, skipped"
 VERSION = 2  # of the part files, and of all steps from an item to a part file
-_COLUMNS = ("label", "subject", "view", "setup")
+_TEXT = "text.json"  # member of a part file with all but the joints
 _PARTS_PER_PROCESS = 2  # minimum; fewer do not pay for the start of a process
 
 
@@ -92,7 +94,7 @@ def _plan(source: Source, folder: Path) -> dict[Path, list[str]]:
         if ends or index + 1 == len(items):
             made_from = repr((VERSION, source.identity(), chunk))
             digest = hashlib.sha256(made_from.encode()).hexdigest()[:24]
-            parts[folder / f"part-{digest}.npz"] = [name for name, _ in chunk]
+            parts[folder / f"part-{digest}.zip"] = [name for name, _ in chunk]
             chunk = []
     return parts
 
@@ -147,48 +149,41 @@ def _exit_with_parent() -> None:
 
 
 def _make_part(source: Source, part: Path, items: list[str]) -> tuple[Path, list[str]]:
-    """Reads, cleans and writes the clips of some items; returns the errors beside the part."""
-    clips, errors, size = [], [], 0
-    for item in items:
-        try:
-            found = [clean(raw) for raw in source.read(item)]
-            size += sum(clip.joints.nbytes for clip in found)
-            if size > LARGEST_PART:
-                raise DataError(f"with the files before it, over {LARGEST_PART} bytes", item)
-            clips += found
-        except DataError as error:
-            errors.append(str(error))
-        except Exception as error:  # one bad file must not stop the reading of the others
-            errors.append(shown(f"{item}: cannot be read ({type(error).__name__}: {error})"))
-    values = [clip.joints.ravel() for clip in clips]
-    arrays = {name: np.array([getattr(clip, name) for clip in clips], int) for name in _COLUMNS}
-    arrays |= {
-        "shapes": np.array([clip.joints.shape for clip in clips], np.int64).reshape(-1, 4),
-        "values": np.concatenate(values) if values else np.zeros(0, np.float32),
-    }
-    about = {
-        "ids": [clip.clip_id for clip in clips],
-        "notes": [clip.notes for clip in clips],
-        "errors": errors,
-    }
-    stored.write_arrays(part, arrays, about)
+    """Reads, cleans and writes the clips of some items, one after the other; returns the errors."""
+    clips: list[dict] = []
+    errors, written = [], 0
+    with stored.writing(part) as file, zipfile.ZipFile(file, "w") as archive:
+        for item in items:
+            try:
+                found = [clean(raw) for raw in source.read(item)]
+                size = sum(clip.joints.nbytes for clip in found)
+                if written + size > LARGEST_PART:
+                    raise DataError(f"with the files before it, over {LARGEST_PART} bytes", item)
+            except DataError as error:
+                errors.append(str(error))
+                continue
+            except Exception as error:  # one bad file must not stop the reading of the others
+                errors.append(shown(f"{item}: cannot be read ({type(error).__name__}: {error})"))
+                continue
+            written += size
+            for clip in found:
+                archive.writestr(f"{len(clips)}", clip.joints.astype(np.float32).tobytes())
+                clips.append(vars(clip) | {"joints": clip.joints.shape})
+        archive.writestr(_TEXT, json.dumps({"clips": clips, "errors": errors}))
     return part, errors
 
 
 def _errors_of(part: Path) -> list[str] | None:
     """The errors of a part; None if it must be made."""
     try:
-        return stored.read_arrays(part)[1]["errors"]
+        with stored.reading(part) as file, zipfile.ZipFile(file) as archive:
+            return json.loads(archive.read(_TEXT))["errors"]
     except (FileNotFoundError, stored.DamagedError):
         return None
 
 
 def _read_part(part: Path) -> Iterator[RawClip]:
-    arrays, about = stored.read_arrays(part)
-    columns = {name: arrays[name].tolist() for name in _COLUMNS}
-    ends = np.cumsum(arrays["shapes"].prod(axis=1))
-    values = np.split(arrays["values"], ends[:-1])
-    for index, (clip_id, notes) in enumerate(zip(about["ids"], about["notes"], strict=True)):
-        joints = values[index].reshape(arrays["shapes"][index])
-        numbers = {name: column[index] for name, column in columns.items()}
-        yield RawClip(clip_id, joints, notes=notes, **numbers)
+    with stored.reading(part) as file, zipfile.ZipFile(file) as archive:
+        for number, fields in enumerate(json.loads(archive.read(_TEXT))["clips"]):
+            joints = np.frombuffer(archive.read(f"{number}"), np.float32)
+            yield RawClip(**fields | {"joints": joints.reshape(fields["joints"])})

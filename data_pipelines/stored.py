@@ -8,17 +8,19 @@ value. What reads it then makes it again, uses an older one, or passes the error
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from data_pipelines.atomic import flush, write_bytes
+from data_pipelines.atomic import flush, replacing
 from data_pipelines.errors import DataError
 
 _LINE = "# sha256 {}\n"  # a comment for `sha256sum --check`
 _JSON = '{{"sha256": "{}",\n'  # the file stays JSON
+_NONE = "0" * 64  # as long as a digest
 _ABOUT = "about"
 
 
@@ -26,18 +28,27 @@ class DamagedError(DataError):
     """A file is not what was written; the message names it, and what to delete."""
 
 
-def write(file: Path, content: bytes, head: str = _LINE) -> None:
-    """Writes a file and its folder.
+@contextmanager
+def writing(file: Path, head: str = _LINE) -> Iterator[BinaryIO]:
+    """Opens a new file in an existing folder for its content; the digest is added at the end.
 
     Raises:
       FullDiskError: there is no room.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(file, head.format(hashlib.sha256(content).hexdigest()).encode() + content)
+    with replacing(file) as output:
+        output.write(head.format(_NONE).encode())
+        yield output
+        output.flush()
+        with Path(output.name).open("rb") as content:
+            content.seek(len(head.format(_NONE)))
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        output.seek(0)
+        output.write(head.format(digest).encode())
 
 
-def read(file: Path, remedy: str = "delete it", head: str = _LINE) -> bytes:
-    """The content that `write` was given.
+@contextmanager
+def reading(file: Path, remedy: str = "delete it", head: str = _LINE) -> Iterator[BinaryIO]:
+    """Opens a file at the beginning of the content that `writing` was given.
 
     Args:
       remedy: what the user does about a damaged file.
@@ -46,11 +57,27 @@ def read(file: Path, remedy: str = "delete it", head: str = _LINE) -> bytes:
       FileNotFoundError: there is no such file.
       DamagedError: it is not what was written.
     """
-    whole = file.read_bytes()
-    content = whole[len(head.format("0" * 64)) :]
-    if whole != head.format(hashlib.sha256(content).hexdigest()).encode() + content:
-        raise DamagedError(f"damaged, or of another version; {remedy}", file)
-    return content
+    size = len(head.format(_NONE))
+    with file.open("rb") as content:
+        first = content.read(size)
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+        if first != head.format(digest).encode():
+            raise DamagedError(f"damaged, or of another version; {remedy}", file)
+        content.seek(size)
+        yield content
+
+
+def write(file: Path, content: bytes, head: str = _LINE) -> None:
+    """Writes a file and its folder; see `writing`."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with writing(file, head) as output:
+        output.write(content)
+
+
+def read(file: Path, remedy: str = "delete it", head: str = _LINE) -> bytes:
+    """The content that `write` was given; see `reading`."""
+    with reading(file, remedy, head) as content:
+        return content.read()
 
 
 def write_json(file: Path, value: Any) -> None:
