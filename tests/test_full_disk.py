@@ -66,7 +66,7 @@ def test_a_full_disk_is_one_message_and_the_same_call_goes_on(tmp_path):
     done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    files = r"part-\w+\.npz", r"custom_gym/[\d.]+", "array.bin", "checkpoints/2", "metrics.jsonl"
+    files = r"part-\w+\.zip", r"custom_gym/[\d.]+", "array.bin", "checkpoints/2", "metrics.jsonl"
     room = r": no space left on device, \d\.\d MB are free"
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == len(files), errors

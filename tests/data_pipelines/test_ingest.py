@@ -146,7 +146,7 @@ def test_ctrl_c_keeps_finished_parts(tmp_path, cores):
     _, errors = running.communicate(timeout=60)
     assert running.returncode != 0
     assert b"KeyboardInterrupt" in errors
-    done = len(list((tmp_path / "parts").glob("part-*.npz")))
+    done = len(list((tmp_path / "parts").glob("part-*.zip")))
     assert 2 <= done < 12
     again = subprocess.run(arguments, env=environment, capture_output=True, check=True, text=True)
     assert again.stdout.split()[-1] == "12"
