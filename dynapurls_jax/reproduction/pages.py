@@ -129,6 +129,8 @@ def markdown(page: Page, heading: str = "#") -> str:
     for split in dict.fromkeys(cell.split for cell in page.cells):
         for row in rows:
             cells = [cell_at.get((split, row, column)) for column in columns]
+            if not any(cells):
+                continue  # not measured yet
             runs = max((len(cell.values) for cell in cells if cell), default=0)
             texts = [escaped(split), str(runs), *([row] if any(rows) else [])]
             texts += ["-" if cell is None else str(cell) for cell in cells]
