@@ -76,8 +76,8 @@ def only_training(workdir: Path) -> Iterator[None]:
         yield
         return
     with one_at_a_time(workdir / LOCK):
-        for run in workdir.glob("*/seed*"):
-            remove_leftovers(run)
+        for folder in (*workdir.glob("*/seed*"), *workdir.glob("*/folds")):
+            remove_leftovers(folder)
         yield
 
 
