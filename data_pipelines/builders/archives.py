@@ -121,12 +121,20 @@ class ArchiveDataset(Dataset):
         files: dict[Path, int] = {}
         classes: dict[str, None] = {}
         subjects: set[str] = set()
+        bad: list[DataError] = []
         for file in find_archives(self.manual_dir):
-            archive = read_archive(inside(self.manual_dir, file))
+            try:
+                archive = read_archive(inside(self.manual_dir, file))
+            except DataError as error:
+                bad.append(error)
+                files[file] = 1  # an item that cannot be read, which `skip_bad` can skip
+                continue
             files[file] = len(archive)
             used = np.unique(archive.labels)
             classes |= dict.fromkeys(archive.class_names[label] for label in used if label >= 0)
             subjects |= set(archive.subjects)
+        if bad and len(bad) == len(files):
+            raise bad[0]
         return ArchiveSource(self.manual_dir, files, tuple(classes), tuple(sorted(subjects)))
 
     def find_source(self, manual_dir: Path) -> Source:

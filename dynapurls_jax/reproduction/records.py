@@ -9,6 +9,8 @@ from dynapurls_jax.reproduction.jobs import Job
 from dynapurls_jax.reproduction.kinds import Results
 from dynapurls_jax.training.metrics import json_lines
 
+_KEYS = {"job", "results"}  # of a whole record
+
 
 class Records:
     """The results of a dataset's jobs; the file remains readable if the process is killed."""
@@ -22,7 +24,7 @@ class Records:
           about: commit and device of new records.
         """
         self.file, self._sources, self._about = file, sources, about
-        own = (record for record in json_lines(file) if record["sources"] == sources)
+        own = (r for r in json_lines(file) if r.get("sources") == sources and r.keys() >= _KEYS)
         self._records = {self._key(record["job"]): record for record in own}
 
     @staticmethod

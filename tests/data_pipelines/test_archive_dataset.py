@@ -72,6 +72,14 @@ def test_unusable_clips_are_listed(tmp_path, cache):
     write(folder, joint_names=tuple(map(str, range(20))))
     with pytest.raises(BadFilesError, match="no joint of the file gives hip_center"):
         load("custom", folder)
+    write(folder)
+    write(folder, "two", labels=np.array([0, 1, 2, 0, 1, 9]))  # there is no class 9
+    with pytest.raises(BadFilesError, match=r"1 of 7 files(.|\n)*two\.npz"):
+        load("custom", folder)
+    assert len(load("custom", folder, skip_bad=True)) == 6
+    (folder / "one.npz").unlink()
+    with pytest.raises(DataError, match=r"two\.npz"):
+        load("custom", folder, skip_bad=True)
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="or clip archives, found neither"):
         load("custom", tmp_path / "empty")

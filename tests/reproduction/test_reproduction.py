@@ -174,7 +174,7 @@ def test_records_survive_a_kill_and_other_configurations(tmp_path):
     one, two = job_of("zsl", "a", 0, {"x": 1}), job_of("zsl", "a", 1, {})
     Records(file, sources, {"commit": "first"}).add(one, {"accuracy": [0.5]})
     with file.open("a") as truncated:
-        truncated.write('{"job": {"kind": "zs')
+        truncated.write('{"results": {}}\n{"sources": {"corpus": "x"}}\n{"job": {"kind": "zs')
     records = Records(file, sources, {"commit": "second"})
     assert records.get(one)["results"] == {"accuracy": [0.5]}
     assert records.get(two) is None
