@@ -65,8 +65,19 @@ def train_all(
       ValueError: a split does not exist; raised before any work.
     """
     check_writable(workdir)
+    if len(config.seeds) > 1 and not has_randomness(config):
+        log.info(f"no stage depends on the seed: only seed {config.seeds[0]} is trained")
+        config.seeds = config.seeds[:1]
+    inputs = read_inputs(config)
+    runs = [(split, seed) for split in config.splits for seed in config.seeds]
+    specs = [make_spec(inputs, workdir, split, seed) for split, seed in runs]
+    specs[0] = replace(specs[0], profile=profile)
     with only_training(workdir):
-        _train_all(config, workdir, profile, finished)
+        for group in groups_of(specs):
+            trained = train_runs(group)
+            write_config(config, workdir)
+            for spec, run in zip(group, trained, strict=True):
+                finished(spec, run)
 
 
 @contextmanager
@@ -79,26 +90,6 @@ def only_training(workdir: Path) -> Iterator[None]:
         for folder in (*workdir.glob("*/seed*"), *workdir.glob("*/folds")):
             remove_leftovers(folder)
         yield
-
-
-def _train_all(
-    config: ConfigDict,
-    workdir: Path,
-    profile: bool,
-    finished: Callable[[RunSpec, TrainedRun], None],
-) -> None:
-    if len(config.seeds) > 1 and not has_randomness(config):
-        log.info(f"no stage depends on the seed: only seed {config.seeds[0]} is trained")
-        config.seeds = config.seeds[:1]
-    inputs = read_inputs(config)
-    runs = [(split, seed) for split in config.splits for seed in config.seeds]
-    specs = [make_spec(inputs, workdir, split, seed) for split, seed in runs]
-    specs[0] = replace(specs[0], profile=profile)
-    for group in groups_of(specs):
-        trained = train_runs(group)
-        write_config(config, workdir)
-        for spec, run in zip(group, trained, strict=True):
-            finished(spec, run)
 
 
 def groups_of(specs: Sequence[RunSpec]) -> list[list[RunSpec]]:

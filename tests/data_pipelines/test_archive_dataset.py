@@ -1,5 +1,7 @@
 """Datasets from folders of clip archives."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -109,7 +111,7 @@ def test_train_and_stream_eval_on_archives(tmp_path):
 @pytest.mark.slow
 def test_an_open_corpus(shared_data, tmp_path, cache):
     (tmp_path / "precog").mkdir()
-    (tmp_path / "precog" / "precog.npz").symlink_to(shared_data / "open" / "precog.npz")
+    shutil.copy(shared_data / "open" / "precog.npz", tmp_path / "precog")
     corpus = load("custom", tmp_path / "precog")
     assert (len(corpus), len(corpus.class_names)) == (350, 8)
     assert corpus.skeleton.joints == LAYOUTS["kinect_v1"]

@@ -31,7 +31,7 @@ def test_a_written_archive_is_read_back(tmp_path_factory, data):
     lengths = draw(st.lists(st.integers(1, 4), min_size=1, max_size=4))
     count, persons, joints = len(lengths), draw(st.integers(1, 2)), draw(st.integers(1, 3))
     rng = np.random.default_rng(draw(st.integers(0, 99)))
-    names = st.text(st.characters(blacklist_characters="\0"), min_size=1, max_size=5)
+    names = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=5)
     dtype = draw(st.sampled_from([np.float16, np.float32, np.float64, np.int16]))
     clips = [100 * rng.normal(size=(persons, length, joints, 3)) for length in lengths]
     archive = archive_of_clips(
