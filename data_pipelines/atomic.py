@@ -4,7 +4,7 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -13,13 +13,12 @@ from typing import BinaryIO
 class FullDiskError(OSError):
     """A file has no room on its disk; names the file, the space that is free, and what to do."""
 
-    def __init__(self, path: Path, needed: int = 0):
+    def __init__(self, path: Path, needed: str):
         self._made_of = path, needed
         folder = next(one for one in path.absolute().parents if one.exists())
-        free = shutil.disk_usage(folder).free
-        needs = f", {needed / 1e6:.1f} MB are needed" if needed else ""
+        free = _size(shutil.disk_usage(folder).free)
         super().__init__(
-            f"{path}: no space left on device, {free / 1e6:.1f} MB are free{needs}. Make room or "
+            f"{path}: no space left on device, {free} are free, {needed} are needed. Make room or "
             "choose another disk (--workdir for training, DYNAPURLS_CACHE for prepared data); the "
             "same command resumes"
         )
@@ -28,13 +27,17 @@ class FullDiskError(OSError):
         return FullDiskError, self._made_of  # how it travels from another process
 
 
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+
+
 @contextmanager
-def full_disk_named(path: Path, needed: int = 0) -> Iterator[None]:
+def full_disk_named(path: Path, needed: int | Callable[[], int]) -> Iterator[None]:
     """Names the file in the error of a full disk.
 
     Args:
       path: of the file that is written in the block.
-      needed: its bytes; 0 if they are not known.
+      needed: its bytes; if they are not known, a function that counts those until the error.
 
     Raises:
       FullDiskError: in place of an `OSError` without a file, or of a library's error.
@@ -45,7 +48,8 @@ def full_disk_named(path: Path, needed: int = 0) -> Iterator[None]:
         full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
         if not full and os.strerror(errno.ENOSPC) not in str(error):
             raise
-        raise FullDiskError(path, needed) from error
+        room = f"more than {_size(needed())}" if callable(needed) else _size(needed)
+        raise FullDiskError(path, room) from error
 
 
 @contextmanager
@@ -63,8 +67,12 @@ def replacing(path: Path, needed: int = 0) -> Iterator[BinaryIO]:
       FullDiskError: there is no room.
     """
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(6)}.tmp")
+
+    def written() -> int:
+        return temporary.stat().st_size if temporary.exists() else 0
+
     try:
-        with full_disk_named(path, needed), temporary.open("wb") as file:
+        with full_disk_named(path, needed or written), temporary.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

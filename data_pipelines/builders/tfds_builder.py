@@ -183,7 +183,12 @@ class ClipBuilder(FileReaderBuilder, skip_registration=True):  # type: ignore[ca
         """
         tfds.disable_progress_bar()  # `ingest` shows its own
         config = tfds.download.DownloadConfig(manual_dir=str(manual_dir))
-        with full_disk_named(Path(self.data_path)):
+
+        def read() -> int:
+            """Bytes of the part files, which the prepared files have again."""
+            return sum(part.stat().st_size for part in self._parts.glob("*"))
+
+        with full_disk_named(Path(self.data_path), read):
             self.download_and_prepare(download_config=config)
         stored.seal(Path(self.data_path), Path(self.data_path) / DIGESTS)
         shutil.rmtree(self._parts, ignore_errors=True)

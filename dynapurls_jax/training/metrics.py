@@ -18,6 +18,7 @@ from data_pipelines.atomic import full_disk_named, write_text
 from dynapurls_jax.training.processes import is_first
 
 FILE = "metrics.jsonl"
+RECORD = 2000  # bytes of a record in both files, about
 
 
 class Metrics:
@@ -37,7 +38,7 @@ class Metrics:
         kept = [line for step, line in steps if isinstance(step, int) and step <= first]
         write_text(file, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = file.open("a")
-        with full_disk_named(file):
+        with full_disk_named(file, RECORD):
             # Without tensorboardX's thread, whose errors end in tracebacks and a full queue.
             board = folder / "tensorboard"
             board.mkdir(exist_ok=True)
@@ -56,7 +57,7 @@ class Metrics:
         if self._file is None or self._board is None:
             return
         record = {name: value for name, value in figures.items() if value is not None}
-        with full_disk_named(Path(self._file.name)):
+        with full_disk_named(Path(self._file.name), RECORD):
             self._file.write(json.dumps({"step": step} | record) + "\n")
             self._file.flush()
             for name, value in record.items():

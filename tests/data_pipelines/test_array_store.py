@@ -120,7 +120,9 @@ print(array_store.open_store(store, {"version": 1}).sum())
 def test_a_full_disk_is_an_error_before_the_work_and_the_store_stays(tmp_path):
     call = [sys.executable, "-c", FULL, str(tmp_path)]
     done = subprocess.run(call, capture_output=True, text=True, check=True)
-    assert re.search(r"array\.bin: no space left on device, \S+ MB are free, 0\.0 MB", done.stdout)
+    assert re.search(
+        r"array\.bin: no space left on device, \S+ [kM]B are free, 0\.\d kB", done.stdout
+    )
     assert done.stdout.endswith("8.0\n")
 
 

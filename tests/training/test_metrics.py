@@ -46,7 +46,7 @@ def test_a_file_without_room_stays_as_it_was(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    message = r"x\.json: no space left .* are free, 0\.0 MB are needed\. Make room .*_CACHE"
+    message = r"x\.json: no space left .* are free, 0\.0 kB are needed\. Make room .*_CACHE"
     with pytest.raises(FullDiskError, match=message):
         write_text(tmp_path / "x.json", "after")
     assert [file.name for file in tmp_path.iterdir()] == ["x.json"]
