@@ -135,7 +135,8 @@ class Runner:
         """Runs a job and returns its results."""
         config = changed(self._config, dict(job.overrides))
         if job.kind in ENCODER_KINDS:
-            return ENCODER_KINDS[job.kind](self._spec(config, job.split, job.seed))
+            with only_training(self._workdir):
+                return ENCODER_KINDS[job.kind](self._spec(config, job.split, job.seed))
         part = FrozenConfigDict({key: config[key] for key in config if key not in TEST_SECTIONS})
 
         def run(split: str, seed: int) -> TrainedRun:
