@@ -12,7 +12,7 @@ dev). Before, the logits of both are compared at the same parameters.
 it; the first lines of each encoder's file have the expected cost.
 """
 
-from reference import need_reference
+from reference import need_reference, timing_options
 
 from dynapurls_jax.commands import parser_of
 
@@ -22,12 +22,7 @@ PARSER = parser_of(__doc__)
 PARSER.add_argument("--encoders", nargs="+", default=list(ENCODERS), choices=ENCODERS)
 PARSER.add_argument("--frames", type=int, default=64, help="T, a multiple of 4")
 PARSER.add_argument("--batch", type=int, default=4, help="in clips")
-PARSER.add_argument("--repeats", type=int, default=3, help="timed runs; the fastest counts")
-PARSER.add_argument(
-    "--processor_time",
-    action="store_true",
-    help="count processor time, not elapsed time: for one core of a machine with other work",
-)
+timing_options(PARSER, repeats=3)
 if __name__ == "__main__":
     PARSER.parse_args()  # before JAX is imported, which takes seconds
     need_reference(PARSER)

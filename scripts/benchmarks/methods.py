@@ -16,7 +16,7 @@ and backward, as XLA counts it, and `AdamW MB` the bytes of the update: it reads
 gradient and two moments, and writes three of them, 7 x 4 bytes a parameter.
 """
 
-from reference import need_reference
+from reference import need_reference, timing_options
 
 from dynapurls_jax.commands import parser_of
 
@@ -27,12 +27,7 @@ PARSER.add_argument("--methods", nargs="+", default=list(PUBLISHED), choices=lis
 PARSER.add_argument("--batches", type=int, nargs="+", help="default: the published one, and 64")
 PARSER.add_argument("--classes", type=int, default=55)
 PARSER.add_argument("--steps", type=int, default=50, help="of one epoch, at most 100")
-PARSER.add_argument("--repeats", type=int, default=5, help="timed epochs; the fastest counts")
-PARSER.add_argument(
-    "--processor_time",
-    action="store_true",
-    help="count processor time, not elapsed time: for one core of a machine with other work",
-)
+timing_options(PARSER, repeats=5)
 if __name__ == "__main__":
     PARSER.parse_args()  # before JAX is imported, which takes seconds
     need_reference(PARSER)
