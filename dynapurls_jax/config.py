@@ -170,7 +170,8 @@ def small_dataset_config(name: str) -> ConfigDict:
     config.encoder.name = "kinematics"
     config.method.name = "sketch"
     config.method.purls.update(REPAIRED)
-    config.encoder.shift_gcn.width = 32
+    for name in ("shift_gcn", "stgcn", "agcn", "aagcn", "ctr_gcn", "dg_stgcn"):
+        config.encoder[name].width = 32
     config.encoder.posec3d.update(frames=16, size=32, width=16, blocks=(1, 1, 1))
     config.pretrain.epochs = 25
     config.pretrain.batch_size = 16

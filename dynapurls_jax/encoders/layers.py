@@ -92,8 +92,26 @@ def mix_joints(
     Args:
       graph: one for each person, or one for all.
     """
-    graph = jnp.broadcast_to(graph.astype(x.dtype), (len(x), *graph.shape[-2:]))
+    return _mixed(x, jnp.broadcast_to(graph.astype(x.dtype), (len(x), *graph.shape[-2:])))
+
+
+@jax.custom_vjp
+def _mixed(x, graph):
     return jnp.einsum("nvw,nvtc->nwtc", graph, x)
+
+
+def _mixed_forward(x, graph):
+    return _mixed(x, graph), (x, graph)
+
+
+def _mixed_backward(saved, dy):
+    """The gradients; JAX's own product for `x` has its joints last, and then moves the array."""
+    x, graph = saved
+    dy = jax.lax.optimization_barrier(dy)
+    return jnp.einsum("nvw,nwtc->nvtc", graph, dy), jnp.einsum("nvtc,nwtc->nvw", x, dy)
+
+
+_mixed.defvjp(_mixed_forward, _mixed_backward)
 
 
 def added(parts: Iterable[Array]) -> Array:
