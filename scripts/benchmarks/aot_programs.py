@@ -31,6 +31,7 @@ ROOT = Path(__file__).parents[2]
 FLOOR = 0.32e9 / 300
 MAIN_METHODS = ("static", "dynapurls", "balanced")
 NOT_HERE = ("tpt",)  # needs the tower of a text encoder
+ENCODERS = ("stgcn", "agcn", "aagcn", "ctr_gcn", "dg_stgcn", "posec3d")
 STEPS = 8  # of a stream's loop; its body counts once
 
 
@@ -72,16 +73,59 @@ def programs(mesh_of: Callable[[int], Mesh], everything: bool) -> Iterator[Progr
         shape = f"bfloat16, T = 300, 64 clips on {devices}"
         own = ", own statistics" if statistics == "device" else ""
         yield Program(f"training step, {shape}{own}", sharded, floor)
+    yield from encoders(mesh_of(1))
     fit = partial(lower_fit, encoder_config("float32"), (63_026, 3_000), 110, mesh_of(1))
     yield Program("fit of PURLS, an epoch of 63 026 clips", fit, None)
     yield from streams(mesh_of(1), everything)
 
 
-def encoder_config(dtype: str) -> Any:
-    """The configuration of NTU RGB+D 120 with features of a type."""
+def encoder_config(dtype: str, name: str = "shift_gcn") -> Any:
+    """The configuration of NTU RGB+D 120 with an encoder, and features of a type."""
     config = load_config(ROOT / "configs" / "ntu120.py")
-    config.encoder.shift_gcn.dtype = dtype
+    config.encoder.name = name
+    config.encoder[name].dtype = dtype
     return config
+
+
+def encoders(mesh: Mesh, clips: int = 32, frames: int = 300) -> Iterator[Program]:
+    """Inference and a training step of the encoders beside Shift-GCN."""
+    for name in ENCODERS:
+        config = encoder_config("bfloat16", name)
+        floor = product_bytes(config, clips, frames)
+        shape = f"{name}, bfloat16, T = {frames}, {2 * clips} persons"
+        extract = partial(lower_extraction, config, clips, frames, mesh)
+        yield Program(f"encoder inference, {shape}", extract, floor)
+        train = partial(lower_task, partial(pretraining_task, config, clips, frames), mesh)
+        yield Program(f"training step, {shape}", train, 3 * floor)
+
+
+def product_bytes(config: Any, clips: int, frames: int) -> int:
+    """Bytes of the operands and results of all products and convolutions of an inference.
+
+    All other operations could be part of these.
+    """
+    module, variables, one = encoder_shapes(config, frames)
+    batch = jax.ShapeDtypeStruct((clips, *one.shape[1:]), jnp.float32)
+    run = partial(module.apply, method="tokens")
+    return _product_bytes(jax.make_jaxpr(run)(variables, batch).jaxpr)
+
+
+def _product_bytes(jaxpr: jax.extend.core.Jaxpr) -> int:
+    total = 0
+    for equation in jaxpr.eqns:
+        total += sum(map(_product_bytes, jax.core.jaxprs_in_params(equation.params)))
+        if equation.primitive.name in ("dot_general", "conv_general_dilated"):
+            arrays = [one.aval for one in (*equation.invars, *equation.outvars)]
+            total += sum(one.size * one.dtype.itemsize for one in arrays)
+    return total
+
+
+def encoder_shapes(config: Any, frames: int) -> tuple[Any, Any, jax.ShapeDtypeStruct]:
+    """The encoder, the shapes of its variables and of a clip."""
+    module = make_encoder(config.encoder, KINECT_V2)
+    one = jax.ShapeDtypeStruct((1, 2, frames, 25, 3), jnp.float32)
+    init = partial(module.init, method="tokens")
+    return module, jax.eval_shape(init, jax.eval_shape(lambda: jax.random.key(0)), one), one
 
 
 def lower_task(task: Callable[[], Any], mesh: Mesh) -> Any:
@@ -91,10 +135,7 @@ def lower_task(task: Callable[[], Any], mesh: Mesh) -> Any:
 
 def lower_extraction(config: Any, clips: int, frames: int, mesh: Mesh) -> Any:
     """The program of stage 2 for a batch: clips in metres to tokens in half precision."""
-    module = make_encoder(config.encoder, KINECT_V2)
-    one = jax.ShapeDtypeStruct((1, 2, frames, 25, 3), jnp.float32)
-    init = partial(module.init, method="tokens")
-    variables = jax.eval_shape(init, jax.eval_shape(lambda: jax.random.key(0)), one)
+    module, variables, one = encoder_shapes(config, frames)
     encoder = trained_encoder(module, {}, ("joint",), KINECT_V2)
     run = on_all_devices(encoder.tokens, mesh)
     batch = jax.ShapeDtypeStruct((clips, *one.shape[1:]), jnp.float32, sharding=divided(mesh))
