@@ -18,13 +18,8 @@ from data_pipelines.skeletons import Skeleton
 from dynapurls_jax.encoders.agcn import AdaptiveGraphConv, AgcnSettings
 from dynapurls_jax.encoders.base import EncoderEntry, SkeletonEncoder
 from dynapurls_jax.encoders.batch_norm import BatchStatistics
-from dynapurls_jax.encoders.layers import (
-    Pointwise,
-    SingleScale,
-    TemporalConv,
-    graph_encoder,
-    spatial_subsets,
-)
+from dynapurls_jax.encoders.layers import SingleScale, graph_encoder, spatial_subsets
+from dynapurls_jax.encoders.products import Pointwise, TemporalConv
 
 FRAMES = 9  # that the gate of a frame sees
 

@@ -18,13 +18,11 @@ from dynapurls_jax.encoders.batch_norm import BatchStatistics
 from dynapurls_jax.encoders.layers import (
     LayerSettings,
     Norm,
-    Pointwise,
     SingleScale,
-    added,
     graph_encoder,
-    mix_joints,
     spatial_subsets,
 )
+from dynapurls_jax.encoders.products import Pointwise, added, mix_joints
 from dynapurls_jax.registry import check_at_least
 
 EMBEDDING = 4  # features for each channel of an embedding

@@ -18,15 +18,13 @@ from data_pipelines.skeletons import Skeleton
 from dynapurls_jax.encoders.base import EncoderEntry, SkeletonEncoder
 from dynapurls_jax.encoders.batch_norm import BatchStatistics
 from dynapurls_jax.encoders.layers import (
-    FAN_OUT,
     Branches,
     LayerSettings,
     Norm,
-    Pointwise,
-    added,
     graph_encoder,
     spatial_subsets,
 )
+from dynapurls_jax.encoders.products import FAN_OUT, Pointwise, added
 from dynapurls_jax.registry import check_at_least
 
 BRANCHES = 4

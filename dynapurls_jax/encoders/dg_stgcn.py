@@ -19,7 +19,8 @@ from data_pipelines.papers import Paper
 from data_pipelines.skeletons import Skeleton
 from dynapurls_jax.encoders.base import EncoderEntry, SkeletonEncoder
 from dynapurls_jax.encoders.batch_norm import BatchStatistics
-from dynapurls_jax.encoders.layers import Branches, LayerSettings, Norm, Pointwise, graph_encoder
+from dynapurls_jax.encoders.layers import Branches, LayerSettings, Norm, graph_encoder
+from dynapurls_jax.encoders.products import Pointwise
 from dynapurls_jax.registry import check_at_least
 
 GROUPS = 8

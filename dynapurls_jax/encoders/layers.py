@@ -1,4 +1,4 @@
-"""What the graph networks share: settings, adjacency, convolutions, normalisation, the ten layers.
+"""What the graph networks share: settings, adjacency, normalisation, the ten layers.
 
 Features are `[N, V, T, c]`, channels last. A 1x1 convolution is then one matrix product, a mix of
 joints is one product for each person, and a convolution in time has its frames side by side; none
@@ -7,14 +7,11 @@ each encoder has its own units and `make`.
 """
 
 import math
-import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -22,14 +19,17 @@ from jaxtyping import Array, Float
 from data_pipelines.skeletons import Skeleton
 from dynapurls_jax.encoders.base import SkeletonEncoder
 from dynapurls_jax.encoders.batch_norm import BatchNorm, BatchStatistics
+from dynapurls_jax.encoders.products import (
+    Initializer,
+    Pointwise,
+    TemporalConv,
+    largest_of_three,
+)
 from dynapurls_jax.registry import check_at_least, check_choice
 
 # Width multiple and temporal stride of the published ten layers.
 LAYERS = ((1, 1),) * 4 + ((2, 2), (2, 1), (2, 1)) + ((4, 2), (4, 1), (4, 1))
 DTYPES = ("float32", "bfloat16")
-
-Initializer = nn.initializers.Initializer
-FAN_OUT = nn.initializers.variance_scaling(2, "fan_out", "normal")
 
 
 @dataclass(frozen=True)
@@ -82,93 +82,6 @@ def spatial_subsets(parents: tuple[int, ...]) -> Float[np.ndarray, "3 V V"]:
     """The adjacency of 2s-AGCN and CTR-GCN: `links` with columns that sum to 1, or to 0."""
     graph = links(parents)
     return graph / np.maximum(graph.sum(axis=1, keepdims=True), 1)
-
-
-def mix_joints(
-    x: Float[Array, "N V T c"], graph: Float[Array, "*one V V"]
-) -> Float[Array, "N V T c"]:
-    """Joint `w` of the result is the sum over joints `v` of `graph[v, w]` times joint `v`.
-
-    Args:
-      graph: one for each person, or one for all.
-    """
-    return _mixed(x, jnp.broadcast_to(graph.astype(x.dtype), (len(x), *graph.shape[-2:])))
-
-
-@jax.custom_vjp
-def _mixed(x, graph):
-    return jnp.einsum("nvw,nvtc->nwtc", graph, x)
-
-
-def _mixed_forward(x, graph):
-    return _mixed(x, graph), (x, graph)
-
-
-def _mixed_backward(saved, dy):
-    """The gradients; JAX's own product for `x` has its joints last, and then moves the array."""
-    x, graph = saved
-    dy = jax.lax.optimization_barrier(dy)
-    return jnp.einsum("nvw,nwtc->nvtc", graph, dy), jnp.einsum("nvtc,nwtc->nvw", x, dy)
-
-
-_mixed.defvjp(_mixed_forward, _mixed_backward)
-
-
-def added(parts: Iterable[Array]) -> Array:
-    """The sum of one or more arrays."""
-    return reduce(operator.add, parts)
-
-
-class Pointwise(nn.Module):
-    """A 1x1 convolution: a dense layer over channels, the last axis."""
-
-    features: int
-    kernel_init: Initializer = FAN_OUT
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "*axes c"]) -> Float[Array, "*axes features"]:
-        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
-
-
-class TemporalConv(nn.Module):
-    """A convolution over frames with zeros before the first frame and after the last one."""
-
-    features: int
-    size: int
-    stride: int = 1
-    dilation: int = 1
-    kernel_init: Initializer = FAN_OUT
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "N V T c"]) -> Float[Array, "N V T_out features"]:
-        n, v, t, c = x.shape
-        kernel = self.param("kernel", self.kernel_init, (self.size, c, self.features))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        margin, kernel = self.dilation * (self.size - 1) // 2, kernel.astype(x.dtype)
-        if t // self.stride < self.size:
-            y = self._by_taps(jnp.pad(x, ((0, 0), (0, 0), (margin, margin), (0, 0))), kernel, t)
-            return y + bias.astype(x.dtype)
-        y = jax.lax.conv_general_dilated(
-            x.reshape(n * v, t, c),
-            kernel,
-            window_strides=(self.stride,),
-            padding=[(margin, margin)],
-            rhs_dilation=(self.dilation,),
-            dimension_numbers=("NWC", "WIO", "NWC"),
-        )
-        return y.reshape(n, v, -1, self.features) + bias.astype(x.dtype)
-
-    def _by_taps(self, padded, kernel, frames: int):
-        """The convolution as one product for each tap.
-
-        Where the kernel is longer than the result, XLA's convolution on a CPU, or its gradient, is
-        50 times slower.
-        """
-        starts = (k * self.dilation for k in range(self.size))
-        shifted = (padded[:, :, start : start + frames : self.stride] for start in starts)
-        return added(part @ tap for part, tap in zip(shifted, kernel, strict=True))
 
 
 class Norm(BatchNorm):
@@ -234,13 +147,6 @@ class Branches(nn.Module):
         ]
         plain = Pointwise(last, name="plain")(x[:, :, :: self.stride])
         return jnp.concatenate([*branches, largest_of_three(pooled, self.stride), plain], axis=-1)
-
-
-def largest_of_three(x: Float[Array, "N V T c"], stride: int) -> Float[Array, "N V T_out c"]:
-    """The maximum of each frame and its two neighbours; `x` is not negative."""
-    padded = jnp.pad(x, ((0, 0), (0, 0), (1, 1), (0, 0)))
-    first, second, third = (padded[:, :, i : i + x.shape[2] : stride] for i in range(3))
-    return jnp.maximum(jnp.maximum(first, second), third)
 
 
 class Layer(nn.Module):

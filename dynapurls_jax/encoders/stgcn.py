@@ -24,13 +24,11 @@ from dynapurls_jax.encoders.layers import (
     LAYERS,
     LayerSettings,
     Norm,
-    Pointwise,
     SingleScale,
-    added,
     graph_encoder,
     links,
-    mix_joints,
 )
+from dynapurls_jax.encoders.products import Pointwise, added, mix_joints
 
 LAYERS_16 = (*LAYERS[:-1], (16, 1))
 
