@@ -5,8 +5,8 @@
   taskset -c 1 python scripts/benchmarks/encoders.py --processor_time   one core, other work beside
 
 All lines are of one run on one device, random clips of two persons, published widths, V = 25,
-float32. PyTorch is `tests/helpers/torch_gcns.py` and `tests/helpers/torch_shift_gcn.py` (extra
-dev). Before, the logits of both are compared at the same parameters.
+float32. PyTorch is `tests/helpers/torch_*.py` (extra dev). Before, the logits of both are compared
+at the same parameters. The heatmaps of posec3d are drawn in the time of JAX alone.
 
 `ratio` is clips/s of JAX over those of PyTorch. `GFLOP` is of inference of a clip, as XLA counts
 it; the first lines of each encoder's file have the expected cost.
@@ -16,7 +16,7 @@ from reference import need_reference, timing_options
 
 from dynapurls_jax.commands import parser_of
 
-ENCODERS = ("shift_gcn", "stgcn", "agcn", "aagcn", "ctr_gcn", "dg_stgcn")
+ENCODERS = ("shift_gcn", "stgcn", "agcn", "aagcn", "ctr_gcn", "dg_stgcn", "posec3d")
 
 PARSER = parser_of(__doc__)
 PARSER.add_argument("--encoders", nargs="+", default=list(ENCODERS), choices=ENCODERS)
@@ -36,8 +36,10 @@ import torch
 from encoder import CLASSES, JOINTS, PERSONS, WIDTH, time_jax, time_torch
 from timing import device_title, line, table
 
-from dynapurls_jax.encoders import convert_gcn, convert_shift_gcn
+from data_pipelines.skeletons import KINECT_V2
+from dynapurls_jax.encoders import convert_gcn, convert_shift_gcn, posec3d
 from dynapurls_jax.encoders.base import SkeletonEncoder
+from dynapurls_jax.encoders.heatmaps import joint_heatmaps
 from dynapurls_jax.encoders.jit import jit
 from dynapurls_jax.encoders.layers import spatial_subsets
 from dynapurls_jax.encoders.shift_gcn import ShiftGCN
@@ -45,6 +47,7 @@ from dynapurls_jax.encoders.stgcn import distance_subsets
 from dynapurls_jax.host_memory import keep_memory
 from dynapurls_jax.training.classifiers import Classifier
 from tests.helpers.torch_gcns import TorchGcn, pyskl_names
+from tests.helpers.torch_posec3d import TorchSlowOnly
 from tests.helpers.torch_shift_gcn import TorchShiftGCN
 
 
@@ -74,9 +77,41 @@ def reference(name: str) -> torch.nn.Module:
     torch.manual_seed(0)
     if name == "shift_gcn":
         return TorchShiftGCN(CLASSES, WIDTH, JOINTS, PERSONS)
+    if name == "posec3d":
+        return TorchPoseC3D()
     subsets = distance_subsets if name == "stgcn" else spatial_subsets
     bones = torch.tensor(subsets(convert_gcn.TREE), dtype=torch.float32)
     return TorchGcn(name, bones, CLASSES)
+
+
+class TorchPoseC3D(torch.nn.Module):
+    """PoseC3D at the published size; heatmaps are drawn once for a number of clips."""
+
+    settings = posec3d.PoseC3DSettings()
+
+    def __init__(self):
+        super().__init__()
+        self.network = TorchSlowOnly(JOINTS, self.settings.width, self.settings.blocks)
+        self.classifier = torch.nn.Linear(16 * self.settings.width, CLASSES)
+        self.volumes: dict[int, torch.Tensor] = {}
+
+    def forward(self, clips):
+        """Logits `[B, classes]` of clips `[B, 3, T, V, M]`."""
+        if len(clips) not in self.volumes:
+            moved = jnp.asarray(clips.permute(0, 4, 2, 3, 1).numpy())
+            drawn = joint_heatmaps(moved, self.settings.frames, self.settings.size)
+            with torch.inference_mode(False):  # for the gradient, too
+                self.volumes[len(clips)] = torch.tensor(np.asarray(drawn)).permute(0, 4, 1, 2, 3)
+        *_, features = self.network(self.volumes[len(clips)]).values()
+        return self.classifier(features.mean(dim=(2, 3, 4)))
+
+    def variables(self) -> dict:
+        """Parameters and statistics as here."""
+        params, stats = self.network.tree(lambda tensor: tensor.detach().numpy())
+        stats = jax.tree.map(lambda tensor: tensor.numpy(), stats)
+        weight, bias = (leaf.detach().numpy() for leaf in self.classifier.parameters())
+        params = {"network": params, "classifier": {"kernel": weight.T, "bias": bias}}
+        return {"params": params, "batch_stats": {"network": stats}}
 
 
 def checked(name: str, network: torch.nn.Module, frames: int) -> tuple[Classifier, float]:
@@ -85,6 +120,9 @@ def checked(name: str, network: torch.nn.Module, frames: int) -> tuple[Classifie
     if name == "shift_gcn":
         encoder = SkeletonEncoder(ShiftGCN(WIDTH), count_absent=True)
         variables = convert_shift_gcn.from_state_dict(state)
+    elif name == "posec3d":
+        encoder = posec3d.make(network.settings, KINECT_V2)
+        variables = network.variables()
     else:
         state = pyskl_names(name, state) if name == "dg_stgcn" else state
         encoder = convert_gcn.published_encoder(name, state)
