@@ -146,7 +146,9 @@ class Branches(nn.Module):
             for i, (part, dilation) in enumerate(zip(convolved, self.dilations, strict=True))
         ]
         plain = Pointwise(last, name="plain")(x[:, :, :: self.stride])
-        return jnp.concatenate([*branches, largest_of_three(pooled, self.stride), plain], axis=-1)
+        return jnp.concatenate(
+            [*branches, largest_of_three(pooled, 2, self.stride), plain], axis=-1
+        )
 
 
 class Layer(nn.Module):

@@ -24,6 +24,7 @@ from data_pipelines.skeletons import Skeleton
 from dynapurls_jax.encoders.base import EncoderEntry
 from dynapurls_jax.encoders.heatmaps import joint_heatmaps
 from dynapurls_jax.encoders.masking import segment_weights
+from dynapurls_jax.encoders.products import largest_of_three
 from dynapurls_jax.registry import check_at_least, check_choice
 
 # Width multiple, temporal kernel and temporal stride of the stages; each halves height and width.
@@ -153,7 +154,8 @@ class SlowOnly(nn.Module):
         """`[B, F, H, W, V]` to `[B, F / 2, H / 8, W / 8, 16 width]`."""
         stem = Convolution(self.width, space=7, dtype=self.dtype, axis=self.axis, name="stem")
         x = nn.relu(stem(x.astype(self.dtype), train))
-        x = nn.max_pool(x, (1, 3, 3), padding=((0, 0), (1, 1), (1, 1)))
+        # `nn.max_pool` is the same; its gradient is slow on a CPU.
+        x = largest_of_three(largest_of_three(x, 2), 3)
         block: Any = nn.remat(Bottleneck, static_argnums=(2,)) if self.remat else Bottleneck
         for stage, (multiple, time, stride) in enumerate(STAGES):
             for n in range(self.blocks[stage]):

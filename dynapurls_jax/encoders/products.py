@@ -103,8 +103,9 @@ def added(parts: Iterable[Array]) -> Array:
     return reduce(operator.add, parts)
 
 
-def largest_of_three(x: Float[Array, "N V T c"], stride: int) -> Float[Array, "N V T_out c"]:
-    """The maximum of each frame and its two neighbours; `x` is not negative."""
-    padded = jnp.pad(x, ((0, 0), (0, 0), (1, 1), (0, 0)))
-    first, second, third = (padded[:, :, i : i + x.shape[2] : stride] for i in range(3))
-    return jnp.maximum(jnp.maximum(first, second), third)
+def largest_of_three(x: Float[Array, "*shape"], axis: int, stride: int = 1) -> Float[Array, "..."]:
+    """The maximum of each element and its two neighbours along an axis; `x` is not negative."""
+    size = x.shape[axis]
+    padded = jnp.pad(x, [(int(i == axis),) * 2 for i in range(x.ndim)])
+    parts = (jax.lax.slice_in_dim(padded, i, i + size, stride, axis) for i in range(3))
+    return reduce(jnp.maximum, parts)
