@@ -24,7 +24,7 @@ from dynapurls_jax.encoders.layers import (
     graph_encoder,
     spatial_subsets,
 )
-from dynapurls_jax.encoders.products import FAN_OUT, Pointwise, added
+from dynapurls_jax.encoders.products import FAN_OUT, Pointwise
 from dynapurls_jax.registry import check_at_least
 
 BRANCHES = 4
@@ -56,13 +56,13 @@ class ChannelGraphConv(nn.Module):
         learned = self.param("graph", lambda key: bones)
         alpha = self.param("alpha", nn.initializers.zeros, (1,))
         still = x.mean(axis=2)
-        parts = []
+        graphs, mapped = [], []
         for k in range(len(bones)):
-            graph = alpha * Relation(self.features, name=f"relation{k}")(still)
-            graph = (graph + learned[k]).astype(x.dtype)
-            mapped = ChannelsFirst(self.features, name=f"conv{k}")(x)
-            parts.append(jnp.einsum("cnuv,cnvt->cnut", graph, mapped))
-        y = added(parts).transpose(1, 2, 3, 0)
+            graphs.append(alpha * Relation(self.features, name=f"relation{k}")(still) + learned[k])
+            mapped.append(ChannelsFirst(self.features, name=f"conv{k}")(x))
+        # One product adds the subsets: a sum over their joints, side by side.
+        graph = jnp.concatenate(graphs, axis=3).astype(x.dtype)
+        y = jnp.einsum("cnuv,cnvt->nutc", graph, jnp.concatenate(mapped, axis=2))
         y = Norm(scale_init=nn.initializers.constant(1e-6), name="norm")(y, persons)
         if x.shape[-1] != self.features:
             x = Norm(name="down_norm")(Pointwise(self.features, name="down")(x), persons)
