@@ -21,7 +21,6 @@ from jaxtyping import Array, Float
 
 from data_pipelines.papers import Paper
 from dynapurls_jax.registry import check_at_least
-from dynapurls_jax.text.granularities import GRANULARITIES
 from dynapurls_jax.zero_shot.base import (
     Candidates,
     MethodEntry,
@@ -112,7 +111,8 @@ class Scople(Purls):
         """The granularities that `match` reads: the first of each stream, or all."""
         if self.settings.score == "weighted" or self.settings.head == "joint":
             return candidates
-        return jax.tree.map(lambda vectors: vectors[..., :: len(GRANULARITIES), :], candidates)
+        half = candidates.classes.shape[-2] // 2
+        return jax.tree.map(lambda vectors: vectors[..., ::half, :], candidates)
 
     def attend(self, variables: Variables, features, candidates: Candidates):
         """Where each original description looks, `[B, Q, G, S]`."""
