@@ -68,7 +68,8 @@ class Embedding(NamedTuple):
     Attributes:
       embed: `(variables, features, candidates) -> [B, Q, G, e]`: as many granularities as the
         candidates have.
-      scored: `candidates -> candidates` with the `R` granularities that `match` uses.
+      scored: `candidates -> candidates` with the `R` granularities that `match` uses; applied to
+        its own result, it changes nothing.
       match: `(variables, embedded [B, Q, R, e], classes [C, R, e]) -> logits [B, C]`.
       match_all: `(variables, embedded [B, Q, G, e], classes [C, G, e]) -> logits [B, C]`, of all
         granularities.

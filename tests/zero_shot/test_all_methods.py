@@ -115,6 +115,23 @@ def test_classes_are_bound_one_by_one_as_all_together(name):
     np.testing.assert_allclose(found, bind(variables, text).classes, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "name", some([name for name in EVERY if name not in NO_EMBEDDING], "scople")
+)
+def test_scored_granularities_score_as_all(name):
+    """A test-time method keeps these alone, and scores with them."""
+    method, variables, tokens, text = fresh(name)
+
+    @jax.jit
+    def scores(variables):
+        features, candidates = method.encode(variables, tokens), method.bind(variables, text)
+        scored = method.embedding.scored(candidates)
+        return [method.score(variables, features, one) for one in (candidates, scored)]
+
+    expected, found = scores(variables)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 def configured(name):
     """The small configuration with one method, on tokens that nothing is trained for."""
     config = small_config()

@@ -125,22 +125,6 @@ def test_a_score_is_the_mean_logit_of_both_streams(score):
     np.testing.assert_allclose(scores_of(method, variables, tokens, text), expected, atol=1e-4)
 
 
-def test_scored_rows_score_as_all_rows():
-    """A test-time method keeps the rows that are scored, and refines the score of these alone."""
-    method, variables, tokens, text = setup()
-
-    @jax.jit
-    def run(variables):
-        features, candidates = method.encode(variables, tokens), method.bind(variables, text)
-        scored = method.embedding.scored(candidates)
-        scores = [method.score(variables, features, c) for c in (candidates, scored)]
-        return scored.classes, scores
-
-    classes, (expected, found) = run(variables)
-    assert classes.shape == (C, 2, D)
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", [REPAIRED, {"head": "joint"}], ids=["repaired", "joint"])
 def test_without_its_adapter_it_is_purls(settings):
