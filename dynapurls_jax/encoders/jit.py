@@ -8,7 +8,8 @@ import jax
 
 # XLA's CPU compiler removes optimization barriers before fusion and then recomputes shifts in each
 # consumer. Without this pass it keeps the barriers. If XLA renames the pass, encoders are slower.
-_CPU = {"xla_disable_hlo_passes": "cse_barrier_expander"}
+# The older emitters of fused loops make training 1.04 to 1.35 times as fast.
+_CPU = {"xla_disable_hlo_passes": "cse_barrier_expander", "xla_cpu_use_fusion_emitters": False}
 _LARGE = ("v5 lite", "v5e", "v6")  # kinds of TPU with 128 MB of fast memory
 _target: list[str] = []
 

@@ -24,7 +24,7 @@ from data_pipelines.skeletons import Skeleton
 from dynapurls_jax.encoders.base import EncoderEntry
 from dynapurls_jax.encoders.heatmaps import joint_heatmaps
 from dynapurls_jax.encoders.masking import segment_weights
-from dynapurls_jax.encoders.products import largest_of_three
+from dynapurls_jax.encoders.products import convolved, largest_of_three
 from dynapurls_jax.registry import check_at_least, check_choice
 
 # Width multiple, temporal kernel and temporal stride of the stages; each halves height and width.
@@ -95,7 +95,12 @@ class Convolution(nn.Module):
     def __call__(self, x: Volume, train: bool) -> Reduced:
         """`[B, F, H, W, c]` to `[B, F / stride, H / stride, W / stride, features]`."""
         convolution = partial(
-            nn.Conv, self.features, use_bias=False, dtype=self.dtype, kernel_init=_he_normal
+            nn.Conv,
+            self.features,
+            use_bias=False,
+            dtype=self.dtype,
+            kernel_init=_he_normal,
+            conv_general_dilated=convolved,
         )
         in_time, in_space = self.strides
         if self.time > 1:

@@ -1,19 +1,24 @@
 """The products of the graph networks: 1x1 convolutions, convolutions over frames, mixed joints.
 
-Features are `[N, V, T, c]`, channels last, as in `layers`.
+Features are `[N, V, T, c]`, channels last, as in `layers`. `convolved` is that of `posec3d`.
 """
 
 import operator
 from collections.abc import Iterable
-from functools import reduce
+from functools import partial, reduce
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
+
+from dynapurls_jax.encoders.jit import platform
 
 Initializer = nn.initializers.Initializer
 FAN_OUT = nn.initializers.variance_scaling(2, "fan_out", "normal")
+
+_FEW_TAPS = 9  # with more, products are slower than XLA's gradient of the kernel
 
 
 class Pointwise(nn.Module):
@@ -26,7 +31,7 @@ class Pointwise(nn.Module):
     def __call__(self, x: Float[Array, "*axes c"]) -> Float[Array, "*axes features"]:
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
+        return rows_times(x, kernel.astype(x.dtype)) + bias.astype(x.dtype)
 
 
 class TemporalConv(nn.Module):
@@ -65,7 +70,7 @@ class TemporalConv(nn.Module):
         """
         starts = (k * self.dilation for k in range(self.size))
         shifted = (padded[:, :, start : start + frames : self.stride] for start in starts)
-        return added(part @ tap for part, tap in zip(shifted, kernel, strict=True))
+        return added(rows_times(part, tap) for part, tap in zip(shifted, kernel, strict=True))
 
 
 def mix_joints(
@@ -96,6 +101,56 @@ def _mixed_backward(saved, dy):
 
 
 _mixed.defvjp(_mixed_forward, _mixed_backward)
+
+
+def convolved(
+    x: Float[Array, "B H W c"], kernel: Float[Array, "h w c d"], strides, padding, **_
+) -> Float[Array, "B H_out W_out d"]:
+    """A convolution over two axes, for `flax.linen.Conv(conv_general_dilated=convolved)`.
+
+    On a CPU the gradient of the kernel is one product for each tap. XLA computes it as a
+    convolution with a kernel of the size of the result, 1.2 to 10 times slower.
+    """
+    if kernel.shape[:2] == (1, 1):
+        return rows_times(x[:, :: strides[0], :: strides[1]], kernel[0, 0])
+    few = kernel.shape[0] * kernel.shape[1] <= _FEW_TAPS
+    compute = _by_taps if few and platform() == "cpu" else _convolved
+    return compute(x, kernel, tuple(strides), tuple(padding))
+
+
+def _convolved(x, kernel, strides, padding):
+    numbers = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=numbers)
+
+
+_by_taps = partial(jax.custom_vjp, nondiff_argnums=(2, 3))(_convolved)
+
+
+def _by_taps_forward(x, kernel, strides, padding):
+    return _convolved(x, kernel, strides, padding), (x, kernel)
+
+
+def _by_taps_backward(strides, padding, saved, dy):
+    (x, kernel), dy = jax.lax.optimization_barrier((saved, dy))
+    (dx,) = jax.linear_transpose(lambda x: _convolved(x, kernel, strides, padding), x)(dy)
+    padded = jnp.pad(x, [(0, 0), *padding, (0, 0)])
+
+    def gradient(tap):
+        begins = zip(tap, strides, dy.shape[1:3], strict=True)
+        rows, columns = (slice(i, i + stride * size, stride) for i, stride, size in begins)
+        part = padded[:, rows, columns]
+        return part.reshape(-1, part.shape[-1]).T @ dy.reshape(-1, dy.shape[-1])
+
+    taps = [gradient(tap) for tap in np.ndindex(*kernel.shape[:2])]
+    return dx, jnp.stack(taps).reshape(kernel.shape)
+
+
+_by_taps.defvjp(_by_taps_forward, _by_taps_backward)
+
+
+def rows_times(x: Float[Array, "*axes c"], kernel: Float[Array, "c d"]) -> Float[Array, "*axes d"]:
+    """`x @ kernel`. Of two axes, since the gradient of the kernel transposes an array of more."""
+    return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], -1)
 
 
 def added(parts: Iterable[Array]) -> Array:
