@@ -31,7 +31,7 @@ class Pointwise(nn.Module):
     def __call__(self, x: Float[Array, "*axes c"]) -> Float[Array, "*axes features"]:
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return rows_times(x, kernel.astype(x.dtype)) + bias.astype(x.dtype)
+        return product(x, kernel.astype(x.dtype)) + bias.astype(x.dtype)
 
 
 class TemporalConv(nn.Module):
@@ -70,7 +70,7 @@ class TemporalConv(nn.Module):
         """
         starts = (k * self.dilation for k in range(self.size))
         shifted = (padded[:, :, start : start + frames : self.stride] for start in starts)
-        return added(rows_times(part, tap) for part, tap in zip(shifted, kernel, strict=True))
+        return added(product(part, tap) for part, tap in zip(shifted, kernel, strict=True))
 
 
 def mix_joints(
@@ -112,7 +112,7 @@ def convolved(
     convolution with a kernel of the size of the result, 1.2 to 10 times slower.
     """
     if kernel.shape[:2] == (1, 1):
-        return rows_times(x[:, :: strides[0], :: strides[1]], kernel[0, 0])
+        return product(x[:, :: strides[0], :: strides[1]], kernel[0, 0])
     few = kernel.shape[0] * kernel.shape[1] <= _FEW_TAPS
     compute = _by_taps if few and platform() == "cpu" else _convolved
     return compute(x, kernel, tuple(strides), tuple(padding))
@@ -148,9 +148,23 @@ def _by_taps_backward(strides, padding, saved, dy):
 _by_taps.defvjp(_by_taps_forward, _by_taps_backward)
 
 
-def rows_times(x: Float[Array, "*axes c"], kernel: Float[Array, "c d"]) -> Float[Array, "*axes d"]:
-    """`x @ kernel`. Of two axes, since the gradient of the kernel transposes an array of more."""
-    return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], -1)
+@jax.custom_vjp
+def product(x: Float[Array, "*axes c"], kernel: Float[Array, "c d"]) -> Float[Array, "*axes d"]:
+    """`x @ kernel`. JAX's own gradient of the kernel sums over several axes and transposes `x`."""
+    return x @ kernel
+
+
+def _product_forward(x, kernel):
+    return x @ kernel, (x, kernel)
+
+
+def _product_backward(saved, dy):
+    x, kernel = saved
+    rows, dy_rows = (array.reshape(-1, array.shape[-1]) for array in (x, dy))
+    return dy @ kernel.T, rows.T @ dy_rows
+
+
+product.defvjp(_product_forward, _product_backward)
 
 
 def added(parts: Iterable[Array]) -> Array:
