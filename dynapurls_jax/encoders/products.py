@@ -114,7 +114,7 @@ def convolved(
     if kernel.shape[:2] == (1, 1):
         return product(x[:, :: strides[0], :: strides[1]], kernel[0, 0])
     few = kernel.shape[0] * kernel.shape[1] <= _FEW_TAPS
-    compute = _by_taps if few and platform() == "cpu" else _convolved
+    compute = _convolved_by_taps if few and platform() == "cpu" else _convolved
     return compute(x, kernel, tuple(strides), tuple(padding))
 
 
@@ -123,14 +123,14 @@ def _convolved(x, kernel, strides, padding):
     return jax.lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=numbers)
 
 
-_by_taps = partial(jax.custom_vjp, nondiff_argnums=(2, 3))(_convolved)
+_convolved_by_taps = partial(jax.custom_vjp, nondiff_argnums=(2, 3))(_convolved)
 
 
-def _by_taps_forward(x, kernel, strides, padding):
+def _convolved_by_taps_forward(x, kernel, strides, padding):
     return _convolved(x, kernel, strides, padding), (x, kernel)
 
 
-def _by_taps_backward(strides, padding, saved, dy):
+def _convolved_by_taps_backward(strides, padding, saved, dy):
     (x, kernel), dy = jax.lax.optimization_barrier((saved, dy))
     (dx,) = jax.linear_transpose(lambda x: _convolved(x, kernel, strides, padding), x)(dy)
     padded = jnp.pad(x, [(0, 0), *padding, (0, 0)])
@@ -145,7 +145,7 @@ def _by_taps_backward(strides, padding, saved, dy):
     return dx, jnp.stack(taps).reshape(kernel.shape)
 
 
-_by_taps.defvjp(_by_taps_forward, _by_taps_backward)
+_convolved_by_taps.defvjp(_convolved_by_taps_forward, _convolved_by_taps_backward)
 
 
 @jax.custom_vjp
