@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from ml_collections import ConfigDict, FrozenConfigDict
@@ -11,7 +11,7 @@ from data_pipelines.protocols import pseudo_split
 from data_pipelines.skeletons import KINECT_V1
 from dynapurls_jax.adaptation.registry import supports
 from dynapurls_jax.evaluation.trained_run import Inputs, TrainedRun
-from dynapurls_jax.registry import plain
+from dynapurls_jax.registry import plain, settings_key
 from dynapurls_jax.reproduction.kinds import ENCODER_KINDS, KINDS, Results
 from dynapurls_jax.reproduction.layout import Overrides, Table, overrides_of
 from dynapurls_jax.training.run import (
@@ -148,8 +148,22 @@ class Runner:
 
         return KINDS[job.kind](run(job.split, job.seed), pseudo_run)
 
-    def sources(self) -> dict:
-        """Everything but the code that results depend on: configuration, clips and texts."""
+    def sources(self, job: Job) -> dict:
+        """Everything but the code that a job's results depend on: configuration, clips and texts.
+
+        The configuration is that of the dataset, without the settings of other encoders and
+        zero-shot methods: results remain valid when a new one is added.
+        """
+        config, chosen = dict(self._sources["config"]), dict(job.overrides)
+        for part in ("encoder", "method"):
+            section = config[part]
+            used = {"name", settings_key(str(chosen.get(f"{part}.name", section["name"])))}
+            config[part] = {key: section[key] for key in sorted(used & section.keys())}
+        return self._sources | {"config": config}
+
+    @cached_property
+    def _sources(self) -> dict:
+        """The sources of all jobs: with the settings of all encoders and zero-shot methods."""
         inputs = self._inputs(FrozenConfigDict(self._config.text))
         config = plain(self._config, *self._config)
         del config["splits"], config["seeds"]

@@ -117,7 +117,7 @@ def opened(plan: Plan) -> tuple[Runner, Records]:
     runner = Runner(plan.config, plan.workdir, plan.seeds)
     device = f"{jax.devices()[0].device_kind}, jax {jax.__version__}"
     about = {"commit": commit(), "device": device}
-    return runner, Records(plan.workdir / "records.jsonl", runner.sources(), about)
+    return runner, Records(plan.workdir / "records.jsonl", runner.sources, about)
 
 
 def commit() -> str:

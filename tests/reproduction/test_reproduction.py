@@ -68,7 +68,7 @@ def page_of(name, cells, dataset="ntu60", **changes):
 
 def filled(tmp_path, name, config, seeds):
     """Records with synthetic results for every job of a table, which depend on the seed."""
-    records = Records(tmp_path / "records.jsonl", {"corpus": "x"}, ABOUT)
+    records = Records(tmp_path / "records.jsonl", lambda job: {"corpus": "x"}, ABOUT)
     for job in jobs_of(TABLES[name], config, seeds):
         picks = {
             row.pick + column.pick
@@ -170,7 +170,11 @@ def named(job):
 
 
 def test_records_survive_a_kill_and_other_configurations(tmp_path):
-    file, sources = tmp_path / "records.jsonl", {"corpus": "x"}
+    file = tmp_path / "records.jsonl"
+
+    def sources(job):
+        return {"corpus": "x"}
+
     one, two = job_of("zsl", "a", 0, {"x": 1}), job_of("zsl", "a", 1, {})
     Records(file, sources, {"commit": "first"}).add(one, {"accuracy": [0.5]})
     with file.open("a") as truncated:
@@ -181,16 +185,23 @@ def test_records_survive_a_kill_and_other_configurations(tmp_path):
     records.add(two, {"accuracy": [0.25]})
     again = Records(file, sources, {})
     assert [again.get(job)["commit"] for job in (one, two)] == ["first", "second"]
-    assert Records(file, {"corpus": "y"}, {}).get(one) is None
+    assert Records(file, lambda job: {"corpus": "y"}, {}).get(one) is None
 
 
 def test_sources_are_the_dependencies_of_results(runner, trained_workdir):
-    sources = runner.sources()
-    config = small_config()
-    same = changed(config, {"data.manual_dir": "/elsewhere", "splits": ("a",), "seeds": (5,)})
-    assert Runner(same, trained_workdir).sources() == sources
-    longer = changed(config, {"fit.epochs": 99})
-    assert Runner(longer, trained_workdir).sources() != sources
+    job, config = job_of("zsl", "a", 0, {"method.name": "devise"}), small_config()
+    sources = runner.sources(job)
+
+    def sources_with(overrides):
+        return Runner(changed(config, overrides), trained_workdir).sources(job)
+
+    same = {"data.manual_dir": "/elsewhere", "splits": ("a",), "seeds": (5,)}
+    assert sources_with(same) == sources
+    assert sources_with({"fit.epochs": 99}) != sources
+    assert sources_with({"method.devise.granularities": "all"}) != sources
+    assert sources_with({"encoder.shift_gcn.width": 16}) != sources
+    other = {"method.smie.hidden": 8, "encoder.posec3d.width": 8}
+    assert sources_with(other) == sources, "settings of parts that the job does not use"
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -279,7 +290,10 @@ def test_table_5_on_a_small_corpus(tmp_path, monkeypatch):
     config = small_config()
     config.encoder.posec3d.update(frames=4, size=16, width=2, blocks=(1, 1, 1))
     config.pretrain.epochs = config.fit.epochs = 1
-    runner, records = Runner(config, tmp_path), Records(tmp_path / "records.jsonl", {}, ABOUT)
+    runner, records = (
+        Runner(config, tmp_path),
+        Records(tmp_path / "records.jsonl", lambda job: {}, ABOUT),
+    )
     jobs = jobs_of(TABLES["5"], config, 1)
     do_jobs(jobs, runner, records, work_of(jobs, "small", records))
     cells, *_ = cells_of("5", TABLES["5"], config, 1, records)
@@ -343,7 +357,7 @@ def test_the_command_resumes_after_a_stop(monkeypatch, tmp_path, capsys):
         def __init__(self, config, workdir, seeds):
             workdir.mkdir(parents=True, exist_ok=True)
 
-        def sources(self):
+        def sources(self, job):
             return {}
 
         def __call__(self, job: Job):
