@@ -97,11 +97,14 @@ def sparse(frames: int) -> bytes:
 
 
 def small_zip(file, frames: int, count: int) -> FileSource:
-    """A zip of some kB, with recordings that are 150 times as large as arrays."""
+    """A zip of some kB, with recordings that are 150 times as large as arrays.
+
+    The clips are one part: parts end at hashes of full names, and `file` is different in each run.
+    """
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for number in range(count):
             archive.writestr(f"S001C001P001R{number:03d}A001.skeleton", sparse(frames))
-    return FileSource(Archive((file,), ".skeleton"), read_ntu)
+    return FileSource(Archive((file,), ".skeleton"), read_ntu, chunk=2**32)
 
 
 def test_the_clips_of_a_part_have_a_limit_and_are_not_kept(tmp_path, monkeypatch):
