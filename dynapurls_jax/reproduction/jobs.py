@@ -23,7 +23,7 @@ from dynapurls_jax.training.run import (
 )
 from dynapurls_jax.training.spec import PATH_KEYS, RunSpec
 from dynapurls_jax.zero_shot.base import Shapes
-from dynapurls_jax.zero_shot.registry import make_method
+from dynapurls_jax.zero_shot.registry import METHODS, make_method
 
 RANDOM_SPLITS = 3  # of each size
 SMALL_SHAPES = Shapes(KINECT_V1, (1, 20, 4), 8)  # what a method supports is independent of shapes
@@ -152,29 +152,29 @@ class Runner:
         """Everything but the code that a job's results depend on: configuration, clips and texts.
 
         The configuration is that of the dataset, without the settings of other encoders and
-        zero-shot methods: results remain valid when a new one is added.
+        zero-shot methods: results remain valid when a new one is added. The texts are the job's.
         """
-        config, chosen = dict(self._sources["config"]), dict(job.overrides)
+        chosen, config = changed(self._config, dict(job.overrides)), dict(self._plain)
         for part in ("encoder", "method"):
-            section = config[part]
-            used = {"name", settings_key(str(chosen.get(f"{part}.name", section["name"])))}
-            config[part] = {key: section[key] for key in sorted(used & section.keys())}
-        return self._sources | {"config": config}
-
-    @cached_property
-    def _sources(self) -> dict:
-        """The sources of all jobs: with the settings of all encoders and zero-shot methods."""
-        inputs = self._inputs(FrozenConfigDict(self._config.text))
-        config = plain(self._config, *self._config)
-        del config["splits"], config["seeds"]
-        for key in PATH_KEYS:
-            del config["data"][key]
+            used = {"name", settings_key(chosen[part].name)}
+            config[part] = {key: config[part][key] for key in sorted(used & config[part].keys())}
+        inputs = self._inputs(FrozenConfigDict(chosen.text))
+        words = METHODS.entry(chosen.method.name).words
         return {
             "config": config,
             "corpus": inputs.corpus.digest,
             "texts": inputs.text_digest,
             "sketches": inputs.sketches_digest,
-        }
+        } | ({"words": inputs.words_digest} if words else {})
+
+    @cached_property
+    def _plain(self) -> dict:
+        """The dataset's configuration, with the settings of all encoders and zero-shot methods."""
+        config = plain(self._config, *self._config)
+        del config["splits"], config["seeds"]
+        for key in PATH_KEYS:
+            del config["data"][key]
+        return config
 
     def _read(self, text: FrozenConfigDict) -> Inputs:
         return read_inputs(changed(self._config, {"text": ConfigDict(text)}))

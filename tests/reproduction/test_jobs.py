@@ -1,5 +1,8 @@
 """Jobs of the tables: which there are, and how they run on a trained run."""
 
+import json
+from dataclasses import replace
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -90,6 +93,28 @@ def test_sources_are_the_dependencies_of_results(runner, trained_workdir):
     assert sources_with({"encoder.shift_gcn.width": 16}) != sources
     other = {"method.smie.hidden": 8, "encoder.posec3d.width": 8}
     assert sources_with(other) == sources, "settings of parts that the job does not use"
+
+
+def test_sources_have_the_texts_and_words_of_the_job(tmp_path, monkeypatch):
+    """Results are not reused after a change of a job's descriptions, or of its verbs."""
+    read = []
+
+    def read_inputs(config):
+        read.append(config.text.descriptions)
+        return replace(small_inputs(config), text_digest=f"{read[-1]} {len(read)}")
+
+    monkeypatch.setattr(jobs_module, "read_inputs", read_inputs)
+    file = tmp_path / "mine.json"
+
+    def sources(method, verb="lift"):
+        file.write_text(json.dumps({"classes": {"class 0": {"verb": verb}}}))
+        own = {"method.name": method, "text.descriptions": str(file)}
+        return Runner(small_config(), tmp_path).sources(job_of("zsl", "a", 0, own))
+
+    first, second = sources("jpose"), sources("jpose", "throw")
+    assert [first["texts"], second["texts"]] == [f"{file} 1", f"{file} 2"]
+    assert first["words"] != second["words"]
+    assert "words" not in sources("devise")
 
 
 def test_table_5_has_a_row_for_other_descriptions():
