@@ -29,6 +29,8 @@ import torch
 
 from tests.helpers.torch_gcns import TorchGcn, pyskl_names, randomised
 
+pytestmark = pytest.mark.usefixtures("float64")
+
 CLASSES, WIDTH, RELATIVE = 5, 8, 1e-10
 OFFICIAL = [("stgcn", False), ("agcn", False), ("aagcn", False), ("ctr_gcn", False)]
 PYSKL = [("stgcn", True), ("aagcn", True), ("ctr_gcn", True), ("dg_stgcn", True)]
@@ -37,12 +39,6 @@ PYSKL = [("stgcn", True), ("aagcn", True), ("ctr_gcn", True), ("dg_stgcn", True)
 def of_checkpoints(*default):
     """Checkpoints of all kinds, of which only some run by default."""
     return pytest.mark.parametrize(("name", "pyskl"), cases([*default], OFFICIAL + PYSKL))
-
-
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
 
 
 class Pair:

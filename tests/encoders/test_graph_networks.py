@@ -207,6 +207,7 @@ def test_persons_are_alike_without_slots():
     np.testing.assert_allclose(tokens_of("dg_stgcn", variables, clips), exchanged, atol=1e-5)
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 2)])
 @pytest.mark.parametrize("frames", [6, 20])  # a result that is shorter, longer than the kernel
 def test_a_temporal_convolution_of_short_and_of_long_clips(frames, stride, dilation):
@@ -219,9 +220,8 @@ def test_a_temporal_convolution_of_short_and_of_long_clips(frames, stride, dilat
         y = TemporalConv(f, size, stride, dilation).apply({"params": params}, x)
         return (y * weights).sum(), y
 
-    with jax.enable_x64(True):
-        arguments = jnp.asarray(x), jnp.asarray(kernel)
-        (dx, dk), y = jax.jit(jax.grad(loss, (0, 1), has_aux=True))(*arguments)
+    arguments = jnp.asarray(x), jnp.asarray(kernel)
+    (dx, dk), y = jax.jit(jax.grad(loss, (0, 1), has_aux=True))(*arguments)
     t = torch.tensor(x).permute(0, 1, 3, 2).reshape(8, c, frames).requires_grad_()
     k = torch.tensor(kernel.transpose(2, 1, 0)).requires_grad_()
     margin = dilation * (size - 1) // 2

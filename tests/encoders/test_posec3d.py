@@ -66,16 +66,7 @@ def test_heatmaps_do_not_depend_on_place_and_size():
     np.testing.assert_allclose(heatmaps(clips, 4, 10), heatmaps(moved, 4, 10), atol=1e-4)
 
 
-@pytest.fixture
-def doubles():
-    """Float64 in JAX."""
-    before = jax.config.jax_enable_x64
-    jax.config.update("jax_enable_x64", True)
-    yield
-    jax.config.update("jax_enable_x64", before)
-
-
-@pytest.mark.usefixtures("doubles")
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("train", [slow(False), True])
 def test_blocks_and_gradients_equal_pytorch(train):
     """In float64, with random scales where fresh blocks have zeros: the output of each block."""
