@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynapurls_jax.encoders.frequency_conv import _matrices
+from dynapurls_jax.encoders.frequency_conv import _matrices, _points
 from dynapurls_jax.encoders.jit import compiling_for
 from dynapurls_jax.encoders.products import TemporalConv
 
@@ -24,6 +24,7 @@ def test_points_make_a_convolution(frames, half, stride, dilation, seed):
     rng, size = np.random.default_rng(seed), 2 * half + 1
     x, taps = rng.normal(size=frames), rng.normal(size=size)
     of_frames, of_taps, of_result = _matrices(frames, size, stride, dilation)
+    assert len(of_frames) == _points(frames + dilation * half)
     y = of_result.T @ ((of_taps @ taps) * (of_frames @ x))
     padded = np.pad(x, dilation * half)
     expected = sum(tap * padded[dilation * k :][:frames] for k, tap in enumerate(taps))
