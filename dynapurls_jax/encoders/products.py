@@ -49,7 +49,7 @@ class TemporalConv(nn.Module):
         n, v, t, c = x.shape
         kernel = self.param("kernel", self.kernel_init, (self.size, c, self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        margin, kernel = self.dilation * (self.size - 1) // 2, kernel.astype(x.dtype)
+        margin, kernel = self.dilation * (self.size - 1) // 2, jnp.asarray(kernel, x.dtype)
         # On a CPU, XLA's convolution is 50 times slower if the kernel is longer than the result.
         short = t // self.stride < self.size
         if platform() == "cpu" and (short or pays(x, kernel, self.stride, self.dilation)):
