@@ -29,22 +29,30 @@ class AagcnSettings(AgcnSettings):
 
 
 class Gates(nn.Module):
-    """Gates of joints, then of frames, then of channels."""
+    """Gates of joints, then of frames, then of channels.
+
+    The means that a gate reads are means of `x`, weighted by the gates before it, so that the
+    features are multiplied once.
+    """
 
     @nn.compact
     def __call__(self, x: Float[Array, "N V T c"]) -> Float[Array, "N V T c"]:
-        joints, channels = x.shape[1], x.shape[-1]
-        size = joints - 1 + joints % 2  # odd
+        n, joints, frames, channels = x.shape
+        x = jax.lax.optimization_barrier(x)  # a ReLU, not computed anew for each mean
         xavier = nn.initializers.variance_scaling(1, "fan_avg", "normal")
+        closed, he = nn.initializers.zeros, nn.initializers.he_normal()
+        size = joints - 1 + joints % 2  # odd
         gate = TemporalConv(1, size, kernel_init=xavier, name="joints")(x.mean(axis=2)[:, None])
-        x = x * (1 + jax.nn.sigmoid(gate[:, 0, :, None]))
-        closed = nn.initializers.zeros
-        gate = TemporalConv(1, FRAMES, kernel_init=closed, name="frames")(x.mean(axis=1)[:, None])
-        x = x * (1 + jax.nn.sigmoid(gate))
-        he = nn.initializers.he_normal()
-        hidden = nn.relu(Pointwise(channels // 2, he, name="squeeze")(x.mean(axis=(1, 2))))
-        gate = Pointwise(channels, closed, name="channels")(hidden)
-        return x * (1 + jax.nn.sigmoid(gate[:, None, None]))
+        of_joints = 1 + jax.nn.sigmoid(gate[:, 0, :, 0])
+        means = jnp.einsum("nv,nvr->nr", of_joints, x.reshape(n, joints, -1)) / joints
+        means = means.reshape(n, frames, channels)
+        gate = TemporalConv(1, FRAMES, kernel_init=closed, name="frames")(means[:, None])
+        of_frames = 1 + jax.nn.sigmoid(gate[:, 0, :, 0])
+        means = jnp.einsum("nt,ntc->nc", of_frames, means) / frames
+        hidden = nn.relu(Pointwise(channels // 2, he, name="squeeze")(means))
+        of_channels = 1 + jax.nn.sigmoid(Pointwise(channels, closed, name="channels")(hidden))
+        of_both = jax.lax.optimization_barrier(of_frames[:, :, None] * of_channels[:, None])
+        return x * of_joints[:, :, None, None] * of_both[:, None]
 
 
 class LearnedGraphConv(AdaptiveGraphConv):

@@ -22,7 +22,7 @@ from dynapurls_jax.encoders.layers import (
     graph_encoder,
     spatial_subsets,
 )
-from dynapurls_jax.encoders.products import Pointwise, added, mix_joints
+from dynapurls_jax.encoders.products import Pointwise, added, mix_joints, product
 from dynapurls_jax.registry import check_at_least
 
 EMBEDDING = 4  # features for each channel of an embedding
@@ -36,6 +36,25 @@ class AgcnSettings(LayerSettings):
         check_at_least(EMBEDDING, width=self.width)
 
 
+class Embeddings(nn.Module):
+    """Embeddings of the features of a joint at all frames, one for each subset; 1x1 convolutions.
+
+    Each is a product of its own: one for all subsets would be moved before its next product.
+    """
+
+    subsets: int
+    channels: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "N V T c"]) -> list[Float[Array, "N V size"]]:
+        init = nn.initializers.normal((2 / self.channels) ** 0.5)  # `FAN_OUT` of one subset
+        features = self.subsets * self.channels
+        kernel = self.param("kernel", init, (x.shape[-1], features)).astype(x.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (features,)).astype(x.dtype)
+        parts = (jnp.split(array, self.subsets, axis=-1) for array in (kernel, bias))
+        return [(product(x, a) + b).reshape(*x.shape[:2], -1) for a, b in zip(*parts, strict=True)]
+
+
 class Similarity(nn.Module):
     """`theta_k(x)' phi_k(x) / size` for each subset `k`; the size is that of the embeddings."""
 
@@ -44,16 +63,15 @@ class Similarity(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "N V T c"]) -> Float[Array, "N K V V"]:
-        init = nn.initializers.normal((2 / self.channels) ** 0.5)  # `FAN_OUT` of one subset
         theta, phi = (
-            Pointwise(self.subsets * self.channels, init, name=name)(x).reshape(
-                *x.shape[:3], self.subsets, self.channels
-            )
-            for name in ("theta", "phi")
+            Embeddings(self.subsets, self.channels, name=name)(x) for name in ("theta", "phi")
         )
         wide = jnp.promote_types(x.dtype, jnp.float32)
-        products = jnp.einsum("nvtke,nwtke->nkvw", theta, phi, preferred_element_type=wide)
-        return products / (self.channels * x.shape[2])
+        products = [
+            jnp.einsum("nve,nwe->nvw", a, b, preferred_element_type=wide)
+            for a, b in zip(theta, phi, strict=True)
+        ]
+        return jnp.stack(products, axis=1) / (self.channels * x.shape[2])
 
 
 class AdaptiveGraphConv(nn.Module):

@@ -10,6 +10,7 @@ The published code takes 1.94 for T = 64: it maps every frame, then takes the me
 """
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -24,7 +25,7 @@ from dynapurls_jax.encoders.layers import (
     graph_encoder,
     spatial_subsets,
 )
-from dynapurls_jax.encoders.products import FAN_OUT, Pointwise
+from dynapurls_jax.encoders.products import FAN_OUT, Pointwise, added
 from dynapurls_jax.registry import check_at_least
 
 BRANCHES = 4
@@ -55,14 +56,13 @@ class ChannelGraphConv(nn.Module):
         bones = jnp.asarray(spatial_subsets(self.parents))
         learned = self.param("graph", lambda key: bones)
         alpha = self.param("alpha", nn.initializers.zeros, (1,))
-        still = x.mean(axis=2)
-        graphs, mapped = [], []
-        for k in range(len(bones)):
-            graphs.append(alpha * Relation(self.features, name=f"relation{k}")(still) + learned[k])
-            mapped.append(ChannelsFirst(self.features, name=f"conv{k}")(x))
-        # One product adds the subsets: a sum over their joints, side by side.
-        graph = jnp.concatenate(graphs, axis=3).astype(x.dtype)
-        y = jnp.einsum("cnuv,cnvt->nutc", graph, jnp.concatenate(mapped, axis=2))
+        still, first = x.mean(axis=2), channels_first(x)
+        mixed = added(  # [features, N, V, T]: a product for each channel and person
+            Relation(self.features, name=f"relation{k}")(still, alpha, learned[k])
+            @ ChannelsFirst(self.features, name=f"conv{k}")(first)
+            for k in range(len(bones))
+        )
+        y = jax.lax.optimization_barrier(mixed).transpose(1, 2, 3, 0)  # the sum, not its parts
         y = Norm(scale_init=nn.initializers.constant(1e-6), name="norm")(y, persons)
         if x.shape[-1] != self.features:
             x = Norm(name="down_norm")(Pointwise(self.features, name="down")(x), persons)
@@ -70,30 +70,53 @@ class ChannelGraphConv(nn.Module):
 
 
 class Relation(nn.Module):
-    """`W4 tanh(a_u - b_v)`: for each channel, how joint `u` differs from joint `v`."""
+    """`alpha W4 tanh(a_u - b_v) + learned`: for each channel, how joint `u` differs from `v`."""
 
     features: int
 
     @nn.compact
-    def __call__(self, still: Float[Array, "N V c"]) -> Float[Array, "features N V V"]:
+    def __call__(
+        self, still: Float[Array, "N V c"], alpha: Float[Array, "1"], learned: Float[Array, "V V"]
+    ) -> Float[Array, "features N V V"]:
         channels = still.shape[-1]
         reduced = 8 if channels <= 16 else channels // 8
         a, b = (Pointwise(reduced, name=name)(still) for name in ("a", "b"))
-        difference = jnp.tanh(a[:, :, None] - b[:, None])
-        return ChannelsFirst(self.features, name="expand")(difference)
+        difference = channels_first(jnp.tanh(a[:, :, None] - b[:, None]))
+        return ChannelsFirst(self.features, name="expand")(difference, alpha, learned)
+
+
+def channels_first(x: Float[Array, "N V T c"]) -> Float[Array, "c N V T"]:
+    """The array with its channels first; it is stored once for all of its products."""
+    return jax.lax.optimization_barrier(jnp.moveaxis(x, -1, 0))
 
 
 class ChannelsFirst(nn.Module):
-    """A 1x1 convolution whose result has its channels first, as products by channel want them."""
+    """A 1x1 convolution with channels first, as products by channel want them."""
 
     features: int
 
     @nn.compact
-    def __call__(self, x: Float[Array, "N V T c"]) -> Float[Array, "features N V T"]:
-        kernel = self.param("kernel", FAN_OUT, (x.shape[-1], self.features))
+    def __call__(
+        self,
+        x: Float[Array, "c N V T"],
+        scale: float | Float[Array, "1"] = 1.0,
+        offset: Float[Array, "V T"] | None = None,
+    ) -> Float[Array, "features N V T"]:
+        """`scale` times the convolution, plus `offset`.
+
+        The bias and the offset are channels of the product: a sum after it would read and write
+        the result once more.
+        """
+        kernel = self.param("kernel", FAN_OUT, (len(x), self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        y = jnp.einsum("ck,nvtc->knvt", kernel.astype(x.dtype), x)
-        return y + bias[:, None, None, None].astype(x.dtype)
+        weights = [scale * kernel, scale * bias[None]]
+        channels = [x, jnp.ones_like(x[:1])]
+        if offset is not None:
+            weights.append(jnp.ones_like(bias[None]))
+            channels.append(jnp.broadcast_to(offset.astype(x.dtype), x[:1].shape))
+        rows = jnp.concatenate(channels).reshape(sum(map(len, channels)), -1)
+        product = jnp.concatenate(weights).astype(x.dtype).T @ rows
+        return product.reshape(-1, *x.shape[1:])
 
 
 class MultiScale(nn.Module):

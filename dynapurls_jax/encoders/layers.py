@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -217,7 +218,8 @@ class GraphNetwork(nn.Module):
         """
         x = x.transpose(0, 2, 1, 3).astype(self.dtype)
         for layer in self.layers_:
-            x = layer(x, persons)
+            # Without a barrier each product that reads the features would compute them anew.
+            x = jax.lax.optimization_barrier(layer(x, persons))
         return x.transpose(0, 2, 1, 3)
 
 

@@ -90,7 +90,9 @@ def _mixed_backward(saved, dy):
     """The gradients; JAX's own product for `x` has its joints last, and then moves the array."""
     x, graph = saved
     dy = jax.lax.optimization_barrier(dy)
-    return jnp.einsum("nvw,nwtc->nvtc", graph, dy), jnp.einsum("nvtc,nwtc->nvw", x, dy)
+    # With one axis of frames and channels the product does not move an array.
+    rows, dy_rows = (array.reshape(*array.shape[:2], -1) for array in (x, dy))
+    return jnp.einsum("nvw,nwtc->nvtc", graph, dy), jnp.einsum("nvr,nwr->nvw", rows, dy_rows)
 
 
 _mixed.defvjp(_mixed_forward, _mixed_backward)
@@ -132,8 +134,7 @@ def _convolved_by_taps_backward(strides, padding, saved, dy):
     def gradient(tap):
         begins = zip(tap, strides, dy.shape[1:3], strict=True)
         rows, columns = (slice(i, i + stride * size, stride) for i, stride, size in begins)
-        part = padded[:, rows, columns]
-        return part.reshape(-1, part.shape[-1]).T @ dy.reshape(-1, dy.shape[-1])
+        return _kernel_gradient(padded[:, rows, columns], dy)
 
     taps = [gradient(tap) for tap in np.ndindex(*kernel.shape[:2])]
     return dx, jnp.stack(taps).reshape(kernel.shape)
@@ -154,11 +155,21 @@ def _product_forward(x, kernel):
 
 def _product_backward(saved, dy):
     x, kernel = saved
-    rows, dy_rows = (array.reshape(-1, array.shape[-1]) for array in (x, dy))
-    return dy @ kernel.T, rows.T @ dy_rows
+    return dy @ kernel.T, _kernel_gradient(x, dy)
 
 
 product.defvjp(_product_forward, _product_backward)
+
+
+def _kernel_gradient(
+    x: Float[Array, "*axes c"], dy: Float[Array, "*axes d"]
+) -> Float[Array, "c d"]:
+    """The sum over all axes of the products of channels."""
+    rows, dy_rows = (array.reshape(-1, array.shape[-1]) for array in (x, dy))
+    columns = rows.T
+    if platform() == "cpu":  # with the columns in memory, a product is 1.3 to 2 times as fast
+        columns = jax.lax.optimization_barrier(columns)
+    return columns @ dy_rows
 
 
 def added(parts: Iterable[Array]) -> Array:

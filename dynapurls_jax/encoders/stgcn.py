@@ -14,7 +14,7 @@ Expected cost of a clip of two persons, V = 25, forward: 3.65 GMAC for T = 64, 1
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from data_pipelines.papers import Paper
 from data_pipelines.skeletons import Skeleton
@@ -28,7 +28,7 @@ from dynapurls_jax.encoders.layers import (
     graph_encoder,
     links,
 )
-from dynapurls_jax.encoders.products import Pointwise, added, mix_joints
+from dynapurls_jax.encoders.products import FAN_OUT, added, mix_joints, product
 
 LAYERS_16 = (*LAYERS[:-1], (16, 1))
 
@@ -47,6 +47,25 @@ def distance_subsets(parents: tuple[int, ...]) -> Float[np.ndarray, "3 V V"]:
     return graph / graph.sum(axis=(0, 1))
 
 
+class MappedMix(nn.Module):
+    """A 1x1 convolution, then a mix of joints, computed in the other order.
+
+    The mix is then one of the input's channels, of 3 in the first layer, and the bias, times the
+    sum of a column of the graph, is added with the other subsets.
+    """
+
+    features: int
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "N V T c"], graph: Float[Array, "V V"]
+    ) -> Float[Array, "N V T features"]:
+        kernel = self.param("kernel", FAN_OUT, (x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        y = product(mix_joints(x, graph), kernel.astype(x.dtype))
+        return y + (graph.sum(axis=0)[:, None, None] * bias).astype(x.dtype)
+
+
 class WeightedGraphConv(nn.Module):
     """Maps channels and mixes joints along each subset of edges; adds, normalises."""
 
@@ -58,8 +77,9 @@ class WeightedGraphConv(nn.Module):
         """`[N, V, T, c]` to `[N, V, T, features]`."""
         fixed = jnp.asarray(distance_subsets(self.parents))
         graphs = fixed * self.param("importance", nn.initializers.ones, fixed.shape)
-        maps = [Pointwise(self.features, name=f"conv{k}") for k in range(len(fixed))]
-        y = added(mix_joints(conv(x), graph) for conv, graph in zip(maps, graphs, strict=True))
+        y = added(
+            MappedMix(self.features, name=f"conv{k}")(x, graph) for k, graph in enumerate(graphs)
+        )
         return nn.relu(Norm(name="norm")(y, persons))
 
 
