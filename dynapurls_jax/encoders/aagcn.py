@@ -18,6 +18,7 @@ from data_pipelines.skeletons import Skeleton
 from dynapurls_jax.encoders.agcn import AdaptiveGraphConv, AgcnSettings
 from dynapurls_jax.encoders.base import EncoderEntry, SkeletonEncoder
 from dynapurls_jax.encoders.batch_norm import BatchStatistics
+from dynapurls_jax.encoders.jit import stored
 from dynapurls_jax.encoders.layers import SingleScale, graph_encoder, spatial_subsets
 from dynapurls_jax.encoders.products import Pointwise, TemporalConv
 
@@ -38,7 +39,7 @@ class Gates(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "N V T c"]) -> Float[Array, "N V T c"]:
         n, joints, frames, channels = x.shape
-        x = jax.lax.optimization_barrier(x)  # a ReLU, not computed anew for each mean
+        x = stored(x)
         xavier = nn.initializers.variance_scaling(1, "fan_avg", "normal")
         closed, he = nn.initializers.zeros, nn.initializers.he_normal()
         size = joints - 1 + joints % 2  # odd
@@ -51,7 +52,7 @@ class Gates(nn.Module):
         means = jnp.einsum("nt,ntc->nc", of_frames, means) / frames
         hidden = nn.relu(Pointwise(channels // 2, he, name="squeeze")(means))
         of_channels = 1 + jax.nn.sigmoid(Pointwise(channels, closed, name="channels")(hidden))
-        of_both = jax.lax.optimization_barrier(of_frames[:, :, None] * of_channels[:, None])
+        of_both = stored(of_frames[:, :, None] * of_channels[:, None])
         return x * of_joints[:, :, None, None] * of_both[:, None]
 
 

@@ -15,6 +15,7 @@ from data_pipelines.papers import Paper
 from data_pipelines.skeletons import Skeleton
 from dynapurls_jax.encoders.base import EncoderEntry, SkeletonEncoder
 from dynapurls_jax.encoders.batch_norm import BatchStatistics
+from dynapurls_jax.encoders.jit import platform
 from dynapurls_jax.encoders.layers import (
     LayerSettings,
     Norm,
@@ -36,42 +37,52 @@ class AgcnSettings(LayerSettings):
         check_at_least(EMBEDDING, width=self.width)
 
 
-class Embeddings(nn.Module):
-    """Embeddings of the features of a joint at all frames, one for each subset; 1x1 convolutions.
+class Weights(nn.Module):
+    """The kernel `[c, features]` and the bias of the 1x1 convolutions of all subsets."""
 
-    Each is a product of its own: one for all subsets would be moved before its next product.
+    features: int
+    subsets: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "N V T c"]) -> tuple[Array, Array]:
+        init = nn.initializers.normal((2 * self.subsets / self.features) ** 0.5)  # `FAN_OUT`
+        kernel = self.param("kernel", init, (x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return kernel.astype(x.dtype), bias.astype(x.dtype)
+
+
+class Similarity(nn.Module):
+    """`theta_k(x)' phi_k(x) / size` for each subset `k`; the size is that of the embeddings.
+
+    On a CPU the embeddings of each subset are a product of their own: those of one product for
+    all subsets would be moved before the next product. A TPU is faster with wide products.
     """
 
     subsets: int
     channels: int
 
     @nn.compact
-    def __call__(self, x: Float[Array, "N V T c"]) -> list[Float[Array, "N V size"]]:
-        init = nn.initializers.normal((2 / self.channels) ** 0.5)  # `FAN_OUT` of one subset
-        features = self.subsets * self.channels
-        kernel = self.param("kernel", init, (x.shape[-1], features)).astype(x.dtype)
-        bias = self.param("bias", nn.initializers.zeros, (features,)).astype(x.dtype)
-        parts = (jnp.split(array, self.subsets, axis=-1) for array in (kernel, bias))
-        return [(product(x, a) + b).reshape(*x.shape[:2], -1) for a, b in zip(*parts, strict=True)]
-
-
-class Similarity(nn.Module):
-    """`theta_k(x)' phi_k(x) / size` for each subset `k`; the size is that of the embeddings."""
-
-    subsets: int
-    channels: int
-
-    @nn.compact
     def __call__(self, x: Float[Array, "N V T c"]) -> Float[Array, "N K V V"]:
-        theta, phi = (
-            Embeddings(self.subsets, self.channels, name=name)(x) for name in ("theta", "phi")
-        )
+        features = self.subsets * self.channels
+        theta, phi = (Weights(features, self.subsets, name=name)(x) for name in ("theta", "phi"))
         wide = jnp.promote_types(x.dtype, jnp.float32)
-        products = [
-            jnp.einsum("nve,nwe->nvw", a, b, preferred_element_type=wide)
-            for a, b in zip(theta, phi, strict=True)
+        if platform() == "cpu":
+            parts = zip(self._apart(x, theta), self._apart(x, phi), strict=True)
+            each = (jnp.einsum("nve,nwe->nvw", a, b, preferred_element_type=wide) for a, b in parts)
+            products = jnp.stack(list(each), axis=1)
+        else:
+            shape = *x.shape[:3], self.subsets, self.channels
+            a, b = ((product(x, kernel) + bias).reshape(shape) for kernel, bias in (theta, phi))
+            products = jnp.einsum("nvtke,nwtke->nkvw", a, b, preferred_element_type=wide)
+        return products / (self.channels * x.shape[2])
+
+    def _apart(self, x, weights: tuple[Array, Array]) -> list[Float[Array, "N V size"]]:
+        """The embeddings of each subset at all frames."""
+        parts = (jnp.split(array, self.subsets, axis=-1) for array in weights)
+        return [
+            (product(x, kernel) + bias).reshape(*x.shape[:2], -1)
+            for kernel, bias in zip(*parts, strict=True)
         ]
-        return jnp.stack(products, axis=1) / (self.channels * x.shape[2])
 
 
 class AdaptiveGraphConv(nn.Module):

@@ -40,6 +40,14 @@ def compiling_for(name: str) -> Iterator[None]:
         _target.pop()
 
 
+def stored(x: jax.Array) -> jax.Array:
+    """`x`, on a CPU stored once: XLA would compute it anew in each fusion that reads it.
+
+    Other compilers choose well by themselves.
+    """
+    return jax.lax.optimization_barrier(x) if platform() == "cpu" else x
+
+
 def jit(function: Callable, **options) -> Callable:
     """`jax.jit` with `options` and with the compiler options that make encoders fast."""
     return jax.jit(function, compiler_options=_CPU if platform() == "cpu" else None, **options)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -20,6 +19,7 @@ from jaxtyping import Array, Float
 from data_pipelines.skeletons import Skeleton
 from dynapurls_jax.encoders.base import SkeletonEncoder
 from dynapurls_jax.encoders.batch_norm import BatchNorm, BatchStatistics
+from dynapurls_jax.encoders.jit import stored
 from dynapurls_jax.encoders.products import (
     Initializer,
     Pointwise,
@@ -218,8 +218,7 @@ class GraphNetwork(nn.Module):
         """
         x = x.transpose(0, 2, 1, 3).astype(self.dtype)
         for layer in self.layers_:
-            # Without a barrier each product that reads the features would compute them anew.
-            x = jax.lax.optimization_barrier(layer(x, persons))
+            x = stored(layer(x, persons))
         return x.transpose(0, 2, 1, 3)
 
 

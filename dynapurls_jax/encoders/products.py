@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from dynapurls_jax.encoders.frequency_conv import convolved_at_frequencies, pays
-from dynapurls_jax.encoders.jit import platform
+from dynapurls_jax.encoders.jit import platform, stored
 
 Initializer = nn.initializers.Initializer
 FAN_OUT = nn.initializers.variance_scaling(2, "fan_out", "normal")
@@ -80,8 +80,7 @@ def mix_joints(
 @jax.custom_vjp
 def _mixed(x, graph):
     # A product with the transposed matrix in memory has a faster implementation.
-    to_from = jax.lax.optimization_barrier(graph.swapaxes(1, 2))
-    return jnp.einsum("nwv,nvtc->nwtc", to_from, x)
+    return jnp.einsum("nwv,nvtc->nwtc", stored(graph.swapaxes(1, 2)), x)
 
 
 def _mixed_forward(x, graph):
@@ -168,10 +167,7 @@ def _kernel_gradient(
 ) -> Float[Array, "c d"]:
     """The sum over all axes of the products of channels."""
     rows, dy_rows = (array.reshape(-1, array.shape[-1]) for array in (x, dy))
-    columns = rows.T
-    if platform() == "cpu":  # with the columns in memory, a product is 1.3 to 2 times as fast
-        columns = jax.lax.optimization_barrier(columns)
-    return columns @ dy_rows
+    return stored(rows.T) @ dy_rows  # on a CPU 1.3 to 2 times as fast as a product with `rows`
 
 
 def added(parts: Iterable[Array]) -> Array:
