@@ -38,15 +38,14 @@ class Gates(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "N V T c"]) -> Float[Array, "N V T c"]:
-        n, joints, frames, channels = x.shape
+        _, joints, frames, channels = x.shape
         x = stored(x)
         xavier = nn.initializers.variance_scaling(1, "fan_avg", "normal")
         closed, he = nn.initializers.zeros, nn.initializers.he_normal()
         size = joints - 1 + joints % 2  # odd
         gate = TemporalConv(1, size, kernel_init=xavier, name="joints")(x.mean(axis=2)[:, None])
         of_joints = 1 + jax.nn.sigmoid(gate[:, 0, :, 0])
-        means = jnp.einsum("nv,nvr->nr", of_joints, x.reshape(n, joints, -1)) / joints
-        means = means.reshape(n, frames, channels)
+        means = (x * of_joints[:, :, None, None]).mean(axis=1)
         gate = TemporalConv(1, FRAMES, kernel_init=closed, name="frames")(means[:, None])
         of_frames = 1 + jax.nn.sigmoid(gate[:, 0, :, 0])
         means = jnp.einsum("nt,ntc->nc", of_frames, means) / frames
