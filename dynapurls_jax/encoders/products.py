@@ -91,12 +91,11 @@ def _mixed_backward(saved, dy):
     """The gradients; JAX's own product for `x` has its joints last, and then moves the array."""
     x, graph = saved
     dy = jax.lax.optimization_barrier(dy)
-    factors = [x, dy]
-    if platform() == "cpu":  # sums over one axis: over two, an array would be moved
-        factors = [array.reshape(*array.shape[:2], -1) for array in factors]
-    axes = tuple(range(2, factors[0].ndim))
-    d_graph = jax.lax.dot_general(*factors, ((axes, axes), ((0,), (0,))))
-    return jnp.einsum("nvw,nwtc->nvtc", graph, dy), d_graph
+    dx = jnp.einsum("nvw,nwtc->nvtc", graph, dy)
+    if platform() == "cpu":  # a sum over one axis: for one over two, an array would be moved
+        x, dy = (array.reshape(*array.shape[:2], -1) for array in (x, dy))
+        return dx, jnp.einsum("nvr,nwr->nvw", x, dy)
+    return dx, jnp.einsum("nvtc,nwtc->nvw", x, dy)
 
 
 _mixed.defvjp(_mixed_forward, _mixed_backward)
