@@ -48,7 +48,7 @@ class Weights(nn.Module):
         init = nn.initializers.normal((2 * self.subsets / self.features) ** 0.5)  # `FAN_OUT`
         kernel = self.param("kernel", init, (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return kernel.astype(x.dtype), bias.astype(x.dtype)
+        return jnp.asarray(kernel, x.dtype), jnp.asarray(bias, x.dtype)  # restored ones are NumPy
 
 
 class Similarity(nn.Module):

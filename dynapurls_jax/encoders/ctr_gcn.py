@@ -54,8 +54,8 @@ class ChannelGraphConv(nn.Module):
     def __call__(self, x, persons: BatchStatistics | None):
         """`[N, V, T, c]` to `[N, V, T, features]`."""
         bones = jnp.asarray(spatial_subsets(self.parents))
-        learned = self.param("graph", lambda key: bones)
-        alpha = self.param("alpha", nn.initializers.zeros, (1,))
+        learned = jnp.asarray(self.param("graph", lambda key: bones))  # a restored one is NumPy
+        alpha = jnp.asarray(self.param("alpha", nn.initializers.zeros, (1,)))
         still, first = x.mean(axis=2), channels_first(x)
         subsets = range(len(bones))
         y = mixed_by_channel(
