@@ -41,9 +41,9 @@ def compiling_for(name: str) -> Iterator[None]:
 
 
 def stored(x: jax.Array) -> jax.Array:
-    """`x`, on a CPU stored once: XLA would compute it anew in each fusion that reads it.
+    """The same array. On a CPU it is stored: XLA computes it again in each fusion that reads it.
 
-    Other compilers choose well by themselves.
+    The compilers of accelerators need no help.
     """
     return jax.lax.optimization_barrier(x) if platform() == "cpu" else x
 

@@ -50,8 +50,8 @@ def distance_subsets(parents: tuple[int, ...]) -> Float[np.ndarray, "3 V V"]:
 class MappedMix(nn.Module):
     """A 1x1 convolution, then a mix of joints, computed in the other order.
 
-    The mix is then one of the input's channels, of 3 in the first layer, and the bias, times the
-    sum of a column of the graph, is added with the other subsets.
+    In this order the mix has the channels of the input, 3 in the first layer. The bias is
+    multiplied by the sums of the graph's columns.
     """
 
     features: int
